@@ -1,0 +1,196 @@
+"""Every refusal and failure that a user of rq-sched can meet, one class each.
+
+Each class has a ``code`` (the word in ``--json`` output, and the name a script refuses with) and the
+exit code of the command line:
+1 refused or failed, 2 wrong use, 3 not found, 4 timed out, 69 Redis can't be used.
+
+>>> TaskNotFound("no task 'x'").exit_code
+3
+"""
+
+from __future__ import annotations
+
+
+class RqSchedError(Exception):
+    """Anything rq-sched raises on purpose. The message says what is wrong and what to do."""
+
+    code = "error"
+    exit_code = 1
+
+
+# -- wrong use: nothing was changed, the caller can correct it ------------------------------------
+
+
+class UsageError(RqSchedError, ValueError):
+    """A bad value, id, target or combination of options."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class InvalidId(UsageError):
+    """A task id, node id or namespace that doesn't match ``^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$``."""
+
+    code = "invalid_id"
+
+
+class InvalidResources(UsageError):
+    """CPU below 1, memory that isn't a size, a maximum below the need."""
+
+    code = "invalid_resources"
+
+
+class InvalidTarget(UsageError):
+    """Not ``pkg.mod:func``, or a callable that a worker can't find (a lambda, one of ``__main__``)."""
+
+    code = "invalid_target"
+
+
+class InvalidValue(UsageError):
+    """Any other option out of its range."""
+
+    code = "invalid_value"
+
+
+class PayloadTooLarge(UsageError):
+    """Arguments beyond the limit (256 KiB). Put large data in a file or a store and pass its name."""
+
+    code = "payload_too_large"
+
+
+class NotSerializable(UsageError):
+    """An argument that msgpack can't carry (only plain data can: no objects, never pickle)."""
+
+    code = "not_serializable"
+
+
+class TaskExists(UsageError):
+    """The task id is taken by another request."""
+
+    code = "task_exists"
+
+
+# -- refused --------------------------------------------------------------------------------------
+
+
+class Refused(RqSchedError):
+    """The operation doesn't apply to the task or node as it is now."""
+
+    code = "refused"
+
+
+class TaskNotFinal(Refused):
+    """The task has no result yet."""
+
+    code = "task_not_final"
+
+
+class TaskFinal(Refused):
+    """The task has already ended."""
+
+    code = "task_final"
+
+
+class WrongState(Refused):
+    """The task's state doesn't allow this (for example, hold of a running task)."""
+
+    code = "wrong_state"
+
+
+class TaskFailed(RqSchedError):
+    """The task ended as ``failed`` or ``cancelled``; the message carries its error as text."""
+
+    code = "task_failed"
+
+
+class NodeAlive(Refused, UsageError):
+    """A node with this id is alive elsewhere."""
+
+    code = "node_alive"
+    exit_code = 2
+
+
+class StaleIncarnation(Refused):
+    """This registration of the node has been given up: it must stop its tasks and register anew."""
+
+    code = "stale_incarnation"
+
+
+class ServerRunning(Refused):
+    """Another ``up`` already serves this data folder."""
+
+    code = "server_running"
+
+
+# -- not found, timed out -------------------------------------------------------------------------
+
+
+class NotFound(RqSchedError, LookupError):
+    """No such thing."""
+
+    code = "not_found"
+    exit_code = 3
+
+
+class TaskNotFound(NotFound):
+    """No such task: never submitted here, or already forgotten."""
+
+    code = "task_not_found"
+
+
+class NodeNotFound(NotFound):
+    """No such node."""
+
+    code = "node_not_found"
+
+
+class WaitTimeout(RqSchedError, TimeoutError):
+    """The task was not final in time. It goes on."""
+
+    code = "timeout"
+    exit_code = 4
+
+
+# -- Redis ----------------------------------------------------------------------------------------
+
+
+class RedisUnavailable(RqSchedError, ConnectionError):
+    """Redis can't be reached, or closed the connection."""
+
+    code = "redis_unavailable"
+    exit_code = 69
+
+
+class RedisRefused(RedisUnavailable):
+    """Redis is reached and refuses: wrong password, no permission, loading, read-only."""
+
+    code = "redis_refused"
+
+
+class RedisFull(RedisUnavailable):
+    """Redis is at its ``maxmemory``: submits are refused until tasks have drained."""
+
+    code = "redis_full"
+
+
+class ServerTooOld(RedisUnavailable):
+    """Older than Redis 7."""
+
+    code = "server_too_old"
+
+
+class WrongType(RedisUnavailable):
+    """A key of this namespace holds something that rq-sched didn't write."""
+
+    code = "wrong_type"
+
+
+def by_code() -> dict[str, type[RqSchedError]]:
+    """All classes by their ``code``: how a script's named refusal becomes an exception."""
+    found: dict[str, type[RqSchedError]] = {}
+    todo: list[type[RqSchedError]] = [RqSchedError]
+    while todo:
+        cls = todo.pop()
+        found[cls.code] = cls
+        todo.extend(cls.__subclasses__())
+    return found

@@ -1,0 +1,131 @@
+"""The Redis schema: every key that rq-sched uses is spelled here, and nowhere else (Lua: ``_keys.lua``).
+
+All keys of a namespace begin with ``rqs:{NAMESPACE}:``; the braces make a Redis Cluster keep them in one
+slot, which lets one script change several of them at once. Times are milliseconds of Redis' clock.
+
+============================== ======== ==========================================================================
+key                            type     holds; who writes it; how long it lives
+============================== ======== ==========================================================================
+``task:ID``                    hash     the record of a task (short field names: ``task.FIELDS``); every task
+                                        script; until forgotten
+``payload:ID``                 string   msgpack ``[args, kwargs]`` where too long for the record; submit
+``result:ID``                  string   msgpack result, or the error text, where too long for the record; finish
+``log:ID``                     string   the last output of the task (64 KiB); ``task_output``
+``seq``                        counter  the sequence number last given; submit, requeue
+``pending:CLASS``              zset     the tasks of one class that wait: score −priority (aged), member sequence
+                                        (10 hex digits) + id
+``classes:GROUP``              zset     the heads of the classes of one group: score of the head, member its
+                                        sequence + class
+``groups``                     zset     the best head of each group, in the same form
+``fresh``                      zset     heads that no scheduler has looked at yet, in the same form; an entry may be
+                                        earlier than its class's head, never later
+``dirty``                      zset     nodes with room that hasn't been offered yet (score: since when)
+``delayed``                    zset     ids by due time
+``held``                       zset     ids by the time they were held
+``finished:STATE``             zset     ids of completed, failed, cancelled tasks by their end; the janitor trims
+``node:ID``                    hash     a node: total, free, state, incarnation, order numbers (``node.FIELDS``)
+``node:ID:INCARNATION:tasks``  hash     its ledger: token → ``ID:CPU:MEMORY:MARK``; mark a assigned, r running,
+                                        s stopping
+``node:ID:INCARNATION:orders`` list     orders not yet acknowledged: ``NUMBER start|stop TOKEN ID …``
+``node:ID:alive``              string   the heartbeat: holds the incarnation, expires with its time to live
+``nodes``                      zset     live nodes by when their heartbeat runs out
+``gone``                       zset     dead or departed nodes by when that was; the janitor trims
+``free``                       zset     ``up`` nodes by free capacity: score = free CPU × 2²⁴ + free memory
+``wake``                       list     the doorbell of the schedulers: at most one element
+``counts``                     hash     tasks by state, totals of what ever happened
+``settings``                   hash     what all processes must agree on (``config.SETTINGS``)
+``swept``                      string   when a scheduler last looked for dead nodes
+``events``                     stream   the decision log, trimmed: one entry a script call
+============================== ======== ==========================================================================
+
+Channels (pub/sub, doorbells only; nothing depends on their arrival): ``bell:NODE`` (new orders),
+``done:CHANNEL`` (a task that a client waits for has ended: ``ID STATE``).
+"""
+
+from __future__ import annotations
+
+import re
+
+from rq_sched.errors import InvalidId
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def check_id(value: object, what: str = "task id") -> str:
+    """The id itself, if it is one.
+
+    Raises:
+        InvalidId: it doesn't match ``^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$``.
+    """
+    if isinstance(value, str) and ID_PATTERN.fullmatch(value):
+        return value
+    raise InvalidId(
+        f"bad {what} {value!r}: use 1 to 128 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+    )
+
+
+class Keys:
+    """The keys of one namespace.
+
+    >>> Keys("default").task("t1")
+    'rqs:{default}:task:t1'
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = check_id(namespace, "namespace")
+        self.prefix = p = f"rqs:{{{namespace}}}:"
+        self.seq = p + "seq"
+        self.groups = p + "groups"
+        self.fresh = p + "fresh"
+        self.dirty = p + "dirty"
+        self.delayed = p + "delayed"
+        self.held = p + "held"
+        self.nodes = p + "nodes"
+        self.gone = p + "gone"
+        self.free = p + "free"
+        self.wake = p + "wake"
+        self.counts = p + "counts"
+        self.settings = p + "settings"
+        self.swept = p + "swept"
+        self.events = p + "events"
+
+    def task(self, task_id: str) -> str:
+        return f"{self.prefix}task:{task_id}"
+
+    def payload(self, task_id: str) -> str:
+        return f"{self.prefix}payload:{task_id}"
+
+    def result(self, task_id: str) -> str:
+        return f"{self.prefix}result:{task_id}"
+
+    def log(self, task_id: str) -> str:
+        return f"{self.prefix}log:{task_id}"
+
+    def pending(self, task_class: str) -> str:
+        return f"{self.prefix}pending:{task_class}"
+
+    def classes(self, group: str) -> str:
+        return f"{self.prefix}classes:{group}"
+
+    def finished(self, state: str) -> str:
+        return f"{self.prefix}finished:{state}"
+
+    def node(self, node_id: str) -> str:
+        return f"{self.prefix}node:{node_id}"
+
+    def ledger(self, node_id: str, incarnation: str) -> str:
+        return f"{self.prefix}node:{node_id}:{incarnation}:tasks"
+
+    def orders(self, node_id: str, incarnation: str) -> str:
+        return f"{self.prefix}node:{node_id}:{incarnation}:orders"
+
+    def alive(self, node_id: str) -> str:
+        return f"{self.prefix}node:{node_id}:alive"
+
+    def bell(self, node_id: str) -> str:
+        """The channel on which a node's agent hears of new orders."""
+        return f"{self.prefix}bell:{node_id}"
+
+    def done(self, channel: str) -> str:
+        """The channel on which a waiting client hears of ended tasks."""
+        return f"{self.prefix}done:{channel}"

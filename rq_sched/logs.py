@@ -1,0 +1,64 @@
+"""The log lines of a process: text for people, or one JSON object a line for machines.
+
+Fields given with ``extra=`` (``task_id``, ``node_id``, ``attempt`` …) follow the message as ``name=value``, or become
+fields of the object.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message and the extra fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extra(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """``12:30:01.250 INFO scheduler placed tasks=3``; control characters are escaped, so that no task's name can
+    write to the terminal or forge a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        name = record.name.removeprefix("rq_sched.")
+        fields = "".join(f" {key}={value}" for key, value in _extra(record).items())
+        line = f"{clock}.{int(record.msecs):03d} {record.levelname} {name} {record.getMessage()}{fields}"
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def setup(level: str = "info", format: str = "text") -> None:
+    """Send the log of this process to standard error.
+
+    Parameters:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        format: ``text`` or ``json``.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())

@@ -1,0 +1,121 @@
+"""What a node is: its states, its record in Redis, the orders it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from rq_sched.resources import Resources
+from rq_sched.task import iso
+
+
+class NodeState(StrEnum):
+    """Whether a node takes tasks."""
+
+    UP = "up"  # takes tasks
+    DRAINING = "draining"  # gets no new tasks; what runs there ends
+    DEAD = "dead"  # its heartbeat ran out, or it left; what it held is given back
+
+
+FIELDS = {
+    "state": "up, draining or dead",
+    "incarnation": "one registration of the node: a random id that its agent chose",
+    "total_cpu": "cores",
+    "total_memory": "MB",
+    "free_cpu": "cores not allocated",
+    "free_memory": "MB not allocated",
+    "running": "allocations on the ledger",
+    "ordered": "the number of the last order",
+    "acked": "the number of the last order that the agent has acknowledged",
+    "ttl": "ms that a heartbeat lasts",
+    "drain": "1: a user asked for draining; outlives a restart of the node",
+    "registered": "ms, when",
+    "host": "the machine's name",
+}
+
+
+@dataclass(slots=True)
+class NodeInfo:
+    """A node as people and programs read it. CPU in cores, memory in MB, times in seconds since 1970."""
+
+    node_id: str
+    state: NodeState
+    total_cpu: int
+    total_memory: int
+    free_cpu: int
+    free_memory: int
+    running: int
+    incarnation: str
+    last_heartbeat: float | None
+
+    @property
+    def total(self) -> Resources:
+        return Resources(self.total_cpu, self.total_memory)
+
+    @property
+    def free(self) -> Resources:
+        return Resources(self.free_cpu, self.free_memory)
+
+    def to_json(self) -> dict[str, Any]:
+        """A flat dict for JSON: times as ISO 8601 in UTC."""
+        out = asdict(self)
+        out["last_heartbeat"] = iso(self.last_heartbeat)
+        return out
+
+
+def decode(node_id: str, record: Mapping[bytes, bytes], runs_out: float | None) -> NodeInfo:
+    """The record of a node. ``runs_out`` is its score in ``nodes`` (ms), None once it is gone."""
+
+    def number(name: str) -> int:
+        return int(record.get(name.encode(), 0))
+
+    return NodeInfo(
+        node_id=node_id,
+        state=NodeState(record.get(b"state", b"dead").decode()),
+        total_cpu=number("total_cpu"),
+        total_memory=number("total_memory"),
+        free_cpu=number("free_cpu"),
+        free_memory=number("free_memory"),
+        running=number("running"),
+        incarnation=record.get(b"incarnation", b"").decode(),
+        last_heartbeat=None if runs_out is None else (runs_out - number("ttl")) / 1000,
+    )
+
+
+@dataclass(slots=True)
+class Start:
+    """An order to start an attempt."""
+
+    number: int
+    token: str
+    task_id: str
+    attempt: int
+    function: str
+    arguments: bytes  # msgpack [args, kwargs]; empty: none, or in payload:ID
+    payload_bytes: int  # > 0: the arguments are in payload:ID
+    allocation: Resources
+    maximum: Resources
+    time_limit: float | None  # seconds
+    elastic: str
+
+
+@dataclass(slots=True)
+class Stop:
+    """An order to stop an attempt: SIGTERM to its process group, after the grace SIGKILL."""
+
+    number: int
+    token: str
+    task_id: str
+    grace: float  # seconds
+
+
+@dataclass(slots=True)
+class Void:
+    """An order that was overtaken before it was read (its attempt is over). Only its number matters."""
+
+    number: int
+
+
+Order = Start | Stop | Void

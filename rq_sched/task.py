@@ -1,0 +1,485 @@
+"""What a task is: its request, its states and their transitions, its record in Redis.
+
+The states and the table of transitions are the truth that the scripts and the drawing in
+``docs/state-machine.md`` are tested against.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any
+
+import msgpack
+
+from rq_sched.errors import InvalidTarget, InvalidValue, NotSerializable, PayloadTooLarge
+from rq_sched.keys import check_id
+from rq_sched.resources import Resources, parse_cpu, parse_memory
+
+MAX_PAYLOAD = 256 * 1024
+"""Bytes that the arguments, or the result, of a task may have."""
+INLINE_LIMIT = 64
+"""Bytes up to which a field stays in the record: a longer one makes a small hash three times as large."""
+DEFAULT_MEMORY = 256
+DEFAULT_CRASH_LIMIT = 3
+DEFAULT_GRACE = 10.0
+PRIORITY_LIMIT = 2**31
+
+
+class State(StrEnum):
+    """Where a task is. The last three are final."""
+
+    PENDING = "pending"  # waits in the queue of its class for room on a node
+    DELAYED = "delayed"  # waits for a time: --delay, or the back-off before a retry
+    HELD = "held"  # a user set it aside; only a user brings it back
+    ASSIGNED = "assigned"  # holds an allocation on a node, not yet reported as started
+    RUNNING = "running"  # its node reported the start; reason `cancelling` while it is being stopped
+    COMPLETED = "completed"  # ended well; its result is kept until forgotten
+    FAILED = "failed"  # ended for good with a reason: error, timeout, oom, poison, …
+    CANCELLED = "cancelled"  # ended by a user with --no-requeue
+
+    @property
+    def final(self) -> bool:
+        return self in FINAL
+
+
+FINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+
+
+class Reason(StrEnum):
+    """Why a task is in its state, where the state alone doesn't say. Those of `pending` are derived when asked."""
+
+    NO_NODES = "no_nodes"  # pending: no node is up
+    INFEASIBLE = "infeasible"  # pending: no node could hold it even when empty
+    NO_FIT_NOW = "no_fit_now"  # pending: some node could, none has the room now
+    BEHIND = "behind"  # pending: it fits now, earlier tasks come first
+    RESERVED = "reserved_for_other"  # pending: the room is kept for an earlier task
+    RETRY = "retry"  # delayed: back-off after a failure
+    CANCELLING = "cancelling"  # assigned, running: told to stop
+    ERROR = "error"  # failed: the function raised
+    TIMEOUT = "timeout"  # failed: ran longer than its time limit
+    OOM = "oom"  # failed: used more memory than it may have
+    POISON = "poison"  # failed: killed its process or node too often
+    NOT_FOUND = "not_found"  # failed: the function isn't there
+    NOT_ALLOWED = "not_allowed"  # failed: the worker's --allow doesn't name it
+    EXIT_CODE = "exit_code"  # failed: the command ended with another code than 0
+
+
+TRANSITIONS: dict[str, frozenset[tuple[State | None, State]]] = {
+    # verb: (from, to); from None = there was no such task. One verb is one script, or one include of a script.
+    "submit": frozenset({(None, State.PENDING), (None, State.DELAYED)}),
+    "place": frozenset({(State.PENDING, State.ASSIGNED)}),
+    "start": frozenset({(State.ASSIGNED, State.RUNNING)}),
+    "finish": frozenset(
+        (source, target)
+        for source in (State.ASSIGNED, State.RUNNING)
+        for target in (State.COMPLETED, State.FAILED, State.CANCELLED, State.DELAYED, State.PENDING)
+    ),
+    "cancel": frozenset(
+        {
+            (State.PENDING, State.PENDING),
+            (State.PENDING, State.CANCELLED),
+            (State.DELAYED, State.CANCELLED),
+            (State.HELD, State.CANCELLED),
+        }
+    ),
+    "hold": frozenset({(State.PENDING, State.HELD), (State.DELAYED, State.HELD)}),
+    "unhold": frozenset({(State.HELD, State.PENDING), (State.HELD, State.DELAYED)}),
+    "requeue": frozenset(
+        {(s, State.PENDING) for s in (State.DELAYED, State.COMPLETED, State.FAILED, State.CANCELLED)}
+    ),
+    "prioritize": frozenset({(State.PENDING, State.PENDING)}),
+    "promote": frozenset({(State.DELAYED, State.PENDING)}),
+    "reap": frozenset(
+        (source, target)
+        for source in (State.ASSIGNED, State.RUNNING)
+        for target in (State.PENDING, State.FAILED, State.CANCELLED)
+    ),
+}
+
+FIELDS = {
+    # short name in Redis: what it is. Defaults are left out.
+    "s": "state",
+    "c": "class: CPU:MEMORY (:LABELS)",
+    "n": "sequence, 10 hex digits: the order among equals",
+    "p": "priority (0)",
+    "f": "function",
+    "a": "msgpack [args, kwargs] (none)",
+    "ax": "bytes of the arguments in payload:ID (none there)",
+    "q": "digest of the request: the same id with another one is refused",
+    "t": "submitted_at, ms",
+    "X": "max_cpu_needed (the need)",
+    "Y": "max_memory_needed, MB (the need)",
+    "r": "retries allowed (0)",
+    "C": "crash_limit (3)",
+    "l": "time_limit, ms (none)",
+    "e": "elastic (cpu)",
+    "v": "1: preemptible",
+    "d": "due, ms: delayed until then",
+    "D": "delay asked for at submit, ms",
+    "u": "attempts so far",
+    "y": "retries used",
+    "z": "crashes",
+    "k": "token of the present or last attempt",
+    "i": "NODE:INCARNATION of the present or last attempt",
+    "A": "allocation CPU:MEMORY of the present or last attempt (as needed)",
+    "T": "scheduled_at, ms",
+    "S": "started_at, ms",
+    "F": "finished_at, ms",
+    "m": "reason",
+    "b": "what follows a stop: requeue, end, hold",
+    "o": "the last operation's id: a driver's retry of it changes nothing",
+    "R": "msgpack result (short)",
+    "rx": "bytes of the result or error in result:ID",
+    "E": "error text (short)",
+    "x": "exit_code",
+    "g": "progress, 0 to 1",
+    "w": "channels of the clients that wait for its end",
+}
+
+
+def new_task_id() -> str:
+    """A random id: 16 letters and digits, 80 bits."""
+    return base64.b32encode(os.urandom(10)).decode("ascii").lower()
+
+
+@dataclass(slots=True)
+class TaskRequest:
+    """What is asked for when a task is submitted.
+
+    Parameters:
+        function: ``pkg.mod:func``, or ``exec:PATH`` for a command.
+        args, kwargs: plain data (what msgpack carries), at most 256 KiB together.
+        task_id: generated if None.
+        priority: higher first; any integer in ±2³¹.
+        cpu_needed: cores, from 1.  memory_needed: MB, or text such as ``"2G"``.
+        max_cpu_needed, max_memory_needed: up to which it may grow; the need if None.
+        retries: how many failures are tried again.  crash_limit: how many deaths of its process or node.
+        time_limit: seconds a run may take.  delay: seconds before it may be placed.
+        elastic: ``off``, ``cpu`` or ``all``: what may be given to others while it isn't used.
+        preemptible: whether a task of higher priority may stop it.
+
+    Raises:
+        UsageError: from ``check()``, which every submit calls.
+
+    >>> TaskRequest("math:sqrt", [2.0], cpu_needed=1, memory_needed="1G").check().memory_needed
+    1024
+    """
+
+    function: str
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    task_id: str | None = None
+    priority: int = 0
+    cpu_needed: int = 1
+    memory_needed: int | str = DEFAULT_MEMORY
+    max_cpu_needed: int | None = None
+    max_memory_needed: int | str | None = None
+    retries: int = 0
+    crash_limit: int = DEFAULT_CRASH_LIMIT
+    time_limit: float | None = None
+    delay: float = 0.0
+    elastic: str = "cpu"
+    preemptible: bool = False
+
+    def check(self) -> TaskRequest:
+        """Itself, with sizes as numbers and an id, or an error that names the field."""
+        if self.task_id is None:
+            self.task_id = new_task_id()
+        else:
+            check_id(self.task_id)
+        check_function(self.function)
+        if isinstance(self.args, (str, bytes)) or not isinstance(self.args, Sequence):
+            raise InvalidValue(f"args must be a list, not {self.args!r}")
+        if not isinstance(self.kwargs, Mapping):
+            raise InvalidValue(f"kwargs must be an object with names as keys, not {self.kwargs!r}")
+        self.cpu_needed = parse_cpu(self.cpu_needed, "cpu_needed")
+        self.memory_needed = parse_memory(self.memory_needed, "memory_needed")
+        if self.max_cpu_needed is not None:
+            self.max_cpu_needed = _at_least(parse_cpu(self.max_cpu_needed, "max_cpu_needed"), self.cpu_needed, "cpu")
+        if self.max_memory_needed is not None:
+            most = parse_memory(self.max_memory_needed, "max_memory_needed")
+            self.max_memory_needed = _at_least(most, self.memory_needed, "memory")
+        _integer(self.priority, "priority", -PRIORITY_LIMIT, PRIORITY_LIMIT)
+        _integer(self.retries, "retries", 0, 2**31)
+        _integer(self.crash_limit, "crash_limit", 1, 2**31)
+        if self.time_limit is not None:
+            _seconds(self.time_limit, "time_limit", 0.001)
+        _seconds(self.delay, "delay", 0)
+        if self.elastic not in ("off", "cpu", "all"):
+            raise InvalidValue(f"elastic must be off, cpu or all, not {self.elastic!r}")
+        if type(self.preemptible) is not bool:
+            raise InvalidValue(f"preemptible must be true or false, not {self.preemptible!r}")
+        return self
+
+    def pack_arguments(self) -> bytes:
+        """The arguments as msgpack; empty if there are none.
+
+        Raises:
+            NotSerializable: something in them isn't plain data.
+            PayloadTooLarge: more than 256 KiB.
+        """
+        if not self.args and not self.kwargs:
+            return b""
+        return pack([list(self.args), dict(self.kwargs)], "the arguments")
+
+
+REQUEST_FIELDS = frozenset(f.name for f in fields(TaskRequest))
+
+
+def request_from_json(data: Any) -> TaskRequest:
+    """A request from one decoded JSON object with the field names of the interface.
+
+    Raises:
+        InvalidValue: not an object, an unknown field, or no function.
+    """
+    if not isinstance(data, dict):
+        raise InvalidValue("expected a JSON object with at least the field function")
+    unknown = sorted(set(data) - REQUEST_FIELDS)
+    if unknown:
+        raise InvalidValue(f"unknown field {unknown[0]!r}; known are {', '.join(sorted(REQUEST_FIELDS))}")
+    if "function" not in data:
+        raise InvalidValue("the field function is missing")
+    given = {name: value for name, value in data.items() if value is not None or name == "function"}
+    return TaskRequest(**given).check()
+
+
+def pack(value: Any, what: str, limit: int = MAX_PAYLOAD) -> bytes:
+    """``value`` as msgpack.
+
+    Raises:
+        NotSerializable: it isn't plain data.
+        PayloadTooLarge: it has more than ``limit`` bytes.
+    """
+    try:
+        packed: bytes = msgpack.packb(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise NotSerializable(
+            f"{what} can't be sent: {error}; use None, bool, int, float, str, bytes, list and dict"
+        ) from None
+    if len(packed) > limit:
+        raise PayloadTooLarge(
+            f"{what} has {len(packed)} bytes, at most {limit} are taken; put it in a file or a store and pass its name"
+        )
+    return packed
+
+
+def unpack(packed: bytes) -> Any:
+    """What ``pack`` packed. Map keys may be of any plain type."""
+    return msgpack.unpackb(packed, strict_map_key=False)
+
+
+def check_function(target: object) -> str:
+    """``pkg.mod:func`` or ``exec:/path``, itself.
+
+    Raises:
+        InvalidTarget: anything else.
+    """
+    if isinstance(target, str):
+        module, colon, name = target.partition(":")
+        if module == "exec" and name:
+            return target
+        if colon and all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+            return target
+    raise InvalidTarget(f"bad target {target!r}: write a function as pkg.mod:func, a command after --")
+
+
+def class_of(need: Resources) -> str:
+    """The name of the class: tasks with exactly these needs share one queue."""
+    return f"{need.cpu}:{need.memory}"
+
+
+def need_of(task_class: str) -> Resources:
+    """The needs of a class.
+
+    >>> need_of("2:512")
+    Resources(cpu=2, memory=512)
+    """
+    cpu, memory = task_class.split(":")[:2]
+    return Resources(int(cpu), int(memory))
+
+
+def encode(request: TaskRequest) -> list[str | bytes | int]:
+    """A checked request as the flat arguments of ``task_submit.lua``:
+    id, digest, class, priority, delay (ms), long payload, number of further arguments, field, value, ….
+    """
+    arguments = request.pack_arguments()
+    record: list[str | bytes | int] = ["f", request.function]
+    payload = b""
+    if len(arguments) > INLINE_LIMIT:
+        payload = arguments
+        record += ("ax", len(arguments))
+    elif arguments:
+        record += ("a", arguments)
+    if request.max_cpu_needed is not None and request.max_cpu_needed != request.cpu_needed:
+        record += ("X", request.max_cpu_needed)
+    if request.max_memory_needed is not None and request.max_memory_needed != request.memory_needed:
+        record += ("Y", request.max_memory_needed)  # type: ignore[arg-type]
+    if request.retries:
+        record += ("r", request.retries)
+    if request.crash_limit != DEFAULT_CRASH_LIMIT:
+        record += ("C", request.crash_limit)
+    if request.time_limit is not None:
+        record += ("l", round(request.time_limit * 1000))
+    if request.elastic != "cpu":
+        record += ("e", request.elastic)
+    if request.preemptible:
+        record += ("v", 1)
+    delay = round(request.delay * 1000)
+    task_class = f"{request.cpu_needed}:{request.memory_needed}"
+    digest = blake2b(f"{task_class} {request.priority} {delay} {record}".encode(), digest_size=8)
+    if payload:
+        digest.update(payload)
+    return [
+        request.task_id or "",
+        base64.b64encode(digest.digest())[:11],
+        task_class,
+        request.priority,
+        delay,
+        payload,
+        len(record),
+        *record,
+    ]
+
+
+@dataclass(slots=True)
+class TaskInfo:
+    """Everything known of a task, with the field names of the interface.
+
+    Times are seconds since 1970 (Redis' clock) or None; CPU in cores, memory in MB, durations in seconds.
+    ``to_json()`` gives ISO 8601 times.
+    """
+
+    task_id: str
+    priority: int
+    function: str
+    args: list[Any] | None
+    kwargs: dict[str, Any] | None
+    cpu_needed: int
+    memory_needed: int
+    max_cpu_needed: int
+    max_memory_needed: int
+    state: State
+    reason: str | None
+    attempt: int
+    node_id: str | None
+    cpu_allocated: int
+    memory_allocated: int
+    submitted_at: float | None
+    scheduled_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    retries: int
+    retries_left: int
+    crashes: int
+    crash_limit: int
+    time_limit: float | None
+    delay: float
+    elastic: str
+    preemptible: bool
+    progress: float | None
+    result: Any
+    error: str | None
+    exit_code: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """A flat dict for JSON: times as ISO 8601 in UTC."""
+        out = asdict(self)
+        for name in ("submitted_at", "scheduled_at", "started_at", "finished_at"):
+            out[name] = iso(out[name])
+        return out
+
+
+def iso(seconds: float | None) -> str | None:
+    """ISO 8601 in UTC, to the millisecond."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def decode(
+    task_id: str, record: Mapping[bytes, bytes], payload: bytes | None = None, long_result: bytes | None = None
+) -> TaskInfo:
+    """The record of a task as people and programs read it.
+
+    ``payload`` and ``long_result`` are the contents of ``payload:ID`` and ``result:ID`` where the record points there.
+    """
+
+    def text(name: str) -> str | None:
+        value = record.get(name.encode())
+        return None if value is None else value.decode("utf-8", "replace")
+
+    def number(name: str, default: int = 0) -> int:
+        value = record.get(name.encode())
+        return default if value is None else int(value)
+
+    def seconds(name: str) -> float | None:
+        value = record.get(name.encode())
+        return None if value is None else int(value) / 1000
+
+    state = State(text("s") or "pending")
+    need = need_of(text("c") or "1:1")
+    active = state in (State.ASSIGNED, State.RUNNING)
+    held = need_of(text("A") or text("c") or "1:1") if active else Resources(0, 0)
+    packed = record.get(b"a") or payload
+    args, kwargs = unpack(packed) if packed else ([], {})
+    outcome = record.get(b"R") if state is State.COMPLETED else record.get(b"E")
+    if outcome is None:
+        outcome = long_result
+    retries = number("r")
+    progress = text("g")
+    exit_code = text("x")
+    return TaskInfo(
+        task_id=task_id,
+        priority=number("p"),
+        function=text("f") or "",
+        args=args,
+        kwargs=kwargs,
+        cpu_needed=need.cpu,
+        memory_needed=need.memory,
+        max_cpu_needed=number("X", need.cpu),
+        max_memory_needed=number("Y", need.memory),
+        state=state,
+        reason=text("m"),
+        attempt=number("u"),
+        node_id=(text("i") or "").split(":")[0] or None,
+        cpu_allocated=held.cpu,
+        memory_allocated=held.memory,
+        submitted_at=seconds("t"),
+        scheduled_at=seconds("T"),
+        started_at=seconds("S"),
+        finished_at=seconds("F"),
+        retries=retries,
+        retries_left=max(0, retries - number("y")),
+        crashes=number("z"),
+        crash_limit=number("C", DEFAULT_CRASH_LIMIT),
+        time_limit=seconds("l"),
+        delay=(number("D")) / 1000,
+        elastic=text("e") or "cpu",
+        preemptible=bool(number("v")),
+        progress=None if progress is None else float(progress),
+        result=unpack(outcome) if outcome is not None and state is State.COMPLETED else None,
+        error=outcome.decode("utf-8", "replace") if outcome is not None and state is not State.COMPLETED else None,
+        exit_code=None if exit_code is None else int(exit_code),
+    )
+
+
+def _at_least(most: int, need: int, what: str) -> int:
+    if most < need:
+        raise InvalidValue(f"max_{what}_needed ({most}) is below {what}_needed ({need})")
+    return most
+
+
+def _integer(value: object, name: str, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise InvalidValue(f"{name} must be a whole number between {least} and {most}, not {value!r}")
+
+
+def _seconds(value: object, name: str, least: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 10**9:
+        raise InvalidValue(f"{name} must be a number of seconds from {least}, not {value!r}")
