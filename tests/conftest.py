@@ -1,0 +1,91 @@
+"""A real server for the session, a namespace for each test, and the invariant checker after it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from rq_sched.server import EmbeddedServer
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--server", type=Path, help="the server binary to test against; default: the embedded one")
+
+
+@pytest.fixture(scope="session")
+def server_binary(pytestconfig: pytest.Config) -> Path | None:
+    """The server to test against; None: what ``find_server()`` finds."""
+    binary: Path | None = pytestconfig.getoption("--server")
+    return binary
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, server_binary: Path | None) -> Iterator[EmbeddedServer]:
+    """A real server on a private socket. Where none can be started, tests fail; they are never skipped."""
+    with EmbeddedServer(tmp_path_factory.mktemp("redis"), binary=server_binary) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(server: EmbeddedServer) -> str:
+    return server.url
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest, redis_url: str) -> Iterator[str]:
+    """A fresh namespace. After the test its invariants must hold, unless the test is marked ``no_audit``."""
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    yield name
+    if request.node.get_closest_marker("no_audit") is None:
+        assert_invariants(redis_url, name)
+
+
+def assert_invariants(url: str, namespace: str) -> None:
+    """The ledgers add up, and each task is in exactly the indexes of its state."""
+    from rq_sched import audit
+    from rq_sched.link import Link
+    from rq_sched.store import Store
+
+    link = Link(url)
+    try:
+        findings = audit.check(link, Store(namespace))
+    finally:
+        link.close()
+    assert not findings, "invariants broken:\n" + "\n".join(str(finding) for finding in findings)
+
+
+@pytest.fixture
+def store(namespace: str):
+    from rq_sched.store import Store
+
+    return Store(namespace)
+
+
+@pytest.fixture
+def link(redis_url: str):
+    """A link to the test's server."""
+    from rq_sched.link import Link
+
+    link = Link(redis_url)
+    yield link
+    link.close()
+
+
+@pytest.fixture
+def alink(redis_url: str) -> Callable[[], AbstractAsyncContextManager[object]]:
+    """Opens an async link inside a coroutine: ``async with alink() as link: await link.run(op)``."""
+    from rq_sched.link import AsyncLink
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[AsyncLink]:
+        link = AsyncLink(redis_url)
+        try:
+            yield link
+        finally:
+            await link.close()
+
+    return opened
