@@ -128,6 +128,7 @@ FIELDS = {
     "k": "token of the present or last attempt",
     "i": "NODE:INCARNATION of the present or last attempt",
     "A": "allocation CPU:MEMORY of the present or last attempt (as needed)",
+    "N": "number of the last resize of the present attempt",
     "T": "scheduled_at, ms",
     "S": "started_at, ms",
     "F": "finished_at, ms",

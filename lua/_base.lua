@@ -1,0 +1,22 @@
+-- What every script begins with: the prefix, the time, refusals, small helpers.
+
+local P = KEYS[1]
+local call = redis.call
+local tonumber = tonumber
+
+-- Redis' time in ms, unless the caller moves the clock (tests, simulate).
+local function clock(given)
+  if given ~= '' then return tonumber(given) end
+  local t = call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+-- Named refusals: `RQS_TASK_NOT_FOUND text` becomes the exception with the code task_not_found.
+local function refuse(code, text)
+  return redis.error_reply('RQS_' .. string.upper(code) .. ' ' .. text)
+end
+
+-- Rings for the schedulers: one element wakes one of them; more would only wake more.
+local function wake()
+  if call('LLEN', P .. 'wake') == 0 then call('RPUSH', P .. 'wake', '1') end
+end

@@ -1,0 +1,125 @@
+--@include _ledger
+--@include _pending
+-- What follows the end of an attempt (running or assigned → completed, failed, cancelled, delayed, pending).
+-- Shared by finish and reap. The caller has given the allocation back.
+
+local INLINE = 64
+local NO_RETRY = { not_found = true, not_allowed = true }
+local ended = {} -- state → list of score, id for finished:STATE
+local heard = {} -- channel → what to tell the waiting clients
+
+local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'rx' }
+
+local function end_record(id)
+  return record_read(id, END_FIELDS)
+end
+
+local function tell(record, id, state)
+  if not record.w then return end
+  for channel in string.gmatch(record.w, '[^,]+') do
+    heard[channel] = (heard[channel] and heard[channel] .. ' ' or '') .. id .. ' ' .. state
+  end
+end
+
+-- A final state: the record, the index of ended tasks, the waiting clients.
+local function task_end(now, id, record, state, node_id, reason, fields)
+  local key = P .. 'task:' .. id
+  local change = { 's', state, 'F', now }
+  if reason then change[5], change[6] = 'm', reason end
+  for _, value in ipairs(fields or {}) do change[#change + 1] = value end
+  call('HSET', key, unpack(change))
+  local list = ended[state]
+  if not list then
+    list = {}
+    ended[state] = list
+  end
+  list[#list + 1] = now
+  list[#list + 1] = id
+  count(state, 1)
+  event(state, id, node_id, record.u, reason)
+  tell(record, id, state)
+end
+
+-- Back to its queue, after an attempt. `sequence`: its old one, or a new one (behind its equals).
+local function task_back(id, record, sequence, node_id, why)
+  task_pending(id, record, sequence)
+  event('requeued', id, node_id, record.u, why)
+end
+
+-- The error text stays in the record when short.
+local function error_fields(id, text, exit_code)
+  local fields = {}
+  if #text <= INLINE then
+    fields[1], fields[2] = 'E', text
+  else
+    call('SET', P .. 'result:' .. id, text)
+    fields[1], fields[2] = 'rx', #text
+  end
+  if exit_code ~= '' then fields[#fields + 1], fields[#fields + 2] = 'x', exit_code end
+  return fields
+end
+
+local function attempt_completed(now, id, record, node_id, report)
+  local key = P .. 'task:' .. id
+  local fields = {}
+  if tonumber(record.y or 0) + tonumber(record.z or 0) > 0 then -- what earlier attempts left
+    call('HDEL', key, 'E', 'rx', 'm')
+    if record.rx then call('DEL', P .. 'result:' .. id) end
+  end
+  if report.started then fields[1], fields[2] = 'S', report.started end
+  if #report.result <= INLINE then
+    fields[#fields + 1], fields[#fields + 2] = 'R', report.result
+  else
+    call('SET', P .. 'result:' .. id, report.result)
+    fields[#fields + 1], fields[#fields + 2] = 'rx', #report.result
+  end
+  if report.exit_code ~= '' then fields[#fields + 1], fields[#fields + 2] = 'x', report.exit_code end
+  task_end(now, id, record, 'completed', node_id, nil, fields)
+end
+
+-- Back-off 1 s × 2^n up to 60 s, with jitter (`random` in 0..1 comes from the caller).
+local function attempt_failed(now, id, record, node_id, report)
+  local key = P .. 'task:' .. id
+  if record.rx then call('HDEL', key, 'E', 'rx') end
+  local fields = error_fields(id, report.error, report.exit_code)
+  if report.started then fields[#fields + 1], fields[#fields + 2] = 'S', report.started end
+  local used = tonumber(record.y or 0)
+  if NO_RETRY[report.reason] or used >= tonumber(record.r or 0) then
+    return task_end(now, id, record, 'failed', node_id, report.reason, fields)
+  end
+  local due = now + math.floor(math.min(60000, 1000 * 2 ^ used) * (0.5 + report.random / 2))
+  call('HDEL', key, 'k', 'i', 'T', 'A', 'N', 'b', 'g')
+  call('HSET', key, 's', 'delayed', 'd', due, 'y', used + 1, 'm', 'retry', unpack(fields))
+  call('ZADD', P .. 'delayed', due, id)
+  event('retry', id, node_id, record.u, report.reason)
+end
+
+-- The process or its node died, and not because we stopped it.
+local function attempt_crashed(now, id, record, node_id, report)
+  local crashes = tonumber(record.z or 0) + 1
+  call('HSET', P .. 'task:' .. id, 'z', crashes)
+  if crashes >= tonumber(record.C or 3) then
+    local fields = error_fields(id, report.error ~= '' and report.error or 'its process or node died', '')
+    return task_end(now, id, record, 'failed', node_id, 'poison', fields)
+  end
+  task_back(id, record, record.n, node_id, 'crashed')
+end
+
+-- `mark` is the ledger's: a stopped attempt's own outcome no longer counts, the intention of the stop does.
+local function end_attempt(now, id, record, node_id, mark, outcome, report)
+  if mark == 's' then
+    if record.b == 'end' then return task_end(now, id, record, 'cancelled', node_id) end
+    local sequence = record.b == 'requeue' and next_sequence() or record.n
+    return task_back(id, record, sequence, node_id, record.b == 'requeue' and 'cancelled' or 'stopped')
+  end
+  if outcome == 'completed' then return attempt_completed(now, id, record, node_id, report) end
+  if outcome == 'failed' then return attempt_failed(now, id, record, node_id, report) end
+  if outcome == 'crashed' then return attempt_crashed(now, id, record, node_id, report) end
+  return task_back(id, record, record.n, node_id, 'returned')
+end
+
+local function ends_flush()
+  for state, list in pairs(ended) do call('ZADD', P .. 'finished:' .. state, unpack(list)) end
+  for channel, text in pairs(heard) do call('PUBLISH', P .. 'done:' .. channel, text) end
+  ended, heard = {}, {}
+end

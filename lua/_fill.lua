@@ -1,0 +1,51 @@
+--@include _first_fit
+--@include _ledger
+-- Placing: giving pending tasks an allocation and an order (pending → assigned).
+
+local ORDER_FIELDS = { 'k', 'u', 'f', 'a', 'ax', 'c', 'X', 'Y', 'l', 'e' }
+
+-- A start order as the agent gets it, from the record's ORDER_FIELDS.
+local function start_order(number, token, id, record)
+  return { number, 'start', token, id, record[2] or '1', record[3], record[4] or '', record[5] or '0', record[6],
+    record[7] or '', record[8] or '', record[9] or '', record[10] or 'cpu' }
+end
+
+local placings = 0
+
+-- Puts the head of `class` on `node`; with `orders`, the order is added there in full.
+local function assign(now, nonce, node, class, orders)
+  local _, member = class_take(class)
+  local id = string.sub(member, SEQUENCE + 1)
+  local key = P .. 'task:' .. id
+  placings = placings + 1
+  local token = nonce .. '.' .. placings
+  allocate(node, token, id, class.cpu, class.memory)
+  local number = order_add(node, 'start ' .. token .. ' ' .. id)
+  local attempt
+  if orders then
+    local record = call('HMGET', key, unpack(ORDER_FIELDS))
+    attempt = tonumber(record[2] or 0) + 1
+    record[2] = attempt
+    orders[#orders + 1] = start_order(number, token, id, record)
+  else
+    attempt = tonumber(call('HGET', key, 'u') or 0) + 1
+  end
+  call('HSET', key, 's', 'assigned', 'u', attempt, 'k', token, 'i', node.id .. ':' .. node.incarnation, 'T', now)
+  event('placed', id, node.id, attempt)
+end
+
+-- Gives the node the earliest tasks that fit, until none does or `limit` is reached. Returns how many, and whether
+-- the node was left with work undone (it then stands in `dirty`).
+local function fill(now, nonce, node, limit, orders)
+  local placed = 0
+  if node.state ~= 'up' then return 0, false end
+  first_fit_reset()
+  while placed < limit do
+    local class = first_fit(node.cpu, node.memory)
+    if not class then return placed, false end
+    assign(now, nonce, node, class, orders)
+    placed = placed + 1
+  end
+  call('ZADD', P .. 'dirty', now, node.id)
+  return placed, true
+end

@@ -1,0 +1,17 @@
+--@include _ledger
+-- A node that is no more: out of the indexes at once; its allocations are given back in bites by node_reap.
+-- `lost` holds NODE:INCARNATION:HOW with HOW = crashed (tasks that had started are charged a crash) or left.
+
+local function node_gone(now, node, how)
+  local id = node.id
+  call('HSET', P .. 'node:' .. id, 'state', 'dead')
+  call('ZREM', P .. 'nodes', id)
+  call('ZREM', P .. 'free', id)
+  call('ZREM', P .. 'dirty', id)
+  call('DEL', P .. 'node:' .. id .. ':alive')
+  call('ZADD', P .. 'gone', now, id)
+  call('SADD', P .. 'lost', id .. ':' .. node.incarnation .. ':' .. how)
+  event(how == 'left' and 'left' or 'dead', id, id)
+  node.state = 'dead'
+  wake()
+end

@@ -1,0 +1,89 @@
+--@include _events
+-- Nodes: what they have free, the allocations on them, their orders. Changes are collected and written once.
+
+local MEMORY_BITS = 16777216 -- 2^24: the index `free` packs CPU × 2^24 + memory
+
+local nodes_seen, nodes_changed = {}, {}
+
+local function node_load(id)
+  local node = nodes_seen[id]
+  if node then return node end
+  local r = call('HMGET', P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory', 'ordered', 'acked',
+    'running', 'started')
+  if not r[1] then return nil end
+  node = {
+    id = id, state = r[1], incarnation = r[2], cpu = tonumber(r[3]), memory = tonumber(r[4]),
+    ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
+    entries = {}, cleared = {}, orders = {},
+  }
+  node.path = P .. 'node:' .. id .. ':' .. node.incarnation
+  nodes_seen[id] = node
+  return node
+end
+
+local function node_touch(node)
+  if node.touched then return end
+  node.touched = true
+  nodes_changed[#nodes_changed + 1] = node
+end
+
+local function order_add(node, text)
+  node_touch(node)
+  node.ordered = node.ordered + 1
+  node.orders[#node.orders + 1] = node.ordered .. ' ' .. text
+  return node.ordered
+end
+
+-- All or nothing: called only with what fits (promise 1).
+local function allocate(node, token, id, cpu, memory)
+  node_touch(node)
+  node.cpu, node.memory = node.cpu - cpu, node.memory - memory
+  node.running = node.running + 1
+  node.entries[#node.entries + 1] = token
+  node.entries[#node.entries + 1] = id .. ':' .. cpu .. ':' .. memory .. ':a'
+end
+
+-- An entry of the ledger: task id, cpu, memory, mark.
+local function entry_parse(entry)
+  local id, cpu, memory, mark = string.match(entry, '^([^:]+):(%d+):(%d+):(%a)$')
+  return id, tonumber(cpu), tonumber(memory), mark
+end
+
+local function give_back(node, token, cpu, memory, started)
+  node_touch(node)
+  node.cpu, node.memory = node.cpu + cpu, node.memory + memory
+  node.running = node.running - 1
+  if started then node.started = node.started - 1 end
+  node.cleared[#node.cleared + 1] = token
+end
+
+-- The index that placing looks into: only nodes that are up.
+local function node_index(node)
+  if node.state == 'up' then
+    call('ZADD', P .. 'free', node.cpu * MEMORY_BITS + node.memory, node.id)
+  end
+end
+
+local function acknowledge(node, acked)
+  if acked > node.acked and acked <= node.ordered then
+    call('LTRIM', node.path .. ':orders', acked - node.acked, -1)
+    node_touch(node)
+    node.acked = acked
+  end
+end
+
+-- Writes each changed node once. `quiet`: the node whose agent made this call, which needs no doorbell.
+local function nodes_flush(quiet)
+  for _, node in ipairs(nodes_changed) do
+    if #node.cleared > 0 then call('HDEL', node.path .. ':tasks', unpack(node.cleared)) end
+    if #node.entries > 0 then call('HSET', node.path .. ':tasks', unpack(node.entries)) end
+    call('HSET', P .. 'node:' .. node.id, 'free_cpu', node.cpu, 'free_memory', node.memory, 'ordered', node.ordered,
+      'acked', node.acked, 'running', node.running, 'started', node.started)
+    node_index(node)
+    if #node.orders > 0 then
+      call('RPUSH', node.path .. ':orders', unpack(node.orders))
+      if node.id ~= quiet then call('PUBLISH', P .. 'bell:' .. node.id, node.ordered) end
+    end
+  end
+  nodes_seen, nodes_changed = {}, {}
+end

@@ -1,0 +1,18 @@
+--@include _fill
+-- Reading a node's orders in full: what a start needs is in the task's record.
+
+local function orders_read(node, limit, orders)
+  for _, text in ipairs(call('LRANGE', node.path .. ':orders', 0, limit - 1)) do
+    local number, kind, token, id, grace = string.match(text, '^(%d+) (%a+) (%S+) (%S+) ?(%S*)$')
+    if kind == 'stop' then
+      orders[#orders + 1] = { tonumber(number), 'stop', token, id, grace }
+    else
+      local record = call('HMGET', P .. 'task:' .. id, unpack(ORDER_FIELDS))
+      if record[1] == token then
+        orders[#orders + 1] = start_order(tonumber(number), token, id, record)
+      else
+        orders[#orders + 1] = { tonumber(number), 'void' } -- overtaken: the attempt is over
+      end
+    end
+  end
+end

@@ -1,0 +1,196 @@
+--@include _events
+-- The pending queues and the indexes of their heads (keys.py: pending:CLASS, classes:GROUP, groups, fresh).
+-- Changes are collected in Lua and written by queue_flush(), each key once.
+--
+-- An entry is a score and a member; members begin with the sequence (10 hex digits), so comparing (score, member)
+-- gives promise 4's order at every level: tasks of a class, classes of a group, groups.
+
+local SEQUENCE = 10
+local classes, groups = {}, {} -- as seen by this script: name → object
+local queue_changed = {}       -- class objects with something to write
+
+local function earlier(score, member, than_score, than_member)
+  return score < than_score or (score == than_score and member < than_member)
+end
+
+-- The bounds of coarse steps are 1, 2, 3, 4, 6, 8, 12, 16, 24 …: the least that holds `amount`, and the one below it.
+local function step(amount)
+  local fraction, exponent = math.frexp(amount)
+  local power = 2 ^ exponent
+  if fraction == 0.5 then return power / 2, power * 3 / 8 end
+  if fraction <= 0.75 then return power * 3 / 4, power / 2 end
+  return power, power * 3 / 4
+end
+
+local function group_of(cpu, memory, labels)
+  local cpu_most, cpu_least = step(cpu)
+  local memory_most, memory_least = step(memory)
+  local name = cpu_most .. ':' .. memory_most .. labels
+  local group = groups[name]
+  if not group then
+    group = {
+      name = name, key = P .. 'classes:' .. name, classes = {},
+      cpu_most = cpu_most, memory_most = memory_most,     -- no class of the group needs more
+      cpu_above = cpu_least, memory_above = memory_least, -- every class of the group needs more than this
+      heads = {}, loaded = 0, all = false, cursor = 1,
+    }
+    groups[name] = group
+  end
+  return group
+end
+
+local function class_of(name)
+  local class = classes[name]
+  if not class then
+    local cpu, memory, labels = string.match(name, '^(%d+):(%d+)(.*)$')
+    cpu, memory = tonumber(cpu), tonumber(memory)
+    class = {
+      name = name, key = P .. 'pending:' .. name, cpu = cpu, memory = memory,
+      group = group_of(cpu, memory, labels),
+      added = {}, removed = {}, buffer = {}, position = 1, taken = 0,
+    }
+    classes[name] = class
+  end
+  return class
+end
+
+local function first_of(key)
+  local found = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  return tonumber(found[2]), found[1]
+end
+
+-- Before the first change: which head the index holds.
+local function class_touch(class)
+  if class.touched then return end
+  class.touched = true
+  class.old_score, class.old_head = first_of(class.key)
+  queue_changed[#queue_changed + 1] = class
+end
+
+local function queue_add(class_name, score, member)
+  local class = class_of(class_name)
+  class_touch(class)
+  local added = class.added
+  added[#added + 1] = score
+  added[#added + 1] = member
+  if not class.first or earlier(score, member, class.first_score, class.first) then
+    class.first_score, class.first = score, member
+  end
+  count('pending', 1)
+end
+
+local function queue_remove(class_name, member)
+  local class = class_of(class_name)
+  class_touch(class)
+  class.removed[#class.removed + 1] = member
+  count('pending', -1)
+end
+
+-- The earliest entry of the class that this script hasn't taken yet: score, member.
+local function class_peek(class)
+  local buffer = class.buffer
+  if class.position > #buffer then
+    if class.exhausted then return nil end
+    buffer = call('ZRANGE', class.key, class.taken, class.taken + (class.taken == 0 and 3 or 31), 'WITHSCORES')
+    class.buffer, class.position = buffer, 1
+    if #buffer == 0 then
+      class.exhausted = true
+      return nil
+    end
+  end
+  return tonumber(buffer[class.position + 1]), buffer[class.position]
+end
+
+-- Takes what class_peek() showed.
+local function class_take(class)
+  local score, member = class_peek(class)
+  if not class.touched then
+    class.touched = true
+    class.old_score, class.old_head = score, member
+    queue_changed[#queue_changed + 1] = class
+    class.group.classes[#class.group.classes + 1] = class
+  end
+  class.removed[#class.removed + 1] = member
+  class.position = class.position + 2
+  class.taken = class.taken + 1
+  count('pending', -1)
+  return score, member
+end
+
+local function class_write(class)
+  local score, head = class.old_score, class.old_head
+  if #class.added > 0 then
+    call('ZADD', class.key, unpack(class.added))
+    if not head or earlier(class.first_score, class.first, score, head) then
+      score, head = class.first_score, class.first
+    end
+  end
+  if #class.removed > 0 then
+    call('ZREM', class.key, unpack(class.removed))
+    if class.taken > 0 and class.position <= #class.buffer then
+      score, head = class_peek(class)
+    else
+      score, head = first_of(class.key)
+    end
+  end
+  return score, head
+end
+
+-- Moves the class's entry in its group's index; a new, earlier head is news for the schedulers (`fresh`).
+local function index_write(class, score, head)
+  local group, old = class.group, class.old_head
+  if head == old and score == class.old_score then return false end
+  if not group.known then
+    group.known = true
+    group.old_score, group.old_best = first_of(group.key)
+  end
+  group.changed = true
+  if old then call('ZREM', group.key, string.sub(old, 1, SEQUENCE) .. class.name) end
+  if not head then return false end
+  local entry = string.sub(head, 1, SEQUENCE) .. class.name
+  call('ZADD', group.key, score, entry)
+  if #class.added > 0 and (not old or earlier(score, head, class.old_score, old)) then
+    call('ZADD', P .. 'fresh', score, entry)
+    return true
+  end
+  return false
+end
+
+local function group_write(group)
+  local score, best = first_of(group.key)
+  if best == group.old_best and score == group.old_score then return end
+  if group.old_best then call('ZREM', P .. 'groups', group.old_best) end
+  if best then call('ZADD', P .. 'groups', score, best) end
+end
+
+-- Writes all changes; forgets what was read. Returns true if there is something new to place.
+local function queue_flush()
+  local news = false
+  local order = {}
+  for _, class in ipairs(queue_changed) do
+    local score, head = class_write(class)
+    if index_write(class, score, head) then news = true end
+    local group = class.group
+    if group.changed and not group.listed then
+      group.listed = true
+      order[#order + 1] = group
+    end
+  end
+  for _, group in ipairs(order) do group_write(group) end
+  classes, groups, queue_changed = {}, {}, {}
+  return news
+end
+
+-- A new sequence number: behind everything that has one.
+local function next_sequence()
+  return string.format('%010x', call('INCR', P .. 'seq'))
+end
+
+local aging
+
+-- The score: −priority, less what the task gains by waiting (settings: aging, priority an hour).
+local function score_of(priority, submitted)
+  if not aging then aging = tonumber(call('HGET', P .. 'settings', 'aging') or 0) end
+  if aging == 0 then return -priority end
+  return -priority + aging * submitted / 3600000
+end

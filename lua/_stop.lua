@@ -1,0 +1,17 @@
+--@include _ledger
+-- Telling a node to stop an attempt: from now on its outcome is fenced (mark s), its allocation stays until the node
+-- confirms that the processes are gone. What follows then is the intention `b`: requeue, end, back (its old place).
+
+local function stop_attempt(id, node_id, incarnation, token, intention, reason, grace)
+  local path = P .. 'node:' .. node_id .. ':' .. incarnation .. ':tasks'
+  local entry = call('HGET', path, token)
+  local _, cpu, memory, mark = entry_parse(entry or '')
+  if not mark then return false end
+  if mark ~= 's' then call('HSET', path, token, id .. ':' .. cpu .. ':' .. memory .. ':s') end
+  call('HSET', P .. 'task:' .. id, 'b', intention, 'm', reason)
+  local node = node_load(node_id)
+  if node and node.incarnation == incarnation and node.state ~= 'dead' then
+    order_add(node, 'stop ' .. token .. ' ' .. id .. ' ' .. grace)
+  end
+  return true
+end

@@ -1,0 +1,19 @@
+#!lua flags=allow-oom
+--- node_poll: a node reads its orders.
+-- KEYS: prefix
+-- ARGV: now_ms node_id incarnation acked limit
+-- Replies: the orders after `acked`, in full, at most `limit`
+-- Refuses: stale_incarnation
+-- Promises: an order is kept until a later call acknowledges it
+--@include _orders
+
+local id, incarnation = ARGV[2], ARGV[3]
+local node = node_load(id)
+if not node or node.incarnation ~= incarnation or node.state == 'dead' then
+  return refuse('stale_incarnation', 'node ' .. id .. ' is registered anew or given up')
+end
+acknowledge(node, tonumber(ARGV[4]))
+local orders = {}
+orders_read(node, tonumber(ARGV[5]), orders)
+nodes_flush(id)
+return orders

@@ -1,0 +1,43 @@
+#!lua flags=allow-oom
+--- node_reap: give a dead incarnation's tasks back, a bite at a time (assigned | running → pending | failed | cancelled).
+-- KEYS: prefix
+-- ARGV: now_ms lost limit
+--   lost: NODE:INCARNATION:HOW as in `lost`
+-- Replies: {reaped, left}: how many attempts ended, how many are still on the ledger
+-- Refuses: nothing
+-- Promises: only an incarnation that stands in `lost` is touched; each attempt is given back once; tasks get their old
+--   places in the order; only started tasks of a crash are charged
+--@include _end_attempt
+
+local now, lost, limit = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local id, incarnation, how = string.match(lost, '^([^:]+):([^:]+):(%a+)$')
+if not id or call('SISMEMBER', P .. 'lost', lost) == 0 then return { 0, 0 } end
+
+local path = P .. 'node:' .. id .. ':' .. incarnation
+local node = node_load(id)
+if node and node.incarnation ~= incarnation then node = nil end -- it came back: that ledger is another
+local held = call('HRANDFIELD', path .. ':tasks', limit, 'WITHVALUES')
+local tokens, report = {}, { error = '', exit_code = '', random = 0 }
+for i = 1, #held, 2 do
+  local token = held[i]
+  local task_id, cpu, memory, mark = entry_parse(held[i + 1])
+  local record = end_record(task_id)
+  tokens[#tokens + 1] = token
+  if node then give_back(node, token, cpu, memory, record.S) end
+  if record.k == token then
+    local outcome = how == 'crashed' and mark ~= 'a' and 'crashed' or 'returned'
+    end_attempt(now, task_id, record, id, mark, outcome, report)
+  end
+end
+if #tokens > 0 then call('HDEL', path .. ':tasks', unpack(tokens)) end
+local left = call('HLEN', path .. ':tasks')
+if left == 0 then
+  call('DEL', path .. ':orders')
+  call('SREM', P .. 'lost', lost)
+end
+ends_flush()
+if queue_flush() then wake() end
+nodes_flush()
+counts_flush()
+events_flush()
+return { #tokens, left }

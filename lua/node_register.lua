@@ -1,0 +1,38 @@
+#!lua flags=allow-oom
+--- node_register: a node joins, or comes back as a new incarnation (none | dead → up | draining).
+-- KEYS: prefix
+-- ARGV: now_ms node_id incarnation cpu memory ttl_ms host
+-- Replies: the state: up, or draining where a user asked for it before
+-- Refuses: node_alive (another incarnation's heartbeat hasn't run out)
+-- Promises: the same incarnation again changes nothing; what an older incarnation held stays on its own ledger until
+--   it is reaped: capacity is never counted twice
+--@include _gone
+
+local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
+local cpu, memory, ttl, host = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
+local key = P .. 'node:' .. id
+local node = node_load(id)
+if node and node.incarnation == incarnation and node.state ~= 'dead' then return node.state end
+if node and node.state ~= 'dead' then
+  local runs_out = tonumber(call('ZSCORE', P .. 'nodes', id) or 0)
+  if runs_out > now then
+    return refuse('node_alive', 'node ' .. id .. ' is alive on ' .. (call('HGET', key, 'host') or 'another machine')
+      .. ': choose another --node-id, or wait until its heartbeat has run out')
+  end
+  node_gone(now, node, 'crashed')
+end
+local state = call('HGET', key, 'drain') and 'draining' or 'up'
+call('HSET', key, 'state', state, 'incarnation', incarnation, 'total_cpu', cpu, 'total_memory', memory,
+  'free_cpu', cpu, 'free_memory', memory, 'running', 0, 'started', 0, 'ordered', 0, 'acked', 0,
+  'ttl', ttl, 'host', host, 'registered', now)
+call('ZREM', P .. 'gone', id)
+call('ZADD', P .. 'nodes', now + ttl, id)
+call('SET', key .. ':alive', incarnation, 'PX', ttl)
+if state == 'up' then
+  call('ZADD', P .. 'free', tonumber(cpu) * MEMORY_BITS + tonumber(memory), id)
+  call('ZADD', P .. 'dirty', now, id)
+  wake()
+end
+event('joined', id, id, nil, cpu .. ':' .. memory)
+events_flush()
+return state

@@ -1,0 +1,100 @@
+#!lua flags=allow-oom
+--- place: find nodes for pending tasks (pending → assigned).
+-- KEYS: prefix
+-- ARGV: now_ms nonce limit
+-- Replies: {placed, more}: how many were placed, and 1 if work is left in `dirty` or `fresh`
+-- Refuses: nothing
+-- Promises: the earliest task first; no node above its total; at most `limit` placings and as many look-ups
+--@include _fill
+
+local now, nonce, limit = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local FRESH, FREE = P .. 'fresh', P .. 'free'
+local placed, looked = 0, 0
+
+-- Nodes that came with room: joined, undrained, or left half filled.
+while placed < limit and looked < limit do
+  local id = call('ZRANGE', P .. 'dirty', 0, 0)[1]
+  if not id then break end
+  looked = looked + 1
+  call('ZREM', P .. 'dirty', id)
+  local node = node_load(id)
+  if node then
+    local n, undone = fill(now, nonce, node, limit - placed)
+    placed = placed + n
+    node_index(node)
+    if undone then looked = limit end
+  end
+end
+
+-- The node on which the need leaves least CPU, and of those least memory (best fit): exact and without a scan, as
+-- `free` is ordered by (free CPU, free memory): at most two look-ups for each different number of free cores.
+local function choose_node(cpu, memory)
+  local from = cpu * MEMORY_BITS + memory
+  while true do
+    local found = call('ZRANGEBYSCORE', FREE, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    if not found[1] then return nil end
+    local score = tonumber(found[2])
+    local free_cpu = math.floor(score / MEMORY_BITS)
+    if score - free_cpu * MEMORY_BITS >= memory then return node_load(found[1]) end
+    from = free_cpu * MEMORY_BITS + memory
+  end
+end
+
+-- The earliest fresh class: its entries as written, and its object. Entries of emptied classes go; one that is
+-- earlier than its class's head is put where the head is.
+local function freshest()
+  while looked < limit do
+    local found = call('ZRANGE', FRESH, 0, 0, 'WITHSCORES')
+    local entry = found[1]
+    if not entry then return nil end
+    local class = class_of(string.sub(entry, SEQUENCE + 1))
+    local score, member = class_peek(class)
+    if score == tonumber(found[2]) and string.sub(member, 1, SEQUENCE) == string.sub(entry, 1, SEQUENCE) then
+      return class, entry
+    end
+    call('ZREM', FRESH, entry)
+    if score then call('ZADD', FRESH, score, string.sub(member, 1, SEQUENCE) .. class.name) end
+    looked = looked + 1
+  end
+end
+
+-- The class's entry follows its head; whoever comes next in order is then at the front.
+local function follow(class, entry)
+  call('ZREM', FRESH, entry)
+  local score, member = class_peek(class)
+  if score then call('ZADD', FRESH, score, string.sub(member, 1, SEQUENCE) .. class.name) end
+end
+
+-- Puts tasks of the class on the node while they are the earliest of all that is fresh.
+local function run_of(class, node, until_score, until_member)
+  local n = 0
+  while placed < limit and class.cpu <= node.cpu and class.memory <= node.memory do
+    local score, member = class_peek(class)
+    if not score or (until_score and not earlier(score, member, until_score, until_member)) then break end
+    assign(now, nonce, node, class)
+    placed, n = placed + 1, n + 1
+  end
+  node_index(node)
+  return n
+end
+
+while placed < limit and looked < limit do
+  local class, entry = freshest()
+  if not class then break end
+  looked = looked + 1
+  local node = choose_node(class.cpu, class.memory)
+  if node then
+    local second = call('ZRANGE', FRESH, 1, 1, 'WITHSCORES')
+    run_of(class, node, tonumber(second[2]), second[1])
+    follow(class, entry)
+  else
+    call('ZREM', FRESH, entry) -- fits nowhere: from now on only room that comes free can help it
+  end
+end
+
+queue_flush()
+nodes_flush()
+counts_flush()
+events_flush()
+local more = call('EXISTS', FRESH, P .. 'dirty') > 0 and 1 or 0
+return { placed, more }

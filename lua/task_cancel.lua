@@ -1,0 +1,58 @@
+#!lua flags=allow-oom
+--- task_cancel: take a task out of its queue, or have its process stopped
+-- (pending → pending | cancelled; delayed | held → cancelled; assigned | running: reason `cancelling`, task_finish
+-- does the rest once the processes are gone).
+-- KEYS: prefix
+-- ARGV: now_ms task_id operation requeue grace_ms note
+--   requeue 1: it goes to the back of its equals; 0: it ends as cancelled. note: free text for the decision log
+-- Replies: {outcome, state, attempt}: requeued, cancelled, stopping, unchanged (delayed or held, with requeue), already
+-- Refuses: task_not_found
+-- Promises: the same operation again changes nothing; an end that was promised is never taken back
+--@include _end_attempt
+--@include _stop
+
+local now, id, operation = clock(ARGV[1]), ARGV[2], ARGV[3]
+local requeue, grace, note = ARGV[4] == '1', ARGV[5], ARGV[6]
+local key = P .. 'task:' .. id
+local record = waiting_record(id)
+if not record then return refuse('task_not_found', 'no task ' .. id) end
+
+local function repeated()
+  if record.s == 'assigned' or record.s == 'running' then return record.b and 'stopping' or 'requeued' end
+  if record.s == 'pending' then return 'requeued' end
+  if record.s == 'cancelled' then return 'cancelled' end
+  return 'unchanged'
+end
+
+local function cancel()
+  if record.o == operation then return repeated() end
+  if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then return 'already' end
+  call('HSET', key, 'o', operation)
+  if record.s == 'assigned' or record.s == 'running' then
+    local intention = (record.b == 'end' or not requeue) and 'end' or 'requeue'
+    local node_id, incarnation = string.match(record.i, '^([^:]+):(.+)$')
+    stop_attempt(id, node_id, incarnation, record.k, intention, 'cancelling', grace)
+    event('cancelling', id, node_id, record.u, note ~= '' and note or nil)
+    return 'stopping'
+  end
+  if not requeue then
+    take_out(id, record)
+    call('HDEL', key, 'd', 'm')
+    task_end(now, id, record, 'cancelled', nil, note ~= '' and note or nil)
+    record.s = 'cancelled'
+    return 'cancelled'
+  end
+  if record.s ~= 'pending' then return 'unchanged' end
+  take_out(id, record)
+  task_pending(id, record, next_sequence())
+  event('requeued', id, nil, record.u, 'cancelled')
+  return 'requeued'
+end
+
+local outcome = cancel()
+ends_flush()
+if queue_flush() then wake() end
+nodes_flush()
+counts_flush()
+events_flush()
+return { outcome, record.s, tonumber(record.u or 0) }

@@ -1,0 +1,73 @@
+#!lua flags=allow-oom
+--- task_finish: a node reports the ends of attempts and is refilled in the same call
+-- (assigned | running → completed | failed | cancelled | delayed | pending; pending → assigned).
+-- KEYS: prefix
+-- ARGV: now_ms node_id incarnation acked nonce limit random *reports
+--   each report: token, task id, outcome, ran (ms, '' never started), reason, result, error, exit code, output
+-- Replies: {outcomes, orders}: `recorded` or `stale` a report; all orders after `acked`, in full
+-- Refuses: stale_incarnation
+-- Promises: one recorded outcome an attempt: a report counts only while its token is on the ledger; sent again it
+--   answers `recorded` and changes nothing; the node gets the earliest tasks that fit before anyone else can look
+--@include _end_attempt
+--@include _fill
+--@include _orders
+--@include _output
+
+local now, node_id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
+local acked, nonce, limit, random = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local FIRST, WIDTH = 8, 9
+
+local node = node_load(node_id)
+if not node or node.incarnation ~= incarnation or node.state == 'dead' then
+  return refuse('stale_incarnation', 'node ' .. node_id .. ' is registered anew or given up')
+end
+acknowledge(node, acked)
+
+-- A report whose token is gone: the same report came before, or the attempt was taken away.
+local function late(id, token)
+  return call('HGET', P .. 'task:' .. id, 'k') == token and 'recorded' or 'stale'
+end
+
+local function finish(at, entry)
+  local token, given_id, outcome, ran = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if not entry then return late(given_id, token) end
+  local id, cpu, memory, mark = entry_parse(entry)
+  local record = end_record(id)
+  give_back(node, token, cpu, memory, record.S)
+  if record.k ~= token then return 'stale' end
+  local report = {
+    reason = ARGV[at + 4], result = ARGV[at + 5], error = ARGV[at + 6], exit_code = ARGV[at + 7], random = random,
+    started = ran ~= '' and not record.S and now - tonumber(ran) or nil,
+  }
+  if ARGV[at + 8] ~= '' then output_append(id, ARGV[at + 8]) end
+  end_attempt(now, id, record, node_id, mark, outcome, report)
+  return 'recorded'
+end
+
+local outcomes, orders = {}, {}
+if ARGV[FIRST] then
+  local tokens = {}
+  for at = FIRST, #ARGV, WIDTH do tokens[#tokens + 1] = ARGV[at] end
+  local entries = call('HMGET', node.path .. ':tasks', unpack(tokens))
+  local seen = {}
+  for i, token in ipairs(tokens) do
+    outcomes[i] = finish(FIRST + (i - 1) * WIDTH, not seen[token] and entries[i] or nil)
+    seen[token] = true
+  end
+  ends_flush()
+  if queue_flush() then wake() end
+end
+
+if node.ordered > node.acked then orders_read(node, limit, orders) end
+if #orders < limit then
+  local _, undone = fill(now, nonce, node, limit - #orders, orders)
+  if undone then wake() end
+else -- too much to tell in one reply: the room is offered later
+  call('ZADD', P .. 'dirty', now, node_id)
+  wake()
+end
+queue_flush()
+nodes_flush(node_id)
+counts_flush()
+events_flush()
+return { outcomes, orders }

@@ -1,0 +1,27 @@
+#!lua flags=allow-oom
+--- task_hold: set a waiting task aside (pending | delayed → held).
+-- KEYS: prefix
+-- ARGV: now_ms task_id
+-- Replies: the state
+-- Refuses: task_not_found, task_final, wrong_state (it holds an allocation)
+-- Promises: repeated it changes nothing
+--@include _pending
+
+local now, id = clock(ARGV[1]), ARGV[2]
+local record = waiting_record(id)
+if not record then return refuse('task_not_found', 'no task ' .. id) end
+if record.s == 'held' then return 'held' end
+if record.s == 'assigned' or record.s == 'running' then
+  return refuse('wrong_state', 'task ' .. id .. ' is ' .. record.s .. ': only a waiting task can be held; cancel it first')
+end
+if record.s ~= 'pending' and record.s ~= 'delayed' then
+  return refuse('task_final', 'task ' .. id .. ' is already ' .. record.s)
+end
+take_out(id, record)
+call('HSET', P .. 'task:' .. id, 's', 'held')
+call('ZADD', P .. 'held', now, id)
+event('held', id)
+queue_flush()
+counts_flush()
+events_flush()
+return 'held'

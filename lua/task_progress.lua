@@ -1,0 +1,20 @@
+#!lua
+--- task_progress: keep how far running tasks say they are.
+-- KEYS: prefix
+-- ARGV: now_ms node_id incarnation *progress
+--   pairs of token and a number from 0 to 1
+-- Replies: how many were kept
+-- Refuses: nothing
+-- Promises: only attempts on the ledger may write
+--@include _ledger
+
+local n = 0
+for i = 4, #ARGV, 2 do
+  local entry = call('HGET', P .. 'node:' .. ARGV[2] .. ':' .. ARGV[3] .. ':tasks', ARGV[i])
+  local id = entry_parse(entry or '')
+  if id then
+    call('HSET', P .. 'task:' .. id, 'g', ARGV[i + 1])
+    n = n + 1
+  end
+end
+return n

@@ -1,0 +1,24 @@
+#!lua flags=allow-oom
+--- task_promote: tasks whose time has come join their queues (delayed → pending).
+-- KEYS: prefix
+-- ARGV: now_ms limit
+-- Replies: {promoted, next_ms}: how many, and when the next one is due ('' if none waits)
+-- Refuses: nothing
+-- Promises: at most `limit` tasks
+--@include _pending
+
+local now, limit = clock(ARGV[1]), tonumber(ARGV[2])
+local due = call('ZRANGEBYSCORE', P .. 'delayed', '-inf', now, 'LIMIT', 0, limit)
+for _, id in ipairs(due) do
+  local record = waiting_record(id)
+  call('ZREM', P .. 'delayed', id)
+  if record and record.s == 'delayed' then
+    task_pending(id, record, record.n)
+    event('promoted', id)
+  end
+end
+if queue_flush() then wake() end
+counts_flush()
+events_flush()
+local first = call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES')
+return { #due, first[2] or '' }

@@ -1,0 +1,28 @@
+#!lua flags=allow-oom
+--- task_requeue: run a task again, or now (delayed | completed | failed | cancelled → pending).
+-- KEYS: prefix
+-- ARGV: now_ms task_id operation
+-- Replies: the state
+-- Refuses: task_not_found, wrong_state (held, assigned, running)
+-- Promises: the same operation again changes nothing; retries and crashes count anew
+--@include _pending
+
+local id, operation = ARGV[2], ARGV[3]
+local key = P .. 'task:' .. id
+local record = waiting_record(id)
+if not record then return refuse('task_not_found', 'no task ' .. id) end
+if record.o == operation or record.s == 'pending' then return record.s end
+if record.s == 'held' or record.s == 'assigned' or record.s == 'running' then
+  local instead = record.s == 'held' and 'unhold' or 'cancel'
+  return refuse('wrong_state', 'task ' .. id .. ' is ' .. record.s .. ': use ' .. instead)
+end
+take_out(id, record)
+if call('HGET', key, 'rx') then call('DEL', P .. 'result:' .. id) end
+call('HDEL', key, 'y', 'z', 'E', 'rx')
+call('HSET', key, 'o', operation)
+task_pending(id, record, next_sequence())
+event('requeued', id, nil, record.u, 'asked')
+if queue_flush() then wake() end
+counts_flush()
+events_flush()
+return 'pending'

@@ -1,0 +1,33 @@
+#!lua flags=allow-oom
+--- task_start: a node reports that attempts run (assigned → running).
+-- KEYS: prefix
+-- ARGV: now_ms node_id incarnation *tokens
+-- Replies: how many were recorded; tokens that are no longer on the ledger are passed over
+-- Refuses: stale_incarnation
+-- Promises: repeated it changes nothing
+--@include _ledger
+
+local now, node_id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
+local node = node_load(node_id)
+if not node or node.incarnation ~= incarnation or node.state == 'dead' then
+  return refuse('stale_incarnation', 'node ' .. node_id .. ' is registered anew or given up')
+end
+
+local n = 0
+for i = 4, #ARGV do
+  local token = ARGV[i]
+  local entry = call('HGET', node.path .. ':tasks', token)
+  local id, cpu, memory, mark = entry_parse(entry or '')
+  if mark == 'a' then
+    node_touch(node)
+    node.started = node.started + 1
+    node.entries[#node.entries + 1] = token
+    node.entries[#node.entries + 1] = id .. ':' .. cpu .. ':' .. memory .. ':r'
+    call('HSET', P .. 'task:' .. id, 's', 'running', 'S', now)
+    event('started', id, node_id)
+    n = n + 1
+  end
+end
+nodes_flush(node_id)
+events_flush()
+return n

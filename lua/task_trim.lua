@@ -1,0 +1,38 @@
+#!lua flags=allow-oom
+--- task_trim: drop ended tasks that are old, or more than are kept; the oldest first.
+-- KEYS: prefix
+-- ARGV: now_ms older_than_ms keep limit *states
+--   older_than_ms: since their end; keep: how many ended tasks may stay
+-- Replies: how many were dropped; call again while it is more than 0
+-- Refuses: nothing
+-- Promises: at most `limit` tasks
+--@include _forget
+
+local now, older_than, keep, limit = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local dropped, total, sizes = 0, 0, {}
+for i = 5, #ARGV do
+  sizes[ARGV[i]] = call('ZCARD', P .. 'finished:' .. ARGV[i])
+  total = total + sizes[ARGV[i]]
+end
+for i = 5, #ARGV do
+  local state = ARGV[i]
+  local old = call('ZRANGEBYSCORE', P .. 'finished:' .. state, '-inf', now - older_than, 'LIMIT', 0, limit - dropped)
+  forget(state, old)
+  dropped = dropped + #old
+  sizes[state] = sizes[state] - #old
+end
+-- Beyond the number to keep, the fullest state gives first.
+local excess = math.min(total - dropped - keep, limit - dropped)
+while excess > 0 do
+  local fullest
+  for state, size in pairs(sizes) do
+    if not fullest or size > sizes[fullest] then fullest = state end
+  end
+  local ids = call('ZRANGE', P .. 'finished:' .. fullest, 0, excess - 1)
+  if #ids == 0 then break end
+  forget(fullest, ids)
+  sizes[fullest] = sizes[fullest] - #ids
+  dropped, excess = dropped + #ids, excess - #ids
+end
+counts_flush()
+return dropped

@@ -1,0 +1,30 @@
+#!lua flags=allow-oom
+--- task_unhold: bring a held task back (held → pending | delayed).
+-- KEYS: prefix
+-- ARGV: now_ms task_id
+-- Replies: the state; a task that isn't held stays as it is
+-- Refuses: task_not_found, task_final
+-- Promises: it gets its old place in the order; repeated it changes nothing
+--@include _pending
+
+local now, id = clock(ARGV[1]), ARGV[2]
+local record = waiting_record(id)
+if not record then return refuse('task_not_found', 'no task ' .. id) end
+if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then
+  return refuse('task_final', 'task ' .. id .. ' is already ' .. record.s)
+end
+if record.s ~= 'held' then return record.s end
+take_out(id, record)
+event('unheld', id)
+local state = 'pending'
+if record.d and tonumber(record.d) > now then
+  state = 'delayed'
+  call('HSET', P .. 'task:' .. id, 's', 'delayed')
+  call('ZADD', P .. 'delayed', record.d, id)
+else
+  task_pending(id, record, record.n)
+end
+if queue_flush() then wake() end
+counts_flush()
+events_flush()
+return state

@@ -1,0 +1,117 @@
+"""The Lua scripts: found, put together from their includes, and called by name.
+
+A script begins with its contract (``lua/README.md``). ``load`` reads the names of its arguments from there; a test holds
+them against the store's calls.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from pathlib import Path
+
+from rq_sched.errors import RqSchedError
+
+FOLDER = Path(__file__).parent / "lua"
+Argument = str | bytes | int | float
+
+_INCLUDE = re.compile(r"^--@include\s+(\S+)\s*$")
+_CONTRACT = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
+_SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
+
+
+class ScriptError(RqSchedError):
+    """A script can't be put together: an include is missing, included twice in one file, or includes itself."""
+
+    code = "script_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script as the server gets it. ``plain`` is for servers that don't know ``#!lua`` (fakeredis)."""
+
+    name: str
+    source: str
+    sha: str
+    arguments: tuple[str, ...]
+    variadic: bool
+
+    @property
+    def plain(self) -> str:
+        return _SHEBANG.sub("\n", self.source)
+
+    @property
+    def plain_sha(self) -> str:
+        return sha1(self.plain.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A script with its arguments: one request among those that an operation yields."""
+
+    script: Script
+    prefix: str
+    arguments: Sequence[Argument]
+
+
+def assemble(name: str, folder: Path = FOLDER) -> str:
+    """The text of a script with each of its includes once, before its first use.
+
+    Raises:
+        ScriptError: names the file and the include that is wrong.
+    """
+    done: list[str] = []
+
+    def expand(part: str, path: tuple[str, ...]) -> list[str]:
+        if part in path:
+            raise ScriptError(f"{path[-1]}.lua includes itself: {' → '.join((*path, part))}")
+        try:
+            text = (folder / f"{part}.lua").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ScriptError(f"no script {part}.lua in {folder} (included by {path[-1] if path else 'nobody'})") from None
+        lines: list[str] = []
+        included: set[str] = set()
+        for line in text.splitlines():
+            found = _INCLUDE.match(line)
+            if not found:
+                lines.append(line)
+                continue
+            other = found[1]
+            if other in included:
+                raise ScriptError(f"{part}.lua includes {other} twice")
+            included.add(other)
+            if other not in done:
+                lines += expand(other, (*path, part))
+                done.append(other)
+        return lines
+
+    return "\n".join(expand(name, ())) + "\n"
+
+
+@cache
+def load(name: str) -> Script:
+    """The script of that name.
+
+    Raises:
+        ScriptError: there is none, or it can't be put together.
+    """
+    source = assemble(name)
+    contract = _CONTRACT.search(source)
+    if contract is None:
+        raise ScriptError(f"{name}.lua has no contract: a line '-- ARGV: name name …' is missing")
+    names = contract[1].split()
+    return Script(
+        name=name,
+        source=source,
+        sha=sha1(source.encode()).hexdigest(),
+        arguments=tuple(argument.lstrip("*") for argument in names),
+        variadic=names[-1].startswith("*"),
+    )
+
+
+def names(folder: Path = FOLDER) -> list[str]:
+    """All scripts, without the includes (those begin with ``_``)."""
+    return sorted(path.stem for path in folder.glob("*.lua") if not path.name.startswith("_"))

@@ -1,0 +1,379 @@
+"""What can be done with the truth in Redis: one method a transition, one a question.
+
+Each method returns an operation (``link.Op``) that a ``Link`` or ``AsyncLink`` carries out::
+
+    link.run(store.cancel("t1", requeue=False))
+
+Writing is always one script; what a script promises stands at its head (``lua/``). Questions that need more than a
+script are in ``queries.py``.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rq_sched import scripts
+from rq_sched.keys import Keys, check_id
+from rq_sched.link import Command, Op, Request
+from rq_sched.node import NodeState, Order, Start, Stop, Void
+from rq_sched.queries import Queries
+from rq_sched.resources import Resources
+from rq_sched.scripts import Argument, Call
+from rq_sched.task import DEFAULT_GRACE, State, TaskRequest, encode, need_of
+
+BATCH = 100
+"""Tasks a script call takes: more would let one call run for milliseconds."""
+BATCH_BYTES = 512 * 1024
+"""Bytes of arguments a submit call takes."""
+PIPELINE = 20
+"""Calls sent before their replies are read."""
+REFILL = 64
+"""Orders that one reply carries at most."""
+SWEEP_GAP = 1.5
+"""Seconds without a sweep or a heartbeat that mean Redis was away (schedulers sweep every 0.5 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What a cancel did: ``requeued``, ``cancelled``, ``stopping`` (its processes were told to stop), ``unchanged``
+    (delayed or held, and to be requeued), ``already completed|failed|cancelled``."""
+
+    outcome: str
+    state: State
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The answer to a heartbeat: the node's state, and the number of the last order given to it."""
+
+    state: NodeState
+    ordered: int
+
+
+@dataclass(slots=True)
+class Report:
+    """How an attempt ended. ``ran``: seconds since its start, None if it never started.
+
+    ``outcome``: ``completed``, ``failed`` (with a reason), ``crashed`` (its process died, not by us), ``returned`` (the
+    node gave it up: costs nothing), ``stopped`` (confirms a stop order: the processes are gone).
+    """
+
+    token: str
+    task_id: str
+    outcome: str
+    ran: float | None = None
+    reason: str | None = None
+    result: bytes | None = None
+    error: str | None = None
+    exit_code: int | None = None
+    output: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer to reports: ``recorded`` or ``stale`` for each, and the node's next orders."""
+
+    outcomes: list[str]
+    orders: list[Order]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a placing call did, and whether it left work."""
+
+    placed: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """How many delayed tasks joined their queues, and when (ms) the next is due."""
+
+    promoted: int
+    next_ms: int | None
+
+
+class Store(Queries):
+    """The operations on one namespace.
+
+    Parameters:
+        namespace: its name.
+        now_ms: a clock in ms that replaces Redis' (tests and simulations move it); None: Redis' own.
+
+    >>> Store("default").keys.task("t1")
+    'rqs:{default}:task:t1'
+    """
+
+    def __init__(self, namespace: str, now_ms: Any = None) -> None:
+        super().__init__(Keys(namespace))
+        self._now = now_ms or (lambda: "")
+
+    def call(self, name: str, *arguments: Argument) -> Call:
+        """A request for a script; the time comes first."""
+        return Call(scripts.load(name), self.keys.prefix, (self._now(), *arguments))
+
+    def _one(self, name: str, *arguments: Argument) -> Generator[Sequence[Request], list[Any], Any]:
+        return (yield [self.call(name, *arguments)])[0]
+
+    # -- tasks, for clients -----------------------------------------------------------------------
+
+    def submit(self, requests: Sequence[TaskRequest], *, watch: str | None = None) -> Op[list[str]]:
+        """Submit checked requests. For each: ``new``, ``same`` (it is here already) or ``conflict`` (the id is another
+        request's). ``watch``: a channel to be told of their ends (see ``watch``)."""
+        answers: list[int] = []
+        calls: list[Request] = []
+        batch: list[Argument] = []
+        count = size = 0
+        for request in requests:
+            encoded = encode(request)
+            batch += encoded
+            count += 1
+            size += len(encoded[5]) if encoded[5] else 100  # type: ignore[arg-type]
+            if count == BATCH or size > BATCH_BYTES:
+                calls.append(self.call("task_submit", watch or "", *batch))
+                batch, count, size = [], 0, 0
+                if len(calls) == PIPELINE:
+                    for reply in (yield calls):
+                        answers += reply
+                    calls = []
+        if batch:
+            calls.append(self.call("task_submit", watch or "", *batch))
+        if calls:
+            for reply in (yield calls):
+                answers += reply
+        words = {1: "new", 0: "same", -1: "conflict"}
+        return [words[answer] for answer in answers]
+
+    def cancel(
+        self,
+        task_id: str,
+        *,
+        requeue: bool = True,
+        grace: float = DEFAULT_GRACE,
+        reason: str | None = None,
+        operation: str | None = None,
+    ) -> Op[Cancelled]:
+        """Stop a task; it goes to the back of its equals, or with ``requeue=False`` ends as cancelled.
+
+        Raises:
+            TaskNotFound
+        """
+        outcome, state, attempt = yield from self._one(
+            "task_cancel", check_id(task_id), operation or nonce(), int(requeue), round(grace * 1000), note(reason)
+        )
+        word = outcome.decode()
+        return Cancelled(f"already {state.decode()}" if word == "already" else word, State(state.decode()), attempt)
+
+    def hold(self, task_id: str) -> Op[State]:
+        """Set a waiting task aside.  Raises: TaskNotFound, TaskFinal, WrongState."""
+        return State((yield from self._one("task_hold", check_id(task_id))).decode())
+
+    def unhold(self, task_id: str) -> Op[State]:
+        """Bring a held task back to its old place.  Raises: TaskNotFound, TaskFinal."""
+        return State((yield from self._one("task_unhold", check_id(task_id))).decode())
+
+    def requeue(self, task_id: str, operation: str | None = None) -> Op[State]:
+        """Run an ended task again, or a delayed one now.  Raises: TaskNotFound, WrongState."""
+        return State((yield from self._one("task_requeue", check_id(task_id), operation or nonce())).decode())
+
+    def prioritize(self, task_id: str, priority: int) -> Op[State]:
+        """Change a task's priority.  Raises: TaskNotFound, TaskFinal."""
+        return State((yield from self._one("task_prioritize", check_id(task_id), priority)).decode())
+
+    def watch(self, task_ids: Sequence[str], channel: str) -> Op[list[State | None]]:
+        """Ask to be told on ``keys.done(channel)`` when tasks end (``ID STATE`` pairs); answers their states now."""
+        states: list[State | None] = []
+        for i in range(0, len(task_ids), BATCH * PIPELINE):
+            part = task_ids[i : i + BATCH * PIPELINE]
+            replies = yield [
+                self.call("task_watch", channel, *part[j : j + BATCH]) for j in range(0, len(part), BATCH)
+            ]
+            states += [State(s.decode()) if s else None for reply in replies for s in reply]
+        return states
+
+    def forget_ids(self, task_ids: Sequence[str]) -> Op[int]:
+        """Drop ended tasks.  Raises: TaskNotFound, TaskNotFinal."""
+        return len((yield [self.call("task_forget", check_id(task_id)) for task_id in task_ids]))
+
+    def forget(
+        self, *, state: State | str | None = None, older_than: float = 0.0, keep: int = 0, limit: int = BATCH
+    ) -> Op[int]:
+        """One bite of dropping ended tasks that ended ``older_than`` seconds ago, and all beyond the newest ``keep``;
+        call until it answers 0."""
+        states = [state] if state else ["completed", "failed", "cancelled"]
+        most = keep or 2**52
+        return int((yield from self._one("task_trim", round(older_than * 1000), most, limit, *states)))
+
+    # -- schedulers -------------------------------------------------------------------------------
+
+    def place(self, limit: int = BATCH) -> Op[Placed]:
+        """Find nodes for pending tasks: one bounded bite."""
+        placed, more = yield from self._one("place", nonce(), limit)
+        return Placed(placed, bool(more))
+
+    def promote(self, limit: int = BATCH) -> Op[Promoted]:
+        """Delayed tasks whose time has come join their queues: one bite."""
+        promoted, next_ms = yield from self._one("task_promote", limit)
+        return Promoted(promoted, int(float(next_ms)) if next_ms else None)
+
+    def sweep(self, gap: float = SWEEP_GAP, limit: int = BATCH) -> Op[tuple[int, list[str]]]:
+        """Declare dead whose heartbeat has run out; answers how many, and the incarnations to reap."""
+        dead, lost = yield from self._one("node_sweep", round(gap * 1000), limit)
+        return dead, [entry.decode() for entry in lost]
+
+    def reap(self, lost: str, limit: int = BATCH) -> Op[tuple[int, int]]:
+        """Give back one bite of a dead incarnation's tasks: how many, and how many are left."""
+        reaped, left = yield from self._one("node_reap", lost, limit)
+        return reaped, left
+
+    # -- nodes, for their agents ------------------------------------------------------------------
+
+    def node_register(
+        self, node_id: str, incarnation: str, total: Resources, *, ttl: float = 10.0, host: str = ""
+    ) -> Op[NodeState]:
+        """Join as a new incarnation.  Raises: NodeAlive."""
+        state = yield from self._one(
+            "node_register", check_id(node_id, "node id"), incarnation, total.cpu, total.memory, round(ttl * 1000), host
+        )
+        return NodeState(state.decode())
+
+    def node_heartbeat(self, node_id: str, incarnation: str, *, acked: int) -> Op[Heartbeat]:
+        """Say that the node lives.  Raises: StaleIncarnation."""
+        state, ordered = yield from self._one("node_heartbeat", node_id, incarnation, acked)
+        return Heartbeat(NodeState(state.decode()), ordered)
+
+    def node_poll(self, node_id: str, incarnation: str, *, acked: int, limit: int = REFILL) -> Op[list[Order]]:
+        """The orders after ``acked``, at most ``limit``.  Raises: StaleIncarnation."""
+        return [_order(o) for o in (yield from self._one("node_poll", node_id, incarnation, acked, limit))]
+
+    def node_drain(self, node_id: str, *, requeue: bool = False, grace: float = DEFAULT_GRACE) -> Op[NodeState]:
+        """No new tasks for a node; with ``requeue`` what runs there is stopped and goes back to its old place.
+
+        Raises:
+            NodeNotFound
+        """
+        return (yield from self._drain(node_id, "", True, requeue, grace))
+
+    def node_closing(self, node_id: str, incarnation: str) -> Op[NodeState]:
+        """No new tasks for this incarnation: its agent is about to stop.  Raises: StaleIncarnation, NodeNotFound."""
+        return (yield from self._drain(node_id, incarnation, False, False, 0))
+
+    def _drain(self, node_id: str, incarnation: str, keep: bool, requeue: bool, grace: float) -> Op[NodeState]:
+        cursor = b"0"
+        while True:
+            state, cursor = yield from self._one(
+                "node_drain", node_id, incarnation, int(keep), int(requeue), round(grace * 1000), cursor
+            )
+            if cursor == b"0":
+                return NodeState(state.decode())
+
+    def node_undrain(self, node_id: str) -> Op[NodeState]:
+        """A drained node takes tasks again.  Raises: NodeNotFound."""
+        return NodeState((yield from self._one("node_undrain", node_id)).decode())
+
+    def node_leave(self, node_id: str, incarnation: str, *, crashed: bool = False) -> Op[bool]:
+        """The node is no more; False if this incarnation was gone already."""
+        return bool((yield from self._one("node_leave", node_id, incarnation, int(crashed))))
+
+    def task_start(self, node_id: str, incarnation: str, tokens: Sequence[str]) -> Op[int]:
+        """Report that attempts run.  Raises: StaleIncarnation."""
+        return int((yield from self._one("task_start", node_id, incarnation, *tokens)))
+
+    def task_finish(
+        self, node_id: str, incarnation: str, *, acked: int, reports: Sequence[Report], limit: int = REFILL
+    ) -> Op[Finished]:
+        """Report ends of attempts and get the next orders, in one call.  Raises: StaleIncarnation."""
+        arguments: list[Argument] = []
+        for r in reports:
+            arguments += (
+                r.token,
+                r.task_id,
+                r.outcome,
+                "" if r.ran is None else round(r.ran * 1000),
+                r.reason or "",
+                r.result or b"",
+                r.error or "",
+                "" if r.exit_code is None else r.exit_code,
+                r.output,
+            )
+        outcomes, orders = yield from self._one(
+            "task_finish", node_id, incarnation, acked, nonce(), limit, random.random(), *arguments
+        )
+        return Finished([o.decode() for o in outcomes], [_order(o) for o in orders])
+
+    def task_output(self, node_id: str, incarnation: str, token: str, data: bytes) -> Op[bool]:
+        """Keep what a running task has printed; False if the attempt is over."""
+        return bool((yield from self._one("task_output", node_id, incarnation, token, data)))
+
+    def task_progress(self, node_id: str, incarnation: str, progress: Mapping[str, float]) -> Op[int]:
+        """Keep how far running tasks say they are (token → 0 to 1)."""
+        pairs: list[Argument] = []
+        for token, fraction in progress.items():
+            pairs += (token, fraction)
+        return int((yield from self._one("task_progress", node_id, incarnation, *pairs)))
+
+    def task_resize(
+        self, node_id: str, incarnation: str, token: str, *, number: int, cpu: int | None, memory: int | None
+    ) -> Op[Resources]:
+        """Set an allocation to absolute amounts (None leaves one); answers the allocation as it is now.
+
+        Raises:
+            StaleIncarnation
+        """
+        now_cpu, now_memory = yield from self._one(
+            "task_resize",
+            nonce(),
+            node_id,
+            incarnation,
+            token,
+            number,
+            "" if cpu is None else cpu,
+            "" if memory is None else memory,
+            REFILL,
+        )
+        return Resources(now_cpu, now_memory)
+
+    # -- settings ---------------------------------------------------------------------------------
+
+    def set_setting(self, name: str, value: float) -> Op[None]:
+        """Change a setting that all processes share (``config.SETTINGS``)."""
+        command: Command = ("HSET", self.keys.settings, name, value)
+        yield [command]
+
+
+def nonce() -> str:
+    """Random text that makes a call, and the tokens it gives out, unlike any other."""
+    return secrets.token_hex(4)
+
+
+def note(text: str | None) -> str:
+    """Free text for the decision log, whose items are parted by spaces."""
+    return "_".join((text or "").split())[:200]
+
+
+def _order(raw: list[Any]) -> Order:
+    number, kind = raw[0], raw[1]
+    if kind == b"void":
+        return Void(number)
+    token, task_id = raw[2].decode(), raw[3].decode()
+    if kind == b"stop":
+        return Stop(number, token, task_id, int(raw[4]) / 1000)
+    need = need_of(raw[8].decode())
+    return Start(
+        number=number,
+        token=token,
+        task_id=task_id,
+        attempt=int(raw[4]),
+        function=raw[5].decode(),
+        arguments=raw[6],
+        payload_bytes=int(raw[7]),
+        allocation=need,
+        maximum=Resources(int(raw[9] or need.cpu), int(raw[10] or need.memory)),
+        time_limit=int(raw[11]) / 1000 if raw[11] else None,
+        elastic=raw[12].decode(),
+    )
