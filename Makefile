@@ -36,7 +36,6 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 test-full: $(VENV)/.dev debian
-	luacheck --quiet lua
 	$(PYTEST) -m full
 
 bench: $(VENV)/.embedded

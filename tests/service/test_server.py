@@ -30,7 +30,7 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from rq_sched.server import EmbeddedServer
-server = EmbeddedServer(Path(sys.argv[1]))
+server = EmbeddedServer(Path(sys.argv[1]), binary=Path(sys.argv[2]) if sys.argv[2:] else None)
 server.start()
 print(server.pid, flush=True)
 sys.stdin.read()
@@ -66,14 +66,13 @@ def start(data: Path, server_binary: Path | None) -> Iterator[Start]:
 
 
 @pytest.fixture
-def owner(data: Path) -> Iterator[Owner]:
+def owner(data: Path, server_binary: Path | None) -> Iterator[Owner]:
     """Starts another process that owns a server over ``data``."""
     owners: list[subprocess.Popen[str]] = []
 
     def started() -> tuple[subprocess.Popen[str], int]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", OWNER, str(data)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-c", OWNER, str(data), *([str(server_binary)] if server_binary else [])]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         owners.append(process)
         assert process.stdout is not None
         return process, int(process.stdout.readline())
