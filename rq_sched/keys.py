@@ -29,6 +29,7 @@ key                            type     holds; who writes it; how long it lives
 ``node:ID:INCARNATION:orders`` list     orders not yet acknowledged: ``NUMBER start|stop TOKEN ID …``
 ``node:ID:alive``              string   the heartbeat: holds the incarnation, expires with its time to live
 ``nodes``                      zset     live nodes by when their heartbeat runs out
+``lost``                       set      incarnations whose tasks are to be given back: ``NODE:INCARNATION:HOW``
 ``gone``                       zset     dead or departed nodes by when that was; the janitor trims
 ``free``                       zset     ``up`` nodes by free capacity: score = free CPU × 2²⁴ + free memory
 ``wake``                       list     the doorbell of the schedulers: at most one element
@@ -82,6 +83,7 @@ class Keys:
         self.held = p + "held"
         self.nodes = p + "nodes"
         self.gone = p + "gone"
+        self.lost = p + "lost"
         self.free = p + "free"
         self.wake = p + "wake"
         self.counts = p + "counts"

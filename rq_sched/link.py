@@ -7,12 +7,11 @@ replies. So the same operations serve both links, and neither knows what they ar
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import redis
@@ -46,7 +45,9 @@ def translate(error: BaseException, where: str = "") -> RqSchedError:
     if isinstance(error, exceptions.AuthenticationError) or word in ("WRONGPASS", "NOAUTH"):
         return errors.RedisRefused(f"Redis{where} refused the password: give user and password in --redis ({text})")
     if isinstance(error, exceptions.NoPermissionError) or word == "NOPERM":
-        return errors.RedisRefused(f"Redis{where} refused a command to this user: see deploy/ for what it may need ({text})")
+        return errors.RedisRefused(
+            f"Redis{where} refused a command to this user: see deploy/ for what it may need ({text})"
+        )
     if isinstance(error, exceptions.BusyLoadingError) or word == "LOADING":
         return errors.RedisRefused(f"Redis{where} is loading its data: try again in a moment")
     if isinstance(error, exceptions.ReadOnlyError) or word == "READONLY":
@@ -67,7 +68,9 @@ def translate(error: BaseException, where: str = "") -> RqSchedError:
 def _options(url: str) -> dict[str, Any]:
     scheme = urlsplit(url).scheme
     if scheme not in ("redis", "rediss", "unix"):
-        raise errors.InvalidValue(f"bad Redis address {shown(url)!r}: use redis://HOST:PORT/DB, rediss://… or unix:///PATH")
+        raise errors.InvalidValue(
+            f"bad Redis address {shown(url)!r}: use redis://HOST:PORT/DB, rediss://… or unix:///PATH"
+        )
     options: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT, "protocol": 2}
     if scheme != "unix":
         options["socket_keepalive"] = True
@@ -134,7 +137,7 @@ class Link(_Base):
 
     def __init__(self, url: str, client: redis.Redis | None = None) -> None:
         super().__init__(url, given=client is not None)
-        self._redis = client or redis.Redis.from_url(
+        self._redis: Any = client or redis.Redis.from_url(
             url, **_options(url), retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES)
         )
         self._redis.response_callbacks.clear()  # operations read replies as they come
@@ -154,7 +157,7 @@ class Link(_Base):
                 except (exceptions.RedisError, OSError) as error:
                     raise translate(error, self._where) from None
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            return cast(T, stop.value)
 
     def _ask(self, requests: Sequence[Request]) -> list[Any]:
         if not self._checked:
@@ -179,7 +182,7 @@ class Link(_Base):
         pipe = self._redis.pipeline(transaction=False)
         for request in requests:
             pipe.execute_command(*self._command(request))
-        return pipe.execute(raise_on_error=False)  # type: ignore[no-any-return]
+        return cast(list[Any], pipe.execute(raise_on_error=False))
 
     @contextlib.contextmanager
     def listen(self, *channels: str) -> Iterator[Ears]:
@@ -242,7 +245,9 @@ class AsyncLink(_Base):
     def __init__(self, url: str, client: redis.asyncio.Redis | None = None) -> None:
         super().__init__(url, given=client is not None)
         self._redis = client or redis.asyncio.Redis.from_url(
-            url, **_options(url), retry=redis.asyncio.retry.Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES)
+            url,
+            **_options(url),
+            retry=redis.asyncio.retry.Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
         )
         self._redis.response_callbacks.clear()  # operations read replies as they come
 
@@ -258,10 +263,10 @@ class AsyncLink(_Base):
                 requests = next(op) if replies is None else op.send(replies)
                 try:
                     replies = await self._ask(requests)
-                except (exceptions.RedisError, OSError, asyncio.TimeoutError) as error:
+                except (TimeoutError, exceptions.RedisError, OSError) as error:
                     raise translate(error, self._where) from None
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            return cast(T, stop.value)
 
     async def _ask(self, requests: Sequence[Request]) -> list[Any]:
         if not self._checked:
@@ -286,7 +291,7 @@ class AsyncLink(_Base):
         pipe = self._redis.pipeline(transaction=False)
         for request in requests:
             pipe.execute_command(*self._command(request))
-        return await pipe.execute(raise_on_error=False)  # type: ignore[no-any-return]
+        return cast(list[Any], await pipe.execute(raise_on_error=False))
 
     @contextlib.asynccontextmanager
     async def listen(self, *channels: str) -> AsyncIterator[AsyncEars]:
@@ -307,7 +312,7 @@ class AsyncLink(_Base):
     async def pop(self, key: str, timeout: float) -> bytes | None:
         """Wait for an element of a list (BLPOP), on a connection of its own; None after ``timeout`` seconds."""
         try:
-            found = await self._redis.blpop([key], timeout=timeout)  # type: ignore[misc]
+            found = await self._redis.blpop([key], timeout=timeout)
         except (exceptions.RedisError, OSError) as error:
             raise translate(error, self._where) from None
         return found[1] if found else None

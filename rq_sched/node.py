@@ -27,6 +27,7 @@ FIELDS = {
     "free_cpu": "cores not allocated",
     "free_memory": "MB not allocated",
     "running": "allocations on the ledger",
+    "started": "how many of them have been reported as started",
     "ordered": "the number of the last order",
     "acked": "the number of the last order that the agent has acknowledged",
     "ttl": "ms that a heartbeat lasts",

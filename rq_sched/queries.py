@@ -114,8 +114,8 @@ class Queries:
         priority: int | None = None,
         limit: int = 50,
     ) -> Op[list[TaskInfo]]:
-        """Tasks, at most ``limit``: running and assigned ones, pending ones in their order, delayed and held ones, ended
-        ones newest first. A filter looks at 20,000 tasks at most."""
+        """Tasks, at most ``limit``: running and assigned ones, pending ones in their order, delayed and held ones,
+        ended ones newest first. A filter looks at 20,000 tasks at most."""
         wanted = [State(state)] if state else list(State)
         if node is not None:
             wanted = [s for s in wanted if s in (State.ASSIGNED, State.RUNNING) or s in FINAL]
@@ -181,13 +181,9 @@ class Queries:
             [("ZRANGE", self.keys.classes(name), 0, limit - 1, "WITHSCORES") for name in names]
         )
         # Only classes whose heads are among the first `limit` can have tasks there.
-        first = heapq.nsmallest(
-            limit, ((float(h[i + 1]), h[i].decode()) for h in heads for i in range(0, len(h), 2))
-        )
+        first = heapq.nsmallest(limit, ((float(h[i + 1]), h[i].decode()) for h in heads for i in range(0, len(h), 2)))
         classes = [head[SEQUENCE:] for _, head in first]
-        queues = yield from self._paged(
-            [("ZRANGE", self.keys.pending(c), 0, limit - 1, "WITHSCORES") for c in classes]
-        )
+        queues = yield from self._paged([("ZRANGE", self.keys.pending(c), 0, limit - 1, "WITHSCORES") for c in classes])
         entries = (
             (float(q[i + 1]), q[i][:SEQUENCE].decode(), q[i][SEQUENCE:].decode(), c)
             for c, q in zip(classes, queues, strict=True)
@@ -268,13 +264,11 @@ class Queries:
             [("ZRANGEBYSCORE", self.keys.classes(group_name(g[SEQUENCE:].decode())), "-inf", score) for g in groups]
         )
         classes = [h[SEQUENCE:].decode() for group in heads for h in group]
-        lower = yield from self._paged(
-            [("ZCOUNT", self.keys.pending(c), "-inf", b"(" + score) for c in classes]
-        )
+        lower = yield from self._paged([("ZCOUNT", self.keys.pending(c), "-inf", b"(" + score) for c in classes])
         equal = 0
         for c in classes:  # among equals the sequence decides; a score's members are in the order of their sequence
             equal += yield from self._equals_before(c, score, sequence)
-        return sum(lower) + equal
+        return int(sum(lower)) + equal
 
     def _equals_before(self, task_class: str, score: bytes, sequence: str) -> Op[int]:
         """Entries of one score with a smaller sequence: a binary search by rank."""

@@ -1,7 +1,7 @@
 """The Lua scripts: found, put together from their includes, and called by name.
 
-A script begins with its contract (``lua/README.md``). ``load`` reads the names of its arguments from there; a test holds
-them against the store's calls.
+A script begins with its contract (``lua/README.md``). ``load`` reads the names of its arguments from there; a test
+holds them against the store's calls.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
         try:
             text = (folder / f"{part}.lua").read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise ScriptError(f"no script {part}.lua in {folder} (included by {path[-1] if path else 'nobody'})") from None
+            raise ScriptError(
+                f"no script {part}.lua in {folder} (included by {path[-1] if path else 'nobody'})"
+            ) from None
         lines: list[str] = []
         included: set[str] = set()
         for line in text.splitlines():

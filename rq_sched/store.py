@@ -190,9 +190,7 @@ class Store(Queries):
         states: list[State | None] = []
         for i in range(0, len(task_ids), BATCH * PIPELINE):
             part = task_ids[i : i + BATCH * PIPELINE]
-            replies = yield [
-                self.call("task_watch", channel, *part[j : j + BATCH]) for j in range(0, len(part), BATCH)
-            ]
+            replies = yield [self.call("task_watch", channel, *part[j : j + BATCH]) for j in range(0, len(part), BATCH)]
             states += [State(s.decode()) if s else None for reply in replies for s in reply]
         return states
 
@@ -208,6 +206,10 @@ class Store(Queries):
         states = [state] if state else ["completed", "failed", "cancelled"]
         most = keep or 2**52
         return int((yield from self._one("task_trim", round(older_than * 1000), most, limit, *states)))
+
+    def forget_nodes(self, *, older_than: float, limit: int = BATCH) -> Op[int]:
+        """Drop nodes that have been gone for ``older_than`` seconds."""
+        return int((yield from self._one("node_trim", round(older_than * 1000), limit)))
 
     # -- schedulers -------------------------------------------------------------------------------
 

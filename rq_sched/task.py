@@ -60,7 +60,8 @@ class Reason(StrEnum):
     BEHIND = "behind"  # pending: it fits now, earlier tasks come first
     RESERVED = "reserved_for_other"  # pending: the room is kept for an earlier task
     RETRY = "retry"  # delayed: back-off after a failure
-    CANCELLING = "cancelling"  # assigned, running: told to stop
+    CANCELLING = "cancelling"  # assigned, running: told to stop by a cancel
+    STOPPING = "stopping"  # assigned, running: told to stop by a drain; goes back to its old place
     ERROR = "error"  # failed: the function raised
     TIMEOUT = "timeout"  # failed: ran longer than its time limit
     OOM = "oom"  # failed: used more memory than it may have
@@ -90,9 +91,7 @@ TRANSITIONS: dict[str, frozenset[tuple[State | None, State]]] = {
     ),
     "hold": frozenset({(State.PENDING, State.HELD), (State.DELAYED, State.HELD)}),
     "unhold": frozenset({(State.HELD, State.PENDING), (State.HELD, State.DELAYED)}),
-    "requeue": frozenset(
-        {(s, State.PENDING) for s in (State.DELAYED, State.COMPLETED, State.FAILED, State.CANCELLED)}
-    ),
+    "requeue": frozenset({(s, State.PENDING) for s in (State.DELAYED, State.COMPLETED, State.FAILED, State.CANCELLED)}),
     "prioritize": frozenset({(State.PENDING, State.PENDING)}),
     "promote": frozenset({(State.DELAYED, State.PENDING)}),
     "reap": frozenset(
@@ -133,7 +132,7 @@ FIELDS = {
     "S": "started_at, ms",
     "F": "finished_at, ms",
     "m": "reason",
-    "b": "what follows a stop: requeue, end, hold",
+    "b": "what follows a stop: requeue (behind its equals), end, back (its old place)",
     "o": "the last operation's id: a driver's retry of it changes nothing",
     "R": "msgpack result (short)",
     "rx": "bytes of the result or error in result:ID",
@@ -320,7 +319,7 @@ def encode(request: TaskRequest) -> list[str | bytes | int]:
     if request.max_cpu_needed is not None and request.max_cpu_needed != request.cpu_needed:
         record += ("X", request.max_cpu_needed)
     if request.max_memory_needed is not None and request.max_memory_needed != request.memory_needed:
-        record += ("Y", request.max_memory_needed)  # type: ignore[arg-type]
+        record += ("Y", request.max_memory_needed)
     if request.retries:
         record += ("r", request.retries)
     if request.crash_limit != DEFAULT_CRASH_LIMIT:

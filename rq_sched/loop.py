@@ -1,0 +1,103 @@
+"""The one loop that all actors share: when each is due, what wakes it, signals, back-off, an orderly end.
+
+An actor has ``run_once()``, the period ``every`` in seconds, and ``rung``: whether a doorbell brings its turn forward.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+from typing import Any, Protocol
+
+from rq_sched.errors import RedisUnavailable, RqSchedError
+
+log = logging.getLogger(__name__)
+
+BACK_OFF = 0.1
+BACK_OFF_MOST = 2.0
+
+
+class Actor(Protocol):
+    """Something that has a turn now and then. Actors never know of each other."""
+
+    every: float
+    rung: bool
+
+    async def run_once(self) -> Any: ...
+
+
+class Loop:
+    """Runs actors until ``stop()``.
+
+    Parameters:
+        actors: each gets a coroutine of its own, so that a slow one delays nobody.
+    """
+
+    def __init__(self, actors: list[Actor]) -> None:
+        self._actors = actors
+        self._stopping = asyncio.Event()
+        self._bells = {id(actor): asyncio.Event() for actor in actors}
+        self.last_success = 0.0
+        """The event loop's clock when an actor last did its work."""
+
+    def ring(self) -> None:
+        """Bring forward the turn of every actor that listens for the doorbell."""
+        for actor in self._actors:
+            if actor.rung:
+                self._bells[id(actor)].set()
+
+    def stop(self) -> None:
+        """End after the turns that are under way. Safe from a signal handler of the event loop."""
+        self._stopping.set()
+        for bell in self._bells.values():
+            bell.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def stop_on_signals(self) -> None:
+        """SIGTERM and SIGINT end the loop in order."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self.stop)
+
+    async def run(self, *listeners: Any) -> None:
+        """Run until stopped. ``listeners`` are coroutines that ring; they are cancelled at the end."""
+        hearing = [asyncio.ensure_future(listener) for listener in listeners]
+        try:
+            async with asyncio.TaskGroup() as turns:
+                for actor in self._actors:
+                    turns.create_task(self._turns(actor))
+        finally:
+            for one in hearing:
+                one.cancel()
+            await asyncio.gather(*hearing, return_exceptions=True)
+
+    async def _turns(self, actor: Actor) -> None:
+        bell = self._bells[id(actor)]
+        name = type(actor).__name__.lower()
+        failures = 0
+        while not self.stopping:
+            bell.clear()
+            try:
+                result = await actor.run_once()
+                failures = 0
+                self.last_success = asyncio.get_running_loop().time()
+                wait = 0.0 if getattr(result, "more", False) else actor.every * random.uniform(0.8, 1.0)
+            except RqSchedError as error:
+                failures += 1
+                wait = back_off(failures)
+                if failures == 1 or not isinstance(error, RedisUnavailable):
+                    log.warning("%s: %s; trying again", name, error)
+            if not self.stopping:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(bell.wait(), wait) if wait else await asyncio.sleep(0)
+
+
+def back_off(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: 0.1 s × 2ⁿ up to 2 s, with jitter."""
+    return min(BACK_OFF_MOST, BACK_OFF * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)

@@ -1,0 +1,26 @@
+"""Brings delayed tasks (``--delay``, back-off before a retry) into their queues when their time has come."""
+
+from __future__ import annotations
+
+from rq_sched.link import AsyncLink
+from rq_sched.store import Promoted, Store
+
+
+class Promoter:
+    """Looks every ``every`` seconds: a delay is late by no more than that."""
+
+    every = 0.1
+    rung = False
+
+    def __init__(self, link: AsyncLink, store: Store) -> None:
+        self._link = link
+        self._store = store
+
+    async def run_once(self) -> Promoted:
+        """Promote all that is due."""
+        total = 0
+        while True:
+            bite = await self._link.run(self._store.promote())
+            total += bite.promoted
+            if not bite.promoted:
+                return Promoted(total, bite.next_ms)

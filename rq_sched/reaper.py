@@ -1,0 +1,46 @@
+"""Recovery: finds nodes whose heartbeat has run out and gives their tasks back.
+
+The scores in ``nodes`` and Redis' clock alone decide who is dead. The expiry of a heartbeat key only rings, so that
+recovery begins at once; the sweep finds whatever was not heard.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from rq_sched.link import AsyncLink
+from rq_sched.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """How many nodes were declared dead, and how many attempts were given back."""
+
+    dead: int
+    reaped: int
+
+
+class Reaper:
+    """Sweeps every ``every`` seconds, and whenever a heartbeat key expires or a node says goodbye."""
+
+    every = 0.5
+    rung = True
+
+    def __init__(self, link: AsyncLink, store: Store) -> None:
+        self._link = link
+        self._store = store
+
+    async def run_once(self) -> Reaped:
+        """Declare dead, then give back every lost incarnation's tasks, in bites."""
+        dead, lost = await self._link.run(self._store.sweep())
+        total = 0
+        for incarnation in lost:
+            left = 1
+            while left:
+                reaped, left = await self._link.run(self._store.reap(incarnation))
+                total += reaped
+            log.warning("node given up", extra={"node_id": incarnation.split(":")[0], "incarnation": incarnation})
+        return Reaped(dead, total)

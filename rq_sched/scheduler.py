@@ -1,0 +1,96 @@
+"""The scheduler process: placer, promoter, reaper and janitor in one loop. It keeps no state, so any number may run,
+and any of them may be killed at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from rq_sched import logs
+from rq_sched.errors import RqSchedError
+from rq_sched.janitor import Janitor
+from rq_sched.link import AsyncLink
+from rq_sched.loop import Loop, back_off
+from rq_sched.placer import Placer
+from rq_sched.promoter import Promoter
+from rq_sched.reaper import Reaper
+from rq_sched.store import Store
+
+log = logging.getLogger(__name__)
+
+POP_TIMEOUT = 1.0
+"""Seconds that one wait for the doorbell lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig:
+    """What a scheduler process needs to know. ``log_format``: ``text`` or ``json``."""
+
+    url: str
+    namespace: str = "default"
+    log_level: str = "info"
+    log_format: str = "text"
+
+
+def run(config: SchedulerConfig) -> int:
+    """Schedule until SIGTERM or SIGINT; the exit code."""
+    logs.setup(config.log_level, config.log_format)
+    asyncio.run(serve(config))
+    return 0
+
+
+async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> None:
+    """The same inside an event loop.
+
+    Raises:
+        RqSchedError: Redis can't be used at the start (later outages are waited out).
+    """
+    store = Store(config.namespace)
+    link = AsyncLink(config.url)
+    await link.run(store.counts())  # a wrong address or password is told now, not for ever in the log
+    loop = Loop([Placer(link, store), Promoter(link, store), Reaper(link, store), Janitor(link, store)])
+    loop.stop_on_signals()
+    log.info("scheduler ready", extra={"namespace": config.namespace})
+    if ready is not None:
+        ready.set()
+    try:
+        await loop.run(_doorbell(loop, link, store), _expiries(loop, link, store, config.url))
+    finally:
+        await link.close()
+        log.info("scheduler stopped", extra={"namespace": config.namespace})
+
+
+async def _doorbell(loop: Loop, link: AsyncLink, store: Store) -> None:
+    """One element in ``wake`` wakes one scheduler."""
+    failures = 0
+    while not loop.stopping:
+        try:
+            if await link.pop(store.keys.wake, POP_TIMEOUT):
+                loop.ring()
+            failures = 0
+        except RqSchedError:
+            failures += 1
+            await asyncio.sleep(back_off(failures))
+
+
+async def _expiries(loop: Loop, link: AsyncLink, store: Store, url: str) -> None:
+    """Expired heartbeat keys: hints only, the sweep finds what is missed."""
+    database = urlsplit(url).path.strip("/") if urlsplit(url).scheme != "unix" else ""
+    channel = f"__keyevent@{database if database.isdigit() else 0}__:expired"
+    prefix = store.keys.prefix.encode()
+    failures = 0
+    while not loop.stopping:
+        try:
+            async with link.listen(channel) as ears:
+                failures = 0
+                while True:
+                    heard = await ears.get(timeout=60)
+                    if heard and heard[1].startswith(prefix) and heard[1].endswith(b":alive"):
+                        log.info("heartbeat expired", extra={"key": heard[1].decode(), "at": time.time()})
+                        loop.ring()
+        except RqSchedError:
+            failures += 1
+            await asyncio.sleep(back_off(failures))
