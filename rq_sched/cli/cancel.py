@@ -1,0 +1,112 @@
+"""``rq-sched cancel``: stop tasks, wait until their processes are gone, say what happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.failure import print_error
+from rq_sched.cli.look import infos, not_found
+from rq_sched.cli.options import DURATION, Session, command, task_ids
+from rq_sched.errors import InvalidValue, TaskFinal, TaskNotFound, WaitTimeout
+from rq_sched.task import DEFAULT_GRACE, State
+
+PATIENCE = 5.0
+"""Seconds beyond the grace that a worker has to report that the processes are gone."""
+LOOK_SECONDS = 0.05
+MAX_LOOK_SECONDS = 0.5
+
+
+@dataclass
+class Answer:
+    """What became of the cancelling of one task. ``attempt`` is the one that was stopped."""
+
+    task_id: str
+    outcome: str  # requeued, cancelled, stopping, unchanged, already …
+    state: State
+    attempt: int
+
+
+@command("cancel")
+@task_ids
+@click.option("--no-requeue", is_flag=True, help="End it: it won't run again.")
+@click.option("--grace", type=DURATION, default=DEFAULT_GRACE, metavar="SECONDS", show_default=True,
+              help="What its processes have between SIGTERM and SIGKILL.")  # fmt: skip
+@click.option("--reason", help="Kept in the decision log.")
+@click.pass_obj
+def cancel_command(
+    session: Session, task_ids: Sequence[str], no_requeue: bool, grace: float, reason: str | None
+) -> int:
+    """Stop tasks; they are queued again, behind their equals. --no-requeue ends them for good.
+
+    Waits until the processes are gone. A delayed or held task stays as it is, unless --no-requeue is given.
+    """
+    if grace > 86_400:
+        raise InvalidValue(f"--grace must be at most a day, not {grace:g} seconds")
+    missing = 0
+    answers = []
+    for task_id in dict.fromkeys(task_ids):
+        try:
+            done = session.run(session.store.cancel(task_id, requeue=not no_requeue, grace=grace, reason=reason))
+        except TaskNotFound:
+            missing = not_found(session, task_id)
+            continue
+        answers.append(Answer(task_id, done.outcome, State(done.state), done.attempt))
+    _await_end(session, answers, grace + PATIENCE, "cancelled" if no_requeue else "requeued")
+    codes = [_report(session, answer) for answer in answers]
+    return missing or max(codes, default=0)
+
+
+def _await_end(session: Session, answers: list[Answer], patience: float, outcome: str) -> None:
+    """Wait until no process of a stopped attempt is left; what is still there then keeps the outcome `stopping`."""
+    deadline = time.monotonic() + patience
+    open_ = {answer.task_id: answer for answer in answers if answer.outcome == "stopping"}
+    pause = LOOK_SECONDS
+    while open_:
+        for task_id, info in infos(session, list(open_)):
+            answer = open_[task_id]
+            if info is None:  # ended, and forgotten since
+                answer.outcome, answer.state = outcome, State.CANCELLED
+            elif info.attempt != answer.attempt or info.state not in (State.ASSIGNED, State.RUNNING):
+                ended = info.state is State.CANCELLED and info.attempt == answer.attempt
+                answer.outcome, answer.state = "cancelled" if ended else "requeued", info.state
+            if answer.outcome != "stopping":
+                del open_[task_id]
+        if not open_ or time.monotonic() >= deadline:
+            return
+        time.sleep(pause)
+        pause = min(pause * 1.5, MAX_LOOK_SECONDS)
+
+
+def _report(session: Session, answer: Answer) -> int:
+    """Print one answer; returns its exit code."""
+    task_id, outcome = answer.task_id, answer.outcome
+    if session.json:
+        show.json_line({"task_id": task_id, "outcome": outcome, "state": answer.state})
+    if outcome == "stopping":
+        error = WaitTimeout(f"{task_id} is still being stopped: its worker hasn't reported that the processes are gone "
+                            f"(rq-sched status {task_id})")  # fmt: skip
+        print_error(error.code, str(error), as_json=session.json)
+        return error.exit_code
+    if outcome.startswith("already"):
+        again = f"; to run it again: rq-sched requeue {task_id}"
+        print_error(TaskFinal.code, f"{task_id} is {outcome}{again}", as_json=session.json)
+        return TaskFinal.exit_code
+    if not session.json:
+        show.line(_sentence(answer))
+    return 0
+
+
+def _sentence(answer: Answer) -> str:
+    task_id = answer.task_id
+    to_end = f"to end it for good: rq-sched cancel --no-requeue {task_id}"
+    if answer.outcome == "cancelled":
+        return f"{task_id} cancelled"
+    if answer.outcome == "unchanged":
+        return f"{task_id} is {answer.state} and stays so; {to_end}"
+    stopped = "stopped and requeued" if answer.attempt else "requeued"
+    return f"{task_id} {stopped}, behind its equals; {to_end}"

@@ -1,0 +1,77 @@
+"""Changing tasks by hand: ``requeue``, ``hold``, ``unhold``, ``priority``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.failure import print_error
+from rq_sched.cli.look import not_found
+from rq_sched.cli.options import PRIORITY, TASK_ID, Session, command, task_ids
+from rq_sched.errors import InvalidValue, Refused, TaskNotFound
+
+if TYPE_CHECKING:
+    from rq_sched.link import Op
+    from rq_sched.task import State
+
+
+def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[State]], said: str) -> int:
+    """Change task by task: one that refuses doesn't keep the others from it; returns the worst exit code."""
+    code = 0
+    for task_id in dict.fromkeys(ids):
+        try:
+            state = session.run(change(task_id))
+        except TaskNotFound:
+            code = not_found(session, task_id)
+        except Refused as error:
+            print_error(error.code, str(error), as_json=session.json)
+            code = max(code, error.exit_code)
+        else:
+            if session.json:
+                show.json_line({"task_id": task_id, "state": state})
+            else:
+                show.line(said.format(task_id=task_id, state=state))
+    return code
+
+
+@command("requeue")
+@task_ids
+@click.pass_obj
+def requeue_command(session: Session, task_ids: Sequence[str]) -> int:
+    """Run tasks again (finished ones), or now (delayed ones). Retries and crashes count anew."""
+    return _each(session, task_ids, lambda task_id: session.store.requeue(task_id), "{task_id} is {state}")
+
+
+@command("hold")
+@task_ids
+@click.pass_obj
+def hold_command(session: Session, task_ids: Sequence[str]) -> int:
+    """Set waiting tasks aside, until 'unhold'."""
+    said = "{task_id} is {state}; to bring it back: rq-sched unhold {task_id}"
+    return _each(session, task_ids, lambda task_id: session.store.hold(task_id), said)
+
+
+@command("unhold")
+@task_ids
+@click.pass_obj
+def unhold_command(session: Session, task_ids: Sequence[str]) -> int:
+    """Bring held tasks back into the queue."""
+    return _each(session, task_ids, lambda task_id: session.store.unhold(task_id), "{task_id} is {state}")
+
+
+@command("priority", context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="ID... N", nargs=-1, required=True)
+@click.pass_obj
+def priority_command(session: Session, words: Sequence[str]) -> int:
+    """Change the priority of pending tasks to N: higher goes first."""
+    *ids, number = words
+    if not ids:
+        raise InvalidValue("give the ids of tasks, then their new priority: rq-sched priority ID... N")
+    for task_id in ids:
+        TASK_ID.convert(task_id, None, None)
+    priority = PRIORITY.parse(number, "the priority")
+    said = f"{{task_id}} has priority {priority} and is {{state}}"
+    return _each(session, ids, lambda task_id: session.store.prioritize(task_id, priority), said)

@@ -1,0 +1,180 @@
+"""``rq-sched doctor``: is the server fit for this, is it safe, and does everything add up?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.options import Session, command
+from rq_sched.errors import RedisRefused, WrongType
+
+if TYPE_CHECKING:
+    from rq_sched.link import Op
+
+LUA_HOLE = "CVE-2025-49844"
+"""A script could break out of Lua's sandbox; the first versions without it:"""
+LUA_HOLE_CLOSED = {
+    "redis": {(7, 2): (7, 2, 11), (7, 4): (7, 4, 6), (8, 0): (8, 0, 4), (8, 2): (8, 2, 2)},
+    "valkey": {(7, 2): (7, 2, 11), (8, 0): (8, 0, 6), (8, 1): (8, 1, 4)},
+}
+CLOSED_SINCE = {"redis": (8, 2, 2), "valkey": (8, 1, 4)}
+FULL = 0.9
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    check: str
+    ok: bool
+    message: str
+
+
+@command("doctor")
+@click.pass_obj
+def doctor_command(session: Session) -> int:
+    """Check the server, its security, and that every ledger adds up. Exit code 1: something is wrong."""
+    findings = [*_server_findings(session), *_audit_findings(session)]
+    ok = all(finding.ok for finding in findings)
+    if session.json:
+        show.json_line({"ok": ok, "findings": [finding._asdict() for finding in findings]})
+        return 0 if ok else 1
+    show.report((finding.ok, finding.check, finding.message) for finding in findings)
+    wrong = sum(not finding.ok for finding in findings)
+    show.line()
+    show.line("all is well" if ok else f"{show.count(wrong, 'thing')} to look at")
+    return 0 if ok else 1
+
+
+def _ask(*words: str) -> Op[Any]:
+    replies = yield [words]
+    return replies[0]
+
+
+def _config(session: Session, name: str) -> str | None:
+    """A setting of the server; None where this user may not look."""
+    try:
+        reply = session.run(_ask("CONFIG", "GET", name))
+    except RedisRefused:
+        return None
+    pairs = reply if isinstance(reply, Mapping) else dict(zip(reply[::2], reply[1::2], strict=True))
+    return next((value.decode() if isinstance(value, bytes) else str(value) for value in pairs.values()), None)
+
+
+def _server_findings(session: Session) -> Iterator[Finding]:
+    info: dict[str, Any] = session.run(_ask("INFO"))
+    yield _version(info)
+    yield _role(info)
+    yield _persistence(info, _config(session, "appendfsync"))
+    yield _eviction(info)
+    yield _memory(info)
+    yield _events(_config(session, "notify-keyspace-events"))
+    yield from _security(session)
+
+
+def _version(info: Mapping[str, Any]) -> Finding:
+    kind = "valkey" if "valkey_version" in info else "redis"
+    text = str(info.get(f"{kind}_version", "0"))
+    version = tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+    named = f"{kind.capitalize()} {text}"
+    if version >= LUA_HOLE_CLOSED[kind].get(version[:2], CLOSED_SINCE[kind]):
+        return Finding("version", True, named)
+    return Finding(
+        "version", False,
+        f"{named} has a hole by which a script can take over the server ({LUA_HOLE}), unless your distribution has "
+        f"mended it: upgrade",
+    )  # fmt: skip
+
+
+def _role(info: Mapping[str, Any]) -> Finding:
+    if info.get("role") == "master":
+        return Finding("role", True, f"master, with {show.count(int(info.get('connected_slaves', 0)), 'replica')}")
+    return Finding("role", False, "this is a read-only replica: give the address of the master")
+
+
+def _persistence(info: Mapping[str, Any], fsync: str | None) -> Finding:
+    if not info.get("aof_enabled"):
+        return Finding(
+            "persistence", False,
+            "the append-only file is off: a restart of the server loses tasks (appendonly yes in its configuration)",
+        )  # fmt: skip
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return Finding("persistence", False, "the append-only file can't be written: look at the server's log and disk")
+    lost = {
+        "always": "nothing acknowledged is lost",
+        "everysec": "a crash loses the last second or so",
+        "no": "a crash loses what the system hasn't written yet",
+    }.get(fsync or "", "how often it is synced isn't shown to this user")
+    return Finding("persistence", True, f"append-only file is on{f', {fsync}' if fsync else ''}: {lost}")
+
+
+def _eviction(info: Mapping[str, Any]) -> Finding:
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return Finding("eviction", True, "noeviction")
+    return Finding("eviction", False, f"{policy}: Redis may drop keys of tasks (maxmemory-policy noeviction)")
+
+
+def _memory(info: Mapping[str, Any]) -> Finding:
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    megabytes = show.format_memory(used // 1024**2)
+    if not most:
+        return Finding("memory", True, f"{megabytes} used, no limit")
+    text = f"{megabytes} of {show.format_memory(most // 1024**2)} used"
+    if used > FULL * most:
+        return Finding("memory", False, f"{text}: submits are refused when it is full; drain, forget, or raise maxmemory")
+    return Finding("memory", True, text)
+
+
+def _events(flags: str | None) -> Finding:
+    if flags is None:
+        return Finding("events", True, "this user can't see the flag; without Ex dead nodes are noticed up to 1 s later")
+    if "E" in flags and ("x" in flags or "A" in flags):
+        return Finding("events", True, f"on ({flags}): a dead node is noticed at once")
+    return Finding(
+        "events", False,
+        "off: a dead node is noticed only by the sweep (CONFIG SET notify-keyspace-events Ex, and in its configuration)",
+    )  # fmt: skip
+
+
+def _security(session: Session) -> Iterator[Finding]:
+    parts = urlsplit(session.url)
+    if parts.scheme == "unix":
+        yield Finding("security", True, "unix socket: only users of this machine whom its folder admits")
+        return
+    loopback = parts.hostname in ("localhost", "::1") or str(parts.hostname).startswith("127.")
+    if parts.scheme == "redis" and not loopback:
+        yield Finding("encryption", False, f"plain TCP to {parts.hostname}: anyone on the way can read and write (rediss://)")
+    else:
+        yield Finding("encryption", True, "TLS" if parts.scheme == "rediss" else "loopback only")
+    if not parts.password or _open_default_user(session):
+        yield Finding("password", False, "the server lets anyone in (nopass): set a password, see deploy/ for users and their rights")
+    else:
+        yield Finding("password", True, "asked for")
+
+
+def _open_default_user(session: Session) -> bool:
+    """Whether the user `default` is on and needs no password; False where this user may not look."""
+    try:
+        users = session.run(_ask("ACL", "LIST"))
+    except RedisRefused:
+        return False
+    words = next((u.decode().split() for u in users if u.startswith(b"user default ")), [])
+    return "on" in words and "nopass" in words
+
+
+def _audit_findings(session: Session) -> Iterator[Finding]:
+    from rq_sched import audit
+
+    try:
+        found = session.run(audit.check(session.space))
+    except WrongType as error:
+        yield Finding("keys", False, str(error))
+        return
+    for finding in found:
+        subject = f"{finding.subject}: " if finding.subject else ""
+        yield Finding(finding.check, finding.ok, subject + finding.message)

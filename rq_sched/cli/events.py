@@ -1,0 +1,73 @@
+"""``rq-sched events``: the decision log, past and as it grows."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.options import NODE_ID, TASK_ID, Session, command
+from rq_sched.task import iso
+
+if TYPE_CHECKING:
+    from rq_sched.queries import Event
+
+PAGE = 1000
+"""Entries read in one go. An entry holds one event or more."""
+BLOCK_MS = 1000
+BEGIN = "0-0"
+
+
+@command("events")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
+@click.option("--task", "task_id", type=TASK_ID, help="Only what concerns this task.")
+@click.option("--node", "node_id", type=NODE_ID, help="Only what concerns this node.")
+@click.option("-n", "--limit", type=click.IntRange(0), default=50, show_default=True, help="Only the last so many.")
+@click.pass_obj
+def events_command(session: Session, follow: bool, task_id: str | None, node_id: str | None, limit: int) -> None:
+    """Print the decision log: submitted, placed, started, completed, requeued, reaped ..., oldest first."""
+
+    def wanted(event: Event) -> bool:
+        return task_id in (None, event.task_id) and node_id in (None, event.node_id)
+
+    newest = session.run(session.store.events(limit=max(1, min(limit, PAGE)), newest=True))
+    last = newest[-1].id if newest else BEGIN
+    if task_id or node_id or limit > PAGE:
+        past, last = _search(session, wanted, limit)
+    else:
+        past = newest[-limit:] if limit else []
+    for event in past:
+        _print(session, event)
+    if not past and not session.json and not follow:
+        show.line("no such events")
+    while follow:
+        sys.stdout.flush()
+        for event in session.run(session.store.events_follow(last, BLOCK_MS)):
+            last = event.id
+            if wanted(event):
+                _print(session, event)
+
+
+def _search(session: Session, wanted: Callable[[Event], bool], limit: int) -> tuple[list[Event], str]:
+    """The last ``limit`` wanted events of the whole log, and the id of its last entry."""
+    found: deque[Event] = deque(maxlen=limit)
+    last = BEGIN
+    while page := session.run(session.store.events(last, limit=PAGE)):
+        found.extend(filter(wanted, page))
+        last = page[-1].id
+    return list(found), last
+
+
+def _print(session: Session, event: Event) -> None:
+    if session.json:
+        head = {"id": event.id, "time": iso(event.time), "type": event.type}
+        show.json_line({**head, "task_id": event.task_id, "node_id": event.node_id, **event.data})
+        return
+    where = f" on {event.node_id}" if event.node_id and event.task_id else ""
+    details = "".join(f"  {name} {value}" for name, value in event.data.items())
+    what = event.task_id or event.node_id or ""
+    show.line(f"{show.clock(event.time, fraction=True)}  {event.type:<11} {show.safe(what + where + details)}")

@@ -1,0 +1,177 @@
+"""Looking at tasks: ``status``, ``list``, ``result``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.failure import print_error
+from rq_sched.cli.options import NODE_ID, PRIORITY, Session, command, one_task_id, task_ids
+from rq_sched.cli.show import Column
+from rq_sched.errors import TaskFailed, TaskNotFinal, TaskNotFound
+from rq_sched.task import State, TaskInfo
+
+CHUNK = 500
+"""Tasks asked for in one go."""
+
+
+def not_found(session: Session, task_id: str) -> int:
+    """Report an unknown id on standard error, and go on; returns the exit code."""
+    error = TaskNotFound(f"no task {task_id!r} in namespace {session.space}: never submitted here, or forgotten")
+    print_error(error.code, str(error), as_json=session.json, **({"task_id": task_id} if session.json else {}))
+    return error.exit_code
+
+
+def infos(session: Session, ids: Sequence[str]) -> Iterator[tuple[str, TaskInfo | None]]:
+    """Each id with what is known of it, in chunks."""
+    for start in range(0, len(ids), CHUNK):
+        some = ids[start : start + CHUNK]
+        yield from zip(some, session.run(session.store.status(some)), strict=True)
+
+
+def state_text(info: TaskInfo) -> str:
+    """``pending``, ``pending (no_fit_now)``, ``failed (timeout)``."""
+    return f"{info.state} ({info.reason})" if info.reason else str(info.state)
+
+
+@command("status")
+@task_ids
+@click.pass_obj
+def status_command(session: Session, task_ids: Sequence[str]) -> int:
+    """Show everything known of tasks."""
+    code = 0
+    first = True
+    for task_id, info in infos(session, list(dict.fromkeys(task_ids))):
+        if info is None:
+            code = not_found(session, task_id)
+        elif session.json:
+            show.json_line(info.to_json())
+        else:
+            if not first:
+                show.line()
+            first = False
+            _print_status(info)
+    return code
+
+
+def _print_status(info: TaskInfo) -> None:
+    show.heading(info.task_id, state_text(info))
+    show.pairs((name, value) for name, value in _status_pairs(info) if value)
+
+
+def _status_pairs(info: TaskInfo) -> Iterator[tuple[str, str]]:
+    """What a person wants to know, most important first; empty values are left out."""
+    yield "runs", show.call(info.function, info.args, info.kwargs)
+    yield "priority", str(info.priority)
+    yield "needs", _needs_text(info)
+    if info.state in (State.ASSIGNED, State.RUNNING):
+        yield "allocated", show.needs(info.cpu_allocated, info.memory_allocated)
+    yield "node", info.node_id or ""
+    yield "attempt", _attempt_text(info)
+    yield "time limit", show.duration(info.time_limit) if info.time_limit else ""
+    yield "preemptible", "yes" if info.preemptible else ""
+    yield "elastic", info.elastic if info.elastic != "cpu" else ""
+    yield "submitted", show.clock(info.submitted_at)
+    yield "scheduled", _later(info.scheduled_at, info.submitted_at, "after {} of waiting")
+    yield "started", show.clock(info.started_at) if info.started_at else ""
+    yield "finished", _later(info.finished_at, info.started_at, "after {} of running")
+    yield "progress", f"{info.progress:.0%}" if info.progress is not None else ""
+    yield "exit code", "" if info.exit_code is None else str(info.exit_code)
+    if info.state is State.COMPLETED:
+        yield "result", show.value(info.result, limit=1000)
+    yield "error", (info.error or "").rstrip()
+
+
+def _needs_text(info: TaskInfo) -> str:
+    text = show.needs(info.cpu_needed, info.memory_needed)
+    if (info.max_cpu_needed, info.max_memory_needed) != (info.cpu_needed, info.memory_needed):
+        text += f"; may grow to {show.needs(info.max_cpu_needed, info.max_memory_needed)}"
+    return text
+
+
+def _attempt_text(info: TaskInfo) -> str:
+    used = [f"{info.attempt}"]
+    if info.retries:
+        used.append(f"{info.retries_left} of {show.count(info.retries, 'retry', 'retries')} left")
+    if info.crashes:
+        used.append(f"{info.crashes} of {show.count(info.crash_limit, 'crash', 'crashes')}")
+    return ", ".join(used) if info.attempt else ""
+
+
+def _later(then: float | None, before: float | None, phrase: str) -> str:
+    if then is None:
+        return ""
+    waited = f", {phrase.format(show.duration(then - before))}" if before is not None and then >= before else ""
+    return show.clock(then) + waited
+
+
+@command("list")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only tasks in this state.")
+@click.option("--node", type=NODE_ID, help="Only tasks on this node.")
+@click.option("--priority", type=PRIORITY, help="Only tasks of this priority.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.pass_obj
+def list_command(session: Session, state: str | None, node: str | None, priority: int | None, limit: int) -> None:
+    """List tasks: pending ones in their order, finished ones newest first."""
+    wanted = State(state) if state else None
+    found = session.run(session.store.list_tasks(state=wanted, node=node, priority=priority, limit=limit))
+    if session.json:
+        for info in found:
+            show.json_line(info.to_json())
+        return
+    if not found:
+        return show.line("no such tasks" if state or node or priority is not None else "no tasks")
+    columns = [
+        Column("TASK"), Column("STATE"), Column("PRIO", right=True), Column("CPU", right=True),
+        Column("MEMORY", right=True), Column("NODE"), Column("AGE", right=True), Column("RUNS", cut=True),
+    ]  # fmt: skip
+    show.table(columns, (_list_row(info) for info in found))
+    if len(found) == limit:
+        show.note(f"the first {show.count(limit, 'task')}; --limit shows more")
+
+
+def _list_row(info: TaskInfo) -> tuple[str, ...]:
+    memory = show.format_memory(info.memory_needed)
+    where = info.node_id if info.state not in (State.PENDING, State.DELAYED, State.HELD) else None
+    what = show.call(info.function, info.args, info.kwargs, limit=80)
+    return (
+        info.task_id, state_text(info), str(info.priority), str(info.cpu_needed), memory, where or "-",
+        show.age(info.submitted_at), what,
+    )  # fmt: skip
+
+
+@command("result")
+@one_task_id
+@click.pass_obj
+def result_command(session: Session, task_id: str) -> None:
+    """Print what a task returned (of a command: its exit code)."""
+    info = session.run(session.store.result(task_id))
+    print_result(session, info)
+
+
+def print_result(session: Session, info: TaskInfo) -> None:
+    """The value on standard output.
+
+    Raises:
+        TaskNotFinal, TaskFailed: there is none.
+    """
+    if not info.state.final:
+        raise TaskNotFinal(f"{info.task_id} is {state_text(info)}: it has no result yet (rq-sched wait {info.task_id})")
+    if info.state is not State.COMPLETED:
+        raise TaskFailed(failure_text(info))
+    if session.json:
+        show.json_line({"task_id": info.task_id, "state": info.state, "result": info.result})
+    else:
+        show.line(show.value(info.result))
+
+
+def failure_text(info: TaskInfo) -> str:
+    """Why a task has no result: a line, and the error that it left."""
+    where = f" on {info.node_id}" if info.node_id else ""
+    text = f"{info.task_id} {state_text(info)}{where}"
+    error = (info.error or "").rstrip()
+    if not error:
+        return text if info.exit_code is None else f"{text}: exit code {info.exit_code}"
+    return f"{text}: {error}" if "\n" not in error else f"{text}:\n{error}"

@@ -1,0 +1,87 @@
+"""``nodes``, ``drain``, ``undrain``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.failure import print_error
+from rq_sched.cli.options import Session, command, node_ids
+from rq_sched.cli.show import Column
+from rq_sched.errors import NodeNotFound
+from rq_sched.node import NodeInfo, NodeState
+
+if TYPE_CHECKING:
+    from rq_sched.link import Op
+
+
+@command("nodes")
+@click.pass_obj
+def nodes_command(session: Session) -> None:
+    """List the nodes: state, used and total CPU and memory, tasks, last heartbeat."""
+    nodes = sorted(session.run(session.store.nodes()), key=lambda node: (node.state is NodeState.DEAD, node.node_id))
+    if session.json:
+        for node in nodes:
+            show.json_line(node.to_json())
+        return
+    if not nodes:
+        return show.line("no nodes: start a worker (rq-sched worker), or everything on this machine (rq-sched up)")
+    columns = [
+        Column("NODE"), Column("STATE"), Column("CPU used/total", right=True), Column("MEMORY used/total", right=True),
+        Column("TASKS", right=True), Column("HEARTBEAT", right=True),
+    ]  # fmt: skip
+    show.table(columns, (_row(node) for node in nodes))
+
+
+def _row(node: NodeInfo) -> tuple[str, ...]:
+    used_cpu, used_memory = node.total_cpu - node.free_cpu, node.total_memory - node.free_memory
+    return (
+        node.node_id,
+        str(node.state),
+        f"{used_cpu}/{node.total_cpu}",
+        f"{show.format_memory(used_memory)}/{show.format_memory(node.total_memory)}",
+        str(node.running),
+        f"{show.age(node.last_heartbeat)} ago" if node.last_heartbeat else "-",
+    )
+
+
+def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[object]], state: str, said: str) -> int:
+    code = 0
+    for node_id in dict.fromkeys(ids):
+        try:
+            session.run(change(node_id))
+        except NodeNotFound:
+            error = NodeNotFound(f"no node {node_id!r} in namespace {session.space} ('rq-sched nodes' lists them)")
+            print_error(error.code, str(error), as_json=session.json)
+            code = error.exit_code
+        else:
+            if session.json:
+                show.json_line({"node_id": node_id, "state": state})
+            else:
+                show.line(said.format(node_id=node_id))
+    return code
+
+
+@command("drain")
+@node_ids
+@click.option("--requeue", is_flag=True, help="Stop what runs there and queue it again.")
+@click.pass_obj
+def drain_command(session: Session, node_ids: Sequence[str], requeue: bool) -> int:
+    """Give nodes no new tasks. What runs there ends, or goes elsewhere with --requeue.
+
+    It holds until 'undrain', also when the node's worker is started again.
+    """
+    rest = "what ran there is queued again" if requeue else "what runs there goes on to its end"
+    said = f"{{node_id}} gets no new tasks, {rest}; to take it back: rq-sched undrain {{node_id}}"
+    return _each(session, node_ids, lambda node: session.store.node_drain(node, requeue=requeue), "draining", said)
+
+
+@command("undrain")
+@node_ids
+@click.pass_obj
+def undrain_command(session: Session, node_ids: Sequence[str]) -> int:
+    """Let drained nodes take tasks again."""
+    return _each(session, node_ids, lambda node: session.store.node_undrain(node), "up", "{node_id} takes tasks again")

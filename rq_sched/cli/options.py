@@ -1,0 +1,191 @@
+"""What all commands have in common: where Redis is, the namespace, JSON or not; and the kinds of values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from rq_sched.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from rq_sched.link import Link
+    from rq_sched.store import Op, Store
+
+T = TypeVar("T")
+
+
+class Session:
+    """What one command line works with: its common options, and the connection, made when first used."""
+
+    def __init__(self) -> None:
+        self.redis: str | None = None
+        self.namespace: str | None = None
+        self.json = False
+
+    @cached_property
+    def url(self) -> str:
+        from rq_sched.config import resolve_url
+
+        return resolve_url(self.redis)
+
+    @cached_property
+    def space(self) -> str:
+        """The namespace, resolved."""
+        from rq_sched.config import resolve_namespace
+
+        return resolve_namespace(self.namespace)
+
+    @cached_property
+    def link(self) -> Link:
+        from rq_sched.link import Link
+
+        return Link(self.url)
+
+    @cached_property
+    def store(self) -> Store:
+        from rq_sched.store import Store
+
+        return Store(self.space)
+
+    def run(self, op: Op[T]) -> T:
+        """Drive one operation of the store to its end."""
+        return self.link.run(op)
+
+    def close(self) -> None:
+        if "link" in self.__dict__:
+            self.link.close()
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Note a common option; one after the subcommand overrides one before it."""
+    session = ctx.ensure_object(Session)
+    if value:
+        setattr(session, str(param.name), value)
+
+
+def _common(*names: str, **settings: Any) -> click.Option:
+    return click.Option(names, expose_value=False, is_eager=True, callback=_keep, **settings)
+
+
+def _common_params() -> list[click.Parameter]:
+    return [
+        _common("--redis", metavar="URL", help="Where Redis is: redis://, rediss://, unix://, redis+sentinel://."),
+        _common("--namespace", metavar="NAME", help="The namespace (default: default)."),
+        _common("--json", is_flag=True, help="Print JSON."),
+    ]
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def common_options(function: F) -> F:
+    """``--redis``, ``--namespace`` and ``--json`` for the group itself: they work before the subcommand too."""
+    known = function.__dict__.setdefault("__click_params__", [])
+    known.extend(reversed(_common_params()))
+    return function
+
+
+class CommonCommand(click.Command):
+    """A command with the common options, which closes the connection at its end."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(_common_params())
+
+    def invoke(self, ctx: click.Context) -> Any:
+        ctx.call_on_close(ctx.ensure_object(Session).close)
+        return super().invoke(ctx)
+
+
+command = partial(click.command, cls=CommonCommand)
+
+
+class Parsed(click.ParamType):
+    """A value read by ``parse(text, option's name)``, whose refusal is the error that the user sees."""
+
+    def __init__(self, name: str, parse: Callable[[str, str], Any]) -> None:
+        self.name = name
+        self.parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value  # a default
+        return self.parse(value, param.opts[0] if param is not None else self.name)
+
+
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d)?\s*")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parse_duration(text: str, name: str) -> float:
+    """Seconds: ``90``, ``1.5``, ``500ms``, ``10m``, ``2h``, ``1d``.
+
+    Raises:
+        InvalidValue: anything else.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise InvalidValue(f"{name} must be a number of seconds, or such as 500ms, 10m, 2h or 1d, not {text!r}")
+    return float(found[1]) * _SECONDS[found[2] or "s"]
+
+
+def _parse_cpu(text: str, name: str) -> int:
+    from rq_sched.resources import parse_cpu
+
+    return parse_cpu(text, name)
+
+
+def _parse_memory(text: str, name: str) -> int:
+    from rq_sched.resources import parse_memory
+
+    return parse_memory(text, name)
+
+
+def _parse_id(text: str, what: str) -> str:
+    from rq_sched.keys import check_id
+
+    return check_id(text, what)
+
+
+CPU = Parsed("cores", _parse_cpu)
+MEMORY = Parsed("size", _parse_memory)
+DURATION = Parsed("seconds", parse_duration)
+TASK_ID = Parsed("id", lambda text, _: _parse_id(text, "task id"))
+NODE_ID = Parsed("node", lambda text, _: _parse_id(text, "node id"))
+
+
+def priority_value(text: str, name: str) -> int:
+    """A priority: any integer in ±2³¹."""
+    from rq_sched.task import PRIORITY_LIMIT
+
+    try:
+        value = int(text)
+    except ValueError:
+        value = PRIORITY_LIMIT + 1
+    if abs(value) > PRIORITY_LIMIT:
+        raise InvalidValue(f"{name} must be a whole number in ±2147483648, not {text!r}")
+    return value
+
+
+PRIORITY = Parsed("number", priority_value)
+
+task_ids = click.argument("task_ids", metavar="ID...", nargs=-1, required=True, type=TASK_ID)
+one_task_id = click.argument("task_id", metavar="ID", type=TASK_ID)
+node_ids = click.argument("node_ids", metavar="NODE...", nargs=-1, required=True, type=NODE_ID)
+
+
+def logging_options(level: str) -> Callable[[F], F]:
+    """``--log-level`` (default ``level``) and ``--log-format`` of the long-running commands."""
+
+    def add(function: F) -> F:
+        levels = click.Choice(["debug", "info", "warning", "error"])
+        function = click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+                                help="How the lines of the log look.")(function)
+        return click.option("--log-level", type=levels, default=level, show_default=True,
+                            help="What is logged, on standard error.")(function)
+
+    return add

@@ -1,0 +1,202 @@
+"""``rq-sched submit``: a function, a command, or (``submit_file``) a file of tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.failure import print_warning
+from rq_sched.cli.options import CPU, DURATION, MEMORY, PRIORITY, TASK_ID, CommonCommand, Session
+from rq_sched.errors import InvalidTarget, InvalidValue, TaskExists, UsageError
+from rq_sched.task import State, TaskInfo, TaskRequest
+
+_KEYWORD = re.compile(r"([^\W\d]\w*|)(:?=)(.*)", re.DOTALL)
+
+
+class SubmitCommand(CommonCommand):
+    """Keeps the words after ``--`` apart: what stands before it decides whether they are a command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            cut = args.index("--")
+            ctx.meta["after"] = args[cut + 1 :]
+            args = args[:cut]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["[OPTIONS]", "TARGET [ARG]... | -- CMD [ARG]... | --from-file FILE"]
+
+
+@click.command("submit", cls=SubmitCommand)
+@click.argument("words", nargs=-1, metavar="[TARGET [ARG]...]")
+@click.option("--id", "task_id", type=TASK_ID, help="The task's id; generated if not given.")
+@click.option("-p", "--priority", type=PRIORITY, help="Higher goes first (default: 0).")
+@click.option("--cpu", "cpu_needed", type=CPU, help="Cores that it needs (default: 1).")
+@click.option("--memory", "memory_needed", type=MEMORY, help="MB that it needs, or such as 2G (default: 256).")
+@click.option("--max-cpu", "max_cpu_needed", type=CPU, help="Cores that it may grow to (default: --cpu).")
+@click.option("--max-memory", "max_memory_needed", type=MEMORY, help="MB that it may grow to (default: --memory).")
+@click.option("--retries", type=click.IntRange(0), help="How many failures are tried again (default: 0).")
+@click.option("--crash-limit", type=click.IntRange(1), help="Deaths of its process or node that end it (default: 3).")
+@click.option("--time-limit", type=DURATION, help="How long a run may take; 90, 10m, 2h (default: no limit).")
+@click.option("--delay", type=DURATION, help="Not before this time has passed.")
+@click.option("--elastic", type=click.Choice(["off", "cpu", "all"]), help="What it lends while unused (default: cpu).")
+@click.option("--preemptible", is_flag=True, default=None, help="A task of higher priority may stop it.")
+@click.option("--from-file", metavar="FILE", help="JSON Lines, one task a line; - is standard input.")
+@click.option("--wait", is_flag=True, help="Wait until it is final and print its result.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the id.")
+@click.pass_context
+def submit_command(
+    ctx: click.Context, words: tuple[str, ...], from_file: str | None, wait: bool, quiet: bool, **fields: Any
+) -> int:
+    """Submit a task: a function, a command, or a file of tasks.
+
+    TARGET is a function, pkg.mod:func. ARG is text, key=value, key:=json (data: a number, a list, ...), or :=json
+    (data without a key). After -- stands a command with its arguments; it runs without a shell.
+
+    \b
+    rq-sched submit math:hypot :=3 :=4 --wait
+    rq-sched submit --cpu 2 --memory 4G -p 10 pkg.mod:train data.csv epochs:=20
+    rq-sched submit --time-limit 10m -- convert in.png out.jpg
+    rq-sched submit --from-file tasks.jsonl
+
+    A line of FILE is a JSON object with the fields function, args, kwargs, task_id, priority, cpu_needed,
+    memory_needed, max_cpu_needed, max_memory_needed, retries, crash_limit, time_limit, delay, elastic, preemptible;
+    only function must be there.
+
+    The same id with the same request again is the same task: nothing is run twice.
+    """
+    session = ctx.ensure_object(Session)
+    given = {name: value for name, value in fields.items() if value is not None}
+    after: list[str] | None = ctx.meta.get("after")
+    if from_file is not None:
+        if words or after or given:
+            what = "a target" if words or after else "--" + _option(ctx, next(iter(given)))
+            raise UsageError(f"with --from-file everything stands in the lines: {what} can't be given as well")
+        from rq_sched.cli.submit_file import submit_file
+
+        return submit_file(session, from_file, wait=wait, quiet=quiet)
+    request = _request(list(words), after, given)
+    info, new = _submit_one(session, request)
+    if wait:
+        from rq_sched.cli.wait import wait_one
+
+        return wait_one(session, info, quiet=quiet)
+    _print_submitted(session, info, new, quiet)
+    return 0
+
+
+def _option(ctx: click.Context, field: str) -> str:
+    """The name of the option that fills ``field``."""
+    return next(param.opts[-1].lstrip("-") for param in ctx.command.params if param.name == field)
+
+
+def _request(words: list[str], after: list[str] | None, given: dict[str, Any]) -> TaskRequest:
+    """The request that the words of the command line ask for, checked."""
+    if words:
+        target, words = words[0], words[1:] + (after or [])
+        if target.startswith("exec:"):
+            return TaskRequest(target, words, **given).check()
+        args, kwargs = parse_arguments(words)
+        return TaskRequest(target, args, kwargs, **given).check()
+    if after:
+        return TaskRequest(f"exec:{find_command(after[0])}", after[1:], **given).check()
+    raise UsageError("nothing to submit: name a function (pkg.mod:func), a command after --, or --from-file FILE")
+
+
+def parse_arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments from words: text, ``key=value`` (key a Python identifier), ``key:=json``, ``:=json``.
+
+    Raises:
+        InvalidValue: broken JSON, or a key that is given twice.
+
+    >>> parse_arguments(["a", "n:=3", "name=x", ":=[1]"])
+    (['a', [1]], {'n': 3, 'name': 'x'})
+    """
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for word in words:
+        found = _KEYWORD.fullmatch(word)
+        if found is None or found[1] + found[2] == "=":
+            args.append(word)
+            continue
+        key, sign, text = found.groups()
+        value = _json(word, text) if sign == ":=" else text
+        if not key:
+            args.append(value)
+        elif key in kwargs:
+            raise InvalidValue(f"the argument {key} is given twice")
+        else:
+            kwargs[key] = value
+    return args, kwargs
+
+
+def _json(word: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"what stands after := must be JSON: {word!r}: {error}") from None
+
+
+def find_command(name: str) -> str:
+    """The full path of a command: looked up on PATH, or taken as it is where it is one (nodes may have what this
+    machine hasn't).
+
+    Raises:
+        InvalidTarget: no such command.
+    """
+    if os.path.isabs(name):
+        return os.path.realpath(name)
+    found = shutil.which(name)
+    if found is None:
+        raise InvalidTarget(f"no command {name!r} on this machine: give its full path as it is on the nodes")
+    return os.path.realpath(found)
+
+
+def _submit_one(session: Session, request: TaskRequest) -> tuple[TaskInfo, bool]:
+    """Submit; the task as it is now, and whether it is new."""
+    task_id = request.task_id or ""
+    (outcome,) = session.run(session.store.submit([request]))
+    if outcome == "conflict":
+        raise TaskExists(
+            f"the id {task_id} is taken by another request: choose another id, or look at it with "
+            f"'rq-sched status {task_id}'"
+        )
+    (info,) = session.run(session.store.status([task_id]))
+    if info is None:
+        raise TaskExists(f"task {task_id} was submitted, and somebody has forgotten it since")
+    warn_if_stuck(session, info)
+    return info, outcome == "new"
+
+
+def warn_if_stuck(session: Session, info: TaskInfo) -> None:
+    """Say on standard error when a task can't be placed as things are."""
+    if info.reason == "no_nodes":
+        print_warning(
+            "no node is up: tasks wait until a worker is started (rq-sched worker, or rq-sched up)",
+            as_json=session.json,
+        )
+    elif info.reason == "infeasible":
+        print_warning(
+            f"no node could hold {info.task_id} even when empty: it needs "
+            f"{show.needs(info.cpu_needed, info.memory_needed)} (rq-sched nodes shows what there is)",
+            as_json=session.json,
+        )
+
+
+def _print_submitted(session: Session, info: TaskInfo, new: bool, quiet: bool) -> None:
+    if session.json:
+        show.json_line({"task_id": info.task_id, "state": info.state})
+    elif quiet:
+        show.line(info.task_id)
+    elif new:
+        show.line(f"submitted {info.task_id}")
+    else:
+        again = f"; to run it again: rq-sched requeue {info.task_id}" if State(info.state).final else ""
+        show.line(f"{info.task_id} was submitted before and is {info.state}{again}")
