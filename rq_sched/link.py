@@ -244,7 +244,7 @@ class AsyncLink(_Base):
 
     def __init__(self, url: str, client: redis.asyncio.Redis | None = None) -> None:
         super().__init__(url, given=client is not None)
-        self._redis = client or redis.asyncio.Redis.from_url(
+        self._redis: Any = client or redis.asyncio.Redis.from_url(
             url,
             **_options(url),
             retry=redis.asyncio.retry.Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
