@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from rq_sched import audit
+from rq_sched.link import AsyncLink, Link
 from rq_sched.server import EmbeddedServer
+from rq_sched.store import Store
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,40 +48,31 @@ def namespace(request: pytest.FixtureRequest, redis_url: str) -> Iterator[str]:
 
 
 def assert_invariants(url: str, namespace: str) -> None:
-    """The ledgers add up, and each task is in exactly the indexes of its state."""
-    from rq_sched import audit
-    from rq_sched.link import Link
-    from rq_sched.store import Store
-
+    """The ledgers add up, each task is in exactly the indexes of its state, nothing that fits is overlooked."""
     link = Link(url)
     try:
-        findings = audit.check(link, Store(namespace))
+        problems = audit.problems(link.run(audit.check(namespace)))
     finally:
         link.close()
-    assert not findings, "invariants broken:\n" + "\n".join(str(finding) for finding in findings)
+    assert not problems, "invariants broken:\n" + "\n".join(str(problem) for problem in problems)
 
 
 @pytest.fixture
-def store(namespace: str):
-    from rq_sched.store import Store
-
+def store(namespace: str) -> Store:
     return Store(namespace)
 
 
 @pytest.fixture
-def link(redis_url: str):
+def link(redis_url: str) -> Iterator[Link]:
     """A link to the test's server."""
-    from rq_sched.link import Link
-
     link = Link(redis_url)
     yield link
     link.close()
 
 
 @pytest.fixture
-def alink(redis_url: str) -> Callable[[], AbstractAsyncContextManager[object]]:
+def alink(redis_url: str) -> Callable[[], AbstractAsyncContextManager[AsyncLink]]:
     """Opens an async link inside a coroutine: ``async with alink() as link: await link.run(op)``."""
-    from rq_sched.link import AsyncLink
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[AsyncLink]:
