@@ -104,7 +104,9 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Start here: 'rq-sched up' in one terminal, 'rq-sched submit math:sqrt :=16 --wait' in another.",
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="The version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="The version."
+)
 @common_options
 def cli() -> None:
     """A task scheduler that knows about CPU and memory, backed by Redis."""

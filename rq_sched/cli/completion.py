@@ -7,6 +7,7 @@ from click.shell_completion import get_completion_class
 
 from rq_sched.cli.options import command
 
+
 @command("completion", short_help="Print the completion script of a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LUA_HOLE = "CVE-2025-49844"
 """A script could break out of Lua's sandbox; the first versions without it:"""
-LUA_HOLE_CLOSED = {
+LUA_HOLE_CLOSED: dict[str, dict[tuple[int, ...], tuple[int, ...]]] = {
     "redis": {(7, 2): (7, 2, 11), (7, 4): (7, 4, 6), (8, 0): (8, 0, 4), (8, 2): (8, 2, 2)},
     "valkey": {(7, 2): (7, 2, 11), (8, 0): (8, 0, 6), (8, 1): (8, 1, 4)},
 }
@@ -61,12 +61,17 @@ def _config(session: Session, name: str) -> str | None:
         reply = session.run(_ask("CONFIG", "GET", name))
     except RedisRefused:
         return None
-    pairs = reply if isinstance(reply, Mapping) else dict(zip(reply[::2], reply[1::2], strict=True))
-    return next((value.decode() if isinstance(value, bytes) else str(value) for value in pairs.values()), None)
+    return str(reply[1], "utf-8", "replace") if reply else None
+
+
+def _info(session: Session) -> dict[str, str]:
+    """What the server says of itself."""
+    text = str(session.run(_ask("INFO")), "utf-8", "replace")
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
 def _server_findings(session: Session) -> Iterator[Finding]:
-    info: dict[str, Any] = session.run(_ask("INFO"))
+    info = _info(session)
     yield _version(info)
     yield _role(info)
     yield _persistence(info, _config(session, "appendfsync"))
@@ -76,7 +81,7 @@ def _server_findings(session: Session) -> Iterator[Finding]:
     yield from _security(session)
 
 
-def _version(info: Mapping[str, Any]) -> Finding:
+def _version(info: Mapping[str, str]) -> Finding:
     kind = "valkey" if "valkey_version" in info else "redis"
     text = str(info.get(f"{kind}_version", "0"))
     version = tuple(int(part) for part in re.findall(r"\d+", text)[:3])
@@ -90,14 +95,14 @@ def _version(info: Mapping[str, Any]) -> Finding:
     )  # fmt: skip
 
 
-def _role(info: Mapping[str, Any]) -> Finding:
+def _role(info: Mapping[str, str]) -> Finding:
     if info.get("role") == "master":
         return Finding("role", True, f"master, with {show.count(int(info.get('connected_slaves', 0)), 'replica')}")
     return Finding("role", False, "this is a read-only replica: give the address of the master")
 
 
-def _persistence(info: Mapping[str, Any], fsync: str | None) -> Finding:
-    if not info.get("aof_enabled"):
+def _persistence(info: Mapping[str, str], fsync: str | None) -> Finding:
+    if info.get("aof_enabled") != "1":
         return Finding(
             "persistence", False,
             "the append-only file is off: a restart of the server loses tasks (appendonly yes in its configuration)",
@@ -112,32 +117,36 @@ def _persistence(info: Mapping[str, Any], fsync: str | None) -> Finding:
     return Finding("persistence", True, f"append-only file is on{f', {fsync}' if fsync else ''}: {lost}")
 
 
-def _eviction(info: Mapping[str, Any]) -> Finding:
+def _eviction(info: Mapping[str, str]) -> Finding:
     policy = info.get("maxmemory_policy", "noeviction")
     if policy == "noeviction":
         return Finding("eviction", True, "noeviction")
     return Finding("eviction", False, f"{policy}: Redis may drop keys of tasks (maxmemory-policy noeviction)")
 
 
-def _memory(info: Mapping[str, Any]) -> Finding:
+def _memory(info: Mapping[str, str]) -> Finding:
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     megabytes = show.format_memory(used // 1024**2)
     if not most:
         return Finding("memory", True, f"{megabytes} used, no limit")
     text = f"{megabytes} of {show.format_memory(most // 1024**2)} used"
     if used > FULL * most:
-        return Finding("memory", False, f"{text}: submits are refused when it is full; drain, forget, or raise maxmemory")
+        return Finding(
+            "memory", False, f"{text}: submits are refused when it is full; drain, forget, or raise maxmemory"
+        )
     return Finding("memory", True, text)
 
 
 def _events(flags: str | None) -> Finding:
     if flags is None:
-        return Finding("events", True, "this user can't see the flag; without Ex dead nodes are noticed up to 1 s later")
+        return Finding(
+            "events", True, "this user can't see the flag; without Ex dead nodes are noticed up to 1 s later"
+        )
     if "E" in flags and ("x" in flags or "A" in flags):
         return Finding("events", True, f"on ({flags}): a dead node is noticed at once")
     return Finding(
         "events", False,
-        "off: a dead node is noticed only by the sweep (CONFIG SET notify-keyspace-events Ex, and in its configuration)",
+        "off: dead nodes are noticed only by the sweep (notify-keyspace-events Ex in its configuration)",
     )  # fmt: skip
 
 
@@ -148,11 +157,17 @@ def _security(session: Session) -> Iterator[Finding]:
         return
     loopback = parts.hostname in ("localhost", "::1") or str(parts.hostname).startswith("127.")
     if parts.scheme == "redis" and not loopback:
-        yield Finding("encryption", False, f"plain TCP to {parts.hostname}: anyone on the way can read and write (rediss://)")
+        yield Finding(
+            "encryption", False, f"plain TCP to {parts.hostname}: anyone on the way can read and write (rediss://)"
+        )
     else:
         yield Finding("encryption", True, "TLS" if parts.scheme == "rediss" else "loopback only")
     if not parts.password or _open_default_user(session):
-        yield Finding("password", False, "the server lets anyone in (nopass): set a password, see deploy/ for users and their rights")
+        yield Finding(
+            "password",
+            False,
+            "the server lets anyone in (nopass): set a password, see deploy/ for users and their rights",
+        )
     else:
         yield Finding("password", True, "asked for")
 
@@ -163,7 +178,7 @@ def _open_default_user(session: Session) -> bool:
         users = session.run(_ask("ACL", "LIST"))
     except RedisRefused:
         return False
-    words = next((u.decode().split() for u in users if u.startswith(b"user default ")), [])
+    words: list[str] = next((u.decode().split() for u in users if u.startswith(b"user default ")), [])
     return "on" in words and "nopass" in words
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from rq_sched.queries import Event
 
 PAGE = 1000
-"""Entries read in one go. An entry holds one event or more."""
-BLOCK_MS = 1000
-BEGIN = "0-0"
+"""Entries of the log read in one go; each holds one event or more."""
 
 
 @command("events")
@@ -30,36 +28,23 @@ BEGIN = "0-0"
 @click.pass_obj
 def events_command(session: Session, follow: bool, task_id: str | None, node_id: str | None, limit: int) -> None:
     """Print the decision log: submitted, placed, started, completed, requeued, reaped ..., oldest first."""
-
-    def wanted(event: Event) -> bool:
-        return task_id in (None, event.task_id) and node_id in (None, event.node_id)
-
     newest = session.run(session.store.events(limit=max(1, min(limit, PAGE)), newest=True))
-    last = newest[-1].id if newest else BEGIN
-    if task_id or node_id or limit > PAGE:
-        past, last = _search(session, wanted, limit)
+    last = newest[-1].id if newest else "0-0"
+    past: Iterable[Event]
+    if task_id or node_id or limit > PAGE:  # all of the log is read, and only the end of what is wanted kept
+        past = deque(session.client.events(task_id=task_id, node_id=node_id), maxlen=limit)
+        last = past[-1].id if past else last
     else:
         past = newest[-limit:] if limit else []
     for event in past:
         _print(session, event)
-    if not past and not session.json and not follow:
-        show.line("no such events")
-    while follow:
+    if follow:
         sys.stdout.flush()
-        for event in session.run(session.store.events_follow(last, BLOCK_MS)):
-            last = event.id
-            if wanted(event):
-                _print(session, event)
-
-
-def _search(session: Session, wanted: Callable[[Event], bool], limit: int) -> tuple[list[Event], str]:
-    """The last ``limit`` wanted events of the whole log, and the id of its last entry."""
-    found: deque[Event] = deque(maxlen=limit)
-    last = BEGIN
-    while page := session.run(session.store.events(last, limit=PAGE)):
-        found.extend(filter(wanted, page))
-        last = page[-1].id
-    return list(found), last
+        for event in session.client.events(task_id=task_id, node_id=node_id, after=last, follow=True):
+            _print(session, event)
+            sys.stdout.flush()
+    elif not past and not session.json:
+        show.line("no such events")
 
 
 def _print(session: Session, event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import click
@@ -33,11 +34,15 @@ def _sentences(found: Mapping[str, Any]) -> Iterator[str]:
         yield from _pending(found)
     elif state is State.DELAYED:
         why = "after a failure it is tried again later" if found.get("reason") == "retry" else "--delay"
-        yield f"waits until {found.get('due') or '?'}: {why} (to run it now: rq-sched requeue {found['task_id']})"
+        yield f"waits until {_due(found)}: {why} (to run it now: rq-sched requeue {found['task_id']})"
     elif state is State.HELD:
         yield f"a user set it aside; to bring it back: rq-sched unhold {found['task_id']}"
     else:
         yield from _placed(found, state)
+
+
+def _due(found: Mapping[str, Any]) -> str:
+    return show.clock(datetime.fromisoformat(found["due"]).timestamp()) if found.get("due") else "its time has come"
 
 
 def _pending(found: Mapping[str, Any]) -> Iterator[str]:
@@ -45,9 +50,9 @@ def _pending(found: Mapping[str, Any]) -> Iterator[str]:
     nodes, fits_now, fits_empty = found["nodes"], found["fits_now"], found["fits_empty"]
     yield f"needs {need}"
     if not nodes:
-        yield "no node is up: start one (rq-sched worker, rq-sched up)"
+        yield "no node is up: start one (`rq-sched worker`, `rq-sched up`)"
     elif not fits_empty:
-        yield f"no node could hold it even when empty: {show.count(nodes, 'node')} up (rq-sched nodes shows what they offer)"
+        yield f"no node could hold it even when empty: {show.count(nodes, 'node')} up (`rq-sched nodes`)"
     else:
         yield f"fits now on {fits_now} of {show.count(nodes, 'node')}, on {fits_empty} if empty"
         short = [f"{what} on {found[f'short_{what}']}" for what in ("cpu", "memory") if found[f"short_{what}"]]

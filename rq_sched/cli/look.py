@@ -120,9 +120,13 @@ def list_command(session: Session, state: str | None, node: str | None, priority
     if session.json:
         for info in found:
             show.json_line(info.to_json())
-        return
-    if not found:
-        return show.line("no such tasks" if state or node or priority is not None else "no tasks")
+    elif found:
+        _print_list(found, limit)
+    else:
+        show.line("no such tasks" if state or node or priority is not None else "no tasks")
+
+
+def _print_list(found: Sequence[TaskInfo], limit: int) -> None:
     columns = [
         Column("TASK"), Column("STATE"), Column("PRIO", right=True), Column("CPU", right=True),
         Column("MEMORY", right=True), Column("NODE"), Column("AGE", right=True), Column("RUNS", cut=True),

@@ -26,9 +26,13 @@ def nodes_command(session: Session) -> None:
     if session.json:
         for node in nodes:
             show.json_line(node.to_json())
-        return
-    if not nodes:
-        return show.line("no nodes: start a worker (rq-sched worker), or everything on this machine (rq-sched up)")
+    elif nodes:
+        _print_nodes(nodes)
+    else:
+        show.line("no nodes: start a worker (`rq-sched worker`), or everything on this machine (`rq-sched up`)")
+
+
+def _print_nodes(nodes: Sequence[NodeInfo]) -> None:
     columns = [
         Column("NODE"), Column("STATE"), Column("CPU used/total", right=True), Column("MEMORY used/total", right=True),
         Column("TASKS", right=True), Column("HEARTBEAT", right=True),

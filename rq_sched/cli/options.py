@@ -12,8 +12,13 @@ import click
 from rq_sched.errors import InvalidValue
 
 if TYPE_CHECKING:
-    from rq_sched.link import Link
-    from rq_sched.store import Op, Store
+    from rq_sched.client import Client
+    from rq_sched.link import Link, Op
+    from rq_sched.store import Store
+
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # generic only in newer versions of click
 
 T = TypeVar("T")
 
@@ -51,6 +56,13 @@ class Session:
 
         return Store(self.space)
 
+    @cached_property
+    def client(self) -> Client:
+        """For what takes more than one operation: waiting, following."""
+        from rq_sched.client import Client
+
+        return Client(self.url, self.space)
+
     def run(self, op: Op[T]) -> T:
         """Drive one operation of the store to its end."""
         return self.link.run(op)
@@ -58,6 +70,8 @@ class Session:
     def close(self) -> None:
         if "link" in self.__dict__:
             self.link.close()
+        if "client" in self.__dict__:
+            self.client.close()
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -104,7 +118,7 @@ class CommonCommand(click.Command):
 command = partial(click.command, cls=CommonCommand)
 
 
-class Parsed(click.ParamType):
+class Parsed(ParamType):
     """A value read by ``parse(text, option's name)``, whose refusal is the error that the user sees."""
 
     def __init__(self, name: str, parse: Callable[[str, str], Any]) -> None:
@@ -183,9 +197,15 @@ def logging_options(level: str) -> Callable[[F], F]:
 
     def add(function: F) -> F:
         levels = click.Choice(["debug", "info", "warning", "error"])
-        function = click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
-                                help="How the lines of the log look.")(function)
-        return click.option("--log-level", type=levels, default=level, show_default=True,
-                            help="What is logged, on standard error.")(function)
+        function = click.option(
+            "--log-format",
+            type=click.Choice(["text", "json"]),
+            default="text",
+            show_default=True,
+            help="How the lines of the log look.",
+        )(function)
+        return click.option(
+            "--log-level", type=levels, default=level, show_default=True, help="What is logged, on standard error."
+        )(function)
 
     return add

@@ -198,7 +198,8 @@ def pairs(items: Iterable[tuple[str, str]], indent: int = 2) -> None:
 def heading(text: str, state: str = "") -> None:
     """A line that names what follows, bold on a terminal; ``state`` in its colour."""
     if not sys.stdout.isatty():
-        return line(f"{safe(text)}  {safe(state)}".rstrip())
+        line(f"{safe(text)}  {safe(state)}".rstrip())
+        return
     from rich.text import Text
 
     styled = Text(safe(text), style="bold")
@@ -209,7 +210,10 @@ def heading(text: str, state: str = "") -> None:
 
 def report(findings: Iterable[tuple[bool, str, str]]) -> None:
     """What was checked: ``ok`` or ``wrong``, the check, what was found, in which nothing is cut."""
-    table([Column(""), Column("CHECK"), Column("FOUND")], (("ok" if ok else "wrong", name, text) for ok, name, text in findings))
+    table(
+        [Column(""), Column("CHECK"), Column("FOUND")],
+        (("ok" if ok else "wrong", name, text) for ok, name, text in findings),
+    )
 
 
 def _console() -> Any:

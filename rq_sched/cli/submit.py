@@ -53,7 +53,7 @@ class SubmitCommand(CommonCommand):
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id.")
 @click.pass_context
 def submit_command(
-    ctx: click.Context, words: tuple[str, ...], from_file: str | None, wait: bool, quiet: bool, **fields: Any
+    ctx: click.Context, /, words: tuple[str, ...], from_file: str | None, wait: bool, quiet: bool, **fields: Any
 ) -> int:
     """Submit a task: a function, a command, or a file of tasks.
 

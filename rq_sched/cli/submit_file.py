@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from io import FileIO
 from typing import NoReturn
 
 from rq_sched.cli import show
@@ -194,9 +195,11 @@ def submit_file(session: Session, path: str, *, wait: bool, quiet: bool) -> int:
     ids: list[str] = []
     lines = session.json or quiet  # something is printed for each task
     with ExitStack() as stack:
-        descriptor = 0 if path == "-" else stack.enter_context(open(path, "rb", buffering=0)).fileno()
+        descriptor = 0 if path == "-" else stack.enter_context(_open(path)).fileno()
         reader = LineReader(descriptor)
-        bar = stack.enter_context(progress_bar("submitting", _size(descriptor), visible=not lines or not _same_screen()))
+        bar = stack.enter_context(
+            progress_bar("submitting", _size(descriptor), visible=not lines or not _same_screen())
+        )
 
         def accepted(requests: list[TaskRequest]) -> None:
             if session.json:
@@ -237,6 +240,13 @@ def _warn_once(session: Session, requests: list[TaskRequest]) -> None:
         (info,) = session.run(session.store.status([requests[0].task_id or ""]))
         if info is not None and info.reason == "no_nodes":
             warn_if_stuck(session, info)
+
+
+def _open(path: str) -> FileIO:
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise InvalidValue(f"--from-file {path}: {error.strerror}") from None
 
 
 def _size(descriptor: int) -> int | None:

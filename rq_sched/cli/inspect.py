@@ -1,0 +1,165 @@
+"""``rq-sched inspect``: the keys in Redis, decoded, with what each means. Reads only, and never much of a large key."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rq_sched.cli import schema, show
+from rq_sched.cli.options import Session, command
+from rq_sched.cli.schema import Entry
+from rq_sched.cli.show import Column
+from rq_sched.errors import InvalidValue, NotFound
+from rq_sched.task import FIELDS, FINAL
+
+if TYPE_CHECKING:
+    from rq_sched.link import Op
+
+FIRST = 20
+"""Entries shown of a key that holds many; ``--limit`` changes it."""
+STRING_BYTES = 4096
+_SIZES = {"string": "STRLEN", "hash": "HLEN", "zset": "ZCARD", "set": "SCARD", "list": "LLEN", "stream": "XLEN"}
+
+
+@dataclass
+class Found:
+    """One key as it is: how much it holds (entries; of a string, bytes), and the first entries."""
+
+    key: str
+    type: str
+    meaning: str
+    size: int
+    expires_in: float | None  # seconds
+    entries: list[Entry] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        entries = [entry._asdict() for entry in self.entries]
+        return {"key": self.key, "type": self.type, "meaning": self.meaning, "size": self.size,
+                "expires_in": self.expires_in, "entries": entries}  # fmt: skip
+
+
+@command("inspect")
+@click.argument("what", metavar="[KEY or ID]", required=False)
+@click.option("-n", "--limit", type=click.IntRange(1), default=FIRST, show_default=True, help="Entries of a key.")
+@click.pass_obj
+def inspect_command(session: Session, what: str | None, limit: int) -> None:
+    """Show keys in Redis, decoded, with what each means.
+
+    Without an argument: the keys that every namespace has. With one: the keys behind a task or node (its ID), a
+    queue (CPU:MEMORY, such as 1:256), or one KEY (with or without its prefix).
+    """
+    prefix = session.store.keys.prefix
+    if what is not None and what.startswith("rqs:") and not what.startswith(prefix):
+        raise InvalidValue(f"{what!r} isn't of namespace {session.space}, whose keys begin with {prefix} (--namespace)")
+    names = _names(session, None if what is None else what.removeprefix(prefix))
+    keys = [found for name in names if (found := session.run(_look(prefix, name, limit))) is not None]
+    if what is not None and not keys:
+        raise NotFound(f"nothing named {what!r} in namespace {session.space}: no task, node, queue or key")
+    if session.json:
+        show.json_line({"namespace": session.space, "keys": [found.to_json() for found in keys]})
+    elif what is None:
+        _print_overview(prefix, keys)
+    else:
+        for number, found in enumerate(keys):
+            if number:
+                show.line()
+            _print(found)
+
+
+def _names(session: Session, name: str | None) -> list[str]:
+    """The keys (without the prefix) that an argument may mean."""
+    if name is None:
+        constant = [kind for kind in schema.kinds() if kind.islower()]
+        return constant + [f"finished:{state}" for state in sorted(FINAL)]
+    if re.fullmatch(r"\d+:\d+", name):
+        return [f"pending:{name}"]
+    names = [name]
+    if ":" not in name:
+        names += [f"{kind}:{name}" for kind in ("task", "payload", "result", "log", "node")] + [f"node:{name}:alive"]
+        incarnation = session.run(_ask("HGET", session.store.keys.node(name), "incarnation"))
+        if incarnation:
+            names += [f"node:{name}:{incarnation.decode()}:{part}" for part in ("tasks", "orders")]
+    return names
+
+
+def _ask(*words: str | int) -> Op[Any]:
+    return (yield [words])[0]
+
+
+def _look(prefix: str, name: str, limit: int) -> Op[Found | None]:
+    """One key, or None where there is none."""
+    key = prefix + name
+    raw_type, expires = yield [("TYPE", key), ("PTTL", key)]
+    type_ = raw_type.decode()
+    if type_ == "none":
+        return None
+    kind = schema.kind_of(name)
+    size = (yield [(_SIZES[type_], key)])[0] if type_ in _SIZES else 0
+    found = Found(key, type_, "", size, expires / 1000 if expires > 0 else None)
+    if kind is None:
+        found.meaning = "not a key of rq-sched"
+    elif kind.type != type_ and (kind.type, type_) != ("counter", "string"):
+        found.meaning = f"WRONG TYPE, it should be a {kind.type}: {kind.meaning}"
+    else:
+        found.meaning = kind.meaning
+        found.entries = yield from _entries(key, type_, kind.name, limit)
+    return found
+
+
+def _entries(key: str, type_: str, kind: str, limit: int) -> Op[list[Entry]]:
+    """The first entries of a key (of a stream: the last), as they read."""
+    if type_ == "hash":
+        flat = (yield [("HSCAN", key, 0, "COUNT", limit)])[0][1]
+        return schema.fields(kind, dict(zip(flat[::2], flat[1::2], strict=True)))[: max(limit, len(FIELDS))]
+    if type_ == "zset":
+        flat = (yield [("ZRANGE", key, 0, limit - 1, "WITHSCORES")])[0]
+        return [schema.member(kind, m.decode(), float(s)) for m, s in zip(flat[::2], flat[1::2], strict=True)]
+    if type_ == "string":
+        value = (yield [("GETRANGE", key, 0, STRING_BYTES - 1)])[0]
+        return [Entry("", schema.string(kind, value), "")]
+    if type_ == "list":
+        items = (yield [("LRANGE", key, 0, limit - 1)])[0]
+        return [Entry(str(number), schema.text(item), "") for number, item in enumerate(items)]
+    if type_ == "set":
+        items = (yield [("SSCAN", key, 0, "COUNT", limit)])[0][1]
+        return [Entry(schema.text(item), "", "") for item in sorted(items)[:limit]]
+    entries = (yield [("XREVRANGE", key, "+", "-", "COUNT", limit)])[0]
+    return [Entry(entry_id.decode(), schema.text(b" ".join(flat)), "") for entry_id, flat in reversed(entries)]
+
+
+def _print_overview(prefix: str, keys: list[Found]) -> None:
+    if not keys:
+        show.line(f"nothing yet: no key begins with {prefix}")
+        return
+    show.heading(f"keys of every namespace; here each begins with {prefix}")
+    columns = [Column("KEY"), Column("TYPE"), Column("SIZE", right=True), Column("HOLDS")]
+    show.table(columns, ((k.key.removeprefix(prefix), k.type, f"{k.size:,}", k.meaning) for k in keys))
+    show.line()
+    show.line("more: rq-sched inspect KEY, a task's or node's ID, or a queue such as 1:256")
+
+
+def _print(found: Found) -> None:
+    unit = "byte" if found.type == "string" else "entry"
+    size = show.count(found.size, unit, "entries" if unit == "entry" else None)
+    expires = f", expires in {show.duration(found.expires_in)}" if found.expires_in is not None else ""
+    show.heading(found.key)
+    show.line(f"  {found.type}, {size}{expires}: {show.safe(found.meaning)}")
+    if found.type == "string":
+        show.pairs((("holds", entry.value) for entry in found.entries), indent=4)
+    else:
+        _print_entries(found)
+
+
+def _print_entries(found: Found) -> None:
+    width = max((len(entry.name) for entry in found.entries), default=0)
+    values = max((len(entry.value) for entry in found.entries if len(entry.value) <= 40), default=0)
+    for entry in found.entries:
+        value = show.safe(entry.value).ljust(values)
+        meaning = f"  {entry.meaning}" if entry.meaning else ""
+        show.line(f"    {show.safe(entry.name).ljust(width)}  {value}{show.safe(meaning)}".rstrip())
+    if found.size > len(found.entries):
+        sys.stdout.write(f"    ... {found.size - len(found.entries):,} more (--limit shows more)\n")

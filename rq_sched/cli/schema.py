@@ -1,0 +1,140 @@
+"""What a key of the schema means, and how its contents read: the knowledge behind ``inspect``.
+
+Names and meanings of keys come from the table in the docstring of ``keys``, fields of records from ``task.FIELDS`` and
+``node.FIELDS``, so that nothing is told twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+
+from rq_sched import keys, node, task
+from rq_sched.cli import show
+from rq_sched.config import SETTINGS
+from rq_sched.resources import Resources
+
+SEQUENCE = 10
+"""Hex digits that members of queues begin with."""
+MEMORY_STEP = 2**24
+"""``free`` packs CPU × this + memory into one score."""
+_ROW = re.compile(r"^``(?P<name>[^`]+)``\s+(?P<type>\w+)\s+(?P<text>.+)$")
+_PARTS = {"ID": r"[^:]+", "INCARNATION": r"[^:]+", "CLASS": r"\d+:\d+.*", "GROUP": r"\d+:\d+.*", "STATE": r"[a-z]+"}
+_TASK_TIMES = frozenset({"t", "T", "S", "F", "d"})
+_MARKS = {"a": "assigned", "r": "running", "s": "stopping"}
+
+
+class Kind(NamedTuple):
+    """One row of the schema; ``name`` as in ``task:ID``."""
+
+    name: str
+    type: str
+    meaning: str
+
+
+class Entry(NamedTuple):
+    """One thing in a key: its name there, how it reads, what it means."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """The rows of the schema by name."""
+    found: dict[str, Kind] = {}
+    last = ""
+    for line in (keys.__doc__ or "").splitlines():
+        row = _ROW.match(line)
+        if row:
+            last = row["name"]
+            found[last] = Kind(last, row["type"], row["text"].strip())
+        elif last and line.startswith(" " * 20):
+            found[last] = found[last]._replace(meaning=f"{found[last].meaning} {line.strip()}")
+        else:
+            last = ""
+    return {name: kind._replace(meaning=kind.meaning.replace("``", "")) for name, kind in found.items()}
+
+
+def kind_of(name: str) -> Kind | None:
+    """The row that a key (without the prefix of its namespace) belongs to.
+
+    >>> kind_of("task:t1").name
+    'task:ID'
+    """
+    for kind in sorted(kinds().values(), key=lambda kind: -len(kind.name)):  # node:ID:alive before node:ID
+        words = re.split(r"\b(ID|INCARNATION|CLASS|GROUP|STATE)\b", kind.name)
+        if re.fullmatch("".join(_PARTS.get(word, re.escape(word)) for word in words), name):
+            return kind
+    return None
+
+
+def text(value: bytes) -> str:
+    """Bytes as text; what isn't UTF-8 is escaped."""
+    return value.decode("utf-8", "backslashreplace")
+
+
+def when(milliseconds: str | float) -> str:
+    """A time as it stands in Redis, with the time that it means."""
+    number = int(float(milliseconds))
+    return f"{number} ({task.iso(number / 1000)})"
+
+
+def packed(value: bytes) -> str:
+    """msgpack as JSON; what isn't msgpack (the text of an error) as text."""
+    try:
+        return show.value(task.unpack(value), limit=500)
+    except Exception:  # any bytes may stand there: inspect shows them all the same
+        return text(value)
+
+
+def fields(kind: str, record: Mapping[bytes, bytes]) -> list[Entry]:
+    """The fields of a hash, those of records in the order in which they are explained."""
+    order = list({"task:ID": task.FIELDS, "node:ID": node.FIELDS}.get(kind, {}))
+    place = {name: number for number, name in enumerate(order)}
+    names = sorted(record, key=lambda name: (place.get(text(name), len(order)), name))
+    return [_field(kind, text(name), record[name]) for name in names]
+
+
+def _field(kind: str, name: str, value: bytes) -> Entry:
+    shown = text(value)
+    if kind == "task:ID":
+        if name in _TASK_TIMES:
+            shown = when(shown)
+        elif name in ("a", "R"):
+            shown = packed(value)
+        return Entry(name, shown, task.FIELDS.get(name, ""))
+    if kind == "node:ID":
+        return Entry(name, when(shown) if name == "registered" else shown, node.FIELDS.get(name, ""))
+    if kind == "settings":
+        return Entry(name, shown, SETTINGS[name][1] if name in SETTINGS else "")
+    return Entry(name, shown, _allocation(shown) if kind.endswith(":tasks") else "")
+
+
+def _allocation(entry: str) -> str:
+    """A line of a ledger, ``ID:CPU:MEMORY:MARK``, in words."""
+    task_id, *rest = entry.split(":")
+    if len(rest) < 3 or not (rest[0].isdigit() and rest[1].isdigit()):
+        return ""
+    return f"{task_id} {_MARKS.get(rest[2], rest[2])} with {Resources(int(rest[0]), int(rest[1]))}"
+
+
+def member(kind: str, name: str, score: float) -> Entry:
+    """How a member of a sorted set reads with its score."""
+    if kind == "pending:CLASS":
+        return Entry(name[SEQUENCE:], f"priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
+    if kind in ("groups", "fresh", "classes:GROUP"):
+        return Entry(name[SEQUENCE:], f"head: priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
+    if kind == "free":
+        return Entry(name, f"{score:.0f}", f"{Resources(int(score) // MEMORY_STEP, int(score) % MEMORY_STEP)} free")
+    return Entry(name, when(score), "")
+
+
+def string(kind: str, value: bytes) -> str:
+    """How the content of a string reads."""
+    if kind in ("payload:ID", "result:ID"):
+        return packed(value)
+    return when(text(value)) if kind == "swept" else text(value)

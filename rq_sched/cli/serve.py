@@ -1,0 +1,112 @@
+"""The long-running commands for production: ``scheduler`` and ``worker``."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import click
+
+from rq_sched.cli.options import CPU, DURATION, MEMORY, NODE_ID, Session, command, logging_options
+from rq_sched.errors import InvalidValue, UsageError
+
+PR_SET_PDEATHSIG = 1
+
+with_parent = click.option("--with-parent", type=int, hidden=True, help="Stop when this process, our parent, is gone.")
+
+
+def stop_with_parent(parent: int | None) -> None:
+    """Get SIGTERM when the process that started us is gone, however it went (Linux; elsewhere nothing)."""
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # gone before we asked
+        raise KeyboardInterrupt
+
+
+@command("scheduler")
+@logging_options("info")
+@with_parent
+@click.pass_obj
+def scheduler_command(session: Session, log_level: str, log_format: str, with_parent: int | None) -> int:
+    """Run a scheduler: it places tasks on nodes, and gives back what dead nodes held.
+
+    Any number may run, on any machines; any of them may be killed at any time. SIGTERM or Ctrl-C stops it.
+    """
+    stop_with_parent(with_parent)
+    from rq_sched.scheduler import SchedulerConfig, run
+
+    return run(SchedulerConfig(session.url, session.space, log_level, "json" if session.json else log_format))
+
+
+@command("worker")
+@click.option("--node-id", type=NODE_ID, help="The node's id (default: the machine's name).")
+@click.option("--cpu", type=CPU, help="Cores that it offers (default: all).")
+@click.option(
+    "--memory", type=MEMORY, help="MB that it offers, or such as 24G (default: what the machine has, less 10%)."
+)
+@click.option("--allow", multiple=True, metavar="PATTERN",
+              help="What it may run: pkg.mod:func, pkg.mod:*, pkg.*, exec:PATH. May be given often.")  # fmt: skip
+@click.option("--chdir", metavar="DIR", help="Where tasks run, and where functions are looked for first.")
+@click.option("--grace", type=DURATION, default=10.0, show_default=True,
+              help="What running tasks have to end, on SIGTERM.")  # fmt: skip
+@click.option("--ttl", type=DURATION, default=10.0, show_default=True,
+              help="After this long without a heartbeat the node counts as dead.")  # fmt: skip
+@click.option("--on-lost-redis", type=click.Choice(["kill", "keep"]), default="kill", show_default=True,
+              help="What becomes of running tasks before the node counts as dead elsewhere.")  # fmt: skip
+@logging_options("info")
+@with_parent
+@click.pass_obj
+def worker_command(
+    session: Session,
+    node_id: str | None,
+    cpu: int | None,
+    memory: int | None,
+    allow: Sequence[str],
+    chdir: str | None,
+    grace: float,
+    ttl: float,
+    on_lost_redis: str,
+    log_level: str,
+    log_format: str,
+    with_parent: int | None,
+) -> int:
+    """Run a worker: this machine becomes a node that runs tasks.
+
+    SIGTERM or Ctrl-C lets running tasks end within --grace, then gives them back to the queue; a second one stops at
+    once. On a network socket --allow must say what it may run; on a unix socket the default is everything.
+    """
+    stop_with_parent(with_parent)
+    if not allow and urlsplit(session.url).scheme != "unix":
+        raise UsageError(
+            "a worker on a network socket runs only what it is told to: name it with --allow, such as "
+            "--allow 'pkg.mod:*' or --allow exec:/usr/bin/convert (--allow '*' trusts everyone who reaches Redis)"
+        )
+    if chdir is not None and not os.path.isdir(chdir):
+        raise InvalidValue(f"--chdir: no such folder {chdir!r}")
+    if not 1 <= ttl <= 86_400:
+        raise InvalidValue(f"--ttl must be between 1 second and a day, not {ttl:g} seconds")
+    from rq_sched.cli.machine import default_node_id, machine_size
+    from rq_sched.resources import Resources
+    from rq_sched.worker import WorkerConfig, run
+
+    size = machine_size() if cpu is None or memory is None else Resources(cpu, memory)
+    return run(
+        WorkerConfig(
+            url=session.url,
+            namespace=session.space,
+            node_id=node_id or default_node_id(),
+            total=Resources(cpu or size.cpu, memory or size.memory),
+            allow=tuple(allow) or ("*",),
+            chdir=chdir,
+            ttl=ttl,
+            grace=grace,
+            on_lost_redis=on_lost_redis,
+            log_level=log_level,
+            log_format="json" if session.json else log_format,
+        )
+    )

@@ -1,0 +1,258 @@
+"""``rq-sched up``: everything on one machine. An embedded server, schedulers and nodes, as processes of their own.
+
+They are started in this order, and stopped in the opposite one: workers first (they report their tasks), then
+schedulers, then the server. The data stay, so that the next ``up`` goes on where this one stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.children import LOOK_SECONDS, Child, Signals, stop_children
+from rq_sched.cli.machine import machine_size
+from rq_sched.cli.options import CPU, DURATION, MEMORY, Session, command, logging_options
+from rq_sched.errors import InvalidValue, RedisUnavailable, UsageError
+from rq_sched.keys import check_id
+from rq_sched.node import NodeState
+from rq_sched.resources import Resources, parse_cpu, parse_memory
+
+if TYPE_CHECKING:
+    from rq_sched.server import EmbeddedServer
+
+CLI = [sys.executable, str(Path(__file__).with_name("__main__.py"))]
+"""How our own command line is called: the same from a checkout and when installed."""
+READY_SECONDS = 30.0
+STOP_MARGIN = 5.0
+"""Seconds beyond the grace that workers have to stop."""
+SCHEDULER_STOP_SECONDS = 5.0
+
+
+class Node(NamedTuple):
+    """A node to run."""
+
+    node_id: str
+    total: Resources
+
+
+@command("up")
+@click.option("--data", metavar="DIR", help="Where the data are kept (default: ~/.local/state/rq-sched).")
+@click.option(
+    "--nodes", "number", type=click.IntRange(1, 1000), help="How many nodes (default: 1, the machine's size)."
+)
+@click.option("--cpu", type=CPU, help="Cores of each node (default: the machine's, divided among the nodes).")
+@click.option("--memory", type=MEMORY, help="MB of each node, or such as 4G (default: likewise).")
+@click.option("--nodes-file", metavar="FILE", help="The nodes: JSON Lines or CSV with node_id,total_cpu,total_memory.")
+@click.option("--schedulers", type=click.IntRange(1, 100), default=1, show_default=True, help="How many schedulers.")
+@click.option(
+    "--grace", type=DURATION, default=10.0, show_default=True, help="What running tasks have to end, at Ctrl-C."
+)
+@logging_options("warning")
+@click.pass_obj
+def up_command(
+    session: Session,
+    data: str | None,
+    number: int | None,
+    cpu: int | None,
+    memory: int | None,
+    nodes_file: str | None,
+    schedulers: int,
+    grace: float,
+    log_level: str,
+    log_format: str,
+) -> int:
+    """Run everything on this machine: a server (its data are kept), a scheduler, a node.
+
+    Ctrl-C stops it in order: running tasks have --grace to end, then they are given back to the queue. Starting again
+    goes on where it stopped.
+    """
+    from rq_sched.server import EmbeddedServer, state_dir
+
+    if session.redis is not None:
+        raise UsageError("`up` runs a server of its own: leave --redis away, or run `rq-sched scheduler` and `worker`")
+    if nodes_file is not None and (number or cpu or memory):
+        raise UsageError(
+            "with --nodes-file the nodes stand in the file: --nodes, --cpu and --memory can't be given too"
+        )
+    nodes = read_nodes(Path(nodes_file)) if nodes_file else divide_machine(number or 1, cpu, memory)
+    folder = Path(data).expanduser() if data else state_dir()
+    server = EmbeddedServer(folder, announce=True)
+    with contextlib.ExitStack() as stack:
+        signals = stack.enter_context(Signals().catch())
+        stack.callback(server.stop)
+        server.start()
+        session.redis = server.url
+        common = ["--redis", server.url, "--namespace", session.space, "--with-parent", str(os.getpid()),
+                  "--log-level", log_level, "--log-format", log_format]  # fmt: skip
+        cluster = Cluster(session, server, signals, grace)
+        cluster.schedulers = [scheduler_child(n, common) for n in range(1, schedulers + 1)]
+        cluster.workers = [worker_child(node, grace, common) for node in nodes]
+        stack.callback(cluster.stop)
+        if cluster.start({node.node_id for node in nodes}):
+            announce(session, server, nodes, schedulers)
+        cluster.serve()
+    return 0
+
+
+def scheduler_child(number: int, common: Sequence[str]) -> Child:
+    return Child(f"scheduler {number}", [*CLI, "scheduler", *common])
+
+
+def worker_child(node: Node, grace: float, common: Sequence[str]) -> Child:
+    """A worker that may run anything: only this user reaches the server's private socket."""
+    size = ["--cpu", str(node.total.cpu), "--memory", str(node.total.memory)]
+    words = ["worker", "--node-id", node.node_id, *size, "--allow", "*", "--grace", f"{grace:g}"]
+    return Child(f"node {node.node_id}", [*CLI, *words, *common])
+
+
+class Cluster:
+    """The processes of one ``up``, started and stopped in order."""
+
+    def __init__(self, session: Session, server: EmbeddedServer, signals: Signals, grace: float) -> None:
+        self.session = session
+        self.server = server
+        self.signals = signals
+        self.grace = grace
+        self.schedulers: list[Child] = []
+        self.workers: list[Child] = []
+
+    def start(self, node_ids: set[str]) -> bool:
+        """Start everything and wait until every node has joined; False where that was broken off, or took too long."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.signals.received:
+            self._look()
+            with contextlib.suppress(RedisUnavailable):
+                known = self.session.run(self.session.store.nodes())
+                missing = node_ids - {node.node_id for node in known if node.state is not NodeState.DEAD}
+                if not missing:
+                    return True
+            if time.monotonic() > deadline:
+                self._say(
+                    f"not all is ready after {READY_SECONDS:g} s: no sign of {', '.join(sorted(missing))}; still trying"
+                )
+                return False
+            self.signals.wait(0.05)
+        return False
+
+    def serve(self) -> None:
+        """Keep everything running until we are told to stop."""
+        while not self.signals.received:
+            self._look()
+            self.signals.wait(LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """Workers first: they let tasks end, and report. A second signal hurries them."""
+        if not self.session.json:
+            self._say(f"stopping: running tasks have {self.grace:g} s to end (Ctrl-C again: at once)")
+        stop_children(self.workers, self.grace + STOP_MARGIN, self.signals)
+        stop_children(self.schedulers, SCHEDULER_STOP_SECONDS, self.signals)
+
+    def _look(self) -> None:
+        if self.server.pid is None:
+            self._say("the server died; it is started again")
+            self.server.start()
+        for child in (*self.schedulers, *self.workers):
+            child.look(self._say)
+
+    def _say(self, text: str) -> None:
+        print(f"rq-sched: {show.safe(text)}", file=sys.stderr, flush=True)
+
+
+def announce(session: Session, server: EmbeddedServer, nodes: Sequence[Node], schedulers: int) -> None:
+    """Say that everything is ready, and what to do now."""
+    if session.json:
+        named = [{"node_id": n.node_id, "total_cpu": n.total.cpu, "total_memory": n.total.memory} for n in nodes]
+        show.json_line({"url": server.url, "namespace": session.space, "data": str(server.data),
+                        "schedulers": schedulers, "nodes": named})  # fmt: skip
+        sys.stdout.flush()
+        return
+    how = "rq-sched" + _needed_options(session, server)
+    size = nodes[0].total if len({node.total for node in nodes}) == 1 else None
+    of = f" of {size}" if size and len(nodes) == 1 else f" of {size} each" if size else ""
+    show.line(f"ready: {show.count(len(nodes), 'node')}{of}, {show.count(schedulers, 'scheduler')}")
+    show.pairs([
+        ("data", str(server.data)),
+        ("submit", f"{how} submit math:hypot :=3 :=4 --wait"),
+        ("", f"{how} submit -- echo hello"),
+        ("look", f"{how} list, {how} nodes, {how} events -f"),
+        ("stop", "Ctrl-C"),
+    ])  # fmt: skip
+    sys.stdout.flush()
+
+
+def _needed_options(session: Session, server: EmbeddedServer) -> str:
+    """What others must say to find this server and namespace."""
+    from rq_sched.config import resolve_namespace, resolve_url
+
+    options = "" if resolve_url() == server.url else f" --redis {shlex.quote(server.url)}"
+    return options + ("" if resolve_namespace() == session.space else f" --namespace {session.space}")
+
+
+def divide_machine(number: int, cpu: int | None, memory: int | None) -> list[Node]:
+    """``number`` nodes; what isn't given is the machine's, divided among them."""
+    machine = machine_size()
+    total = Resources(cpu or max(1, machine.cpu // number), memory or max(1, machine.memory // number))
+    return [Node(f"node-{n}", total) for n in range(1, number + 1)]
+
+
+def read_nodes(path: Path) -> list[Node]:
+    """The nodes in a file: JSON Lines, or CSV with a heading.
+
+    Raises:
+        InvalidValue: names the line and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"--nodes-file {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    nodes: dict[str, Node] = {}
+    for number, record in _json_records(path, text) if text.lstrip().startswith("{") else _csv_records(text):
+        try:
+            node = _node(record)
+            if node.node_id in nodes:
+                raise InvalidValue(f"the node {node.node_id} stands there twice")
+        except UsageError as error:
+            raise InvalidValue(f"{path}, line {number}: {error}") from None
+        nodes[node.node_id] = node
+    if not nodes:
+        raise InvalidValue(f"{path}: no nodes in it")
+    return list(nodes.values())
+
+
+def _node(record: Mapping[str, Any]) -> Node:
+    missing = [name for name in ("node_id", "total_cpu", "total_memory") if record.get(name) in (None, "")]
+    if missing:
+        raise InvalidValue(f"{missing[0]} is missing (needed are node_id, total_cpu, total_memory)")
+    total = Resources(parse_cpu(record["total_cpu"], "total_cpu"), parse_memory(record["total_memory"], "total_memory"))
+    return Node(check_id(record["node_id"], "node id"), total)
+
+
+def _json_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise InvalidValue(f"{path}, line {number}: broken JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise InvalidValue(f"{path}, line {number}: not a JSON object")
+        yield number, record
+
+
+def _csv_records(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    for record in reader:
+        yield reader.line_num, record

@@ -1,0 +1,95 @@
+"""``rq-sched wait``, and the waiting of ``submit --wait``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.bar import progress_bar
+from rq_sched.cli.failure import print_error
+from rq_sched.cli.look import CHUNK, failure_text, not_found, print_result
+from rq_sched.cli.options import DURATION, Session, command, task_ids
+from rq_sched.errors import TaskFailed, WaitTimeout
+from rq_sched.task import State, TaskInfo
+
+
+@command("wait")
+@task_ids
+@click.option("--timeout", type=DURATION, metavar="SECONDS", help="Wait at most so long; 90, 10m, 2h.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit code tells.")
+@click.pass_obj
+def wait_command(session: Session, task_ids: Sequence[str], timeout: float | None, quiet: bool) -> int:
+    """Wait until tasks are final. Exit code 0: all completed; 1: one failed or was cancelled; 4: timed out."""
+    return wait_many(session, task_ids, timeout=timeout, quiet=quiet)
+
+
+def wait_many(session: Session, ids: Sequence[str], *, timeout: float | None, quiet: bool) -> int:
+    """Wait, with a progress bar on a terminal, and say how many ended how; returns the exit code."""
+    known, missing = _known(session, list(dict.fromkeys(ids)))
+    ended: Counter[State] = Counter()
+    late: WaitTimeout | None = None
+    with progress_bar("waiting", len(known), visible=not quiet) as update:
+        try:
+            for _, state in session.client.as_completed(known, timeout):
+                ended[state] += 1
+                update(ended.total(), _ends(ended))
+        except WaitTimeout as error:
+            late = error
+    counts = {str(state): ended[state] for state in (State.COMPLETED, State.FAILED, State.CANCELLED)}
+    counts["pending"] = len(known) - ended.total()
+    if session.json:
+        show.json_line(counts)
+    elif not quiet:
+        show.line(", ".join(f"{number:,} {state}" for state, number in counts.items() if number) or "0 completed")
+    if late is not None and not session.json:
+        text = f"timed out: {show.count(counts['pending'], 'task')} not final yet; they go on"
+        print_error(late.code, text, as_json=False)
+    if missing:
+        return missing
+    if late is not None:
+        return late.exit_code
+    return 0 if ended.total() == ended[State.COMPLETED] else TaskFailed.exit_code
+
+
+def _known(session: Session, ids: Sequence[str]) -> tuple[list[str], int]:
+    """The ids that are tasks; the others are reported. With it the exit code of those."""
+    known = []
+    code = 0
+    for start in range(0, len(ids), CHUNK):
+        some = ids[start : start + CHUNK]
+        for task_id, state in zip(some, session.run(session.store.states(some)), strict=True):
+            if state is None:
+                code = not_found(session, task_id)
+            else:
+                known.append(task_id)
+    return known, code
+
+
+def _ends(ended: Counter[State]) -> str:
+    bad = ended[State.FAILED] + ended[State.CANCELLED]
+    return f"{ended.total():,} done" + (f", {bad:,} failed or cancelled" if bad else "")
+
+
+def wait_one(session: Session, info: TaskInfo, *, quiet: bool) -> int:
+    """Wait for the one task just submitted and print what came out; returns the exit code."""
+    task_id = info.task_id
+    if quiet:
+        show.line(task_id)
+    try:
+        session.client.wait([task_id])
+    except KeyboardInterrupt:
+        print_error("interrupted", f"not waited for any longer; {task_id} goes on (rq-sched cancel {task_id})",
+                    as_json=session.json)  # fmt: skip
+        raise
+    ended = session.run(session.store.result(task_id))
+    code = 0 if ended.state is State.COMPLETED else TaskFailed.exit_code
+    if session.json:
+        show.json_line({"task_id": task_id, "state": ended.state, "result": ended.result, "error": ended.error})
+    elif quiet and code:
+        print_error(TaskFailed.code, failure_text(ended), as_json=False)
+    elif not quiet:
+        print_result(session, ended)
+    return code
