@@ -1,0 +1,312 @@
+"""The invariant checker: does what is in Redis add up?
+
+It reads the raw records and indexes by plain commands, in bounded bites, and shares no logic with the scripts that it
+checks. ``check()`` looks at everything, whatever goes on meanwhile: what seems wrong is read again, all at one instant,
+and only what is still wrong then is reported. Each look (``looks.py``) is a small op about one subject: a task, an
+entry of an index, a node; many are taken in step, so that their reads share round trips (``reads.py``).
+
+While nothing moves (a test between two steps) it is exact. While tasks move, ``counts`` isn't compared, and a pending
+task is tried against the nodes' room of a moment ago.
+
+>>> link.run(check("default"))  # doctest: +SKIP
+[Finding(check='tasks', ok=True, message='2041 right', subject=None), ...]
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from rq_sched.audit.looks import SEQUENCE, Looks, group_of, largest
+from rq_sched.audit.reads import Look, at_once, pairs, text, together
+from rq_sched.keys import Keys
+from rq_sched.link import Command, Op
+from rq_sched.resources import Resources
+from rq_sched.task import State
+
+CHECKS = {
+    "tasks": "each task is whole, and in the index of its state (I1)",
+    "indexes": "each entry of an index has its task (I1)",
+    "heads": "the indexes of heads agree with the queues (I1)",
+    "nodes": "on each node free + allocations = total, and its indexes agree (I2)",
+    "ledgers": "each allocation has its attempt, and somebody answers for it (I1, I2)",
+    "room": "no pending task fits on a node, unless a scheduler is about to look (I11)",
+    "counts": "the count of pending tasks is right",
+    "keys": "no key has a wrong type, is unknown, or has lost its owner (I8)",
+}
+BITE = 250  # subjects a round trip
+KINDS = {
+    **dict.fromkeys(("task", "counts", "settings"), b"hash"),
+    **dict.fromkeys(("payload", "result", "log", "seq", "swept"), b"string"),
+    **dict.fromkeys(("pending", "classes", "groups", "fresh", "dirty", "delayed", "held"), b"zset"),
+    **dict.fromkeys(("finished", "nodes", "gone", "free"), b"zset"),
+    "lost": b"set",
+    "wake": b"list",
+    "events": b"stream",
+}
+NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list"}
+NAMED = frozenset({"task", "payload", "result", "log", "pending", "classes", "finished", "node"})  # kind:NAME
+STAYS = frozenset({"seq", "counts", "settings", "swept", "events", "wake", "nodes", "gone", "free", "dirty", "fresh"})
+"""What is left when every task is done and forgotten, beside the records of nodes and their heartbeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check has found: once with ``ok`` where all is well, else once for each subject that isn't."""
+
+    check: str
+    ok: bool
+    message: str
+    subject: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.subject + ': ' if self.subject else ''}{self.message}"
+
+
+def check(namespace: str, *, limit: int = 20) -> Op[list[Finding]]:
+    """Check everything in a namespace. Memory and steps are bounded, however many tasks there are.
+
+    Parameters:
+        limit: how many findings a check names before it only counts.
+
+    Raises:
+        WrongType: from the link: a key that is needed on the way holds something else.
+    """
+    audit = _Audit(Keys(namespace), limit)
+    yield from audit.everything()
+    return audit.report(CHECKS)
+
+
+def leftovers(namespace: str, *, limit: int = 20) -> Op[list[Finding]]:
+    """What is there beyond the constant keys and the nodes' own, once every task is done and forgotten (I8)."""
+    audit = _Audit(Keys(namespace), limit)
+    yield from audit.each_key(audit.left_over)
+    return audit.report(["keys"])
+
+
+def problems(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that aren't ok."""
+    return [finding for finding in findings if not finding.ok]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    check: str
+    name: str
+    look: Look
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """The members of one key, bite by bite."""
+
+    command: str  # ZSCAN or HSCAN
+    key: str
+    subject: Callable[[str], _Subject]
+    cursor: int = 0
+
+
+class _Audit:
+    """One run: it goes through the keys, has each subject looked at, and keeps what is wrong."""
+
+    def __init__(self, keys: Keys, limit: int) -> None:
+        self.keys = keys
+        self.limit = limit
+        self.looks = Looks(keys)
+        self.findings: list[Finding] = []
+        self.wrong: Counter[str] = Counter()
+        self.right: Counter[str] = Counter()
+        self.queues: set[str] = set()  # keys of the classes' queues
+
+    def wrong_is(self, check: str, subject: str, message: str) -> None:
+        self.wrong[check] += 1
+        if self.wrong[check] <= self.limit:
+            self.findings.append(Finding(check, False, message, subject))
+
+    def report(self, checks: Iterable[str]) -> list[Finding]:
+        out: list[Finding] = []
+        for name in checks:
+            if not self.wrong[name]:
+                out.append(Finding(name, True, f"{self.right[name]} right"))
+            out += [finding for finding in self.findings if finding.check == name]
+            if self.wrong[name] > self.limit:
+                out.append(Finding(name, False, f"{self.wrong[name] - self.limit} more seem to be wrong"))
+        return out
+
+    # -- the order of a check -----------------------------------------------------------------------
+
+    def everything(self) -> Op[None]:
+        counts, aging = yield [("HGETALL", self.keys.counts), ("HGET", self.keys.settings, "aging")]
+        self.looks.aging = float(aging or 0)
+        yield from self.offered_rooms()
+        yield from self.each_key(self.subjects)
+        yield from self.pending_count(dict(pairs(counts)))
+
+    def offered_rooms(self) -> Op[None]:
+        """What is free where a scheduler or a fill has looked last: pending tasks that fit there are wrong (I11)."""
+        fresh, dirty, nodes = yield [
+            ("ZRANGE", key, 0, -1) for key in (self.keys.fresh, self.keys.dirty, self.keys.free)
+        ]
+        self.looks.fresh = {text(entry)[SEQUENCE:] for entry in fresh}
+        offered = [text(node) for node in nodes if node not in set(dirty)]
+        rooms: list[tuple[Resources, str]] = []
+        for start in range(0, len(offered), BITE):
+            bite = offered[start : start + BITE]
+            free = yield [("HMGET", self.keys.node(node), "free_cpu", "free_memory") for node in bite]
+            rooms += [
+                (Resources(int(cpu or 0), int(memory or 0)), node)
+                for node, (cpu, memory) in zip(bite, free, strict=True)
+            ]
+        self.looks.rooms = largest(rooms)
+
+    def pending_count(self, before: dict[str, bytes]) -> Op[None]:
+        """Only where nothing was counted since ``before``: a sum over many keys can't be read at one instant."""
+        queued = 0
+        queues = sorted(self.queues)
+        for start in range(0, len(queues), BITE):
+            queued += sum((yield [("ZCARD", queue) for queue in queues[start : start + BITE]]))
+        (after,) = yield [("HGETALL", self.keys.counts)]
+        if dict(pairs(after)) != before:
+            return
+        counted = int(before.get("pending", 0))
+        if counted != queued:
+            self.wrong_is("counts", "pending", f"{counted} are counted, {queued} stand in the queues")
+        self.right["counts"] += 1
+
+    # -- going through the keys ---------------------------------------------------------------------
+
+    def each_key(self, handle: Callable[[str, str], Iterable[_Subject | _Walk]]) -> Op[None]:
+        """Every key of the namespace, a bite at a time."""
+        cursor = -1
+        while cursor:
+            scan: Command = ("SCAN", max(cursor, 0), "MATCH", self.keys.prefix + "*", "COUNT", BITE)
+            cursor, found = (yield [scan])[0]
+            cursor = int(cursor)
+            if not found:
+                continue
+            types = yield [("TYPE", key) for key in found]
+            todo: list[_Subject | _Walk] = []
+            for key, kind in zip(found, types, strict=True):
+                todo += self.one_key(text(key).removeprefix(self.keys.prefix), kind, handle)
+            yield from self.look_at([item for item in todo if isinstance(item, _Subject)])
+            yield from self.walk([item for item in todo if isinstance(item, _Walk)])
+
+    def one_key(
+        self, key: str, found: bytes, handle: Callable[[str, str], Iterable[_Subject | _Walk]]
+    ) -> Iterable[_Subject | _Walk]:
+        kind, colon, name = key.partition(":")
+        right = NODE_KINDS.get(name.partition(":")[2].rpartition(":")[2]) if kind == "node" else KINDS.get(kind)
+        if right is None or bool(colon) != (kind in NAMED):
+            self.wrong_is("keys", key, "nothing of this name belongs here")
+        elif text(found) not in ("none", text(right)):  # none: it went meanwhile
+            self.wrong_is("keys", key, f"is a {text(found)}, not a {text(right)}")
+        else:
+            self.right["keys"] += 1
+            return handle(kind, name)
+        return ()
+
+    def walk(self, walks: list[_Walk]) -> Op[None]:
+        """The members of several keys at once."""
+        while walks:
+            now, walks = walks[:BITE], walks[BITE:]
+            replies = yield [(walk.command, walk.key, walk.cursor, "COUNT", BITE) for walk in now]
+            subjects: list[_Subject] = []
+            for walk, (cursor, found) in zip(now, replies, strict=True):
+                subjects += [walk.subject(name) for name, _ in pairs(found)]
+                if int(cursor):
+                    walks.append(_Walk(walk.command, walk.key, walk.subject, int(cursor)))
+            yield from self.look_at(subjects)
+
+    def look_at(self, subjects: list[_Subject]) -> Op[None]:
+        for start in range(0, len(subjects), BITE):
+            bite = subjects[start : start + BITE]
+            results = yield from together(subject.look for subject in bite)
+            for subject, problem in zip(bite, results, strict=True):
+                yield from self.settle(subject, problem)
+            unplaced, self.looks.unplaced = self.looks.unplaced, []
+            for task_id in unplaced:
+                yield from self.settle(_Subject("room", task_id, partial(self.looks.room, task_id)), "seems to fit")
+
+    def settle(self, subject: _Subject, problem: str | None) -> Op[None]:
+        """A suspicion is looked into at one instant; once enough was found it is only counted."""
+        if problem and self.wrong[subject.check] < self.limit:
+            problem = yield from at_once(subject.look)
+        if problem:
+            self.wrong_is(subject.check, subject.name, problem)
+        else:
+            self.right[subject.check] += 1
+
+    # -- what to look at ----------------------------------------------------------------------------
+
+    def subjects(self, kind: str, name: str) -> Iterable[_Subject | _Walk]:
+        """What a key gives to look at."""
+        keys, looks = self.keys, self.looks
+        if kind == "task":
+            yield _Subject("tasks", name, partial(looks.task, name))
+        elif kind in ("payload", "result", "log"):
+            yield _Subject("keys", f"{kind}:{name}", partial(looks.beside, kind, name))
+        elif kind == "pending":
+            queue, index = keys.pending(name), keys.classes(group_of(name))
+            self.queues.add(queue)
+            yield _Subject("heads", f"pending:{name}", partial(looks.head, queue, index, name))
+            yield self.entries(queue, State.PENDING)
+        elif kind in ("delayed", "held"):
+            yield self.entries(getattr(keys, kind), kind)
+        elif kind == "finished":
+            yield self.entries(keys.finished(name), name)
+        elif kind == "classes":
+            yield _Subject("heads", f"classes:{name}", partial(looks.head, keys.classes(name), keys.groups, ""))
+            yield _Walk("ZSCAN", keys.classes(name), partial(self.class_head, keys.classes(name)))
+        elif kind == "groups":
+            yield _Walk("ZSCAN", keys.groups, self.group_head)
+        elif kind in ("nodes", "gone", "free", "dirty"):
+            yield _Walk("ZSCAN", getattr(keys, kind), self.node)
+        elif kind == "node":
+            yield from self.of_node(*name.split(":"))
+
+    def entries(self, index: str, state: str) -> _Walk:
+        def subject(member: str) -> _Subject:
+            name = f"{index.removeprefix(self.keys.prefix)} {member}"
+            return _Subject("indexes", name, partial(self.looks.entry, index, state, member))
+
+        return _Walk("ZSCAN", index, subject)
+
+    def class_head(self, index: str, member: str) -> _Subject:
+        name = member[SEQUENCE:]
+        look = partial(self.looks.indexed_head, index, member, self.keys.pending(name), name)
+        return _Subject("heads", f"{index.removeprefix(self.keys.prefix)} {member}", look)
+
+    def group_head(self, member: str) -> _Subject:
+        queue = self.keys.classes(group_of(member[SEQUENCE:]))
+        return _Subject(
+            "heads", f"groups {member}", partial(self.looks.indexed_head, self.keys.groups, member, queue, "")
+        )
+
+    def node(self, node_id: str) -> _Subject:
+        return _Subject("nodes", node_id, partial(self.looks.node, node_id))
+
+    def of_node(self, node_id: str, incarnation: str = "", part: str = "") -> Iterable[_Subject | _Walk]:
+        """``node:ID``, ``node:ID:alive``, ``node:ID:INCARNATION:tasks``, ``node:ID:INCARNATION:orders``."""
+        if not incarnation:
+            yield self.node(node_id)
+        if not part:
+            return
+        key = f"{self.keys.node(node_id)}:{incarnation}:{part}"
+        look = partial(self.looks.answered, node_id, incarnation, key)
+        yield _Subject("ledgers" if part == "tasks" else "keys", f"node:{node_id}:{incarnation}:{part}", look)
+        if part == "tasks":
+
+            def subject(token: str) -> _Subject:
+                look = partial(self.looks.allocation, node_id, incarnation, token)
+                return _Subject("ledgers", f"{node_id}:{incarnation} {token}", look)
+
+            yield _Walk("HSCAN", key, subject)
+
+    def left_over(self, kind: str, name: str) -> Iterable[_Subject | _Walk]:
+        """``each_key``, for ``leftovers``."""
+        part = name.partition(":")[2]
+        if not (kind in STAYS or (kind == "node" and part in ("", "alive"))):
+            self.wrong_is("keys", f"{kind}:{name}" if name else kind, "is left over")
+        return ()

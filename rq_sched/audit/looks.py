@@ -1,0 +1,350 @@
+"""What should be, and the looks that see whether it is so. None of this is shared with the scripts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rq_sched.audit.reads import first, number, pairs, peek, text
+from rq_sched.keys import Keys
+from rq_sched.link import Command, Op
+from rq_sched.resources import Resources
+from rq_sched.task import DEFAULT_CRASH_LIMIT, FINAL, State, need_of
+
+SEQUENCE = 10  # hex digits that the members of queues begin with
+MEMORY_STEP = 2**24  # the index `free` packs CPU × this + memory
+TASK_FIELDS = ("s", "c", "n", "p", "t", "k", "i", "A", "d", "F", "r", "y", "z", "C", "ax", "rx")
+MARKS = {State.ASSIGNED: "as", State.RUNNING: "rs"}  # state of a task → marks that its allocation may have
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The fields of a task's record that matter here."""
+
+    task_id: str
+    fields: dict[str, str]
+
+    @classmethod
+    def of(cls, task_id: str, reply: Sequence[Any]) -> Record | None:
+        fields = {name: text(value) for name, value in zip(TASK_FIELDS, reply, strict=True) if value is not None}
+        return cls(task_id, fields) if fields else None
+
+    @property
+    def state(self) -> str:
+        return self.fields.get("s", State.PENDING)
+
+    @property
+    def member(self) -> str:
+        return self.fields.get("n", "") + self.task_id
+
+    def number(self, name: str, default: int = 0) -> int:
+        return int(self.fields.get(name, default))
+
+    def score(self, aging: float) -> float:
+        """Its place in the order of its class (promise 4)."""
+        return -self.number("p") + aging * self.number("t") / 3_600_000
+
+    def allocation(self) -> str:
+        """CPU:MEMORY that its attempt holds."""
+        return self.fields.get("A") or ":".join(self.fields["c"].split(":")[:2])
+
+    def malformed(self) -> str | None:
+        """What is wrong with it by itself."""
+        needed = "cntki" if self.state in MARKS else "cnt"
+        missing = [name for name in needed if name not in self.fields]
+        if missing:
+            return f"its record lacks {', '.join(missing)}"
+        if self.state not in list(State):
+            return f"its state is {self.state!r}"
+        if self.number("y") > self.number("r"):
+            return f"{self.number('y')} retries used of {self.number('r')}"
+        crashes, most = self.number("z"), self.number("C", DEFAULT_CRASH_LIMIT)
+        if crashes > most or (crashes == most and self.state not in FINAL):
+            return f"{crashes} crashes, the limit is {most}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node's record and ledger, as read at one instant."""
+
+    record: dict[str, str]
+    ledger: list[tuple[Resources, str]]  # allocation, mark
+
+    @classmethod
+    def of(cls, record: Any, ledger: Any) -> Node:
+        entries = [text(value).split(":") for _, value in pairs(ledger)]
+        return cls(
+            {name: text(value) for name, value in pairs(record)},
+            [(Resources(int(cpu), int(memory)), mark) for _, cpu, memory, mark in entries],
+        )
+
+    def number(self, name: str) -> int:
+        return int(self.record.get(name, 0))
+
+    @property
+    def state(self) -> str:
+        return self.record.get("state", "")
+
+    @property
+    def free(self) -> Resources:
+        return Resources(self.number("free_cpu"), self.number("free_memory"))
+
+    def sums(self) -> str | None:
+        """What doesn't add up."""
+        total = Resources(self.number("total_cpu"), self.number("total_memory"))
+        cpu, memory = sum(held.cpu for held, _ in self.ledger), sum(held.memory for held, _ in self.ledger)
+        if self.free.cpu < 0 or self.free.memory < 0:
+            return f"free is below 0: {_amount(self.free)}"
+        if self.free.plus(Resources(cpu, memory)) != total:
+            return f"free {_amount(self.free)} + allocations {cpu}:{memory} isn't the total {_amount(total)}"
+        if self.number("running") != len(self.ledger):
+            return f"running is {self.number('running')}, the ledger has {len(self.ledger)} entries"
+        marks = Counter(mark for _, mark in self.ledger)
+        if not marks["r"] <= self.number("started") <= marks["r"] + marks["s"]:
+            return f"started is {self.number('started')}, the ledger's marks are {dict(marks)}"
+        return None
+
+    def indexes(self, heartbeat: Any, gone: Any, free: Any, orders: int) -> str | None:
+        """Which index doesn't agree, given the node's scores in them and how many orders are kept."""
+        if self.state not in ("up", "draining", "dead"):
+            return f"its state is {self.state!r}"
+        alive = self.state != "dead"
+        if (heartbeat is not None) != alive or (gone is None) != alive:
+            return f"it is {self.state}; in nodes: {heartbeat is not None}, in gone: {gone is not None}"
+        right = self.free.cpu * MEMORY_STEP + self.free.memory if self.state == "up" else None
+        if number(free) != right:
+            return f"it is {self.state} with {_amount(self.free)} free; its score in free is {free}, not {right}"
+        if alive and orders != self.number("ordered") - self.number("acked"):
+            return f"{orders} orders are kept, from {self.number('acked')} to {self.number('ordered')}"
+        return None
+
+
+def _amount(amount: Resources) -> str:
+    return f"{amount.cpu}:{amount.memory}"
+
+
+def _step(amount: int) -> int:
+    """The bound of the coarse step that an amount falls into: 1, 2, 3, 4, 6, 8, 12, 16, …"""
+    power = 1 << (amount - 1).bit_length()
+    return power * 3 // 4 if power >= 4 and amount <= power * 3 // 4 else power
+
+
+def group_of(task_class: str) -> str:
+    """The group that a class belongs to; empty for what isn't a class."""
+    try:
+        need = need_of(task_class)
+    except ValueError:
+        return ""
+    return ":".join([f"{_step(need.cpu)}:{_step(need.memory)}", *task_class.split(":")[2:]])
+
+
+def largest(rooms: Iterable[tuple[Resources, str]]) -> list[tuple[Resources, str]]:
+    """Those of which none is within another: what fits into any fits into one of them."""
+    front: list[tuple[Resources, str]] = []
+    for room, node_id in sorted(rooms, reverse=True):
+        if not front or room.memory > front[-1][0].memory:
+            front.append((room, node_id))
+    return front
+
+
+class Looks:
+    """The looks of one run. Set first: ``aging``, ``rooms`` (of the nodes whose room has been offered), ``fresh``."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+        self.aging = 0.0
+        self.rooms: list[tuple[Resources, str]] = []
+        self.fresh: set[str] = set()
+        self.unplaced: list[str] = []  # tasks that seem to fit somewhere: for `room`
+        self._candidates: dict[str, str | None] = {}
+
+    def record(self, task_id: str) -> Command:
+        return ("HMGET", self.keys.task(task_id), *TASK_FIELDS)
+
+    def candidate(self, task_class: str) -> str | None:
+        """A node that would have room for this class."""
+        if task_class not in self._candidates:
+            need = need_of(task_class)
+            self._candidates[task_class] = next((node for room, node in self.rooms if need.fits(room)), None)
+        return self._candidates[task_class]
+
+    # -- tasks, from the record ---------------------------------------------------------------------
+
+    def task(self, task_id: str) -> Op[str | None]:
+        (reply,) = yield [self.record(task_id)]
+        record = Record.of(task_id, reply)
+        if record is None:
+            return None
+        if problem := record.malformed():
+            return problem
+        apart = [(self.keys.payload(task_id), "ax"), (self.keys.result(task_id), "rx")]
+        sizes = [("STRLEN", key) for key, field in apart if field in record.fields]
+        again, found, *lengths = yield [self.record(task_id), self._place(record), *sizes]
+        if Record.of(task_id, again) != record:
+            return None  # it has moved on meanwhile
+        right = [record.number(field) for _, field in apart if field in record.fields]
+        if lengths != right:
+            return f"what is kept beside its record has {lengths} bytes, not {right}"
+        if (
+            record.state == State.PENDING
+            and record.fields["c"] not in self.fresh
+            and self.candidate(record.fields["c"])
+        ):
+            self.unplaced.append(task_id)
+        return self._misplaced(record, found)
+
+    def _place(self, record: Record) -> Command:
+        """How to look it up in the index of its state."""
+        if record.state == State.PENDING:
+            return ("ZSCORE", self.keys.pending(record.fields["c"]), record.member)
+        if record.state in MARKS:
+            node_id, _, incarnation = record.fields["i"].partition(":")
+            return ("HGET", self.keys.ledger(node_id, incarnation), record.fields["k"])
+        return ("ZSCORE", self._waits_in(record.state), record.task_id)
+
+    def _waits_in(self, state: str) -> str:
+        if state in FINAL:
+            return self.keys.finished(state)
+        return self.keys.held if state == State.HELD else self.keys.delayed
+
+    def _misplaced(self, record: Record, found: Any) -> str | None:
+        if found is None:
+            return f"it is {record.state} and not in the index of that state"
+        if record.state in MARKS:
+            task_id, cpu, memory, mark = text(found).split(":")
+            right = (record.task_id, record.allocation())
+            if (task_id, f"{cpu}:{memory}") != right or mark not in MARKS[State(record.state)]:
+                return f"it is {record.state} with {right[1]}; the ledger says {text(found)}"
+            return None
+        score = self._score(record)
+        if score is not None and abs(float(found) - score) > 1e-6:
+            return f"it is {record.state}; its score there is {float(found)}, not {score}"
+        return None
+
+    def _score(self, record: Record) -> float | None:
+        if record.state == State.PENDING:
+            return record.score(self.aging)
+        field = {State.DELAYED: "d", State.HELD: ""}.get(State(record.state), "F")
+        return float(record.number(field, -1)) if field else None
+
+    def room(self, task_id: str) -> Op[str | None]:
+        """Whether it fits on a node whose room has been offered already (I11). Read at one instant only."""
+        (reply,) = yield [self.record(task_id)]
+        record = Record.of(task_id, reply)
+        if record is None or record.state != State.PENDING:
+            return None
+        task_class = record.fields["c"]
+        node_id = self.candidate(task_class) or ""
+        fresh: Command = ("ZRANGE", self.keys.fresh, 0, -1)
+        asked: list[Command] = [("HGETALL", self.keys.node(node_id)), ("ZSCORE", self.keys.dirty, node_id), fresh]
+        again, node_reply, dirty, entries = yield [self.record(task_id), *asked]
+        node = Node.of(node_reply, {})
+        looked_at_soon = dirty is not None or task_class in {text(entry)[SEQUENCE:] for entry in entries}
+        if Record.of(task_id, again) != record or looked_at_soon or node.state != "up":
+            return None
+        if need_of(task_class).fits(node.free):
+            return f"needs {task_class} and waits, {node_id} has {_amount(node.free)} free"
+        return None
+
+    # -- tasks, from the indexes --------------------------------------------------------------------
+
+    def entry(self, index: str, state: str, member: str) -> Op[str | None]:
+        """An entry of pending:CLASS, delayed, held, finished:STATE."""
+        task_id = member[SEQUENCE:] if state == State.PENDING else member
+        found, reply = yield [("ZSCORE", index, member), self.record(task_id)]
+        if found is None:
+            return None
+        record = Record.of(task_id, reply)
+        if record is None:
+            return "there is no such task"
+        if record.state != state:
+            return f"its task is {record.state}"
+        if self._place(record) != ("ZSCORE", index, member):
+            return f"its task has its place at {self._place(record)[1:]}"
+        return None
+
+    def allocation(self, node_id: str, incarnation: str, token: str) -> Op[str | None]:
+        """An entry of a ledger."""
+        get: Command = ("HGET", self.keys.ledger(node_id, incarnation), token)
+        (entry,) = yield [get]
+        task_id = text(entry).split(":")[0]
+        found, reply = yield [get, self.record(task_id)]
+        if found is None or found != entry:
+            return None
+        record = Record.of(task_id, reply)
+        if record is None:
+            return f"there is no task {task_id}"
+        if record.state not in MARKS or record.fields.get("k") != token:
+            return f"task {task_id} is {record.state} with token {record.fields.get('k')}"
+        if record.fields.get("i") != f"{node_id}:{incarnation}":
+            return f"task {task_id} is on {record.fields.get('i')}"
+        return None
+
+    # -- heads, nodes, keys beside a record ---------------------------------------------------------
+
+    def head(self, queue: str, index: str, name: str) -> Op[str | None]:
+        """The head of a queue is in its index: as sequence + ``name``, or, where that is empty, as it is."""
+        head = first((yield [peek(queue)])[0])
+        if head is None:
+            return None
+        entry = head[0][:SEQUENCE] + name if name else head[0]
+        again, found = yield [peek(queue), ("ZSCORE", index, entry)]
+        if first(again) == head and number(found) != head[1]:
+            return f"its head {entry} has score {head[1]}; in the index {number(found)}"
+        return None
+
+    def indexed_head(self, index: str, member: str, queue: str, name: str) -> Op[str | None]:
+        """An entry of an index of heads is the head of its queue, and in the right index."""
+        found, reply = yield [("ZSCORE", index, member), peek(queue)]
+        if found is None:
+            return None
+        head = first(reply)
+        right = head and (head[0][:SEQUENCE] + name if name else head[0], head[1])
+        if right != (member, float(found)):
+            return f"it has score {float(found)}; the head of its queue is {right}"
+        if name and index != self.keys.classes(group_of(name)):
+            return f"its class belongs to group {group_of(name)}"
+        return None
+
+    def node(self, node_id: str) -> Op[str | None]:
+        """A node's ledger and indexes add up."""
+        keys, node = self.keys, self.keys.node(node_id)
+        incarnation = text((yield [("HGET", node, "incarnation")])[0])
+        indexes = (keys.nodes, keys.gone, keys.free, keys.dirty)
+        *scores, record, ledger, orders = yield [
+            *(("ZSCORE", index, node_id) for index in indexes),
+            ("HGETALL", node),
+            ("HGETALL", keys.ledger(node_id, incarnation)),
+            ("LLEN", keys.orders(node_id, incarnation)),
+        ]
+        if not record:
+            return None if scores == [None] * len(indexes) else "it is in an index and has no record"
+        found = Node.of(record, ledger)
+        if found.record.get("incarnation") != incarnation:
+            return None
+        heartbeat, gone, free, _ = scores
+        return found.sums() or found.indexes(heartbeat, gone, free, orders)
+
+    def answered(self, node_id: str, incarnation: str, key: str) -> Op[str | None]:
+        """A ledger or list of orders belongs to a live incarnation, or to one whose tasks are being given back."""
+        exists, (current, state), *lost = yield [
+            ("EXISTS", key),
+            ("HMGET", self.keys.node(node_id), "incarnation", "state"),
+            *(("SISMEMBER", self.keys.lost, f"{node_id}:{incarnation}:{how}") for how in ("crashed", "left")),
+        ]
+        alive = text(current) == incarnation and state != b"dead"
+        if exists and not alive and not any(lost):
+            return "its incarnation is gone, and nobody gives back what it holds"
+        return None
+
+    def beside(self, kind: str, task_id: str) -> Op[str | None]:
+        """What is kept beside a record has a record that says so."""
+        exists, reply = yield [("EXISTS", f"{self.keys.prefix}{kind}:{task_id}"), self.record(task_id)]
+        record = Record.of(task_id, reply)
+        field = {"payload": "ax", "result": "rx", "log": "c"}[kind]
+        if exists and (record is None or field not in record.fields):
+            return "its task is gone" if record is None else "its task's record doesn't mention it"
+        return None

@@ -1,0 +1,72 @@
+"""How the checker reads: many looks in step, or one at one instant; and the forms of replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from rq_sched.link import Command, Op, Request
+
+Look = Callable[[], Op[str | None]]
+"""A look at one subject: what is wrong with it, or None. It judges by what its last step has read."""
+
+
+def together(looks: Iterable[Look]) -> Op[list[str | None]]:
+    """The results of many looks, taken in step: what they want to read at a step shares one round trip."""
+    ops = [look() for look in looks]
+    results: list[str | None] = [None] * len(ops)
+    replies: dict[int, list[Any] | None] = dict.fromkeys(range(len(ops)))
+    while True:
+        wanted: dict[int, Sequence[Request]] = {}
+        for i, given in replies.items():
+            requests, results[i] = _step(ops[i], given)
+            if requests:
+                wanted[i] = requests
+        if not wanted:
+            return results
+        got = iter((yield [request for requests in wanted.values() for request in requests]))
+        replies = {i: [next(got) for _ in requests] for i, requests in wanted.items()}
+
+
+def at_once(look: Look) -> Op[str | None]:
+    """One look, each of whose steps reads at one instant: in a transaction."""
+    op = look()
+    replies: list[Any] | None = None
+    while True:
+        wanted, result = _step(op, replies)
+        if not wanted:
+            return result
+        replies = (yield [("MULTI",), *wanted, ("EXEC",)])[-1]
+
+
+def _step(op: Op[str | None], replies: list[Any] | None) -> tuple[Sequence[Request], str | None]:
+    """What a look wants next, or, if nothing, what it says. What it can't make sense of is wrong, too."""
+    try:
+        return (next(op) if replies is None else op.send(replies)), None
+    except StopIteration as stop:
+        return (), stop.value
+    except (ValueError, LookupError) as error:
+        return (), f"can't be read: {error!r}"
+
+
+def text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")
+
+
+def number(value: bytes | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def pairs(reply: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Fields with values, or members with scores."""
+    return ((text(name), value) for name, value in zip(reply[::2], reply[1::2], strict=True))
+
+
+def first(reply: Sequence[bytes]) -> tuple[str, float] | None:
+    """The first member of a sorted set with its score."""
+    return (text(reply[0]), float(reply[1])) if reply else None
+
+
+def peek(queue: str) -> Command:
+    """Asks for the first member of a sorted set."""
+    return ("ZRANGE", queue, 0, 0, "WITHSCORES")
