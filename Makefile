@@ -1,6 +1,6 @@
 # make demo        the main job, from nothing: needs Python >= 3.11 and make
 # make test        format, lint, types, tests: the same
-# make test-full   what needs Debian packages as well (installed when root)
+# make test-full   what needs Debian packages (installed when root): lint of Lua, units, the oldest server we support
 # make check       the same as test, in the environment as it is
 # make format      rewrite the code in the one format
 # make bench       measure; see bench/
@@ -37,6 +37,7 @@ format: $(VENV)/.dev
 
 test-full: $(VENV)/.dev debian
 	$(PYTEST) -m full
+	$(PYTEST) tests/lua tests/service/test_server.py --server "$$(command -v redis-server)"
 
 bench: $(VENV)/.embedded
 	$(BIN)/python -m bench.throughput
