@@ -80,7 +80,7 @@ end
 -- Back-off 1 s × 2^n up to 60 s, with jitter (`random` in 0..1 comes from the caller).
 local function attempt_failed(now, id, record, node_id, report)
   local key = P .. 'task:' .. id
-  if record.rx then call('HDEL', key, 'E', 'rx') end
+  if tonumber(record.y or 0) + tonumber(record.z or 0) > 0 then call('HDEL', key, 'E', 'rx') end
   local fields = error_fields(id, report.error, report.exit_code)
   if report.started then fields[#fields + 1], fields[#fields + 2] = 'S', report.started end
   local used = tonumber(record.y or 0)

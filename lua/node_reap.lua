@@ -16,7 +16,7 @@ if not id or call('SISMEMBER', P .. 'lost', lost) == 0 then return { 0, 0 } end
 local path = P .. 'node:' .. id .. ':' .. incarnation
 local node = node_load(id)
 if node and node.incarnation ~= incarnation then node = nil end -- it came back: that ledger is another
-local held = call('HRANDFIELD', path .. ':tasks', limit, 'WITHVALUES')
+local held = call('HRANDFIELD', path .. ':tasks', limit, 'WITHVALUES') or {}
 local tokens, report = {}, { error = '', exit_code = '', random = 0 }
 for i = 1, #held, 2 do
   local token = held[i]

@@ -10,15 +10,15 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rq_sched import node as node_module
-from rq_sched import task as task_module
 from rq_sched.config import SETTINGS
 from rq_sched.errors import InvalidValue, NodeNotFound, TaskNotFound
 from rq_sched.keys import Keys, check_id
 from rq_sched.link import Command, Op, Request
 from rq_sched.node import NodeInfo, NodeState
+from rq_sched.node import decode as decode_node
 from rq_sched.resources import Resources
-from rq_sched.task import FINAL, Reason, State, TaskInfo, need_of
+from rq_sched.task import FINAL, Reason, State, TaskInfo, iso, need_of
+from rq_sched.task import decode as decode_task
 
 PAGE = 500
 """Commands that travel together."""
@@ -88,7 +88,7 @@ class Queries:
         for task_id, record in zip(task_ids, records, strict=True):
             payload = next(long) if b"ax" in record else None
             result = next(long) if b"rx" in record else None
-            infos.append(task_module.decode(task_id, record, payload, result) if b"c" in record else None)
+            infos.append(decode_task(task_id, record, payload, result) if b"c" in record else None)
         return infos
 
     def result(self, task_id: str) -> Op[TaskInfo]:
@@ -203,9 +203,7 @@ class Queries:
         ids = sorted({*runs_out, *(g.decode() for g in gone)})
         records = yield from self._paged([("HGETALL", self.keys.node(n)) for n in ids])
         return [
-            node_module.decode(n, as_dict(record), runs_out.get(n))
-            for n, record in zip(ids, records, strict=True)
-            if record
+            decode_node(n, as_dict(record), runs_out.get(n)) for n, record in zip(ids, records, strict=True) if record
         ]
 
     def node(self, node_id: str) -> Op[NodeInfo]:
@@ -216,7 +214,7 @@ class Queries:
         ]
         if not record:
             raise NodeNotFound(f"no node {node_id}: `rq-sched nodes` lists all")
-        return node_module.decode(node_id, as_dict(record), None if runs_out is None else float(runs_out))
+        return decode_node(node_id, as_dict(record), None if runs_out is None else float(runs_out))
 
     # -- why, and what happened -------------------------------------------------------------------
 
@@ -247,7 +245,7 @@ class Queries:
             answer["error"] = info.error
         if info.state is State.DELAYED:
             due = (yield [("HGET", self.keys.task(task_id), "d")])[0]
-            answer["due"] = task_module.iso(int(due) / 1000) if due else None
+            answer["due"] = iso(int(due) / 1000) if due else None
         return answer
 
     def ahead(self, task_id: str) -> Op[int]:

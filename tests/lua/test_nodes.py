@@ -1,0 +1,192 @@
+"""Nodes that join, drain, die and come back."""
+
+from __future__ import annotations
+
+import pytest
+
+from rq_sched.errors import NodeAlive, NodeNotFound, StaleIncarnation
+from rq_sched.node import NodeState
+from rq_sched.task import State
+from tests.lua.cell import Cell
+
+
+def test_a_heartbeat_that_runs_out_gives_the_tasks_back(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    cell.node("b", 1, 1024, ttl=100)
+    cell.submit("t1", "t2", "t3", cpu=2)
+    cell.place()
+    starts = cell.starts("a")
+    cell.started("a", starts["t1"])
+    cell.run(cell.store.sweep())
+    cell.now += 900
+    assert cell.run(cell.store.sweep()) == (0, [])
+    cell.now += 200
+    dead, lost = cell.run(cell.store.sweep())
+    assert (dead, lost) == (1, ["a:1:crashed"])
+    assert cell.run(cell.store.reap(lost[0])) == (2, 0)
+    assert cell.run(cell.store.reap(lost[0])) == (0, 0)
+    assert [e[2] for e in cell.run(cell.store.pending_in_order(9))] == ["t1", "t2", "t3"]  # their old places
+    assert (cell.info("t1").crashes, cell.info("t2").crashes) == (1, 0)
+    with pytest.raises(StaleIncarnation):
+        cell.finish("a", starts["t1"])
+    with pytest.raises(StaleIncarnation):
+        cell.run(cell.store.node_heartbeat("a", "1", acked=0))
+
+
+def test_a_heartbeat_in_time_keeps_it_alive(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    for _ in range(5):
+        cell.now += 800
+        assert cell.run(cell.store.node_heartbeat("a", "1", acked=0)).state is NodeState.UP
+        assert cell.run(cell.store.sweep()) == (0, [])
+
+
+def test_after_an_outage_everyone_gets_one_more_time_to_live(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    cell.run(cell.store.sweep())
+    cell.now += 60_000  # Redis was away
+    assert cell.run(cell.store.sweep()) == (0, [])
+    cell.now += 500
+    assert cell.run(cell.store.sweep()) == (0, [])
+    cell.now += 600
+    assert cell.run(cell.store.sweep())[0] == 1
+
+
+def test_a_slow_scheduler_still_finds_the_dead(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    dead = 0
+    for _ in range(4):  # every sweep comes late: grace is not given for ever
+        cell.now += 2500
+        dead += cell.run(cell.store.sweep())[0]
+    assert dead == 1
+
+
+def test_others_heartbeats_tell_an_outage_from_a_death(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    cell.node("b", ttl=10)
+    cell.run(cell.store.sweep())
+    cell.now += 3000
+    cell.run(cell.store.node_heartbeat("b", "1", acked=0))
+    assert cell.run(cell.store.sweep()) == (1, ["a:1:crashed"])
+
+
+def test_a_clock_set_back_kills_nobody_and_lets_nobody_live_for_ever(cell: Cell) -> None:
+    cell.now += 7_200_000
+    cell.node("a", ttl=1)
+    cell.run(cell.store.sweep())
+    cell.now -= 7_200_000
+    assert cell.run(cell.store.sweep()) == (0, [])
+    cell.now += 500
+    cell.run(cell.store.sweep())
+    cell.now += 600
+    assert cell.run(cell.store.sweep())[0] == 1
+
+
+def test_an_id_that_is_alive_is_refused(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    cell.node("a", ttl=1)  # the same incarnation again: a driver's retry
+    with pytest.raises(NodeAlive, match="choose another --node-id"):
+        cell.node("a", incarnation="2")
+
+
+def test_a_new_incarnation_has_a_ledger_of_its_own(cell: Cell) -> None:
+    cell.node("a", 2, 1024, ttl=1)
+    cell.submit("t", cpu=2)
+    cell.place()
+    old = cell.starts("a")["t"]
+    cell.now += 1500
+    cell.node("a", 2, 1024, ttl=1, incarnation="2")  # before any sweep
+    assert cell.free("a") == (2, 1024)
+    _, lost = cell.run(cell.store.sweep())
+    assert lost == ["a:1:crashed"]
+    cell.run(cell.store.reap(lost[0]))
+    assert cell.free("a") == (2, 1024)
+    cell.place()
+    assert cell.starts("a", "2")["t"].attempt == 2
+    with pytest.raises(StaleIncarnation):
+        cell.finish("a", old)
+
+
+def test_drain_takes_no_new_tasks_and_outlives_a_restart(cell: Cell) -> None:
+    cell.node("a", 2, 1024)
+    cell.submit("t1", "t2", "t3")
+    cell.place()
+    assert cell.run(cell.store.node_drain("a")) is NodeState.DRAINING
+    starts = cell.starts("a")
+    assert cell.finish("a", starts["t1"])[1] == {}
+    cell.finish("a", starts["t2"])
+    cell.run(cell.store.node_leave("a", "1"))
+    assert cell.run(cell.store.node_register("a", "2", cell.run(cell.store.node("a")).total)) is NodeState.DRAINING
+    assert cell.place() == 0
+    assert cell.run(cell.store.node_undrain("a")) is NodeState.UP
+    assert cell.place() == 1
+    with pytest.raises(NodeNotFound):
+        cell.run(cell.store.node_drain("nobody"))
+
+
+def test_drain_with_requeue_stops_what_runs_at_no_cost(cell: Cell) -> None:
+    cell.node("a", 2, 1024)
+    cell.submit("t1", "t2", "t3")
+    cell.place()
+    cell.started("a", *cell.starts("a").values())
+    cell.run(cell.store.node_drain("a", requeue=True, grace=3))
+    stops = cell.stops("a")
+    assert set(stops) == {"t1", "t2"}
+    for stop in stops.values():
+        cell.finish("a", stop, "stopped")
+    assert [e[2] for e in cell.run(cell.store.pending_in_order(9))] == ["t1", "t2", "t3"]
+    assert cell.info("t1").crashes == 0
+
+
+def test_closing_is_for_this_incarnation_only(cell: Cell) -> None:
+    cell.node("a")
+    assert cell.run(cell.store.node_closing("a", "1")) is NodeState.DRAINING
+    cell.run(cell.store.node_leave("a", "1"))
+    assert cell.run(cell.store.node_register("a", "2", cell.run(cell.store.node("a")).total)) is NodeState.UP
+
+
+def test_leaving_twice_is_leaving_once(cell: Cell) -> None:
+    cell.node("a")
+    assert cell.run(cell.store.node_leave("a", "1"))
+    assert not cell.run(cell.store.node_leave("a", "1"))
+    assert cell.run(cell.store.nodes())[0].state is NodeState.DEAD
+
+
+def test_nodes_that_are_long_gone_are_forgotten_but_not_their_drain(cell: Cell) -> None:
+    for node_id in ("a", "b"):
+        cell.node(node_id)
+    cell.run(cell.store.node_drain("b"))
+    for node_id in ("a", "b"):
+        cell.run(cell.store.node_leave(node_id, "1"))
+    for incarnation in cell.run(cell.store.sweep())[1]:
+        cell.run(cell.store.reap(incarnation))
+    cell.now += 100_000
+    assert cell.run(cell.store.forget_nodes(older_than=60)) == 1
+    assert [n.node_id for n in cell.run(cell.store.nodes())] == ["b"]
+
+
+def test_a_big_node_is_reaped_in_bites(cell: Cell) -> None:
+    cell.node("a", 500, 100_000)
+    cell.submit(*(f"t{i:03d}" for i in range(250)))
+    cell.place()
+    cell.run(cell.store.node_leave("a", "1", crashed=True))
+    lost = cell.run(cell.store.sweep())[1][0]
+    sizes = []
+    left = 1
+    while left:
+        reaped, left = cell.run(cell.store.reap(lost))
+        sizes.append(reaped)
+    assert sizes == [100, 100, 50]
+    assert [e[2] for e in cell.run(cell.store.pending_in_order(3))] == ["t000", "t001", "t002"]
+    assert cell.state("t249") == State.PENDING
+
+
+def test_the_best_fitting_node_is_chosen(cell: Cell) -> None:
+    cell.node("big", 16, 9000)
+    cell.node("tight", 3, 9000)
+    cell.node("tighter", 3, 500)
+    cell.node("short", 4, 100)
+    cell.place()  # what has just joined is filled first, in the order of joining; from here on the choice is free
+    cell.submit("t", cpu=2, memory=400)
+    cell.place()
+    assert list(cell.starts("tighter")) == ["t"]

@@ -1,0 +1,90 @@
+"""Scripts are put together from includes; what is wrong with one is said by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rq_sched import scripts
+from rq_sched.resources import Resources
+from rq_sched.scripts import Call, ScriptError
+from rq_sched.store import Report, Store
+from rq_sched.task import TaskRequest
+
+
+def _write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / f"{name}.lua").write_text(text)
+
+
+def test_an_include_comes_once_and_before_its_use(tmp_path: Path) -> None:
+    _write(tmp_path, _a="A", _b="--@include _a\nB", main="--@include _b\n--@include _a\nM")
+    assert scripts.assemble("main", tmp_path) == "A\nB\nM\n"
+
+
+def test_a_missing_include_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, main="--@include _gone")
+    with pytest.raises(ScriptError, match=r"_gone\.lua .*included by main"):
+        scripts.assemble("main", tmp_path)
+
+
+def test_an_include_of_itself_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, _a="--@include _b", _b="--@include _a", main="--@include _a")
+    with pytest.raises(ScriptError, match="main → _a → _b → _a"):
+        scripts.assemble("main", tmp_path)
+
+
+def test_an_include_written_twice_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, _a="A", main="--@include _a\n--@include _a")
+    with pytest.raises(ScriptError, match="main.lua includes _a twice"):
+        scripts.assemble("main", tmp_path)
+
+
+def test_an_unknown_script_is_named() -> None:
+    with pytest.raises(ScriptError, match="no script nothing.lua"):
+        scripts.load("nothing")
+
+
+def _calls() -> list[Call]:
+    """One call of every method that runs a script."""
+    store = Store("x")
+    report = Report("k", "t", "completed", result=b"")
+    operations: list[Any] = [
+        store.submit([TaskRequest("m:f").check()]),
+        store.cancel("t"),
+        store.hold("t"),
+        store.unhold("t"),
+        store.requeue("t"),
+        store.prioritize("t", 1),
+        store.watch(["t"], "me"),
+        store.forget_ids(["t"]),
+        store.forget(),
+        store.forget_nodes(older_than=1),
+        store.place(),
+        store.promote(),
+        store.sweep(),
+        store.reap("a:1:left"),
+        store.node_register("a", "1", Resources(1, 1)),
+        store.node_heartbeat("a", "1", acked=0),
+        store.node_poll("a", "1", acked=0),
+        store.node_drain("a"),
+        store.node_undrain("a"),
+        store.node_leave("a", "1"),
+        store.task_start("a", "1", ["k"]),
+        store.task_finish("a", "1", acked=0, reports=[report]),
+        store.task_output("a", "1", "k", b"x"),
+        store.task_progress("a", "1", {"k": 0.5}),
+        store.task_resize("a", "1", "k", number=1, cpu=1, memory=None),
+    ]
+    return [next(operation)[0] for operation in operations]
+
+
+def test_the_store_calls_every_script_as_its_contract_says() -> None:
+    calls = _calls()
+    assert {call.script.name for call in calls} == set(scripts.names())
+    for call in calls:
+        script, given = call.script, len(call.arguments)
+        fixed = len(script.arguments) - script.variadic
+        assert given > fixed if script.variadic else given == fixed, f"{script.name}: {script.arguments}, {given} given"
