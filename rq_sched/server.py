@@ -14,6 +14,7 @@ it was left behind, and is told to end before another one starts.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.util
@@ -172,7 +173,8 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Stop it in order: what was written is on disk afterwards. Harmless when it doesn't run."""
         if self._note and self._locks:
-            self._note.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # whoever reads it looks whether a server is there
+                self._note.unlink()
         if self._process is not None:
             self._process.terminate()
             try:
@@ -246,11 +248,15 @@ class EmbeddedServer:
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
     def _announce(self) -> None:
-        if self._note:
+        if self._note is None:
+            return
+        try:
             self._note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = self._note.with_suffix(f".{os.getpid()}")
             fresh.write_text(self.url + "\n")
             fresh.replace(self._note)  # in one step: a reader never sees half a URL
+        except OSError as error:
+            raise InvalidValue(f"can't write {self._note}: {error}; set XDG_STATE_HOME to a folder of yours") from error
 
 
 def _lock_as_owner(data: Path) -> int:

@@ -14,10 +14,13 @@ import sys
 import tarfile
 import venv
 from dataclasses import dataclass
+from hashlib import sha1
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
+from rq_sched import scripts
 
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__", "docs", "bench")
@@ -59,11 +62,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected() -> dict[str, str]:
-    """The scripts of this checkout."""
-    from rq_sched import scripts
-
-    return {path.stem: scripts.load(path.stem).sha for path in (ROOT / "lua").glob("[!_]*.lua")}
+def expected(checkout: Path) -> dict[str, str]:
+    """The scripts of the checkout, by name, with what they are called by."""
+    names = scripts.names(checkout / "lua")
+    assert names
+    return {name: sha1(scripts.assemble(name, checkout / "lua").encode()).hexdigest() for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -129,24 +132,24 @@ def test_from_an_editable_install(checkout: Path, expected: dict[str, str], tmp_
 @pytest.mark.parametrize("how", ["wheel", "second"])
 def test_from_a_wheel(how: str, built: dict[str, Path], expected: dict[str, str], tmp_path: Path) -> None:
     here = _installed(tmp_path, built[how])
-    package, scripts = here.look()
+    package, loaded = here.look()
     assert package.is_relative_to(tmp_path / "venv")
     assert not (package / "lua").is_symlink()
-    assert scripts == expected
+    assert loaded == expected
     assert "Usage: " in here.run(here.python.parent / "rq-sched", "--help")
 
 
 @pytest.mark.parametrize("how", ["wheel", "second"])
-def test_what_a_wheel_holds(how: str, built: dict[str, Path]) -> None:
+def test_what_a_wheel_holds(how: str, built: dict[str, Path], checkout: Path) -> None:
     names = set(ZipFile(built[how]).namelist())
-    lua = {f"rq_sched/lua/{path.name}" for path in (ROOT / "lua").iterdir() if path.suffix in (".lua", ".md")}
+    lua = {f"rq_sched/lua/{path.name}" for path in (checkout / "lua").iterdir() if path.suffix in (".lua", ".md")}
     assert {name for name in names if name.startswith("rq_sched/lua/")} == lua
     assert {"rq_sched/py.typed", "rq_sched/cli/__init__.py", "rq_sched/worker/__init__.py"} <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"rq_sched"}, "nothing but the package"
 
 
-def test_what_the_sdist_holds(built: dict[str, Path]) -> None:
+def test_what_the_sdist_holds(built: dict[str, Path], checkout: Path) -> None:
     with tarfile.open(built["sdist"]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"LICENSE", "README.md", "pyproject.toml"} <= names
-    assert {f"rq_sched/lua/{path.name}" for path in (ROOT / "lua").glob("*.lua")} <= names
+    assert {f"rq_sched/lua/{path.name}" for path in (checkout / "lua").glob("*.lua")} <= names

@@ -353,6 +353,12 @@ def test_a_refused_second_server_keeps_the_first_announced(start: Start) -> None
     assert running_url() == first.url
 
 
+def test_a_server_that_can_not_be_announced_says_why(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where a folder should be")
+    with pytest.raises(InvalidValue, match="XDG_STATE_HOME"):
+        start(announce=True)
+
+
 @pytest.mark.parametrize("text", ["", "\n", "unix:///no/such/socket", "\x00"])
 def test_running_url_survives_odd_notes(text: str) -> None:
     folder = state_dir() / "running"
