@@ -9,7 +9,7 @@ While nothing moves (a test between two steps) it is exact. While tasks move, ``
 task is tried against the nodes' room of a moment ago.
 
 >>> link.run(check("default"))  # doctest: +SKIP
-[Finding(check='tasks', ok=True, message='2041 right', subject=None), ...]
+[Finding(check='tasks', ok=True, message='each task is whole … (2041 looked at)', subject=None), ...]
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from rq_sched.resources import Resources
 from rq_sched.task import State
 
 CHECKS = {
-    "tasks": "each task is whole, and in the index of its state (I1)",
-    "indexes": "each entry of an index has its task (I1)",
-    "heads": "the indexes of heads agree with the queues (I1)",
-    "nodes": "on each node free + allocations = total, and its indexes agree (I2)",
-    "ledgers": "each allocation has its attempt, and somebody answers for it (I1, I2)",
-    "room": "no pending task fits on a node, unless a scheduler is about to look (I11)",
+    "tasks": "each task is whole and in the index of its state",  # I1
+    "indexes": "each entry of an index has its task",  # I1
+    "heads": "the indexes of heads agree with the queues",  # I1
+    "nodes": "on each node free + allocations = total, and the indexes agree",  # I2
+    "ledgers": "each allocation has its attempt, and somebody answers for it",  # I1, I2
+    "room": "no pending task fits on a node, unless a scheduler is about to look",  # I11
     "counts": "the count of pending tasks is right",
-    "keys": "no key has a wrong type, is unknown, or has lost its owner (I8)",
+    "keys": "no key has a wrong type, is unknown, or has lost its owner",  # I8
 }
 BITE = 250  # subjects a round trip
 KINDS = {
@@ -129,7 +129,7 @@ class _Audit:
         out: list[Finding] = []
         for name in checks:
             if not self.wrong[name]:
-                out.append(Finding(name, True, f"{self.right[name]} right"))
+                out.append(Finding(name, True, f"{CHECKS[name]} ({self.right[name]} looked at)"))
             out += [finding for finding in self.findings if finding.check == name]
             if self.wrong[name] > self.limit:
                 out.append(Finding(name, False, f"{self.wrong[name] - self.limit} more seem to be wrong"))

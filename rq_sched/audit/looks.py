@@ -241,7 +241,7 @@ class Looks:
         fresh: Command = ("ZRANGE", self.keys.fresh, 0, -1)
         asked: list[Command] = [("HGETALL", self.keys.node(node_id)), ("ZSCORE", self.keys.dirty, node_id), fresh]
         again, node_reply, dirty, entries = yield [self.record(task_id), *asked]
-        node = Node.of(node_reply, {})
+        node = Node.of(node_reply, ())
         looked_at_soon = dirty is not None or task_class in {text(entry)[SEQUENCE:] for entry in entries}
         if Record.of(task_id, again) != record or looked_at_soon or node.state != "up":
             return None
