@@ -320,7 +320,7 @@ def test_forgotten_tasks_leave_nothing(cell: Cell) -> None:
         cell.run(cell.store.result("t1"))
 
 
-def _exists(key: str):  # type: ignore[no-untyped-def]
+def _exists(key: str):
     return (yield [("EXISTS", key)])[0]
 
 

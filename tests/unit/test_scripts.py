@@ -38,12 +38,12 @@ def test_an_include_of_itself_is_named(tmp_path: Path) -> None:
 
 def test_an_include_written_twice_is_named(tmp_path: Path) -> None:
     _write(tmp_path, _a="A", main="--@include _a\n--@include _a")
-    with pytest.raises(ScriptError, match="main.lua includes _a twice"):
+    with pytest.raises(ScriptError, match=r"main\.lua includes _a twice"):
         scripts.assemble("main", tmp_path)
 
 
 def test_an_unknown_script_is_named() -> None:
-    with pytest.raises(ScriptError, match="no script nothing.lua"):
+    with pytest.raises(ScriptError, match=r"no script nothing\.lua"):
         scripts.load("nothing")
 
 

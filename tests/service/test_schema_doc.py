@@ -1,0 +1,50 @@
+"""Every command of docs/redis-schema.md works as written, and answers with what the page says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rq_sched.link import Link
+from tests.lua.cell import Cell
+
+PAGE = Path(__file__).parents[2] / "docs" / "redis-schema.md"
+COMMANDS = [line for block in re.findall(r"```\n(.*?)```", PAGE.read_text(), re.S) for line in block.splitlines()]
+
+
+@pytest.fixture
+def cell(link: Link, namespace: str) -> Iterator[Cell]:
+    """Something in every key that the page names."""
+    cell = Cell(link, namespace)
+    cell.node("n1", 2, 2048, incarnation="i1")
+    cell.submit("t1", "t2", "t3", memory=256)
+    cell.submit("later", delay=60)
+    cell.submit("aside")
+    cell.run(cell.store.hold("aside"))
+    cell.submit("bad", memory=256, priority=9)
+    cell.place()
+    cell.finish("n1", cell.starts("n1", "i1")["bad"], "failed", incarnation="i1", reason="error", error="boom")
+    cell.submit("fresh", cpu=2)
+    cell.node("n2", 1, 64)
+    yield cell
+
+
+@pytest.mark.no_audit  # the clock of this cell is made up; tests/lua audits the same records
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(cell: Cell, command: str) -> None:
+    words = shlex.split(command.replace("{default}", f"{{{cell.store.keys.namespace}}}"))
+
+    def ask() -> Any:
+        return (yield [tuple(words)])
+
+    answer = cell.run(ask())[0]
+    assert answer not in (None, [], 0), command
+
+
+def test_the_page_has_commands() -> None:
+    assert len(COMMANDS) > 15
