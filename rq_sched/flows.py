@@ -1,7 +1,4 @@
-"""What a client does in more than one step, without doing any of it: waiting, cancelling, submitting a stream.
-
-A flow is a generator of steps. ``Client`` takes each step by blocking, ``AsyncClient`` by awaiting, and both send the
-answer back in, so that everything worth a thought stands here once. A failed step is thrown into the flow.
+"""What a client does in more than one step: submit a stream, wait, cancel. Nothing here does IO (see ``steps.py``).
 
 How a client waits. It subscribes to a channel of its own, and only then says which tasks it waits for (``watch``; the
 answer tells those that have ended already), so that no end falls in between. A message is a doorbell and may be lost,
@@ -11,172 +8,61 @@ begins anew, for as long as the caller has time.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rq_sched.errors import (
-    RedisFull,
+    InvalidValue,
     RedisUnavailable,
-    ServerTooOld,
     TaskExists,
     TaskFailed,
-    TaskNotFound,
     UsageError,
     WaitTimeout,
-    WrongType,
 )
-from rq_sched.task import State, TaskInfo, TaskRequest, request_from_json
+from rq_sched.keys import check_id
+from rq_sched.steps import (
+    Deadline,
+    Emit,
+    Flow,
+    Hear,
+    Listen,
+    Pause,
+    Waiting,
+    back_off,
+    bites,
+    heard,
+    new_channel,
+    passing,
+    run,
+    unknown,
+)
+from rq_sched.task import PRIORITY_LIMIT, State, TaskInfo, TaskRequest, request_from_json
 
 if TYPE_CHECKING:
-    from rq_sched.link import Op
-    from rq_sched.store import Cancelled, Event, Store
+    from rq_sched.link import Command, Op
+    from rq_sched.store import Cancelled, Store
 
 T = TypeVar("T")
 
 POLL = 1.0
 """Seconds between two looks at tasks whose doorbell may have been lost."""
-BITE = 1000
-"""Tasks in one operation, at most: what is sent at once, and what a lost connection has to send again."""
 CANCEL_MARGIN = 5.0
 """Seconds beyond the grace that a cancel waits for the processes to be gone."""
-
-
-@dataclass(slots=True)
-class Run:
-    """Carry out an operation of the store; the answer is what it returns."""
-
-    op: Op[Any]
-
-
-@dataclass(slots=True)
-class Listen:
-    """Listen to this channel from now on, and to no other."""
-
-    channel: str
-
-
-@dataclass(slots=True)
-class Hear:
-    """Wait for a message, at most so many seconds; the answer is its text or None."""
-
-    timeout: float
-
-
-@dataclass(slots=True)
-class Pause:
-    """Wait so many seconds."""
-
-    seconds: float
-
-
-@dataclass(slots=True)
-class Emit:
-    """Give this value to the caller, who iterates."""
-
-    value: Any
-
-
-Step = Run | Listen | Hear | Pause | Emit
-Flow = Generator[Step, Any, T]
-
-
-def run(op: Op[T]) -> Flow[T]:
-    """The step ``Run``, with the type of its answer."""
-    answer: T = yield Run(op)
-    return answer
-
-
-def last(flow: Flow[T]) -> Flow[None]:
-    """The flow, with what it returns as the last value it emits."""
-    yield Emit((yield from flow))
-
-
-def new_channel() -> str:
-    """A name that no other waiting client has."""
-    return os.urandom(8).hex()
-
-
-def passing(error: RedisUnavailable) -> bool:
-    """Whether Redis may come back without anybody's doing: a restart, a failover, a broken connection."""
-    return not isinstance(error, (RedisFull, ServerTooOld, WrongType))
-
-
-def bites(items: Iterable[T], size: int = BITE) -> Iterator[list[T]]:
-    """Lists of at most ``size`` items."""
-    rest = iter(items)
-    while bite := list(islice(rest, size)):
-        yield bite
-
-
-def back_off(tries: int) -> float:
-    """Seconds before the next try: 0.05, 0.1, … 1."""
-    return min(1.0, 0.05 * 2.0 ** min(tries, 10))
-
-
-class Deadline:
-    """When a caller's time is up. ``timeout`` in seconds, None: never."""
-
-    def __init__(self, timeout: float | None, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._end = None if timeout is None else clock() + timeout
-
-    def left(self, most: float) -> float:
-        """Seconds left, at most ``most``; 0 when the time is up."""
-        return most if self._end is None else max(0.0, min(most, self._end - self._clock()))
-
-    @property
-    def passed(self) -> bool:
-        return self._end is not None and self._clock() >= self._end
-
-
-class Waiting:
-    """The tasks that haven't ended yet, looked at in turn."""
-
-    def __init__(self, task_ids: Iterable[str] = ()) -> None:
-        self._open = dict.fromkeys(task_ids)
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(self._open))
-
-    def add(self, task_ids: Iterable[str]) -> None:
-        self._open.update(dict.fromkeys(task_ids))
-
-    def discard(self, task_id: str) -> None:
-        self._open.pop(task_id, None)
-
-    def next_bite(self) -> list[str]:
-        """Those that haven't been looked at for longest; they go to the end of the row."""
-        bite = list(self._open)[:BITE]
-        for task_id in bite:
-            self._open.pop(task_id, None)
-        self.add(bite)
-        return bite
-
-    def settle(self, states: Iterable[tuple[str, State | None]]) -> list[tuple[str, State | None]]:
-        """Of these, those that were open and have ended (or are unknown: None): they are open no longer."""
-        ended = []
-        for task_id, state in states:
-            if (state is None or state.final) and task_id in self._open:
-                self.discard(task_id)
-                ended.append((task_id, state))
-        return ended
-
-
-def heard(message: bytes) -> Iterator[tuple[str, State]]:
-    """What a doorbell says: ``ID STATE ID STATE …``."""
-    words = message.decode("ascii").split()
-    return ((task_id, State(state)) for task_id, state in zip(words[::2], words[1::2], strict=False))
+FOLLOW_MS = 1000
+"""Milliseconds that one call waits for new events."""
+NAMED = 10
+"""Ids that an error names at most; of the others it tells the number."""
 
 
 class Flows:
-    """The flows of one client. ``clock`` tells seconds, for deadlines."""
+    """The flows of one client.
+
+    Parameters:
+        store: makes the operations.
+        clock: tells seconds, for deadlines.
+    """
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self.store = store
@@ -185,61 +71,290 @@ class Flows:
     # -- submit -----------------------------------------------------------------------------------
 
     def submit(self, request: TaskRequest) -> Flow[str]:
-        """Submit one checked request; returns its id.
+        """Submit one checked request; returns its id, which was there before anything was sent: a repeated call is
+        the same task."""
+        outcomes = yield from run(self.store.submit([request]))
+        task_id = str(request.task_id)
+        if outcomes == ["conflict"]:
+            raise taken([task_id], 1)
+        return task_id
 
-        The id is there before anything is sent, so a repeated call is the same task.
+    def submit_stream(self, requests: Iterable[TaskRequest | Mapping[str, Any]]) -> Flow[None]:
+        """Submit everything, a bite at a time; emits lists of ids.
+
+        Raises:
+            TaskExists: after everything else was submitted.
+            UsageError: a request is bad; those before it are submitted.
         """
-        (outcome,) = yield from run(self.store.submit([request]))
-        if outcome == "conflict":
-            raise _taken([str(request.task_id)], 1)
-        return str(request.task_id)
-
-    def submit_stream(self, requests: Iterable[TaskRequest | Mapping[str, Any]]) -> Flow[int]:
-        """Submit everything, a bite at a time; emits lists of ids, returns how many."""
-        count = 0
-        taken: list[str] = []
-        taken_count = 0
+        before = conflicts = 0
+        named: list[str] = []
         for bite in bites(requests):
-            accepted, outcomes = yield from self._submit_bite(bite, count)
-            count += len(accepted)
-            refused = [i for i, outcome in zip(accepted, outcomes, strict=True) if outcome == "conflict"]
-            taken += refused[: BITE - len(taken)]
-            taken_count += len(refused)
-            yield Emit([i for i, outcome in zip(accepted, outcomes, strict=True) if outcome != "conflict"])
-        if taken:
-            raise _taken(taken, taken_count)
-        return count
+            good, bad = _checked(bite)
+            try:
+                outcomes = yield from run(self.store.submit(good))
+            except UsageError:
+                good, bad = _packable(good)
+                outcomes = yield from run(self.store.submit(good))
+            ids = [str(request.task_id) for request in good]
+            refused = {task_id for task_id, outcome in zip(ids, outcomes, strict=True) if outcome == "conflict"}
+            named += sorted(refused)[: NAMED - len(named)]
+            conflicts += len(refused)
+            yield Emit([task_id for task_id in ids if task_id not in refused] if refused else ids)
+            before += len(good)
+            if bad is not None:
+                raise type(bad)(f"request {before + 1}: {bad} (those before it are submitted)") from None
+        if conflicts:
+            raise taken(named, conflicts)
 
-    def _submit_bite(
-        self, bite: Sequence[TaskRequest | Mapping[str, Any]], before: int
-    ) -> Flow[tuple[list[str], list[str]]]:
-        """The ids and outcomes of a bite. A bad request doesn't take those before it along."""
-        good: list[TaskRequest] = []
-        try:
-            for item in bite:
-                good.append(as_request(item))
-            outcomes = yield from run(self.store.submit(good))
-        except UsageError as error:
-            good, bad = _before_bad(good, error)
-            if good:
-                yield from run(self.store.submit(good))
-            raise type(bad)(f"request {before + len(good) + 1}: {bad} (those before it are submitted)") from None
-        return [str(request.task_id) for request in good], outcomes
+    def submit_watched(self, requests: Sequence[TaskRequest], channel: str, patience: float) -> Flow[list[str]]:
+        """Submit checked requests whose ends are to be told on a channel; tries for ``patience`` seconds.
+
+        Returns ``new``, ``same`` or ``conflict`` for each.
+        """
+        deadline = Deadline(patience, self.clock)
+        return (yield from self._patiently(lambda: self.store.submit(requests, watch=channel), deadline))
 
     # -- wait -------------------------------------------------------------------------------------
 
-    def ends(self, waiting: Waiting, deadline: Deadline, goes_on: Callable[[], bool] | None = None) -> Flow[None]:
-        """Emits lists of (id, state) as tasks end; state None: no such task.
-
-        ``waiting`` may grow while ``goes_on()`` says so.
+    def as_completed(self, task_ids: Iterable[str], timeout: float | None) -> Flow[None]:
+        """Emits lists of (id, state) as tasks end, each once.
 
         Raises:
-            WaitTimeout: the time is up and some are still open.
+            TaskNotFound: one of them is unknown.
+            WaitTimeout: some haven't ended in time.
         """
-        channel = new_channel() if goes_on is None else ""
-        del channel
-        return
-        yield
+        deadline = Deadline(timeout, self.clock)
+        waiting = Waiting(check_id(task_id) for task_id in task_ids)
+        for bite in bites(waiting.all()):
+            states = yield from run(self.store.states(bite))
+            yield Emit(waiting.settle(zip(bite, states, strict=True)))
+        yield from self.ends(waiting, deadline, new_channel())
 
-    def wait(self, task_ids: Sequence[str], timeout: float | None) -> Flow[dict[str, State]]:
-        raise NotImplementedError
+    def ends(self, waiting: Waiting, deadline: Deadline, channel: str) -> Flow[None]:
+        """Emits lists of (id, state) as tasks end, for as long as ``waiting`` goes on; it may be added to meanwhile
+        if the tasks are submitted with this channel."""
+        tries = 0
+        while waiting.goes_on():
+            if deadline.passed:
+                raise _late(waiting, deadline)
+            try:
+                yield Listen(self.store.keys.done(channel))
+                for bite in bites(waiting.all()):
+                    states = yield from run(self.store.watch(bite, channel))
+                    yield Emit(waiting.settle(zip(bite, states, strict=True)))
+                tries = 0
+                yield from self._hear(waiting, deadline)
+            except RedisUnavailable as error:
+                if not passing(error):
+                    raise
+                yield Pause(deadline.left(back_off(tries)))
+                tries += 1
+
+    def _hear(self, waiting: Waiting, deadline: Deadline) -> Flow[None]:
+        look = self.clock() + POLL
+        while waiting.goes_on() and not deadline.passed:
+            message = yield Hear(deadline.left(look - self.clock()))
+            if message is not None:
+                yield Emit(waiting.settle(heard(message)))
+            if self.clock() >= look:  # not only when nothing was heard: some other doorbell may have been lost
+                bite = waiting.next_bite()
+                states = yield from run(self.store.states(bite))
+                yield Emit(waiting.settle(zip(bite, states, strict=True)))
+                look = self.clock() + POLL
+
+    def outcomes(self, task_ids: Sequence[str]) -> Flow[list[TaskInfo | None]]:
+        """Everything known of tasks, however long Redis is away."""
+        return (yield from self._patiently(lambda: self.store.status(task_ids), Deadline(None)))
+
+    def ring(self, channel: str) -> Flow[None]:
+        """Wake whoever listens to this channel, without news."""
+        command = ("PUBLISH", self.store.keys.done(channel), "")
+        yield from run(_one(command))
+
+    def result(self, task_id: str, timeout: float | None) -> Flow[Any]:
+        """What the task returned, once it has ended.
+
+        Raises:
+            TaskNotFound, TaskFailed, WaitTimeout
+        """
+        deadline = Deadline(timeout, self.clock)
+        info = yield from run(self.store.result(task_id))
+        while not info.state.final:  # once more if it was requeued between the doorbell and our look
+            yield from self.ends(Waiting([task_id]), deadline, new_channel())
+            info = yield from self._patiently(lambda: self.store.result(task_id), deadline)
+        return value_of(info)
+
+    def _patiently(self, make: Callable[[], Op[T]], deadline: Deadline) -> Flow[T]:
+        """Repeat a question until Redis answers or the time is up."""
+        tries = 0
+        while True:
+            try:
+                return (yield from run(make()))
+            except RedisUnavailable as error:
+                if not passing(error) or deadline.passed:
+                    raise
+                yield Pause(deadline.left(back_off(tries)))
+                tries += 1
+
+    # -- cancel -----------------------------------------------------------------------------------
+
+    def cancel(self, task_id: str, requeue: bool, grace: float, reason: str | None, wait: bool) -> Flow[Cancelled]:
+        """Cancel, and wait until the processes are gone: grace + 5 s at most."""
+        if not isinstance(grace, (int, float)) or not grace >= 0:
+            raise InvalidValue(f"grace must be a number of seconds from 0, not {grace!r}")
+        cancelled = yield from run(self.store.cancel(task_id, requeue=requeue, grace=grace, reason=reason))
+        if not wait or cancelled.outcome != "stopping":
+            return cancelled
+        deadline = Deadline(grace + CANCEL_MARGIN, self.clock)
+        tries = 0
+        while not deadline.passed:
+            yield Pause(deadline.left(min(0.25, back_off(tries) / 4)))
+            tries += 1
+            info = yield from self._patiently(lambda: self.store.result(task_id), deadline)
+            if info.attempt != cancelled.attempt or info.state not in (State.ASSIGNED, State.RUNNING):
+                return replace(cancelled, outcome=_outcome(info.state), state=info.state, attempt=info.attempt)
+        return cancelled
+
+    # -- look -------------------------------------------------------------------------------------
+
+    def status(self, task_id: str) -> Flow[TaskInfo]:
+        """Everything known of one task.  Raises: TaskNotFound."""
+        (info,) = yield from run(self.store.status([check_id(task_id)]))
+        if info is None:
+            raise unknown(task_id)
+        return info
+
+    def ping(self) -> Flow[None]:
+        """Ask something small."""
+        yield from run(self.store.counts())
+
+    def state(self, task_id: str) -> Flow[State]:
+        """Where one task is.  Raises: TaskNotFound."""
+        (state,) = yield from run(self.store.states([check_id(task_id)]))
+        if state is None:
+            raise unknown(task_id)
+        return state
+
+    def tasks(
+        self, state: State | str | None, node_id: str | None, priority: int | None, limit: int
+    ) -> Flow[list[TaskInfo]]:
+        """Tasks that match.  Raises: InvalidValue."""
+        wanted = _state(state)
+        return (yield from run(self.store.list_tasks(state=wanted, node=node_id, priority=priority, limit=limit)))
+
+    def logs(self, task_id: str) -> Flow[str]:
+        """The captured output of a task.  Raises: TaskNotFound."""
+        output = yield from run(self.store.log(check_id(task_id)))
+        if not output:
+            yield from self.state(task_id)
+        return output.decode("utf-8", "replace")
+
+    def events(self, task_id: str | None, node_id: str | None, after: str | None, follow: bool) -> Flow[None]:
+        """Emits lists of events: those after an id (None: all there are, or with ``follow`` from now on)."""
+        if after is None and follow:
+            newest = yield from run(self.store.events(newest=True, limit=1))
+            after = newest[-1].id if newest else None
+        last_id = after or "0-0"
+        tries = 0
+        while True:
+            try:
+                op = self.store.events_follow(last_id, FOLLOW_MS) if follow else self.store.events(last_id)
+                found = yield from run(op)
+                tries = 0
+            except RedisUnavailable as error:
+                if not follow or not passing(error):
+                    raise
+                found = []
+                yield Pause(back_off(tries))
+                tries += 1
+            if found:
+                last_id = found[-1].id
+                yield Emit([e for e in found if task_id in (None, e.task_id) and node_id in (None, e.node_id)])
+            elif not follow:
+                return
+
+    # -- change -----------------------------------------------------------------------------------
+
+    def prioritize(self, task_id: str, priority: int) -> Flow[State]:
+        """Change a priority.  Raises: TaskNotFound, TaskFinal, InvalidValue."""
+        if type(priority) is not int or abs(priority) > PRIORITY_LIMIT:
+            raise InvalidValue(f"priority must be a whole number within ±2³¹, not {priority!r}")
+        return (yield from run(self.store.prioritize(task_id, priority)))
+
+    def forget(self, task_ids: Iterable[str] | None, state: State | str | None, older_than: float) -> Flow[int]:
+        """Drop ended tasks: these, or bite by bite all that match; returns how many."""
+        total = 0
+        if task_ids is not None:
+            for bite in bites(task_ids):
+                total += yield from run(self.store.forget_ids(bite))
+            return total
+        wanted = _state(state)
+        while dropped := (yield from run(self.store.forget(state=wanted, older_than=older_than))):
+            total += dropped
+        return total
+
+
+def value_of(info: TaskInfo) -> Any:
+    """What an ended task returned.
+
+    Raises:
+        TaskFailed: it failed or was cancelled.
+    """
+    if info.state is State.COMPLETED:
+        return info.result
+    if info.state is State.CANCELLED:
+        raise TaskFailed(f"task {info.task_id} was cancelled")
+    raise TaskFailed(f"task {info.task_id} failed ({info.reason}): {info.error or 'without an error text'}")
+
+
+def _one(command: Command) -> Op[Any]:
+    return (yield [command])[0]
+
+
+def _checked(bite: Iterable[TaskRequest | Mapping[str, Any]]) -> tuple[list[TaskRequest], UsageError | None]:
+    """The requests up to the first bad one, and what is wrong with that."""
+    good: list[TaskRequest] = []
+    try:
+        for item in bite:
+            good.append(item.check() if isinstance(item, TaskRequest) else request_from_json(dict(item)))
+    except UsageError as error:
+        return good, error
+    return good, None
+
+
+def _packable(requests: Iterable[TaskRequest]) -> tuple[list[TaskRequest], UsageError | None]:
+    """The requests up to the first whose arguments can't be sent, and why not."""
+    good: list[TaskRequest] = []
+    try:
+        for request in requests:
+            request.pack_arguments()
+            good.append(request)
+    except UsageError as error:
+        return good, error
+    return good, None
+
+
+def taken(named: Sequence[str], count: int) -> TaskExists:
+    """The error for ids of other tasks, ``count`` of them."""
+    more = f" and {count - len(named)} more" if count > len(named) else ""
+    are = "is another task's already" if count == 1 else "are other tasks' already"
+    return TaskExists(f"id {', '.join(named)}{more} {are}: the same id with the same request would be the same task")
+
+
+def _state(state: State | str | None) -> State | None:
+    try:
+        return None if state is None else State(state)
+    except ValueError:
+        raise InvalidValue(f"no state {state!r}: it is one of {', '.join(State)}") from None
+
+
+def _late(waiting: Waiting, deadline: Deadline) -> WaitTimeout:
+    open_ids = waiting.all()
+    more = f" and {len(open_ids) - 3} more" if len(open_ids) > 3 else ""
+    return WaitTimeout(f"not ended within {deadline.timeout:g} s: {', '.join(open_ids[:3])}{more}")
+
+
+def _outcome(state: State) -> str:
+    if state is State.CANCELLED:
+        return "cancelled"
+    return f"already {state}" if state.final else "requeued"

@@ -41,7 +41,12 @@ class Options(TypedDict, total=False):
     preemptible: bool | None  # whether a task of higher priority may stop it (False)
 
 
-_FIELDS = {"cpu": "cpu_needed", "memory": "memory_needed", "max_cpu": "max_cpu_needed", "max_memory": "max_memory_needed"}
+_FIELDS = {
+    "cpu": "cpu_needed",
+    "memory": "memory_needed",
+    "max_cpu": "max_cpu_needed",
+    "max_memory": "max_memory_needed",
+}
 _KNOWN = Options.__optional_keys__
 
 
@@ -79,7 +84,8 @@ def make_request(
             raise InvalidValue("a TaskRequest already says everything: give no arguments or options beside it")
         return target.check()
     function = target_of(target)
-    given = merge(getattr(target, TASK_MARK, {}), options)
+    marked: Options | None = getattr(target, TASK_MARK, None)
+    given = merge(marked or {}, options)
     return TaskRequest(function, args, kwargs, **{_FIELDS.get(name, name): v for name, v in given.items()}).check()  # type: ignore[arg-type]
 
 

@@ -1,0 +1,407 @@
+"""``Client``: everything a program can do with tasks and nodes, waiting for each answer.
+
+The same with ``await`` is ``AsyncClient`` (``aio.py``). What takes more than one step stands in ``flows.py``, for both.
+
+Threads may share a client, and a process may use it after a fork: every call takes a connection of its own from a pool,
+and the pool begins anew in a forked child. Only an executor and what is being iterated stay with their process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from rq_sched.config import resolve_namespace, resolve_url
+from rq_sched.errors import RqSchedError
+from rq_sched.flows import Flows
+from rq_sched.handles import TaskHandle
+from rq_sched.keys import check_id
+from rq_sched.link import Ears, Link
+from rq_sched.node import NodeInfo, NodeState
+from rq_sched.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
+from rq_sched.store import Cancelled, Store
+from rq_sched.target import Options, make_request
+from rq_sched.task import DEFAULT_GRACE, State, TaskInfo, TaskRequest
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from rq_sched.executor import TaskExecutor
+    from rq_sched.queries import Event
+
+T = TypeVar("T")
+Target = str | Callable[..., Any] | TaskRequest
+
+
+class Client:
+    """A connection to one namespace.
+
+    Parameters:
+        url: where Redis is; None: ``RQ_SCHED_REDIS_URL``, ``REDIS_URL``, a running ``rq-sched up``, or localhost.
+        namespace: None: ``RQ_SCHED_NAMESPACE``, or ``default``.
+
+    Every method may raise ``RedisUnavailable`` (or a subclass: ``RedisRefused``, ``RedisFull``, …). Nothing is asked
+    of Redis before the first call.
+
+    >>> with Client() as client:  # doctest: +SKIP
+    ...     client.submit("math:sqrt", 2.0, memory="64M").result(timeout=5)
+    1.4142135623730951
+    """
+
+    def __init__(self, url: str | None = None, namespace: str | None = None) -> None:
+        self._use(Link(resolve_url(url)), Flows(Store(resolve_namespace(namespace))))
+
+    def _use(self, link: Link, flows: Flows) -> None:
+        self._link = link
+        self._flows = flows
+        self._store = flows.store
+
+    @property
+    def namespace(self) -> str:
+        return self._store.keys.namespace
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(namespace={self.namespace!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Tasks go on."""
+        self._link.close()
+
+    # -- submit -----------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        target: Target,
+        /,
+        *args: Any,
+        cpu: int | None = None,
+        memory: int | str | None = None,
+        max_cpu: int | None = None,
+        max_memory: int | str | None = None,
+        priority: int | None = None,
+        task_id: str | None = None,
+        retries: int | None = None,
+        crash_limit: int | None = None,
+        time_limit: float | None = None,
+        delay: float | None = None,
+        elastic: str | None = None,
+        preemptible: bool | None = None,
+        **kwargs: Any,
+    ) -> TaskHandle[Any]:
+        """Submit one task.
+
+        The names below are options of the task; every other keyword is passed to the function. For a function that
+        has a keyword of such a name itself, hand over a ``TaskRequest``, or mark it with ``@task`` and use
+        ``f.options(…).submit(…)``. An option that is None is as the function's ``@task`` says, else the default.
+
+        Parameters:
+            target: ``"pkg.mod:func"``, a function at the top level of a module, ``"exec:/path"`` for a command (its
+                arguments are ``args``), or a ``TaskRequest`` that says everything.
+            args, kwargs: plain data (None, bool, int, float, str, bytes, list, dict), at most 256 KiB together.
+            cpu: cores it needs (1).
+            memory: memory it needs, in MB or as ``"2G"`` (256 MB).
+            max_cpu, max_memory: up to which it may grow (what it needs).
+            priority: higher first, any integer in ±2³¹ (0).
+            task_id: generated here if None, so that a repeated send is the same task.
+            retries: how often a failure is tried again (0).
+            crash_limit: how many deaths of its process or node make it fail as poison (3).
+            time_limit: seconds a run may take (no limit).
+            delay: seconds before it may be placed (0).
+            elastic: ``off``, ``cpu`` or ``all``: what others may use while it doesn't (``cpu``).
+            preemptible: whether a task of higher priority may stop it (False).
+
+        Raises:
+            InvalidTarget: no worker could find the function (a lambda, of ``__main__``, nested, a method).
+            UsageError: another bad value (``InvalidValue``, ``NotSerializable``, ``PayloadTooLarge``, …).
+            TaskExists: the id is taken by another request.
+
+        >>> client.submit("math:sqrt", 2.0, cpu=2, memory="1G", priority=10).id  # doctest: +SKIP
+        'w5ivmtn2vzkvbmhz'
+        """
+        options: Options = {
+            "cpu": cpu,
+            "memory": memory,
+            "max_cpu": max_cpu,
+            "max_memory": max_memory,
+            "priority": priority,
+            "task_id": task_id,
+            "retries": retries,
+            "crash_limit": crash_limit,
+            "time_limit": time_limit,
+            "delay": delay,
+            "elastic": elastic,
+            "preemptible": preemptible,
+        }
+        request = make_request(target, args, kwargs, options)
+        return TaskHandle(self, self._do(self._flows.submit(request)))
+
+    def submit_many(self, requests: Iterable[TaskRequest | Mapping[str, Any]]) -> list[TaskHandle[Any]]:
+        """Submit many tasks, in batches. For millions, ``submit_stream`` doesn't keep a handle of each.
+
+        A request without an id gets one, and keeps it: submitting the same object again is the same task. So after an
+        error the same list can simply be submitted again.
+
+        Parameters:
+            requests: ``TaskRequest``, or dicts with the same field names.
+
+        Raises:
+            TaskExists: ids that are taken by other requests; all the others have been submitted.
+            UsageError: a bad request, named by its number; those before it have been submitted, none after it.
+
+        >>> handles = client.submit_many(TaskRequest("math:sqrt", [n]) for n in range(10_000))  # doctest: +SKIP
+        """
+        return list(self.submit_stream(requests))
+
+    def submit_stream(self, requests: Iterable[TaskRequest | Mapping[str, Any]]) -> Iterator[TaskHandle[Any]]:
+        """Submit any number of tasks in constant memory: what is iterated over is submitted, a batch ahead.
+
+        Nothing happens before the first iteration. Parameters and errors: ``submit_many``.
+
+        >>> sum(1 for _ in client.submit_stream(read_requests()))  # doctest: +SKIP
+        1000000
+        """
+        for bite in self._stream(self._flows.submit_stream(requests)):
+            for task_id in bite:
+                yield TaskHandle(self, task_id)
+
+    def handle(self, task_id: str) -> TaskHandle[Any]:
+        """The handle of a task that was submitted elsewhere or earlier.  Raises: InvalidId."""
+        return TaskHandle(self, check_id(task_id))
+
+    def executor(self, **options: Unpack[Options]) -> TaskExecutor:
+        """A ``concurrent.futures.Executor`` whose futures are tasks.
+
+        Parameters:
+            options: those of ``submit``, for every task of it (``task_id`` excepted).
+
+        >>> with client.executor(cpu=1, memory=256) as pool:  # doctest: +SKIP
+        ...     list(pool.map(f, range(100)))
+        """
+        from rq_sched.executor import TaskExecutor
+
+        return TaskExecutor(self, **options)
+
+    # -- wait -------------------------------------------------------------------------------------
+
+    def wait(self, task_ids: Iterable[str], timeout: float | None = None) -> dict[str, State]:
+        """Wait until all of these tasks have ended; says how each did.
+
+        A lost connection to Redis is waited out.
+
+        Parameters:
+            timeout: seconds; None: for ever; 0: only look.
+
+        Raises:
+            TaskNotFound: one of them is unknown.
+            WaitTimeout: some haven't ended in time. They go on.
+        """
+        return dict(self.as_completed(task_ids, timeout))
+
+    def as_completed(self, task_ids: Iterable[str], timeout: float | None = None) -> Iterator[tuple[str, State]]:
+        """The tasks as they end, each once, with how it ended. Parameters and errors: ``wait``."""
+        for bite in self._stream(self._flows.as_completed(task_ids, timeout)):
+            yield from bite
+
+    def result(self, task_id: str, timeout: float | None = None) -> Any:
+        """Wait until a task has ended; what it returned.
+
+        Parameters:
+            timeout: seconds; None: for ever; 0: only look.
+
+        Raises:
+            TaskFailed: it failed or was cancelled; the text carries its error.
+            TaskNotFound, WaitTimeout
+        """
+        return self._do(self._flows.result(task_id, timeout))
+
+    # -- change -----------------------------------------------------------------------------------
+
+    def cancel(
+        self,
+        task_id: str,
+        *,
+        requeue: bool = True,
+        grace: float = DEFAULT_GRACE,
+        reason: str | None = None,
+        wait: bool = True,
+    ) -> Cancelled:
+        """Stop a task. By default it goes to the back of its equals and runs again.
+
+        Parameters:
+            requeue: False ends it for good, as ``cancelled``.
+            grace: seconds between SIGTERM and SIGKILL, where it runs.
+            reason: a note for the decision log.
+            wait: whether to wait until its processes are gone: grace + 5 s at most.
+
+        Returns:
+            what happened, as its ``outcome``: ``requeued``; ``cancelled``; ``unchanged`` (delayed or held: it stays
+            so); ``already completed``, ``already failed``, ``already cancelled``; ``stopping`` (told to stop, not
+            known to be gone).
+
+        Raises:
+            TaskNotFound
+        """
+        return self._do(self._flows.cancel(task_id, requeue, grace, reason, wait))
+
+    def requeue(self, task_id: str) -> State:
+        """Run an ended task again, or a delayed one now.  Raises: TaskNotFound, WrongState."""
+        return self._link.run(self._store.requeue(task_id))
+
+    def hold(self, task_id: str) -> State:
+        """Set a waiting task aside until ``unhold``.  Raises: TaskNotFound, TaskFinal, WrongState."""
+        return self._link.run(self._store.hold(task_id))
+
+    def unhold(self, task_id: str) -> State:
+        """Bring a held task back to its old place in the order.  Raises: TaskNotFound, TaskFinal."""
+        return self._link.run(self._store.unhold(task_id))
+
+    def prioritize(self, task_id: str, priority: int) -> State:
+        """Change a task's priority (higher first, ±2³¹).  Raises: TaskNotFound, TaskFinal, InvalidValue."""
+        return self._do(self._flows.prioritize(task_id, priority))
+
+    def forget(
+        self, task_ids: Iterable[str] | None = None, *, state: State | str | None = None, older_than: float = 0.0
+    ) -> int:
+        """Drop ended tasks with their results and output; says how many.
+
+        Parameters:
+            task_ids: only these; None: all that match.
+            state: only ``completed``, ``failed`` or ``cancelled`` ones.
+            older_than: only those that ended so many seconds ago.
+
+        Raises:
+            TaskNotFound, TaskNotFinal: one of ``task_ids`` is unknown, or hasn't ended.
+            InvalidValue
+        """
+        return self._do(self._flows.forget(task_ids, state, older_than))
+
+    # -- look -------------------------------------------------------------------------------------
+
+    def status(self, task_id: str) -> TaskInfo:
+        """Everything known of a task, also why it waits.  Raises: TaskNotFound."""
+        return self._do(self._flows.status(task_id))
+
+    def state(self, task_id: str) -> State:
+        """Where a task is.  Raises: TaskNotFound."""
+        return self._do(self._flows.state(task_id))
+
+    def states(self, task_ids: Iterable[str]) -> list[State | None]:
+        """Where tasks are, in the order asked; None for an unknown one."""
+        return self._link.run(self._store.states(list(task_ids)))
+
+    def tasks(
+        self,
+        *,
+        state: State | str | None = None,
+        node_id: str | None = None,
+        priority: int | None = None,
+        limit: int = 50,
+    ) -> list[TaskInfo]:
+        """Tasks: those on nodes, then pending ones in their order, delayed, held, ended ones (newest first).
+
+        Parameters:
+            state, node_id, priority: only such ones.
+            limit: how many at most.
+
+        Raises:
+            InvalidValue: no such state.
+        """
+        return self._do(self._flows.tasks(state, node_id, priority, limit))
+
+    def explain(self, task_id: str) -> dict[str, Any]:
+        """Why a task is where it is: on how many nodes it fits, what is short, what is ahead.  Raises: TaskNotFound."""
+        return self._link.run(self._store.explain(task_id))
+
+    def logs(self, task_id: str) -> str:
+        """What a task has printed: the last 64 KiB.  Raises: TaskNotFound."""
+        return self._do(self._flows.logs(task_id))
+
+    def events(
+        self,
+        *,
+        task_id: str | None = None,
+        node_id: str | None = None,
+        after: str | None = None,
+        follow: bool = False,
+    ) -> Iterator[Event]:
+        """The decision log: what was placed, started, ended, given back, and why.
+
+        Parameters:
+            task_id, node_id: only what is about these.
+            after: only what came after the event of this id; None: all there is, or with ``follow`` what comes.
+            follow: go on for ever, also over a lost connection.
+        """
+        for bite in self._stream(self._flows.events(task_id, node_id, after, follow)):
+            yield from bite
+
+    def info(self) -> dict[str, Any]:
+        """Totals: tasks by state, nodes by state, capacity."""
+        return self._link.run(self._store.info())
+
+    def ping(self) -> None:
+        """Ask Redis something small: raises what is wrong with it."""
+        self._do(self._flows.ping())
+
+    # -- nodes ------------------------------------------------------------------------------------
+
+    def nodes(self) -> list[NodeInfo]:
+        """All nodes, by id."""
+        return self._link.run(self._store.nodes())
+
+    def drain(self, node_id: str, *, requeue: bool = False, grace: float = DEFAULT_GRACE) -> NodeState:
+        """No new tasks for a node, until ``undrain``.
+
+        Parameters:
+            requeue: whether what runs there is stopped and goes back to its place in the order, or ends by itself.
+            grace: with ``requeue``, seconds between SIGTERM and SIGKILL.
+
+        Raises:
+            NodeNotFound
+        """
+        return self._link.run(self._store.node_drain(node_id, requeue=requeue, grace=grace))
+
+    def undrain(self, node_id: str) -> NodeState:
+        """A drained node takes tasks again.  Raises: NodeNotFound."""
+        return self._link.run(self._store.node_undrain(node_id))
+
+    # -- taking steps -----------------------------------------------------------------------------
+
+    def _do(self, flow: Flow[T]) -> T:
+        answer: Any = None
+        for value in self._stream(last(flow)):
+            answer = value
+        return answer  # type: ignore[no-any-return]
+
+    def _stream(self, flow: Flow[None]) -> Iterator[Any]:
+        """Take the steps of a flow; yields what it emits."""
+        with closing(flow), ExitStack() as listening:
+            ears: Ears | None = None
+            step = advance(flow)
+            while step is not None:
+                answer: Any = None
+                try:
+                    match step:
+                        case Emit(value):
+                            yield value
+                        case Run(op):
+                            answer = self._link.run(op)
+                        case Listen(channel):
+                            listening.close()
+                            ears = listening.enter_context(self._link.listen(channel))
+                        case Hear(timeout) if ears is not None:
+                            message = ears.get(timeout)
+                            answer = message and message[1]
+                        case Pause(seconds):
+                            time.sleep(seconds)
+                except RqSchedError as error:
+                    step = advance(flow, error=error)
+                else:
+                    step = advance(flow, answer)
