@@ -282,7 +282,7 @@ def check_function(target: object) -> str:
     """
     if isinstance(target, str):
         module, colon, name = target.partition(":")
-        if module == "exec" and name:
+        if module == "exec" and name and name.isprintable():
             return target
         if colon and all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
             return target

@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from click.shell_completion import shell_complete
 
             return shell_complete(cli, {}, "rq-sched", "_RQ_SCHED_COMPLETE", instruction)
-        with cli.make_context("rq-sched", args, obj=Session()) as ctx:
+        with cli.make_context("rq-sched", list(args), obj=Session()) as ctx:
             code = cli.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as leave:

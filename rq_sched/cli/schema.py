@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from rq_sched import keys, node, task
+from rq_sched import keys, node
 from rq_sched.cli import show
 from rq_sched.config import SETTINGS
 from rq_sched.resources import Resources
+from rq_sched.task import FIELDS as TASK_FIELDS
+from rq_sched.task import iso, unpack
 
 SEQUENCE = 10
 """Hex digits that members of queues begin with."""
@@ -80,20 +82,20 @@ def text(value: bytes) -> str:
 def when(milliseconds: str | float) -> str:
     """A time as it stands in Redis, with the time that it means."""
     number = int(float(milliseconds))
-    return f"{number} ({task.iso(number / 1000)})"
+    return f"{number} ({iso(number / 1000)})"
 
 
 def packed(value: bytes) -> str:
     """msgpack as JSON; what isn't msgpack (the text of an error) as text."""
     try:
-        return show.value(task.unpack(value), limit=500)
+        return show.value(unpack(value), limit=500)
     except Exception:  # any bytes may stand there: inspect shows them all the same
         return text(value)
 
 
 def fields(kind: str, record: Mapping[bytes, bytes]) -> list[Entry]:
     """The fields of a hash, those of records in the order in which they are explained."""
-    order = list({"task:ID": task.FIELDS, "node:ID": node.FIELDS}.get(kind, {}))
+    order = list({"task:ID": TASK_FIELDS, "node:ID": node.FIELDS}.get(kind, {}))
     place = {name: number for number, name in enumerate(order)}
     names = sorted(record, key=lambda name: (place.get(text(name), len(order)), name))
     return [_field(kind, text(name), record[name]) for name in names]
@@ -106,7 +108,7 @@ def _field(kind: str, name: str, value: bytes) -> Entry:
             shown = when(shown)
         elif name in ("a", "R"):
             shown = packed(value)
-        return Entry(name, shown, task.FIELDS.get(name, ""))
+        return Entry(name, shown, TASK_FIELDS.get(name, ""))
     if kind == "node:ID":
         return Entry(name, when(shown) if name == "registered" else shown, node.FIELDS.get(name, ""))
     if kind == "settings":

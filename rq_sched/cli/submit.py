@@ -148,15 +148,17 @@ def find_command(name: str) -> str:
     """The full path of a command: looked up on PATH, or taken as it is where it is one (nodes may have what this
     machine hasn't).
 
+    Its folder is the real one; its own name is kept, also where it is a link: a program may go by its name (busybox),
+    or by where its link lies (the python of a virtual environment).
+
     Raises:
         InvalidTarget: no such command.
     """
-    if os.path.isabs(name):
-        return os.path.realpath(name)
-    found = shutil.which(name)
+    found = name if os.path.isabs(name) else shutil.which(name)
     if found is None:
         raise InvalidTarget(f"no command {name!r} on this machine: give its full path as it is on the nodes")
-    return os.path.realpath(found)
+    folder, own_name = os.path.split(os.path.abspath(found))
+    return os.path.join(os.path.realpath(folder), own_name)
 
 
 def _submit_one(session: Session, request: TaskRequest) -> tuple[TaskInfo, bool]:

@@ -174,7 +174,7 @@ def read_line(text: bytes) -> TaskRequest:
     if len(text) > MAX_LINE:
         raise InvalidValue(f"the line is longer than {MAX_LINE // 1024**2} MiB")
     try:
-        data = json.loads(text, parse_constant=_no_constant)
+        data = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
     except UnicodeDecodeError:
         raise InvalidValue("not UTF-8") from None
     except json.JSONDecodeError as error:
