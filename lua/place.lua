@@ -2,7 +2,8 @@
 --- place: find nodes for pending tasks (pending → assigned).
 -- KEYS: prefix
 -- ARGV: now_ms nonce limit
--- Replies: {placed, more}: how many were placed, and 1 if work is left in `dirty` or `fresh`
+-- Replies: {placed, more, items}: how many were placed, 1 if work is left in `dirty` or `fresh`, and which
+--   (ID@NODE#ATTEMPT, with spaces between)
 -- Refuses: nothing
 -- Promises: the earliest task first; no node above its total; at most `limit` placings and as many look-ups
 --@include _fill
@@ -95,6 +96,7 @@ end
 queue_flush()
 nodes_flush()
 counts_flush()
+local items = table.concat(happened.placed or {}, ' ')
 events_flush()
 local more = call('EXISTS', FRESH, P .. 'dirty') > 0 and 1 or 0
-return { placed, more }
+return { placed, more, items }

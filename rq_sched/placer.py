@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 from rq_sched.link import AsyncLink
 from rq_sched.store import Placed, Store
+
+log = logging.getLogger(__name__)
 
 BITES = 50
 """Calls in a row before the other actors get their turn."""
@@ -25,6 +29,8 @@ class Placer:
         for _ in range(BITES):
             bite = await self._link.run(self._store.place())
             total += bite.placed
+            if bite.placed:
+                log.info("placed", extra={"tasks": bite.items})
             if not bite.more:
                 return Placed(total, False)
         return Placed(total, True)

@@ -27,6 +27,8 @@ from rq_sched.task import DEFAULT_GRACE, State, TaskRequest, encode, need_of
 
 BATCH = 100
 """Tasks a script call takes: more would let one call run for milliseconds."""
+PLACE_BATCH = 64
+"""Placings and look-ups of one call: keeps it below a millisecond."""
 BATCH_BYTES = 512 * 1024
 """Bytes of arguments a submit call takes."""
 PIPELINE = 20
@@ -84,10 +86,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What a placing call did, and whether it left work."""
+    """What a placing call did, whether it left work, and which tasks it placed (``ID@NODE#ATTEMPT`` …)."""
 
     placed: int
     more: bool
+    items: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +216,10 @@ class Store(Queries):
 
     # -- schedulers -------------------------------------------------------------------------------
 
-    def place(self, limit: int = BATCH) -> Op[Placed]:
+    def place(self, limit: int = PLACE_BATCH) -> Op[Placed]:
         """Find nodes for pending tasks: one bounded bite."""
-        placed, more = yield from self._one("place", nonce(), limit)
-        return Placed(placed, bool(more))
+        placed, more, items = yield from self._one("place", nonce(), limit)
+        return Placed(placed, bool(more), items.decode())
 
     def promote(self, limit: int = BATCH) -> Op[Promoted]:
         """Delayed tasks whose time has come join their queues: one bite."""
