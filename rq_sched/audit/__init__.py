@@ -121,6 +121,8 @@ class _Audit:
         self.queues: set[str] = set()  # keys of the classes' queues
 
     def wrong_is(self, check: str, subject: str, message: str) -> None:
+        if any(finding.subject == subject and finding.check == check for finding in self.findings):
+            return  # SCAN may show a key twice, and a node stands in several indexes
         self.wrong[check] += 1
         if self.wrong[check] <= self.limit:
             self.findings.append(Finding(check, False, message, subject))

@@ -49,7 +49,9 @@ class Scene:
 
     def found(self) -> dict[tuple[str, str | None], str]:
         problems = audit.problems(self.link.run(audit.check(self.store.keys.namespace)))
-        return {(problem.check, problem.subject): problem.message for problem in problems}
+        found = {(problem.check, problem.subject): problem.message for problem in problems}
+        assert len(found) == len(problems), "something is reported twice"
+        return found
 
     def member(self, task_id: str) -> str:
         """The task's entry in its queue."""
