@@ -24,10 +24,6 @@ local function first_fit_reset()
   for _, group in ipairs(group_list) do group.cursor = 1 end
 end
 
-local function first_fit_forget()
-  group_list, group_list_all = {}, false
-end
-
 -- The first class of the group, among those this script hasn't taken from, whose head fits.
 local function group_untouched(group, cpu, memory)
   while true do

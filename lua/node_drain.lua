@@ -10,7 +10,7 @@
 --@include _events
 --@include _stop
 
-local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
+local id, incarnation = ARGV[2], ARGV[3]
 local key = P .. 'node:' .. id
 local node = node_load(id)
 if not node then return refuse('node_not_found', 'no node ' .. id) end

@@ -10,7 +10,7 @@
 
 local now = clock(ARGV[1])
 local watch = ARGV[2]
-local answers, i, news = {}, 3, false
+local answers, i = {}, 3
 
 local function accept(id, digest, class, priority, delay, payload, first, n)
   local key = P .. 'task:' .. id
@@ -40,8 +40,7 @@ while ARGV[i] do
   answers[#answers + 1] = accept(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], i + 7, n)
   i = i + 7 + n
 end
-news = queue_flush()
-if news then wake() end
+if queue_flush() then wake() end
 counts_flush()
 events_flush()
 return answers
