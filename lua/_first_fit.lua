@@ -4,53 +4,76 @@
 -- fits only in part its classes are walked in head order. While one node is filled, what is free only shrinks, so
 -- a class passed over once is never looked at again (group.cursor).
 
+-- Objects are made only for what is chosen or must be walked: comparing numbers read from a member is all that most
+-- groups and classes ever cost.
+
 local BITE = 16
 local group_list, group_list_all = {}, false -- groups in the order of their best heads, as far as loaded
 
+-- Heads as numbers: score, member, and the CPU and memory of its class.
+local function heads_read(found, list)
+  for i = 1, #found, 2 do
+    local member = found[i]
+    local cpu, memory = string.match(member, '^(%d+):(%d+)', SEQUENCE + 1)
+    list[#list + 1] = { score = tonumber(found[i + 1]), member = member, cpu = tonumber(cpu), memory = tonumber(memory) }
+  end
+end
+
+local function head_class(head)
+  local class = head.class
+  if not class then
+    class = class_of(string.sub(head.member, SEQUENCE + 1))
+    head.class = class
+  end
+  return class
+end
+
 local function groups_load()
   local n = #group_list
-  local found = call('ZRANGE', P .. 'groups', n, n + BITE - 1, 'WITHSCORES')
-  for i = 1, #found, 2 do
-    local class = class_of(string.sub(found[i], SEQUENCE + 1))
-    local group = class.group
-    group.known, group.old_score, group.old_best = true, tonumber(found[i + 1]), found[i]
-    group_list[#group_list + 1] = group
+  local bite = n == 0 and 4 or BITE
+  heads_read(call('ZRANGE', P .. 'groups', n, n + bite - 1, 'WITHSCORES'), group_list)
+  group_list_all = #group_list < n + bite
+end
+
+-- The group behind a head of `groups`, with what the index says of it.
+local function head_group(head)
+  local group = head.group
+  if not group then
+    group = head_class(head).group
+    head.group = group
+    group.known, group.old_score, group.old_best = true, head.score, head.member
   end
-  group_list_all = #found < 2 * BITE
+  return group
 end
 
 -- For the next node: everything may fit again.
 local function first_fit_reset()
-  for _, group in ipairs(group_list) do group.cursor = 1 end
+  for _, head in ipairs(group_list) do
+    if head.group then head.group.cursor = 1 end
+  end
 end
 
--- The first class of the group, among those this script hasn't taken from, whose head fits.
+-- The first head of the group that fits, among classes that this script hasn't taken from.
 local function group_untouched(group, cpu, memory)
   while true do
-    if group.cursor > group.loaded then
+    if group.cursor > #group.heads then
       if group.all then return nil end
-      local found = call('ZRANGE', group.key, group.loaded, group.loaded + BITE - 1, 'WITHSCORES')
-      for i = 1, #found, 2 do
-        group.heads[group.loaded + (i + 1) / 2] = { tonumber(found[i + 1]), found[i] }
-      end
-      group.loaded = group.loaded + #found / 2
-      group.all = #found < 2 * BITE
-      if #found == 0 then return nil end
+      local n = #group.heads
+      heads_read(call('ZRANGE', group.key, n, n + BITE - 1, 'WITHSCORES'), group.heads)
+      group.all = #group.heads < n + BITE
+      if #group.heads == n then return nil end
     end
     local head = group.heads[group.cursor]
-    local class = head[3]
-    if not class then
-      class = class_of(string.sub(head[2], SEQUENCE + 1))
-      head[3] = class
-    end
-    if not class.touched and class.cpu <= cpu and class.memory <= memory then return head[1], head[2], class end
+    if head.cpu <= cpu and head.memory <= memory and not head_class(head).touched then return head end
     group.cursor = group.cursor + 1
   end
 end
 
 -- The earliest task of the group that fits: score, member, class.
 local function group_fit(group, cpu, memory)
-  local score, member, class = group_untouched(group, cpu, memory)
+  local score, member, class
+  local head = group_untouched(group, cpu, memory)
+  if head then score, member, class = head.score, head.member, head_class(head) end
   for _, touched in ipairs(group.classes) do
     if touched.cpu <= cpu and touched.memory <= memory then
       local s, m = class_peek(touched)
@@ -60,9 +83,19 @@ local function group_fit(group, cpu, memory)
   return score, member, class
 end
 
+-- Whether the bounds of the head's group allow that something of it fits.
+local function group_may_fit(head, cpu, memory)
+  if not head.cpu_above then
+    local _
+    _, head.cpu_above = step(head.cpu)
+    _, head.memory_above = step(head.memory)
+  end
+  return cpu > head.cpu_above and memory > head.memory_above
+end
+
 -- The class whose head is the earliest task that fits, or nil.
 local function first_fit(cpu, memory)
-  local best_score, best_member, best
+  local best_score, best_member, best, best_head
   if cpu < 1 or memory < 1 then return nil end
   local i = 1
   while true do
@@ -71,15 +104,23 @@ local function first_fit(cpu, memory)
       groups_load()
       if i > #group_list then break end
     end
-    local group = group_list[i]
-    if best and earlier(best_score, best_member, group.old_score, group.old_best) then break end
-    if cpu > group.cpu_above and memory > group.memory_above then
-      local score, member, class = group_fit(group, cpu, memory)
-      if score and (not best or earlier(score, member, best_score, best_member)) then
-        best_score, best_member, best = score, member, class
-      end
+    local head = group_list[i]
+    local group = head.group
+    local score, member, class
+    if best_score and earlier(best_score, best_member, head.score, head.member) then break end
+    if not group and head.cpu <= cpu and head.memory <= memory then
+      score, member = head.score, head.member
+    elseif group_may_fit(head, cpu, memory) then
+      score, member, class = group_fit(head_group(head), cpu, memory)
+    end
+    if score and (not best_score or earlier(score, member, best_score, best_member)) then
+      best_score, best_member, best, best_head = score, member, class, head
     end
     i = i + 1
+  end
+  if best_score and not best then
+    head_group(best_head)
+    best = head_class(best_head)
   end
   return best
 end

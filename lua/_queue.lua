@@ -23,17 +23,10 @@ local function step(amount)
 end
 
 local function group_of(cpu, memory, labels)
-  local cpu_most, cpu_least = step(cpu)
-  local memory_most, memory_least = step(memory)
-  local name = cpu_most .. ':' .. memory_most .. labels
+  local name = step(cpu) .. ':' .. step(memory) .. labels
   local group = groups[name]
   if not group then
-    group = {
-      name = name, key = P .. 'classes:' .. name, classes = {},
-      cpu_most = cpu_most, memory_most = memory_most,     -- no class of the group needs more
-      cpu_above = cpu_least, memory_above = memory_least, -- every class of the group needs more than this
-      heads = {}, loaded = 0, all = false, cursor = 1,
-    }
+    group = { key = P .. 'classes:' .. name, classes = {}, heads = {}, all = false, cursor = 1 }
     groups[name] = group
   end
   return group

@@ -27,13 +27,25 @@ while placed < limit and looked < limit do
   end
 end
 
+local blocked = {} -- needs that fit nowhere: while this script runs, room only shrinks
+local function known_blocked(cpu, memory)
+  for _, need in ipairs(blocked) do
+    if cpu >= need[1] and memory >= need[2] then return true end
+  end
+  return false
+end
+
 -- The node on which the need leaves least CPU, and of those least memory (best fit): exact and without a scan, as
 -- `free` is ordered by (free CPU, free memory): at most two look-ups for each different number of free cores.
 local function choose_node(cpu, memory)
+  if known_blocked(cpu, memory) then return nil end
   local from = cpu * MEMORY_BITS + memory
   while true do
     local found = call('ZRANGEBYSCORE', FREE, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    if not found[1] then return nil end
+    if not found[1] then
+      blocked[#blocked + 1] = { cpu, memory }
+      return nil
+    end
     local score = tonumber(found[2])
     local free_cpu = math.floor(score / MEMORY_BITS)
     if score - free_cpu * MEMORY_BITS >= memory then return node_load(found[1]) end
