@@ -19,7 +19,7 @@ BITE = 100
 
 @command("forget")
 @click.argument("task_ids", metavar="[ID]...", nargs=-1, type=TASK_ID)
-@click.option("--state", type=click.Choice(sorted(FINAL)), help="Only tasks that ended so.")
+@click.option("--state", type=click.Choice(sorted(state.value for state in FINAL)), help="Only tasks that ended so.")
 @click.option("--older-than", type=DURATION, metavar="SECONDS", help="Only tasks that ended so long ago; 90, 10m, 2d.")
 @click.pass_obj
 def forget_command(session: Session, task_ids: Sequence[str], state: str | None, older_than: float | None) -> int:

@@ -11,7 +11,7 @@ from rq_sched.config import SETTINGS
 from rq_sched.errors import InvalidValue
 
 
-@command("settings")
+@command("settings", context_settings={"ignore_unknown_options": True})
 @click.argument("name", required=False)
 @click.argument("value", required=False)
 @click.pass_obj

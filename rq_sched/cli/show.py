@@ -22,6 +22,11 @@ STYLES = {
     "ok": "green", "wrong": "red",
 }  # fmt: skip
 
+GAP = 2
+"""Spaces between columns."""
+LEAST_CUT = 10
+"""Characters that a column which gives way keeps."""
+
 
 class Column(NamedTuple):
     """A column of a table: numbers stand right; ``cut`` ones give way where the terminal is narrow."""
@@ -79,9 +84,9 @@ def duration(seconds: float) -> str:
     seconds = max(0.0, seconds)
     if seconds < 9.95:
         return f"{seconds:.2g} s" if seconds >= 0.001 else "0 s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
     whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60}m {whole % 60:02d}s"
     if whole < 86_400:
@@ -166,21 +171,26 @@ def _plain_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
 
 
 def _rich_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    console = _console()
+    names = [column.name for column in columns]
+    widths = [max(map(cell_len, cells)) for cells in zip(names, *rows, strict=True)]
+    taken = sum(width + GAP for column, width in zip(columns, widths, strict=True) if not column.cut)
+    drawn = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for column in columns:
         drawn.add_column(
             Text(column.name),
             justify="right" if column.right else "left",
             no_wrap=column.cut or column.right,
             overflow="ellipsis" if column.cut else "fold",
-            ratio=None,
+            max_width=max(LEAST_CUT, console.width - taken) if column.cut else None,
         )
     for row in rows:
         drawn.add_row(*(Text(cell, style=STYLES.get(cell.split(" ")[0], "")) for cell in row))
-    _console().print(drawn)
+    console.print(drawn)
 
 
 def pairs(items: Iterable[tuple[str, str]], indent: int = 2) -> None:

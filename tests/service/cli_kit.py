@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from rq_sched.cli import main
-from rq_sched.link import Link
+from rq_sched.link import Link, Op
+from rq_sched.node import Start
 from rq_sched.store import Store
 from tests.lua.cell import Cell
 
@@ -74,20 +75,28 @@ class HandCell(Cell):
     def __init__(self, link: Link, namespace: str) -> None:
         super().__init__(link, namespace)
         self.store = Store(namespace)
+        self.assigned: dict[str, Start] = {}
 
-    def run_one(self, task_id: str, node_id: str = "n1", **report: Any) -> None:
-        """The next attempt of a task, from its placing to its end."""
-        start = self.begin(task_id, node_id)
-        self.finish(node_id, start, **report)
-
-    def begin(self, task_id: str, node_id: str = "n1") -> Any:
+    def begin(self, task_id: str, node_id: str = "n1") -> Start:
         """Place a task and report its start; its order."""
         if node_id not in self.acked:
             self.node(node_id, ttl=600)
         self.place()
-        start = self.starts(node_id)[task_id]
+        self.assigned |= self.starts(node_id)
+        start = self.assigned.pop(task_id)
         self.started(node_id, start)
         return start
+
+    def run_one(self, task_id: str, node_id: str = "n1", **report: Any) -> None:
+        """The next attempt of a task, from its placing to its end."""
+        start = self.begin(task_id, node_id)
+        _, refill = self.finish(node_id, start, **report)
+        self.assigned |= refill
+
+
+def ask(*words: str | int) -> Op[Any]:
+    """One plain command to the server."""
+    return (yield [words])[0]
 
 
 def rows(typed: Typed) -> dict[str, Sequence[str]]:
