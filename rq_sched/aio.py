@@ -248,6 +248,9 @@ class AsyncClient:
             answer = value
         return answer  # type: ignore[no-any-return]
 
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
     async def _stream(self, flow: Flow[None]) -> AsyncIterator[Any]:
         """Take the steps of a flow; yields what it emits."""
         with closing(flow):
@@ -269,7 +272,7 @@ class AsyncClient:
                                 message = await ears.get(timeout)
                                 answer = message and message[1]
                             case Pause(seconds):
-                                await asyncio.sleep(seconds)
+                                await self._pause(seconds)
                     except RqSchedError as error:
                         step = advance(flow, error=error)
                     else:

@@ -380,6 +380,9 @@ class Client:
             answer = value
         return answer  # type: ignore[no-any-return]
 
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def _stream(self, flow: Flow[None]) -> Iterator[Any]:
         """Take the steps of a flow; yields what it emits."""
         with closing(flow), ExitStack() as listening:
@@ -400,7 +403,7 @@ class Client:
                             message = ears.get(timeout)
                             answer = message and message[1]
                         case Pause(seconds):
-                            time.sleep(seconds)
+                            self._pause(seconds)
                 except RqSchedError as error:
                     step = advance(flow, error=error)
                 else:

@@ -18,14 +18,14 @@ ROOMS: dict[str, list[str]] = {
     "actors": ["placer", "promoter", "reaper", "janitor"],
     "scheduler": ["loop", "scheduler"],
     "worker": ["worker"],
-    "client": ["steps", "flows", "handles", "client", "aio", "executor", "decorator", "testing", "rq_sched"],
+    "client": ["steps", "flows", "handles", "client", "aio", "executor", "decorator", "inline", "testing", "rq_sched"],
     "simulate": ["simulate"],
     "cli": ["cli", "__main__"],
 }
 ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}
 STRANGERS = {("scheduler", "worker"), ("actors", "worker"), ("scheduler", "client"), ("worker", "client")}
 """Rooms that never import each other, whatever their order."""
-REDIS_DRIVERS = {"scripts", "link", "queries", "store", "keys"}
+REDIS_DRIVERS = {"scripts", "link", "queries", "store", "keys", "testing"}
 DRIVER_NAMES = {"redis", "hiredis", "fakeredis"}
 
 
