@@ -122,6 +122,12 @@ class ServerRunning(Refused):
     code = "server_running"
 
 
+class NotInTask(RqSchedError, RuntimeError):
+    """``current_task()`` was called where no task runs."""
+
+    code = "not_in_task"
+
+
 # -- not found, timed out -------------------------------------------------------------------------
 
 

@@ -1,0 +1,163 @@
+"""What a task knows of itself while it runs: ``current_task()``."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from rq_sched.errors import InvalidValue, NotInTask
+from rq_sched.resources import Resources, parse_cpu, parse_memory
+
+PROGRESS_EVERY = 0.05
+"""Seconds between two reports of progress, unless it moved by ``PROGRESS_STEP``."""
+PROGRESS_STEP = 0.01
+
+
+class TaskCancelled(BaseException):
+    """Raised in the main thread of a plain function that is told to stop. Clean up, and let it pass."""
+
+
+class CurrentTask:
+    """The task that runs in this process. All methods may be called from any thread.
+
+    >>> me = current_task()  # doctest: +SKIP
+    >>> me.release(memory=512)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        task_id: str,
+        attempt: int,
+        allocation: Resources,
+        report: Callable[[float], None],
+        resize: Callable[[int | None, int | None], Resources],
+    ) -> None:
+        self._id = task_id
+        self._attempt = attempt
+        self._allocation = allocation
+        self._report = report
+        self._resize = resize
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._reported = (-1.0, 0.0)  # fraction, when
+        self._cancelled = False
+        self._cooperative = False
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self._id
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, counted from 1."""
+        return self._attempt
+
+    @property
+    def cpu(self) -> int:
+        """Cores that are allocated to it now."""
+        return self._allocation.cpu
+
+    @property
+    def memory(self) -> int:
+        """MB that are allocated to it now."""
+        return self._allocation.memory
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was told to stop. A task that has once looked here is trusted to look again and to end by itself:
+        it isn't interrupted, only killed when the grace is over."""
+        self._cooperative = True
+        return self._cancelled
+
+    def release(self, cpu: int | None = None, memory: int | str | None = None) -> None:
+        """Give back what isn't needed any more: keep only so much. Others get it at once.
+
+        Parameters:
+            cpu: cores to keep; memory: MB (or such as ``"1G"``) to keep. None, or more than it has: unchanged.
+
+        Raises:
+            InvalidResources: below 1, or not a size.
+        """
+        self._check_process()
+        with self._lock:
+            keep_cpu = None if cpu is None else min(parse_cpu(cpu), self.cpu)
+            keep_memory = None if memory is None else min(parse_memory(memory), self.memory)
+            self._ask(keep_cpu, keep_memory)
+
+    def try_grow(self, cpu: int | None = None, memory: int | str | None = None) -> bool:
+        """Ask for more, up to the task's maximum: it gets all of it now, or nothing.
+
+        Parameters:
+            cpu: cores to have in all; memory: MB (or such as ``"4G"``) to have in all. None, or less than it has:
+                unchanged.
+
+        Returns:
+            Whether it has that much now.
+
+        Raises:
+            InvalidResources: below 1, or not a size.
+        """
+        self._check_process()
+        with self._lock:
+            want_cpu = None if cpu is None else max(parse_cpu(cpu), self.cpu)
+            want_memory = None if memory is None else max(parse_memory(memory), self.memory)
+            self._ask(want_cpu, want_memory)
+            return self.cpu >= (want_cpu or 0) and self.memory >= (want_memory or 0)
+
+    def progress(self, fraction: float) -> None:
+        """Say how far it is; ``status`` shows it. Cheap enough to be called often.
+
+        Parameters:
+            fraction: from 0 to 1.
+
+        Raises:
+            InvalidValue: it isn't.
+        """
+        if not 0 <= fraction <= 1:  # also not a number
+            raise InvalidValue(f"progress must be between 0 and 1, not {fraction!r}")
+        self._check_process()
+        now = time.monotonic()
+        said, when = self._reported
+        if now - when >= PROGRESS_EVERY or abs(fraction - said) >= PROGRESS_STEP:
+            self._reported = (fraction, now)
+            self._report(float(fraction))
+
+    def _ask(self, cpu: int | None, memory: int | None) -> None:
+        if cpu not in (None, self.cpu) or memory not in (None, self.memory):
+            self._allocation = self._resize(cpu, memory)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise NotInTask("only the task's own process can do this, not one that it has started")
+
+    def _tell_to_stop(self) -> bool:
+        """Whether it is enough to tell it so."""
+        self._cancelled = True
+        return self._cooperative
+
+
+_current: CurrentTask | None = None
+
+
+def current_task() -> CurrentTask:
+    """The task that runs here.
+
+    Raises:
+        NotInTask: none does; this code wasn't started by a worker.
+
+    >>> current_task()
+    Traceback (most recent call last):
+    rq_sched.errors.NotInTask: no task runs here: current_task() works inside a function that a worker runs
+    """
+    if _current is None:
+        raise NotInTask("no task runs here: current_task() works inside a function that a worker runs")
+    return _current
+
+
+def set_current(task: CurrentTask | None) -> None:
+    """For those who run tasks: what ``current_task()`` answers from now on."""
+    global _current
+    _current = task

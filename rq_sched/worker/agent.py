@@ -1,0 +1,316 @@
+"""The agent: one event loop between Redis and the children. It never runs a task.
+
+What it consists of: ``session`` (the registration), ``orders`` (what to do), ``attempts`` and ``pool`` (what runs, and
+in which child), ``outbox`` (what to tell), ``lease`` (heartbeat and self-fencing). Here they are put together, and end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+from rq_sched.errors import NodeAlive, RedisUnavailable, RqSchedError
+from rq_sched.link import AsyncLink
+from rq_sched.resources import Resources
+from rq_sched.store import Store
+from rq_sched.worker import system
+from rq_sched.worker.attempts import Attempt, Attempts, Ending
+from rq_sched.worker.config import UNTOLD, Assignment, WorkerConfig
+from rq_sched.worker.frames import Frame, ParentChannel, Word
+from rq_sched.worker.lease import Lease
+from rq_sched.worker.orders import Orders
+from rq_sched.worker.outbox import Outbox
+from rq_sched.worker.pool import KEEP, Pool
+from rq_sched.worker.session import Session, Superseded, back_off
+
+log = logging.getLogger("rq_sched.worker")
+
+TERM_SECONDS = 2.0
+"""What tasks have between SIGTERM and SIGKILL when the drain at shutdown is over."""
+KILLED_SECONDS = 5.0
+"""How long killed processes may take to be gone."""
+TELL_SECONDS = 5.0
+"""How long the last reports may take."""
+TRIM_EVERY = 10.0
+
+
+def main(config: WorkerConfig, sock: socket.socket, assignment: Assignment) -> int:
+    """Be the agent, in a process just forked; the exit code."""
+    return asyncio.run(Agent(config, sock, assignment).run())
+
+
+class Agent:
+    """The agent of one worker."""
+
+    def __init__(self, config: WorkerConfig, sock: socket.socket, assignment: Assignment) -> None:
+        self._config = config
+        self._sock = sock
+        self._assignment = assignment
+        self._failed = asyncio.Event()
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> int:
+        """Work until told to stop; the exit code."""
+        self._build()
+        self._spawn(self._give_signs_of_life())
+        try:
+            await self._until_close(self._come())
+        except RqSchedError as error:
+            self._parent.send((Word.REFUSED, error.code, str(error)))
+            return 1
+        if self.session.incarnation:
+            for service in (
+                self.lease.beat(),
+                self.lease.watch(),
+                self.orders.fetch(),
+                self.orders.listen(self._link, self._store.keys.bell(self._config.node_id)),
+                self.outbox.run(),
+                self._trim(),
+                self._rejoin(),
+            ):
+                self._spawn(service)
+            await self._closing.wait()
+            return await self._close()
+        return 0
+
+    def _build(self) -> None:
+        loop = self._loop = asyncio.get_running_loop()
+        config = self._config
+        self._closing, self._at_once = asyncio.Event(), asyncio.Event()
+        self._parent = ParentChannel(loop, self._sock, self._heard, self._parent_lost)
+        self._link = AsyncLink(config.url)
+        self._store = store = Store(config.namespace)
+        self.session = Session(config, self._link, store, lambda name: self._parent.send((Word.INCARNATION, name)))
+        self.pool = Pool(loop, self._parent.send, min(KEEP, config.total.cpu))
+        self.outbox = Outbox(
+            self.session,
+            store,
+            lambda: self.orders.seen,
+            lambda orders: self.orders.take(orders),
+            lambda: self.attempts.all.values(),
+        )
+        self.attempts = Attempts(loop, self.pool, self.outbox, self._fetch, self._resize, config.grace)
+        self.orders = Orders(self.session, store, self.attempts.start, self.attempts.stop, lambda: self.lease.held)
+        self.lease = Lease(self.session, store, self.orders, config.ttl, config.on_lost_redis == "kill", self._fence)
+
+    # -- coming -----------------------------------------------------------------------------------
+
+    async def _come(self) -> None:
+        """Report what died before us, and join."""
+        assignment = self._assignment
+        if assignment.previous:
+            await self._insist(lambda: self.session.leave(assignment.previous or "", crashed=True))
+            log.info("reported the death of the previous agent", extra={"incarnation": assignment.previous})
+        if assignment.only_leave:
+            return
+        await asyncio.sleep(assignment.delay)
+        await self._insist(self._join)
+
+    async def _join(self) -> None:
+        sent = self.lease.now()
+        await self.session.join()
+        self.lease.renew(sent)
+        self.orders.reset()
+
+    async def _insist(self, step: Any) -> None:
+        """Do a step; while Redis is away try again, unless this is the first start, when a person is waiting."""
+        failures = 0
+        while True:
+            try:
+                await step()
+                return
+            except RedisUnavailable as error:
+                if not self._assignment.patient:
+                    raise
+                failures += 1
+                if failures == 1:
+                    log.warning("%s; trying again", error)
+                await asyncio.sleep(back_off(failures))
+
+    async def _rejoin(self) -> None:
+        """When the incarnation was given up: nothing of it may run on, then a new one begins."""
+        while True:
+            await self.session.lost.wait()
+            log.warning(
+                "this registration was given up: ending all tasks, joining anew",
+                extra={"node_id": self._config.node_id, "tasks": len(self.attempts.all)},
+            )
+            self._assignment.patient = True
+            self.attempts.stop_all(Ending.DROPPED, 0)
+            await self.attempts.empty.wait()
+            self.outbox.clear()
+            await self._insist(lambda: self.session.leave(self.session.incarnation, crashed=False))
+            try:
+                await self._insist(self._join)
+            except NodeAlive as error:
+                self._parent.send((Word.REFUSED, error.code, str(error)))
+                self._loop.call_later(0.1, os._exit, 1)
+                return
+
+    # -- the parent -------------------------------------------------------------------------------
+
+    def _heard(self, frame: Frame) -> None:
+        word = frame[0]
+        if word == Word.FORKED:
+            _, number, pid = frame
+            sock, output = self._parent.descriptors[:2]
+            del self._parent.descriptors[:2]
+            self.pool.forked(number, pid, socket.socket(fileno=sock), output)
+        elif word == Word.EXITED:
+            if not self.pool.exited(frame[1], frame[2]):
+                self.attempts.fork_failed()
+        elif word == Word.CLOSE:
+            if frame[1]:
+                self._at_once.set()
+            self._closing.set()
+
+    def _parent_lost(self) -> None:
+        """The parent was killed. The children die with it; what they have started doesn't."""
+        log.error("the parent died: ending all tasks", extra={"node_id": self._config.node_id})
+        self._spawn(self._leave_alone())
+
+    async def _leave_alone(self) -> None:
+        groups = [child.pid for child in self.pool.children.values()]
+        for group in groups:
+            system.signal_group(group, signal.SIGKILL)
+        deadline = self._loop.time() + KILLED_SECONDS
+        while any(map(system.group_exists, groups)) and self._loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        if self.session.incarnation:
+            try:
+                await self.session.leave(self.session.incarnation, crashed=True)
+            except RqSchedError as error:
+                log.error("the node's end could not be reported: %s", error)
+        os._exit(1)
+
+    async def _give_signs_of_life(self) -> None:
+        while True:
+            self._parent.send((Word.ALIVE,))
+            await asyncio.sleep(self._config.tick)
+
+    # -- for attempts -----------------------------------------------------------------------------
+
+    def _fetch(self, attempt: Attempt) -> None:
+        self._spawn(self._fetch_arguments(attempt))
+
+    async def _fetch_arguments(self, attempt: Attempt) -> None:
+        failures = 0
+        order = attempt.order
+        while order.token in self.attempts.all:
+            try:
+                order.arguments = await self.session.ask(lambda *_: self._store.payload(order.task_id))
+            except Superseded:
+                return
+            except RqSchedError:
+                failures += 1
+                await asyncio.sleep(back_off(failures))
+                continue
+            if len(order.arguments) == order.payload_bytes:
+                self.attempts.launch(attempt)
+            else:
+                self.attempts.cannot_launch(attempt, "its arguments are no longer in Redis")
+            return
+
+    def _resize(self, attempt: Attempt, cpu: int | None, memory: int | None) -> None:
+        self._spawn(self._ask_size(attempt, cpu, memory))
+
+    async def _ask_size(self, attempt: Attempt, cpu: int | None, memory: int | None) -> None:
+        attempt.resizes += 1
+        number, token = attempt.resizes, attempt.order.token
+        allocation = attempt.allocation
+        try:
+            allocation = await self.session.ask(
+                lambda node, incarnation: self._store.task_resize(
+                    node, incarnation, token, number=number, cpu=cpu, memory=memory
+                )
+            )
+        except Superseded:
+            return
+        except RqSchedError as error:
+            log.warning("an allocation stays as it is: %s", error, extra={"task_id": attempt.order.task_id})
+        self.attempts.resized(attempt, allocation if allocation.cpu else Resources(*attempt.allocation))
+
+    def _fence(self) -> None:
+        self.attempts.stop_all(Ending.RETURNED, 0)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    async def _close(self) -> int:
+        """Drain within the grace, then stop what still runs and give it back, tell, leave."""
+        attempts, config = self.attempts, self._config
+        log.info("draining", extra={"node_id": config.node_id, "tasks": len(attempts.all), "grace": config.grace})
+        attempts.closing = True
+        attempts.return_waiting()
+        if not self._at_once.is_set():
+            self._spawn(self._say_closing())
+            await self._first(attempts.empty.wait(), self._at_once.wait(), seconds=config.grace)
+        if attempts.all and not self._at_once.is_set():
+            attempts.stop_all(Ending.RETURNED, TERM_SECONDS)
+            await self._first(attempts.empty.wait(), self._at_once.wait(), seconds=TERM_SECONDS + KILLED_SECONDS)
+        if attempts.all:
+            attempts.stop_all(Ending.RETURNED, 0)
+            await self._first(attempts.empty.wait(), seconds=KILLED_SECONDS)
+        await self._first(self.outbox.empty.wait(), seconds=TELL_SECONDS)
+        told = not attempts.all and self.outbox.empty.is_set() and await self._leave()
+        log.info("node left" if told else "node ended, but could not say so", extra={"node_id": config.node_id})
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        return 0 if told else UNTOLD
+
+    async def _say_closing(self) -> None:
+        try:
+            await self.session.ask(self._store.node_closing)
+        except (RqSchedError, Superseded):
+            pass  # orders that come anyway are given back
+
+    async def _leave(self) -> bool:
+        if self.session.lost.is_set():
+            return True  # it is dead already
+        try:
+            await self.session.leave(self.session.incarnation, crashed=False)
+        except RqSchedError as error:
+            log.warning("%s", error)
+            return False
+        return True
+
+    # -- services ---------------------------------------------------------------------------------
+
+    async def _trim(self) -> None:
+        while True:
+            await asyncio.sleep(TRIM_EVERY)
+            self.pool.trim()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("the agent failed", exc_info=task.exception(), extra={"node_id": self._config.node_id})
+            os._exit(70)  # the parent cleans up and starts another one: better than to live on by halves
+
+    async def _until_close(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this, or as much of it as there is time for until the worker is stopped."""
+        task, closing = asyncio.ensure_future(work), asyncio.ensure_future(self._closing.wait())
+        await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
+        closing.cancel()
+        if task.done():
+            task.result()
+        task.cancel()
+
+    async def _first(
+        self, *conditions: Coroutine[Any, Any, Any] | asyncio.Future[Any], seconds: float | None = None
+    ) -> None:
+        """Wait until one of these is true, at most so long."""
+        waiting = [asyncio.ensure_future(condition) for condition in conditions]
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for future in waiting:
+            future.cancel()

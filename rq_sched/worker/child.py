@@ -1,0 +1,137 @@
+"""A warm child: a process that runs one task after another, and nothing else.
+
+The parent forks it, so what the parent has imported is there at once. It leads a session and a process group of its
+own, in which the processes of its tasks stay; as a subreaper it also keeps those that leave the group below itself, so
+that they can be found as long as it lives. It dies with the parent, and ends when the agent closes its socket.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import fcntl
+import io
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from typing import Any, NoReturn
+
+from rq_sched.worker import system
+from rq_sched.worker.allow import Allow
+from rq_sched.worker.frames import READ, Frame, Frames, Word, pack
+from rq_sched.worker.runner import Runner
+
+
+class Line:
+    """The child's end of the socket pair; reading waits."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._frames = Frames()
+        self._heard: collections.deque[Frame] = collections.deque()
+        self._lock = threading.Lock()  # a task's threads may report progress
+
+    def send(self, frame: tuple[Any, ...]) -> None:
+        with self._lock:
+            self._sock.sendall(pack(frame))
+
+    def receive(self) -> Frame:
+        """The next frame.
+
+        Raises:
+            EOFError: the agent has closed it.
+        """
+        while not self._heard:
+            data = self._sock.recv(READ)
+            if not data:
+                raise EOFError
+            self._heard.extend(self._frames.feed(data))
+        return self._heard.popleft()
+
+
+def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: int) -> NoReturn:
+    """Become a child, in a process just forked.
+
+    Parameters:
+        sock: our end of the socket pair with the agent.
+        output: the pipe for what tasks print.
+        folder: where tasks run, and where functions are looked for first.
+        parent: the process that forked us.
+    """
+    try:
+        line = Line(_settle(sock, output, folder, parent))
+        runner = Runner(allow, line.send, line.receive)
+        signal.signal(signal.SIGTERM, runner.stop)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        _serve(line, runner)
+    except (EOFError, OSError):
+        os._exit(0)  # the agent wants no more of us, or is gone
+    except BaseException:
+        traceback.print_exc()
+        os._exit(70)
+    os._exit(0)
+
+
+def _serve(line: Line, runner: Runner) -> None:
+    home = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+    out, err = sys.stdout, sys.stderr
+    while True:
+        frame = line.receive()
+        if frame[0] != Word.RUN:
+            continue
+        done = runner.run(frame)
+        for stream in {sys.stdout, sys.stderr, out, err}:  # a task may have put others in their place
+            with contextlib.suppress(Exception):
+                stream.flush()
+        sys.stdout, sys.stderr = out, err
+        if signal.getsignal(signal.SIGTERM) != runner.stop:
+            signal.signal(signal.SIGTERM, runner.stop)
+        os.fchdir(home)
+        line.send(done)
+
+
+def _settle(sock: socket.socket, output: int, folder: str, parent: int) -> socket.socket:
+    """Leave everything of the parent's behind: session, signals, descriptors, log, paths."""
+    os.setsid()
+    system.die_with(parent)
+    system.adopt_orphans()
+    system.name_process("rqs-child")
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    for target, source in enumerate(_out_of_the_way(os.open(os.devnull, os.O_RDONLY), output, output, sock.detach())):
+        os.dup2(source, target, inheritable=target < 3)
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = _stream(1), _stream(2)
+    _line_buffer_c()
+    logging.getLogger().handlers.clear()  # what a task logs is its own affair
+    logging.getLogger().setLevel(logging.WARNING)
+    os.chdir(folder)
+    if folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(0, folder)
+    return socket.socket(fileno=3)
+
+
+def _out_of_the_way(*descriptors: int) -> list[int]:
+    """The same ones under numbers that none of them is to get."""
+    return [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10) for descriptor in descriptors]
+
+
+def _stream(descriptor: int) -> io.TextIOWrapper:
+    """Written line by line, so that ``logs -f`` follows; a task that closes it doesn't close the descriptor."""
+    raw = open(descriptor, "wb", closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def _line_buffer_c() -> None:
+    """The same for what libraries in C print."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        libc = ctypes.CDLL(None)
+        stdout = ctypes.c_void_p.in_dll(libc, "stdout" if system.LINUX else "__stdoutp")
+        libc.setvbuf(stdout, None, 1, 0)

@@ -1,0 +1,95 @@
+"""What a worker needs to know."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rq_sched.errors import InvalidValue, UsageError
+from rq_sched.keys import check_id
+from rq_sched.resources import Resources
+from rq_sched.worker.allow import Allow
+
+UNTOLD = 75
+"""The agent's exit code when it ended in order, but Redis couldn't be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What a worker needs to know.
+
+    Parameters:
+        url: where Redis is.
+        node_id: the node's id, unique in the namespace.
+        total: what the node offers.
+        allow: patterns of what it may run (``allow.py``). Empty: everything on a unix socket, else refused.
+        chdir: where tasks run, and where functions are looked for first; None: the present folder.
+        ttl: seconds without a heartbeat after which the node counts as dead.
+        grace: seconds that running tasks have to end when the worker is stopped.
+        on_lost_redis: ``kill`` or ``keep`` running tasks before others declare the node dead.
+        log_level, log_format: as for ``logs.setup``.
+    """
+
+    url: str
+    namespace: str
+    node_id: str
+    total: Resources
+    allow: tuple[str, ...]
+    chdir: str | None = None
+    ttl: float = 10.0
+    grace: float = 10.0
+    on_lost_redis: str = "kill"
+    log_level: str = "info"
+    log_format: str = "text"
+
+    def check(self) -> Allow:
+        """What it may run, if everything else is right too.
+
+        Raises:
+            UsageError: something isn't; the message says what to do.
+        """
+        check_id(self.namespace, "namespace")
+        check_id(self.node_id, "node id")
+        if not self.allow and urlsplit(self.url).scheme != "unix":
+            raise UsageError(
+                "a worker on a network socket runs only what it is told to: name it with --allow, such as "
+                "--allow 'pkg.mod:*' or --allow exec:/usr/bin/convert"
+            )
+        if not os.path.isdir(self.folder):
+            raise InvalidValue(f"--chdir: no such folder {self.chdir!r}")
+        if not 0.1 <= self.ttl <= 86_400:
+            raise InvalidValue(f"--ttl must be between 0.1 seconds and a day, not {self.ttl:g} seconds")
+        if not 0 <= self.grace <= 86_400:
+            raise InvalidValue(f"--grace must be between 0 seconds and a day, not {self.grace:g} seconds")
+        if self.on_lost_redis not in ("kill", "keep"):
+            raise InvalidValue(f"--on-lost-redis must be kill or keep, not {self.on_lost_redis!r}")
+        return Allow(self.allow or ("*",))
+
+    @property
+    def folder(self) -> str:
+        """Where tasks run: an absolute path."""
+        return str(Path(self.chdir or ".").absolute())
+
+    @property
+    def tick(self) -> float:
+        """Seconds between two signs of life from the agent to the parent."""
+        return self.ttl / 10
+
+
+@dataclass(slots=True)
+class Assignment:
+    """What a new agent has to do first.
+
+    Parameters:
+        previous: an incarnation whose processes are gone, to be reported dead.
+        delay: seconds to wait before registering.
+        only_leave: the worker is being stopped: just report.
+        patient: wait for Redis if it is away (at the very first start, say so and end).
+    """
+
+    previous: str | None
+    delay: float
+    only_leave: bool
+    patient: bool

@@ -1,0 +1,191 @@
+"""Frames: what parent, agent and children say to each other over socket pairs.
+
+A frame is a list packed with msgpack: its first element, a small number, says what it is, the rest are its fields.
+msgpack knows where a value ends, so frames need no length in front, and any number of them may come in one read.
+
+=================  =================  ============================================================================
+from → to          frame              fields
+=================  =================  ============================================================================
+agent → parent     ``FORK``           number: fork the child with this number
+agent → parent     ``SIGNAL``         number, signal: signal the child's process group (SIGKILL: and what left it)
+agent → parent     ``INCARNATION``    id: I am about to register under it
+agent → parent     ``ALIVE``          nothing: I don't hang
+agent → parent     ``REFUSED``        code, message: I can't start, and trying again wouldn't help
+parent → agent     ``FORKED``         number, pid, with two descriptors: our end of the socket pair, and the pipe with
+                                      the child's output
+parent → agent     ``EXITED``         number, status (as of waitpid): all processes of the child are gone
+parent → agent     ``CLOSE``          at once (bool): end, in order or at once
+agent → child      ``RUN``            token, task id, attempt, function, arguments, cpu, memory, max cpu, max memory
+agent → child      ``SIZE``           cpu, memory: the answer to RESIZE
+child → agent      ``DONE``           reason (none: completed), result, error, exit code, left: whether processes of
+                                      the task are left over
+child → agent      ``PROGRESS``       fraction
+child → agent      ``RESIZE``         cpu, memory: absolute; none leaves one as it is
+=================  =================  ============================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from typing import Any
+
+import msgpack
+
+READ = 64 * 1024
+"""Bytes that one read takes at most."""
+LIMIT = 4 * 1024 * 1024
+"""Bytes of frames that wait to be taken apart: more than any frame of ours has."""
+
+Frame = list[Any]
+
+
+class Word(IntEnum):
+    """The first element of a frame."""
+
+    FORK = 1
+    SIGNAL = 2
+    INCARNATION = 3
+    ALIVE = 4
+    REFUSED = 5
+    FORKED = 6
+    EXITED = 7
+    CLOSE = 8
+    RUN = 9
+    SIZE = 10
+    DONE = 11
+    PROGRESS = 12
+    RESIZE = 13
+
+
+class BadFrame(Exception):
+    """What came isn't a frame: someone else wrote to the socket."""
+
+
+pack: Callable[[Frame | tuple[Any, ...]], bytes] = msgpack.Packer(autoreset=True).pack
+
+
+class Frames:
+    """Takes what was read apart."""
+
+    def __init__(self) -> None:
+        self._unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=LIMIT)
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that are complete with ``data``.
+
+        Raises:
+            BadFrame
+        """
+        try:
+            self._unpacker.feed(data)
+            for frame in self._unpacker:
+                if type(frame) is not list or not frame:
+                    raise BadFrame(f"not a frame: {frame!r:.80}")
+                yield frame
+        except (ValueError, msgpack.UnpackException, msgpack.BufferFull) as error:
+            raise BadFrame(str(error)) from None
+
+
+class Channel:
+    """The agent's end of a socket pair, served by its event loop with plain callbacks.
+
+    Parameters:
+        heard: called with each frame.
+        lost: called once, when the other end is closed or talks nonsense.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        heard: Callable[[Frame], None],
+        lost: Callable[[], None],
+    ) -> None:
+        sock.setblocking(False)
+        self._loop = loop
+        self._sock = sock
+        self._heard = heard
+        self._lost = lost
+        self._frames = Frames()
+        self._unsent = bytearray()
+        self._descriptor = sock.fileno()
+        loop.add_reader(self._descriptor, self._read)
+
+    def send(self, frame: tuple[Any, ...]) -> None:
+        """Send a frame; what the other end doesn't take now is sent when it does."""
+        data = pack(frame)
+        if not self._unsent:
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # closed: reading notices it
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._loop.add_writer(self._descriptor, self._write)
+        self._unsent += data
+
+    def _write(self) -> None:
+        try:
+            del self._unsent[: self._sock.send(self._unsent)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._unsent.clear()
+        if not self._unsent:
+            self._loop.remove_writer(self._descriptor)
+
+    def _read(self) -> None:
+        try:
+            data = self._receive()
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        try:
+            if not data:
+                raise BadFrame("closed")
+            for frame in self._frames.feed(data):
+                self._heard(frame)
+        except BadFrame:
+            if self._descriptor >= 0:
+                self.close()
+                self._lost()
+
+    def _receive(self) -> bytes:
+        return self._sock.recv(READ)
+
+    def close(self) -> None:
+        """Close it; harmless when it is closed already."""
+        if self._descriptor >= 0:
+            self._loop.remove_reader(self._descriptor)
+            self._loop.remove_writer(self._descriptor)
+            self._descriptor = -1
+            self._sock.close()
+
+
+class ParentChannel(Channel):
+    """The agent's end of the socket pair with its parent: descriptors come with some frames."""
+
+    descriptors: list[int]
+    """Those that came and weren't taken yet, in the order of their frames."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        heard: Callable[[Frame], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self.descriptors = []
+        super().__init__(loop, sock, heard, lost)
+
+    def _receive(self) -> bytes:
+        data, descriptors, _, _ = socket.recv_fds(self._sock, READ, 32)
+        self.descriptors += descriptors
+        return data

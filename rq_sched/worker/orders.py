@@ -1,0 +1,113 @@
+"""Orders: worked off once each, in the order of their numbers, however they come.
+
+They come with the reply to a report of ends, or are fetched (``node_poll``) when the doorbell rings or a heartbeat says
+that there are more than were seen. Each reply holds all orders after the last one acknowledged, so that the same one
+may come several times; numbers tell. They are acknowledged with the next call of any kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rq_sched.errors import RqSchedError
+from rq_sched.node import Order, Start, Stop
+from rq_sched.store import REFILL, Store
+from rq_sched.worker.session import Session, Superseded, back_off
+
+if TYPE_CHECKING:
+    from rq_sched.link import AsyncLink
+
+log = logging.getLogger("rq_sched.worker")
+
+EARS_SECONDS = 60.0
+
+
+class Orders:
+    """The orders of the present incarnation.
+
+    Parameters:
+        start, stop: work an order off.
+        may: whether orders may be worked off now.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        store: Store,
+        start: Callable[[Start], None],
+        stop: Callable[[Stop], None],
+        may: Callable[[], bool],
+    ) -> None:
+        self._session = session
+        self._store = store
+        self._start = start
+        self._stop = stop
+        self._may = may
+        self._wanted = asyncio.Event()
+        self.seen = 0
+        """The number of the last order that was worked off."""
+
+    def take(self, orders: list[Order]) -> None:
+        """Work off those that are new."""
+        if not self._may():
+            return  # they stay in Redis
+        for order in orders:
+            if order.number <= self.seen:
+                continue
+            self.seen = order.number
+            if isinstance(order, Start):
+                self._start(order)
+            elif isinstance(order, Stop):
+                self._stop(order)
+        if len(orders) >= REFILL:
+            self._wanted.set()
+
+    def heard(self, ordered: int) -> None:
+        """There are orders up to this number."""
+        if ordered > self.seen:
+            self._wanted.set()
+
+    def reset(self) -> None:
+        """A new incarnation begins."""
+        self.seen = 0
+        self._wanted.set()
+
+    async def fetch(self) -> None:
+        """Fetch orders whenever there are some, until cancelled."""
+        failures = 0
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            seen = self.seen
+            try:
+                self.take(
+                    await self._session.ask(
+                        lambda node, incarnation: self._store.node_poll(node, incarnation, acked=seen)  # noqa: B023
+                    )
+                )
+                failures = 0
+            except Superseded:
+                continue
+            except RqSchedError:
+                failures += 1
+                self._wanted.set()
+                await asyncio.sleep(back_off(failures))
+
+    async def listen(self, link: AsyncLink, channel: str) -> None:
+        """Hear the doorbell, until cancelled. It may miss a ring: the heartbeat doesn't."""
+        failures = 0
+        while True:
+            try:
+                async with link.listen(channel) as ears:
+                    failures = 0
+                    self._wanted.set()
+                    while True:
+                        rung = await ears.get(timeout=EARS_SECONDS)
+                        if rung is not None:
+                            self.heard(int(rung[1]))
+            except (RqSchedError, ValueError):
+                failures += 1
+                await asyncio.sleep(back_off(failures))

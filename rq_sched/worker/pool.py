@@ -1,0 +1,154 @@
+"""The warm children as the agent has them: asked for, given work, trimmed when there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rq_sched.worker.frames import READ, Channel, Frame, Word
+
+if TYPE_CHECKING:
+    from rq_sched.worker.attempts import Attempt
+
+OUTPUT_LIMIT = 64 * 1024
+"""Bytes of output that are kept of a task, the last ones."""
+IDLE_SECONDS = 60.0
+"""How long a child stays warm without work."""
+KEEP = 2
+"""Children that stay warm for ever."""
+
+
+class Child:
+    """One child: its socket, its output, the attempt that it works on."""
+
+    __slots__ = ("_descriptor", "_loop", "attempt", "channel", "number", "pid", "rested")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        number: int,
+        pid: int,
+        sock: socket.socket,
+        output: int,
+        said: Callable[[Child, Frame], None],
+        lost: Callable[[Child], None],
+    ) -> None:
+        self.number = number
+        self.pid = pid
+        self.attempt: Attempt | None = None
+        self.rested = 0.0
+        self._loop = loop
+        self._descriptor = output
+        os.set_blocking(output, False)
+        loop.add_reader(output, self._read_output)
+        self.channel = Channel(loop, sock, lambda frame: said(self, frame), lambda: lost(self))
+
+    def _read_output(self) -> bool:
+        """Take some of what was printed; whether there may be more."""
+        try:
+            data = os.read(self._descriptor, READ)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(self._descriptor)
+        elif self.attempt is not None:
+            output = self.attempt.output
+            output += data
+            if len(output) > OUTPUT_LIMIT:
+                del output[:-OUTPUT_LIMIT]
+        return bool(data)
+
+    def drain(self) -> None:
+        """Take all that was printed so far."""
+        while self._read_output():
+            pass
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self.channel.close()
+
+
+class Listener(Protocol):
+    """Who gives the children work."""
+
+    def ready(self, child: Child) -> None:
+        """The child has nothing to do."""
+
+    def said(self, child: Child, frame: Frame) -> None:
+        """The child has sent a frame."""
+
+    def gone(self, child: Child, status: int) -> None:
+        """All processes of the child are gone."""
+
+
+class Pool:
+    """All children of the agent.
+
+    Parameters:
+        tell: sends a frame to the parent.
+        keep: children that stay warm for ever.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[tuple[Any, ...]], None], keep: int) -> None:
+        self._loop = loop
+        self._tell = tell
+        self._keep = keep
+        self._idle: list[Child] = []  # the last one rested least: its memory is warm
+        self._numbers = 0
+        self.children: dict[int, Child] = {}
+        self.starting = 0
+        self.listener: Listener
+
+    def take(self) -> Child | None:
+        """A child that has nothing to do, if there is one."""
+        return self._idle.pop() if self._idle else None
+
+    def rest(self, child: Child) -> None:
+        """The child stays warm until it is needed."""
+        child.rested = self._loop.time()
+        self._idle.append(child)
+
+    def grow(self) -> None:
+        """Ask for one more; ``listener.ready`` hears of it."""
+        self._numbers += 1
+        self.starting += 1
+        self._tell((Word.FORK, self._numbers))
+
+    def signal(self, child: Child, signum: int) -> None:
+        """Signal the child's process group; after SIGKILL ``listener.gone`` hears of it."""
+        self._tell((Word.SIGNAL, child.number, int(signum)))
+
+    def forked(self, number: int, pid: int, sock: socket.socket, output: int) -> None:
+        """The parent has forked a child."""
+        self.starting -= 1
+        child = Child(self._loop, number, pid, sock, output, self.listener.said, self._lost)
+        self.children[number] = child
+        self.listener.ready(child)
+
+    def exited(self, number: int, status: int) -> bool:
+        """All processes of a child are gone; False if it never came to be."""
+        child = self.children.pop(number, None)
+        if child is None:
+            self.starting -= 1
+            return False
+        if child in self._idle:
+            self._idle.remove(child)
+        child.drain()
+        child.close()
+        self.listener.gone(child, status)
+        return True
+
+    def trim(self) -> None:
+        """Let children go that had nothing to do for long."""
+        now = self._loop.time()
+        while len(self.children) > self._keep and self._idle and now - self._idle[0].rested > IDLE_SECONDS:
+            self._idle.pop(0).channel.close()  # it notices, and ends
+
+    def _lost(self, child: Child) -> None:
+        """It closed its socket, or something else wrote there: of no more use, whatever runs there."""
+        self.signal(child, signal.SIGKILL)

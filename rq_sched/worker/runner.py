@@ -1,0 +1,250 @@
+"""Runs one task in a child: finds the function, calls it, and says how it ended.
+
+How a task is told to stop (SIGTERM to its process group): a plain function is interrupted by ``TaskCancelled`` in the
+main thread, unless it looks at ``current_task().cancelled`` itself; an ``async def`` is cancelled as asyncio does it; a
+command gets the signal itself. Who doesn't listen is killed when the grace is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import importlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from types import CoroutineType
+from typing import Any
+
+from rq_sched.context import CurrentTask, TaskCancelled, set_current
+from rq_sched.resources import Resources
+from rq_sched.task import Reason, pack, unpack
+from rq_sched.worker import errors_text, system
+from rq_sched.worker.allow import Allow, find_command
+from rq_sched.worker.frames import Frame, Word
+
+KNOWN_FUNCTIONS = 1000
+"""Functions that are looked up only once."""
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+"""Libraries that would else start a thread for each core of the machine."""
+
+
+class Refusal(Exception):
+    """A task that can't be run here, or that ended badly by its own account."""
+
+    def __init__(self, reason: Reason, text: str, exit_code: int | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.exit_code = exit_code
+
+
+class Runner:
+    """Runs tasks, one at a time.
+
+    Parameters:
+        allow: what may be run.
+        send: sends a frame to the agent.
+        receive: waits for the agent's next frame.
+    """
+
+    def __init__(self, allow: Allow, send: Callable[[tuple[Any, ...]], None], receive: Callable[[], Frame]) -> None:
+        self._allow = allow
+        self._send = send
+        self._receive = receive
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._loop: asyncio.Runner | None = None
+        self._task: CurrentTask | None = None
+        self._coroutine: asyncio.Task[Any] | None = None
+        self._interruptible = False
+        self._allocation: Resources | None = None
+
+    def run(self, frame: Frame) -> tuple[Any, ...]:
+        """Run what a RUN frame says; the DONE frame to answer with."""
+        try:
+            done = self._attempt(frame)
+        except TaskCancelled as error:  # it came a moment too late: at most one is raised for a task
+            done = (Word.DONE, Reason.ERROR, None, errors_text.describe(error), None)
+        self._interruptible = False
+        self._task = None
+        set_current(None)
+        return (*done, system.has_children())
+
+    def stop(self, *_: object) -> None:
+        """SIGTERM came."""
+        task = self._task
+        if task is None:
+            return
+        cooperative = task._tell_to_stop()
+        if self._coroutine is not None:
+            if not cooperative:
+                self._coroutine.get_loop().call_soon_threadsafe(self._coroutine.cancel)
+        elif self._interruptible and not cooperative:
+            self._interruptible = False
+            raise TaskCancelled("told to stop")
+
+    def _attempt(self, frame: Frame) -> tuple[Any, ...]:
+        _, _, task_id, attempt, function, arguments, cpu, memory, _, _ = frame
+        allocation = Resources(cpu, memory)
+        self._task = CurrentTask(task_id, attempt, allocation, self._progress, self._resize)
+        set_current(self._task)
+        os.environ["RQ_SCHED_TASK_ID"] = task_id
+        os.environ["RQ_SCHED_ATTEMPT"] = str(attempt)
+        self._tell_size(allocation)
+        reason: str | None = None
+        result: bytes | None = None
+        text: str | None = None
+        exit_code: int | None = None
+        try:
+            args, kwargs = unpack(arguments) if arguments else ((), {})
+            if function.startswith("exec:"):
+                result = pack(self._command(function[5:], args, kwargs), "the result")
+                exit_code = 0
+            else:
+                called = self._functions.get(function) or self._find(function)
+                self._interruptible = True
+                value = called(*args, **kwargs)
+                if type(value) is CoroutineType:
+                    value = self._await(value)
+                self._interruptible = False
+                result = pack(value, "the result")
+        except Refusal as error:
+            self._interruptible = False
+            reason, text, exit_code = error.reason, str(error), error.exit_code
+        except BaseException as error:  # also SystemExit and KeyboardInterrupt: the child goes on
+            self._interruptible = False
+            reason, text = Reason.ERROR, errors_text.describe(error)
+        return (Word.DONE, reason, result, text, exit_code)
+
+    # -- functions --------------------------------------------------------------------------------
+
+    def _find(self, target: str) -> Callable[..., Any]:
+        module, _, name = target.partition(":")
+        if not self._allow.may_import(module, name):
+            raise self._not_allowed(target, f"{module}:*")
+        found = _import(module)
+        for part in name.split("."):
+            try:
+                found = getattr(found, part)
+            except AttributeError:
+                raise Refusal(Reason.NOT_FOUND, f"module {module} on this node has no {name}") from None
+        if not callable(found):
+            raise Refusal(Reason.NOT_FOUND, f"{target} is a {type(found).__name__}, not a function")
+        if not self._allow.may_call(module, name, found):
+            raise self._not_allowed(target, target)
+        if len(self._functions) >= KNOWN_FUNCTIONS:
+            self._functions.clear()
+        function: Callable[..., Any] = found
+        self._functions[target] = function
+        return function
+
+    def _not_allowed(self, target: str, pattern: str) -> Refusal:
+        has = " ".join(self._allow.patterns) or "nothing"
+        return Refusal(
+            Reason.NOT_ALLOWED,
+            f"this node may not run {target}: start its worker with --allow {pattern!r} (now: {has})",
+        )
+
+    def _await(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+        if self._loop is None:
+            self._loop = asyncio.Runner()
+        loop = self._loop.get_loop()
+        clean = False
+        try:
+            value = self._loop.run(self._in_loop(coroutine), context=contextvars.copy_context())
+            clean = not asyncio.all_tasks(loop)
+            return value
+        except Exception:
+            clean = not asyncio.all_tasks(loop)
+            raise
+        finally:
+            self._coroutine = None
+            if not clean:  # what it started in the loop ends with it
+                runner, self._loop = self._loop, None
+                runner.close()
+
+    async def _in_loop(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+        self._coroutine = asyncio.current_task()
+        return await coroutine
+
+    # -- commands ---------------------------------------------------------------------------------
+
+    def _command(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> int:
+        """Run a command in this process group, with our stdout and stderr; its exit code, which is 0."""
+        path = find_command(name)
+        if path is None:
+            raise Refusal(Reason.NOT_FOUND, f"no command {name} on this node (PATH={os.environ.get('PATH', '')})")
+        if not self._allow.may_run(path):
+            raise self._not_allowed(f"exec:{name}", f"exec:{path}")
+        if kwargs:
+            raise Refusal(Reason.ERROR, f"a command takes no named arguments: {', '.join(map(str, kwargs))}")
+        code = subprocess.Popen([path, *map(_word, args)], stdin=subprocess.DEVNULL).wait()
+        if code == 0:
+            return 0
+        if code > 0:
+            raise Refusal(Reason.EXIT_CODE, f"{name} ended with exit code {code}", code)
+        raise Refusal(Reason.EXIT_CODE, f"{name} was killed by {signal_name(-code)}", 128 - code)
+
+    # -- current_task() ---------------------------------------------------------------------------
+
+    def _progress(self, fraction: float) -> None:
+        self._send((Word.PROGRESS, fraction))
+
+    def _resize(self, cpu: int | None, memory: int | None) -> Resources:
+        self._send((Word.RESIZE, cpu, memory))
+        _, cpu_now, memory_now = self._receive()
+        allocation = Resources(cpu_now, memory_now)
+        self._tell_size(allocation)
+        return allocation
+
+    def _tell_size(self, allocation: Resources) -> None:
+        if allocation != self._allocation:
+            self._allocation = allocation
+            os.environ["RQ_SCHED_CPUS"] = cores = str(allocation.cpu)
+            os.environ["RQ_SCHED_MEMORY_MB"] = str(allocation.memory)
+            for name in THREADS:
+                os.environ[name] = cores
+
+
+def _import(module: str) -> Any:
+    try:
+        return sys.modules.get(module) or importlib.import_module(module)
+    except ModuleNotFoundError:
+        importlib.invalidate_caches()  # it may be newer than our last look at its folder
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # it is there, and something that it needs is not
+        raise Refusal(
+            Reason.NOT_FOUND,
+            f"no module {error.name} on this node: install it there, or start the worker with --chdir or PYTHONPATH "
+            f"where it is (looked in {', '.join(path or '.' for path in sys.path)})",
+        ) from None
+
+
+def _word(argument: Any) -> str | bytes:
+    if isinstance(argument, (str, bytes)):
+        return argument
+    if isinstance(argument, (int, float)):
+        return str(argument)
+    raise Refusal(Reason.ERROR, f"an argument of a command must be text or a number, not {argument!r:.80}")
+
+
+def signal_name(number: int) -> str:
+    """``SIGSEGV`` for 11.
+
+    >>> signal_name(11)
+    'SIGSEGV'
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,116 @@
+"""What the operating system is asked for beyond Python's ``os``: on Linux through ``prctl`` and ``/proc``; elsewhere
+each function does the little that is possible, and says so."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+
+LINUX = sys.platform == "linux"
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""macOS' monotonic clock runs during sleep anyway."""
+
+
+def _prctl(option: int, value: int | bytes) -> None:
+    if LINUX:
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def boot_clock() -> float:
+    """Seconds on a clock that also runs while the machine is suspended."""
+    return time.clock_gettime(_CLOCK)
+
+
+def adopt_orphans() -> None:
+    """Processes below us whose parent dies become our children, instead of getting away (Linux)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with(parent: int) -> None:
+    """Be killed when ``parent``, the process that forked us, is gone (Linux)."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if LINUX and os.getppid() != parent:  # gone before we asked
+        os._exit(1)
+
+
+def name_process(name: str) -> None:
+    """What ``ps -o comm`` and ``top`` show (Linux; 15 letters)."""
+    _prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+def boot_id() -> str:
+    """Differs after each start of the machine; empty where it isn't known."""
+    return _read("/proc/sys/kernel/random/boot_id").strip()
+
+
+def birth_of(pid: int) -> str:
+    """When a process began, in ticks since the start of the machine: with its id, unique. Empty: not known."""
+    stat = _read(f"/proc/{pid}/stat")
+    return stat.rpartition(")")[2].split()[19] if stat else ""
+
+
+def children_of(pid: int) -> list[int]:
+    """The ids of a process' children (Linux)."""
+    found: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return found
+    for thread in threads:
+        found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+    return found
+
+
+def group_exists(group: int) -> bool:
+    """Whether any process of a group is left, be it a zombie."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # macOS says so of zombies, Linux of a process that changed its user
+        return True
+    return True
+
+
+def signal_group(group: int, number: int) -> bool:
+    """Signal all processes of a group; whether there were any that we may signal."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def signal_process(pid: int, number: int) -> bool:
+    """Signal one process; whether it was there and we may."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def has_children() -> bool:
+    """Whether this process has children; those that have ended are reaped on the way."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
