@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 
@@ -10,8 +11,9 @@ from rich.console import Console
 from examples.census import checks, report
 from examples.census.cluster import NODES, SCHEDULERS, Cluster, ClusterError, running
 from examples.census.watch import Watch
-from examples.census.workload import request, sources
+from examples.census.workload import LIMIT, request, sources
 from rq_sched import Client
+from rq_sched.errors import RqSchedError
 
 TIMEOUT = 150.0
 """Seconds that the work may take: it ends by itself, whatever happens."""
@@ -19,12 +21,15 @@ TIMEOUT = 150.0
 
 def main() -> int:
     """Run it; the exit code."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    parser = argparse.ArgumentParser(prog="python -m examples.census", description="A census of the standard library.")
+    parser.add_argument("--files", type=int, default=LIMIT, metavar="N", help=f"at most so many files ({LIMIT})")
+    files = parser.parse_args().files
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     try:
         with running() as cluster:
-            bad = _census(console, cluster)
-    except ClusterError as error:
-        console.print(f"it did not start: {error}", style="red")
+            bad = _census(console, cluster, files)
+    except (ClusterError, RqSchedError) as error:
+        console.print(f"it broke off: {error}", style="red")
         return 1
     left = [f"{process.pid} {process.name()}" for process in cluster.left_over]
     left += [str(cluster.folder)] if cluster.folder.exists() else []
@@ -35,9 +40,9 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def _census(console: Console, cluster: Cluster) -> bool:
+def _census(console: Console, cluster: Cluster, limit: int) -> bool:
     """Submit, wait, report, check; whether something is wrong."""
-    files = {f"file-{number:04d}": source for number, source in enumerate(sources())}
+    files = {f"file-{number:04d}": source for number, source in enumerate(sources(limit))}
     console.print(f"running: {SCHEDULERS} schedulers, {len(NODES)} nodes; {len(files):,} source files to count")
     watch = Watch(cluster.url)
     watch.start()

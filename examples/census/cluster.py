@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[2]
-NODES = (("small", 2, 1024), ("medium", 4, 4096), ("large", 8, 8192))
+NODES = (("small", 2, 512), ("medium", 4, 2048), ("large", 8, 4096))
 """Their names, cores and MB. They are what the nodes say; the machine may well be smaller."""
 SCHEDULERS = 2
 STOP_SECONDS = 30.0
@@ -49,7 +49,8 @@ def running() -> Iterator[Cluster]:
         nodes = folder / "nodes.jsonl"
         nodes.write_text("\n".join(lines))
         command = [sys.executable, str(ROOT / "cli.py"), "up", "--json", "--data", str(folder / "data"),
-                   "--nodes-file", str(nodes), "--schedulers", str(SCHEDULERS), "--grace", "2"]  # fmt: skip
+                   "--nodes-file", str(nodes), "--schedulers", str(SCHEDULERS), "--grace", "2",
+                   "--log-level", "error"]  # fmt: skip
         # A home of its own for what `up` notes: a running `up` of the user stays the one that others find.
         environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
         up = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, process_group=0)

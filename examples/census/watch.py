@@ -42,6 +42,7 @@ class Watch(threading.Thread):
                     self._sample(client)
                     if self.seen.samples % AUDIT_EVERY == 0:
                         self._audit(link, client.namespace)
+                self._audit(link, client.namespace)
             except Exception as error:  # a watch that has died has seen nothing: that is a failed check, not a success
                 self.seen.wrong.append(f"the watch broke off: {type(error).__name__}: {error}")
             finally:

@@ -15,6 +15,7 @@ SKIPPED = frozenset({"site-packages", "dist-packages", "__pycache__"})
 FUNCTION = "examples.census.tasks:count_file"
 
 KILOBYTE = 1024
+MOST_MEMORY = 2048
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class Source:
     size: int
 
 
-def sources() -> list[Source]:
+def sources(limit: int = LIMIT) -> list[Source]:
     """The source files of this Python's standard library, by name."""
     root = Path(sysconfig.get_path("stdlib"))
-    return sorted(_walk(root, root), key=lambda source: source.name)[:LIMIT]
+    return sorted(_walk(root, root), key=lambda source: source.name)[:limit]
 
 
 def _walk(root: Path, folder: Path) -> Iterator[Source]:
@@ -49,6 +50,6 @@ def request(number: int, source: Source, notes: Path) -> TaskRequest:
         {"notes": str(notes)},
         task_id=f"file-{number:04d}",
         cpu_needed=1 if kilobytes < 50 else 2 if kilobytes < 150 else 4,
-        memory_needed=64 + 64 * (kilobytes // 16),
+        memory_needed=min(96 + 16 * kilobytes, MOST_MEMORY),
         priority=min(kilobytes // 10, 50),
     )

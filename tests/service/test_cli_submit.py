@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -286,7 +287,7 @@ def test_waiting_for_one(cli: Cli, hand: HandCell, namespace: str, redis_url: st
         task_id = f"t{number}"
         options = ["--namespace", namespace, "--id", task_id]
         child = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda task_id=task_id: hand.state(task_id))
+        wait_for(partial(hand.state, task_id))
         report = {"result": b"\x92\x01\x02"} if code == 0 else {"reason": "error", "error": "it broke"}
         hand.run_one(task_id, outcome=outcome, **report)
         out, err = child.communicate(timeout=20)

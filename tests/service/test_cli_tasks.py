@@ -227,7 +227,7 @@ def test_cancel_of_a_running_one_waits_for_its_end(cli: Cli, hand: HandCell, opt
     cli("drain", "n1")  # so that it isn't placed again at once
 
     def confirm() -> None:
-        stop = wait_for(lambda: hand.stops("n1").get("t1"))
+        stop = wait_for(lambda: hand.stops("n1"))["t1"]
         assert hand.free("n1") == (3, 768)  # not free before the process is gone
         hand.finish("n1", stop, "stopped")
 
