@@ -62,11 +62,13 @@ class Flows:
     Parameters:
         store: makes the operations.
         clock: tells seconds, for deadlines.
+        poll: seconds between two looks at tasks whose doorbell may have been lost.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic, poll: float = POLL) -> None:
         self.store = store
         self.clock = clock
+        self.poll = poll
 
     # -- submit -----------------------------------------------------------------------------------
 
@@ -151,7 +153,7 @@ class Flows:
                 tries += 1
 
     def _hear(self, waiting: Waiting, deadline: Deadline) -> Flow[None]:
-        look = self.clock() + POLL
+        look = self.clock() + self.poll
         while waiting.goes_on() and not deadline.passed:
             message = yield Hear(deadline.left(look - self.clock()))
             if message is not None:
@@ -160,7 +162,7 @@ class Flows:
                 bite = waiting.next_bite()
                 states = yield from run(self.store.states(bite))
                 yield Emit(waiting.settle(zip(bite, states, strict=True)))
-                look = self.clock() + POLL
+                look = self.clock() + self.poll
 
     def outcomes(self, task_ids: Sequence[str]) -> Flow[list[TaskInfo | None]]:
         """Everything known of tasks, however long Redis is away."""

@@ -148,5 +148,9 @@ def _walk(found: object, names: Iterable[str]) -> object:
 
 
 def _same(found: object, target: object) -> bool:
-    """Whether a worker that looks up the name gets this function (maybe marked with ``@task`` since)."""
-    return found == target or (hasattr(found, TASK_MARK) and getattr(found, "__wrapped__", None) is target)
+    """Whether a worker that looks up the name gets this function; either may be marked with ``@task``."""
+    return _bare(found) == _bare(target)
+
+
+def _bare(function: object) -> object:
+    return getattr(function, "__wrapped__", function) if hasattr(function, TASK_MARK) else function
