@@ -277,8 +277,8 @@ class Attempts:
         self._remove(attempt)
         self._outbox.add(report)
         if report.outcome == "completed":
-            if log.isEnabledFor(logging.DEBUG):
-                log.debug("a task completed", extra=_about(attempt, ran=round(report.ran or 0, 6)))
+            if log.isEnabledFor(logging.INFO):
+                log.info("a task completed", extra=_about(attempt, ran=round(report.ran or 0, 6)))
         else:
             log.info("a task ended", extra=_about(attempt, outcome=report.outcome, reason=report.reason))
 

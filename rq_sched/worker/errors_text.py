@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import traceback
 from types import TracebackType
@@ -11,7 +10,11 @@ import rq_sched
 
 LIMIT = 16 * 1024
 """Characters of an error text; of a longer one the beginning and, mostly, the end are kept."""
-_OURS = (os.path.dirname(rq_sched.__file__) + os.sep, os.path.dirname(asyncio.__file__) + os.sep, "<frozen importlib")
+_OURS = (
+    os.path.join(os.path.dirname(rq_sched.__file__), ""),
+    os.path.join(os.path.dirname(os.__file__), "asyncio", ""),
+    "<frozen importlib",
+)
 
 
 def describe(error: BaseException) -> str:

@@ -26,13 +26,15 @@ child → agent      ``RESIZE``         cpu, memory: absolute; none leaves one a
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
+
+if TYPE_CHECKING:
+    import asyncio
 
 READ = 64 * 1024
 """Bytes that one read takes at most."""

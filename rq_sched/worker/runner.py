@@ -7,7 +7,6 @@ command gets the signal itself. Who doesn't listen is killed when the grace is o
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import importlib
 import os
@@ -16,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from types import CoroutineType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rq_sched.context import CurrentTask, TaskCancelled, set_current
 from rq_sched.resources import Resources
@@ -24,6 +23,9 @@ from rq_sched.task import Reason, pack, unpack
 from rq_sched.worker import errors_text, system
 from rq_sched.worker.allow import Allow, find_command
 from rq_sched.worker.frames import Frame, Word
+
+if TYPE_CHECKING:
+    import asyncio
 
 KNOWN_FUNCTIONS = 1000
 """Functions that are looked up only once."""
@@ -153,6 +155,8 @@ class Runner:
         )
 
     def _await(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+        import asyncio  # here: most children never need it
+
         if self._loop is None:
             self._loop = asyncio.Runner()
         loop = self._loop.get_loop()
@@ -171,6 +175,8 @@ class Runner:
                 runner.close()
 
     async def _in_loop(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+        import asyncio
+
         self._coroutine = asyncio.current_task()
         return await coroutine
 
