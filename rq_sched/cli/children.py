@@ -7,9 +7,9 @@ import os
 import select
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 
 BACK_OFF = 0.5
 BACK_OFF_MOST = 30.0
@@ -37,11 +37,11 @@ class Child:
     def start(self) -> None:
         # A session of its own: Ctrl-C is for us, who stop the children in order.
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, start_new_session=True)
-        self.started = time.monotonic()
+        self.started = monotonic()
 
     def look(self, say: Callable[[str], None]) -> None:
         """Start it again if it has died and its back-off is over."""
-        now = time.monotonic()
+        now = monotonic()
         if self.process is not None and (code := self.process.poll()) is not None:
             self.process = None
             self.deaths = 0 if now - self.started > HEALTHY_SECONDS else self.deaths
@@ -98,13 +98,13 @@ def stop_children(children: Sequence[Child], seconds: float, signals: Signals) -
     """
     alive = [child for child in children if child.alive]
     _send(alive, signal.SIGTERM)
-    deadline = time.monotonic() + seconds
+    deadline = monotonic() + seconds
     handed_on = len(signals.received)
     while alive := [child for child in alive if child.alive]:
         if len(signals.received) > handed_on:
             handed_on = len(signals.received)
             _send(alive, signal.SIGTERM)
-        left = deadline - time.monotonic()
+        left = deadline - monotonic()
         if left <= 0:
             _send(alive, signal.SIGKILL)
             for child in alive:

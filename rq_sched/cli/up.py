@@ -7,27 +7,22 @@ schedulers, then the server. The data stay, so that the next ``up`` goes on wher
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
 from rq_sched.cli import show
 from rq_sched.cli.children import LOOK_SECONDS, Child, Signals, stop_children
-from rq_sched.cli.machine import machine_size
 from rq_sched.cli.options import CPU, DURATION, MEMORY, Session, command, logging_options
-from rq_sched.errors import InvalidValue, RedisUnavailable, UsageError
-from rq_sched.keys import check_id
+from rq_sched.cli.up_nodes import Node, divide_machine, read_nodes
+from rq_sched.errors import RedisUnavailable, UsageError
 from rq_sched.node import NodeState
-from rq_sched.resources import Resources, parse_cpu, parse_memory
 
 if TYPE_CHECKING:
     from rq_sched.server import EmbeddedServer
@@ -38,13 +33,6 @@ READY_SECONDS = 30.0
 STOP_MARGIN = 5.0
 """Seconds beyond the grace that workers have to stop."""
 SCHEDULER_STOP_SECONDS = 5.0
-
-
-class Node(NamedTuple):
-    """A node to run."""
-
-    node_id: str
-    total: Resources
 
 
 @command("up")
@@ -198,61 +186,3 @@ def _needed_options(session: Session, server: EmbeddedServer) -> str:
 
     options = "" if resolve_url() == server.url else f" --redis {shlex.quote(server.url)}"
     return options + ("" if resolve_namespace() == session.space else f" --namespace {session.space}")
-
-
-def divide_machine(number: int, cpu: int | None, memory: int | None) -> list[Node]:
-    """``number`` nodes; what isn't given is the machine's, divided among them."""
-    machine = machine_size()
-    total = Resources(cpu or max(1, machine.cpu // number), memory or max(1, machine.memory // number))
-    return [Node(f"node-{n}", total) for n in range(1, number + 1)]
-
-
-def read_nodes(path: Path) -> list[Node]:
-    """The nodes in a file: JSON Lines, or CSV with a heading.
-
-    Raises:
-        InvalidValue: names the line and what is wrong with it.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"--nodes-file {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    nodes: dict[str, Node] = {}
-    for number, record in _json_records(path, text) if text.lstrip().startswith("{") else _csv_records(text):
-        try:
-            node = _node(record)
-            if node.node_id in nodes:
-                raise InvalidValue(f"the node {node.node_id} stands there twice")
-        except UsageError as error:
-            raise InvalidValue(f"{path}, line {number}: {error}") from None
-        nodes[node.node_id] = node
-    if not nodes:
-        raise InvalidValue(f"{path}: no nodes in it")
-    return list(nodes.values())
-
-
-def _node(record: Mapping[str, Any]) -> Node:
-    missing = [name for name in ("node_id", "total_cpu", "total_memory") if record.get(name) in (None, "")]
-    if missing:
-        raise InvalidValue(f"{missing[0]} is missing (needed are node_id, total_cpu, total_memory)")
-    total = Resources(parse_cpu(record["total_cpu"], "total_cpu"), parse_memory(record["total_memory"], "total_memory"))
-    return Node(check_id(record["node_id"], "node id"), total)
-
-
-def _json_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InvalidValue(f"{path}, line {number}: broken JSON: {error}") from None
-        if not isinstance(record, dict):
-            raise InvalidValue(f"{path}, line {number}: not a JSON object")
-        yield number, record
-
-
-def _csv_records(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    for record in reader:
-        yield reader.line_num, record

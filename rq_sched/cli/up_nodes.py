@@ -1,0 +1,80 @@
+"""Which nodes ``up`` runs: those of a file, or the machine's cores and memory, divided."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rq_sched.cli.machine import machine_size
+from rq_sched.errors import InvalidValue, UsageError
+from rq_sched.keys import check_id
+from rq_sched.resources import Resources, parse_cpu, parse_memory
+
+
+class Node(NamedTuple):
+    """A node to run."""
+
+    node_id: str
+    total: Resources
+
+
+def divide_machine(number: int, cpu: int | None, memory: int | None) -> list[Node]:
+    """``number`` nodes; what isn't given is the machine's, divided among them."""
+    machine = machine_size()
+    total = Resources(cpu or max(1, machine.cpu // number), memory or max(1, machine.memory // number))
+    return [Node(f"node-{n}", total) for n in range(1, number + 1)]
+
+
+def read_nodes(path: Path) -> list[Node]:
+    """The nodes in a file: JSON Lines, or CSV with a heading.
+
+    Raises:
+        InvalidValue: names the line and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"--nodes-file {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    nodes: dict[str, Node] = {}
+    for number, record in _json_records(path, text) if text.lstrip().startswith("{") else _csv_records(text):
+        try:
+            node = _node(record)
+            if node.node_id in nodes:
+                raise InvalidValue(f"the node {node.node_id} stands there twice")
+        except UsageError as error:
+            raise InvalidValue(f"{path}, line {number}: {error}") from None
+        nodes[node.node_id] = node
+    if not nodes:
+        raise InvalidValue(f"{path}: no nodes in it")
+    return list(nodes.values())
+
+
+def _node(record: Mapping[str, Any]) -> Node:
+    missing = [name for name in ("node_id", "total_cpu", "total_memory") if record.get(name) in (None, "")]
+    if missing:
+        raise InvalidValue(f"{missing[0]} is missing (needed are node_id, total_cpu, total_memory)")
+    total = Resources(parse_cpu(record["total_cpu"], "total_cpu"), parse_memory(record["total_memory"], "total_memory"))
+    return Node(check_id(record["node_id"], "node id"), total)
+
+
+def _json_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise InvalidValue(f"{path}, line {number}: broken JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise InvalidValue(f"{path}, line {number}: not a JSON object")
+        yield number, record
+
+
+def _csv_records(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    for record in reader:
+        yield reader.line_num, record
