@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 import traceback
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from rq_sched.worker import system
 from rq_sched.worker.allow import Allow
@@ -79,15 +79,14 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
 
 def _serve(line: Line, runner: Runner) -> None:
     home = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
-    out, err = sys.stdout, sys.stderr
+    out: IO[str] = sys.stdout
+    err: IO[str] = sys.stderr
     while True:
         frame = line.receive()
         if frame[0] != Word.RUN:
             continue
         done = runner.run(frame)
-        for stream in {sys.stdout, sys.stderr, out, err}:  # a task may have put others in their place
-            with contextlib.suppress(Exception):
-                stream.flush()
+        out, err = _flushed(sys.stdout, out, 1), _flushed(sys.stderr, err, 2)
         sys.stdout, sys.stderr = out, err
         if signal.getsignal(signal.SIGTERM) != runner.stop:
             signal.signal(signal.SIGTERM, runner.stop)
@@ -127,6 +126,18 @@ def _stream(descriptor: int) -> io.TextIOWrapper:
     """Written line by line, so that ``logs -f`` follows; a task that closes it doesn't close the descriptor."""
     raw = open(descriptor, "wb", closefd=False)  # noqa: SIM115
     return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def _flushed(now: IO[str], ours: IO[str], descriptor: int) -> IO[str]:
+    """The stream for the next task: ours, whatever this one has put in its place; anew if it was closed."""
+    with contextlib.suppress(Exception):
+        if now is not ours:
+            now.flush()
+    try:
+        ours.flush()
+    except ValueError:
+        return _stream(descriptor)
+    return ours
 
 
 def _line_buffer_c() -> None:

@@ -166,7 +166,7 @@ def test_a_command_is_found_by_path_and_on_path(tools: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "pattern", ["", ":", "pkg", "pkg:", ":func", "pkg.*:func", "pkg.*:*", "*:*", "exec:", "exec:name", "exec:a/b", "a b:c"]
+    "pattern", ["", ":", "pkg", "pkg:", ":func", "pkg.*:func", "pkg.*:*", "*:*", "exec:", "exec:name", "a b:c"]
 )
 def test_what_is_not_a_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidValue, match="--allow"):
