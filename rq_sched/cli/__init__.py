@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
             from difflib import get_close_matches
 
             near = get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "'rq-sched --help' lists them"
+            hint = f"did you mean {near[0]!r}?" if near else "`rq-sched --help` lists them"
             raise click.UsageError(f"no such command {name!r}: {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -102,7 +102,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start here: 'rq-sched up' in one terminal, 'rq-sched submit math:sqrt :=16 --wait' in another.",
+    epilog="Start here: `rq-sched up` in one terminal, `rq-sched submit math:sqrt :=16 --wait` in another.",
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="The version."

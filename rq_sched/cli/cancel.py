@@ -89,11 +89,11 @@ def _report(session: Session, answer: Answer) -> int:
         show.json_line({"task_id": task_id, "outcome": outcome, "state": answer.state})
     if outcome == "stopping":
         error = WaitTimeout(f"{task_id} is still being stopped: its worker hasn't reported that the processes are gone "
-                            f"(rq-sched status {task_id})")  # fmt: skip
+                            f"(`rq-sched status {task_id}`)")  # fmt: skip
         print_error(error.code, str(error), as_json=session.json)
         return error.exit_code
     if outcome.startswith("already"):
-        again = f"; to run it again: rq-sched requeue {task_id}"
+        again = f"; to run it again: `rq-sched requeue {task_id}`"
         print_error(TaskFinal.code, f"{task_id} is {outcome}{again}", as_json=session.json)
         return TaskFinal.exit_code
     if not session.json:
@@ -103,7 +103,7 @@ def _report(session: Session, answer: Answer) -> int:
 
 def _sentence(answer: Answer) -> str:
     task_id = answer.task_id
-    to_end = f"to end it for good: rq-sched cancel --no-requeue {task_id}"
+    to_end = f"to end it for good: `rq-sched cancel --no-requeue {task_id}`"
     if answer.outcome == "cancelled":
         return f"{task_id} cancelled"
     if answer.outcome == "unchanged":

@@ -50,7 +50,7 @@ def requeue_command(session: Session, task_ids: Sequence[str]) -> int:
 @click.pass_obj
 def hold_command(session: Session, task_ids: Sequence[str]) -> int:
     """Set waiting tasks aside, until 'unhold'."""
-    said = "{task_id} is {state}; to bring it back: rq-sched unhold {task_id}"
+    said = "{task_id} is {state}; to bring it back: `rq-sched unhold {task_id}`"
     return _each(session, task_ids, lambda task_id: session.store.hold(task_id), said)
 
 

@@ -34,9 +34,9 @@ def _sentences(found: Mapping[str, Any]) -> Iterator[str]:
         yield from _pending(found)
     elif state is State.DELAYED:
         why = "after a failure it is tried again later" if found.get("reason") == "retry" else "--delay"
-        yield f"waits until {_due(found)}: {why} (to run it now: rq-sched requeue {found['task_id']})"
+        yield f"waits until {_due(found)}: {why} (to run it now: `rq-sched requeue {found['task_id']}`)"
     elif state is State.HELD:
-        yield f"a user set it aside; to bring it back: rq-sched unhold {found['task_id']}"
+        yield f"a user set it aside; to bring it back: `rq-sched unhold {found['task_id']}`"
     else:
         yield from _placed(found, state)
 
@@ -72,10 +72,10 @@ def _placed(found: Mapping[str, Any], state: State) -> Iterator[str]:
     elif found.get("reason") == "cancelling":
         yield f"{where}: told to stop; its node reports when the processes are gone"
     elif state is State.RUNNING:
-        yield f"{where} (what it writes: rq-sched logs -f {task_id})"
+        yield f"{where} (what it writes: `rq-sched logs -f {task_id}`)"
     else:
         yield where
     if state is State.FAILED:
-        yield f"to run it again: rq-sched requeue {task_id}"
+        yield f"to run it again: `rq-sched requeue {task_id}`"
     if found.get("error"):
         yield f"{found['error']}".rstrip()

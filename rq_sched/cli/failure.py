@@ -74,7 +74,7 @@ def _report_click(error: click.ClickException, as_json: bool) -> int:
     message = message[:1].lower() + message[1:].removesuffix(".")
     ctx = getattr(error, "ctx", None)
     if ctx is not None and "--help" not in message:
-        message += f" ('{ctx.command_path} --help' shows how)"
+        message += f" (`{ctx.command_path} --help` shows how)"
     usage = isinstance(error, click.UsageError)
     print_error(UsageError.code if usage else "error", message, as_json=as_json)
     return error.exit_code

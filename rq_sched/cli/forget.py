@@ -26,7 +26,7 @@ def forget_command(session: Session, task_ids: Sequence[str], state: str | None,
     """Drop finished tasks: all of them, or those that the options or the ids name.
 
     What is dropped is gone: status, result and logs too. Finished tasks are dropped anyway after a day, or when
-    there are more than 100,000 ('rq-sched settings' shows and changes that).
+    there are more than 100,000 (`rq-sched settings` shows and changes that).
     """
     if task_ids and (state or older_than is not None):
         raise UsageError("give ids, or --state and --older-than, not both")

@@ -162,7 +162,9 @@ def print_result(session: Session, info: TaskInfo) -> None:
         TaskNotFinal, TaskFailed: there is none.
     """
     if not info.state.final:
-        raise TaskNotFinal(f"{info.task_id} is {state_text(info)}: it has no result yet (rq-sched wait {info.task_id})")
+        raise TaskNotFinal(
+            f"{info.task_id} is {state_text(info)}: it has no result yet (`rq-sched wait {info.task_id}`)"
+        )
     if info.state is not State.COMPLETED:
         raise TaskFailed(failure_text(info))
     if session.json:

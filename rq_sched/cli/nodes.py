@@ -58,7 +58,7 @@ def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[objec
         try:
             session.run(change(node_id))
         except NodeNotFound:
-            error = NodeNotFound(f"no node {node_id!r} in namespace {session.space} ('rq-sched nodes' lists them)")
+            error = NodeNotFound(f"no node {node_id!r} in namespace {session.space} (`rq-sched nodes` lists them)")
             print_error(error.code, str(error), as_json=session.json)
             code = error.exit_code
         else:
@@ -79,7 +79,7 @@ def drain_command(session: Session, node_ids: Sequence[str], requeue: bool) -> i
     It holds until 'undrain', also when the node's worker is started again.
     """
     rest = "what ran there is queued again" if requeue else "what runs there goes on to its end"
-    said = f"{{node_id}} gets no new tasks, {rest}; to take it back: rq-sched undrain {{node_id}}"
+    said = f"{{node_id}} gets no new tasks, {rest}; to take it back: `rq-sched undrain {{node_id}}`"
     return _each(session, node_ids, lambda node: session.store.node_drain(node, requeue=requeue), "draining", said)
 
 

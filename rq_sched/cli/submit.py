@@ -168,7 +168,7 @@ def _submit_one(session: Session, request: TaskRequest) -> tuple[TaskInfo, bool]
     if outcome == "conflict":
         raise TaskExists(
             f"the id {task_id} is taken by another request: choose another id, or look at it with "
-            f"'rq-sched status {task_id}'"
+            f"`rq-sched status {task_id}`"
         )
     (info,) = session.run(session.store.status([task_id]))
     if info is None:
@@ -181,13 +181,13 @@ def warn_if_stuck(session: Session, info: TaskInfo) -> None:
     """Say on standard error when a task can't be placed as things are."""
     if info.reason == "no_nodes":
         print_warning(
-            "no node is up: tasks wait until a worker is started (rq-sched worker, or rq-sched up)",
+            "no node is up: tasks wait until a worker is started (`rq-sched worker` or `rq-sched up`)",
             as_json=session.json,
         )
     elif info.reason == "infeasible":
         print_warning(
             f"no node could hold {info.task_id} even when empty: it needs "
-            f"{show.needs(info.cpu_needed, info.memory_needed)} (rq-sched nodes shows what there is)",
+            f"{show.needs(info.cpu_needed, info.memory_needed)} (`rq-sched nodes` shows what there is)",
             as_json=session.json,
         )
 
@@ -200,5 +200,5 @@ def _print_submitted(session: Session, info: TaskInfo, new: bool, quiet: bool) -
     elif new:
         show.line(f"submitted {info.task_id}")
     else:
-        again = f"; to run it again: rq-sched requeue {info.task_id}" if State(info.state).final else ""
+        again = f"; to run it again: `rq-sched requeue {info.task_id}`" if State(info.state).final else ""
         show.line(f"{info.task_id} was submitted before and is {info.state}{again}")

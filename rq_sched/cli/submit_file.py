@@ -13,7 +13,7 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from io import FileIO
 from typing import NoReturn
@@ -24,7 +24,7 @@ from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import Session
 from rq_sched.cli.submit import warn_if_stuck
 from rq_sched.errors import InvalidValue, RedisUnavailable, RqSchedError, TaskExists
-from rq_sched.task import TaskRequest, request_from_json
+from rq_sched.task import State, TaskRequest, request_from_json
 
 FLUSH_SECONDS = 0.05
 BATCH_TASKS = 2_000
@@ -78,19 +78,12 @@ class Submission:
     """One file on its way into Redis.
 
     Parameters:
-        on_accepted: called with each batch of ids that Redis has.
-        on_refused: called with the line number and the reason of each line that isn't taken.
+        report: is told what became of the lines.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        on_accepted: Callable[[list[TaskRequest]], None],
-        on_refused: Callable[[int, RqSchedError], None],
-    ) -> None:
+    def __init__(self, session: Session, report: Report) -> None:
         self.session = session
-        self.on_accepted = on_accepted
-        self.on_refused = on_refused
+        self.report = report
         self.accepted = 0
         self.refused = 0
         self.line = 0
@@ -144,15 +137,16 @@ class Submission:
             outcomes = self.session.run(self.session.store.submit([request for _, request in batch]))
         except RedisUnavailable as error:
             self._lost(batch, error)
-        taken = []
+        new: list[TaskRequest] = []
+        same: list[TaskRequest] = []
         for (number, request), outcome in zip(batch, outcomes, strict=True):
             if outcome == "conflict":
                 self._refuse(number, TaskExists(f"the id {request.task_id} is taken by another request"))
             else:
-                taken.append(request)
-        self.accepted += len(taken)
+                (new if outcome == "new" else same).append(request)
+        self.accepted += len(new) + len(same)
         self.flushed_line = batch[-1][0]
-        self.on_accepted(taken)
+        self.report.accepted(new, same)
 
     def _lost(self, batch: list[tuple[int, TaskRequest]], error: RedisUnavailable) -> NoReturn:
         raise type(error)(
@@ -162,7 +156,7 @@ class Submission:
 
     def _refuse(self, number: int, error: RqSchedError) -> None:
         self.refused += 1
-        self.on_refused(number, error)
+        self.report.refused(number, error)
 
 
 def read_line(text: bytes) -> TaskRequest:
@@ -190,56 +184,79 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+class Report:
+    """Tells of the lines of a file: a JSON object or an id for each task, or only the bad ones and a sum."""
+
+    def __init__(self, session: Session, *, quiet: bool, keep_ids: bool) -> None:
+        self.session = session
+        self.quiet = quiet
+        self.each = session.json or quiet  # something is printed for each task
+        self.ids: list[str] | None = [] if keep_ids else None
+        self._looked = False
+
+    def accepted(self, new: Sequence[TaskRequest], same: Sequence[TaskRequest]) -> None:
+        """Redis has these: new ones, and such as it had before."""
+        requests = [*new, *same]
+        if self.ids is not None:
+            self.ids += [str(request.task_id) for request in requests]
+        if self.session.json:
+            states = self.session.run(self.session.store.states([str(request.task_id) for request in same]))
+            for request, state in zip(requests, [*map(_first_state, new), *states], strict=True):
+                show.json_line({"task_id": request.task_id, "state": state})
+        elif self.quiet:
+            for request in requests:
+                show.line(str(request.task_id))
+        if self.each:
+            sys.stdout.flush()
+        if new and not self._looked:
+            self._looked = True
+            self._warn_where_no_node_is(new[0])
+
+    def refused(self, number: int, error: RqSchedError) -> None:
+        """A line that isn't taken."""
+        if self.session.json:
+            print_error(error.code, str(error), as_json=True, line=number)
+        else:
+            print_error(error.code, f"line {number}: {error}", as_json=False)
+
+    def sum_up(self, submission: Submission) -> None:
+        """What all came to, for people."""
+        if not self.each:
+            bad = f"; {show.count(submission.refused, 'line')} refused" if submission.refused else ""
+            show.line(f"submitted {show.count(submission.accepted, 'task')}{bad}")
+
+    def _warn_where_no_node_is(self, request: TaskRequest) -> None:
+        (info,) = self.session.run(self.session.store.status([str(request.task_id)]))
+        if info is not None and info.reason == "no_nodes":
+            warn_if_stuck(self.session, info)
+
+
+def _first_state(request: TaskRequest) -> State:
+    return State.DELAYED if request.delay else State.PENDING
+
+
 def submit_file(session: Session, path: str, *, wait: bool, quiet: bool) -> int:
     """Submit the lines of a file (``-``: standard input); returns the exit code: 1 if a line was refused."""
-    ids: list[str] = []
-    lines = session.json or quiet  # something is printed for each task
+    report = Report(session, quiet=quiet, keep_ids=wait)
+    submission = Submission(session, report)
     with ExitStack() as stack:
         descriptor = 0 if path == "-" else stack.enter_context(_open(path)).fileno()
         reader = LineReader(descriptor)
-        bar = stack.enter_context(
-            progress_bar("submitting", _size(descriptor), visible=not lines or not _same_screen())
-        )
-
-        def accepted(requests: list[TaskRequest]) -> None:
-            if session.json:
-                for request in requests:
-                    state = "delayed" if request.delay else "pending"
-                    show.json_line({"task_id": request.task_id, "state": state})
-            elif quiet:
-                for request in requests:
-                    show.line(request.task_id or "")
-            if lines:
-                sys.stdout.flush()
-            if wait:
-                ids.extend(request.task_id or "" for request in requests)
-            if submission.accepted == len(requests):  # the first that got through
-                _warn_once(session, requests)
-
-        def refused(number: int, error: RqSchedError) -> None:
-            if session.json:
-                print_error(error.code, str(error), as_json=True, line=number)
-            else:
-                print_error(error.code, f"line {number}: {error}", as_json=False)
-
-        submission = Submission(session, accepted, refused)
-        submission.run(reader, lambda: bar(reader.bytes, show.count(submission.accepted, "task")))
-    if not lines:
-        bad = f"; {show.count(submission.refused, 'line')} refused" if submission.refused else ""
-        show.line(f"submitted {show.count(submission.accepted, 'task')}{bad}")
+        mixed = report.each and sys.stdout.isatty()  # a bar would stand among the lines
+        bar = stack.enter_context(progress_bar("submitting", _size(descriptor), visible=not mixed))
+        try:
+            submission.run(reader, lambda: bar(reader.bytes, show.count(submission.accepted, "task")))
+        except KeyboardInterrupt:
+            text = f"{show.count(submission.accepted, 'task')} submitted, up to line {submission.flushed_line}"
+            print_error("interrupted", text, as_json=session.json)
+            raise
+    report.sum_up(submission)
     code = 1 if submission.refused else 0
-    if wait:
+    if report.ids is not None:
         from rq_sched.cli.wait import wait_many
 
-        code = wait_many(session, ids, timeout=None, quiet=lines) or code
+        code = wait_many(session, report.ids, timeout=None, quiet=report.each) or code
     return code
-
-
-def _warn_once(session: Session, requests: list[TaskRequest]) -> None:
-    if requests:
-        (info,) = session.run(session.store.status([requests[0].task_id or ""]))
-        if info is not None and info.reason == "no_nodes":
-            warn_if_stuck(session, info)
 
 
 def _open(path: str) -> FileIO:
@@ -253,8 +270,3 @@ def _size(descriptor: int) -> int | None:
     """Bytes of a file; None of a pipe, which has no size."""
     status = os.fstat(descriptor)
     return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def _same_screen() -> bool:
-    """Whether a bar would stand among the lines of standard output."""
-    return sys.stdout.isatty()

@@ -81,7 +81,7 @@ def wait_one(session: Session, info: TaskInfo, *, quiet: bool) -> int:
     try:
         session.client.wait([task_id])
     except KeyboardInterrupt:
-        print_error("interrupted", f"not waited for any longer; {task_id} goes on (rq-sched cancel {task_id})",
+        print_error("interrupted", f"not waited for any longer; {task_id} goes on (`rq-sched cancel {task_id}`)",
                     as_json=session.json)  # fmt: skip
         raise
     ended = session.run(session.store.result(task_id))

@@ -170,6 +170,26 @@ def test_one_broken_line_of_a_thousand(cli: Cli, tmp_path: Path):
     assert "line 7:" in again.err
 
 
+def test_what_was_submitted_before_shows_its_state(cli: Cli, hand: HandCell, tmp_path: Path):
+    file = write_lines(tmp_path / "tasks.jsonl", [good_line(1), good_line(2)])
+    cli("submit", "--from-file", file)
+    hand.run_one("t1", result=b"\xc0")
+    hand.run_one("t2", result=b"\xc0")
+    file = write_lines(tmp_path / "tasks.jsonl", [good_line(1), good_line(3)])
+    states = {line["task_id"]: line["state"] for line in cli("--json", "submit", "--from-file", file).json}
+    assert states == {"t1": "completed", "t3": "pending"}
+    hand.run_one("t3")
+
+
+def test_a_file_is_waited_for(cli: Cli, hand: HandCell, tmp_path: Path):
+    file = write_lines(tmp_path / "tasks.jsonl", [good_line(1), good_line(2)])
+    cli("submit", "--from-file", file, "-q")
+    hand.run_one("t1", result=b"\xc0")
+    hand.run_one("t2", outcome="failed", reason="error", error="x")
+    assert cli("submit", "--from-file", file, "--wait", code=1).lines[-1] == "1 completed, 1 failed"
+    assert cli("submit", "--from-file", file, "--wait", "-q", code=1).lines == ["t1", "t2"]
+
+
 BAD_LINES = [
     ("[1]", "expected a JSON object"),
     ("null", "expected a JSON object"),

@@ -196,7 +196,7 @@ def test_a_log_is_followed_although_its_beginning_is_dropped():
 def test_cancel_of_a_pending_one(cli: Cli):
     cli("submit", "m:f", "--id", "t1", "-q")
     typed = cli("cancel", "t1")
-    assert typed.out == "t1 requeued, behind its equals; to end it for good: rq-sched cancel --no-requeue t1\n"
+    assert typed.out == "t1 requeued, behind its equals; to end it for good: `rq-sched cancel --no-requeue t1`\n"
     assert cli.json("cancel", "t1").one == {"task_id": "t1", "outcome": "requeued", "state": "pending"}
     assert cli("cancel", "--no-requeue", "t1").out == "t1 cancelled\n"
     typed = cli("cancel", "t1", code=1)
