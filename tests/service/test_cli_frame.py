@@ -12,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 
 from rq_sched.cli import COMMANDS, show
+from rq_sched.cli import cli as group
 from rq_sched.keys import Keys
 from rq_sched.link import Link
 from rq_sched.server import EmbeddedServer
@@ -42,6 +44,19 @@ def test_help_lists_the_commands(cli: Cli):
     said = cli("--help").out
     assert all(f"  {name} " in said for name in COMMANDS)
     assert "rq-sched" in cli("--version").out
+
+
+def test_the_page_names_every_command_and_option():
+    page = (ROOT / "docs/cli.md").read_text()
+    words = set(re.findall(r"[a-z-]+", page))
+    assert set(COMMANDS) <= words
+    context = click.Context(group)
+    for name in COMMANDS:
+        command = group.get_command(context, name)
+        assert command is not None
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                assert set(parameter.opts) <= words, (name, parameter.opts)
 
 
 def test_common_options_work_before_and_after(cli: Cli, redis_url: str, monkeypatch):
