@@ -230,3 +230,8 @@ def change_everything() -> None:
     os.chdir("/")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def release_and_wait(path: str) -> None:
+    current_task().release(cpu=1)
+    wait_for_file(path)
