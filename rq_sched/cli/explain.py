@@ -69,7 +69,7 @@ def _placed(found: Mapping[str, Any], state: State) -> Iterator[str]:
     where = f"{attempt} on {node}" if node else attempt
     if state is State.ASSIGNED:
         yield f"{where}: placed, its start isn't reported yet"
-    elif found.get("reason") == "cancelling":
+    elif found.get("reason") in ("cancelling", "stopping"):
         yield f"{where}: told to stop; its node reports when the processes are gone"
     elif state is State.RUNNING:
         yield f"{where} (what it writes: `rq-sched logs -f {task_id}`)"

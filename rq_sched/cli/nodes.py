@@ -9,10 +9,11 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
-from rq_sched.cli.options import Session, command, node_ids
+from rq_sched.cli.options import DURATION, Session, command, node_ids
 from rq_sched.cli.show import Column
 from rq_sched.errors import NodeNotFound
 from rq_sched.node import NodeInfo, NodeState
+from rq_sched.task import DEFAULT_GRACE
 
 if TYPE_CHECKING:
     from rq_sched.link import Op
@@ -72,15 +73,21 @@ def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[objec
 @command("drain")
 @node_ids
 @click.option("--requeue", is_flag=True, help="Stop what runs there and queue it again.")
+@click.option("--grace", type=DURATION, default=DEFAULT_GRACE, metavar="SECONDS", show_default=True,
+              help="What its processes have between SIGTERM and SIGKILL.")  # fmt: skip
 @click.pass_obj
-def drain_command(session: Session, node_ids: Sequence[str], requeue: bool) -> int:
+def drain_command(session: Session, node_ids: Sequence[str], requeue: bool, grace: float) -> int:
     """Give nodes no new tasks. What runs there ends, or goes elsewhere with --requeue.
 
     It holds until 'undrain', also when the node's worker is started again.
     """
-    rest = "what ran there is queued again" if requeue else "what runs there goes on to its end"
+    rest = "what runs there is stopped and queued again" if requeue else "what runs there goes on to its end"
     said = f"{{node_id}} gets no new tasks, {rest}; to take it back: `rq-sched undrain {{node_id}}`"
-    return _each(session, node_ids, lambda node: session.store.node_drain(node, requeue=requeue), "draining", said)
+
+    def drain(node_id: str) -> Op[object]:
+        return session.store.node_drain(node_id, requeue=requeue, grace=grace)
+
+    return _each(session, node_ids, drain, "draining", said)
 
 
 @command("undrain")

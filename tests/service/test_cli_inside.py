@@ -52,8 +52,11 @@ def test_drain_and_undrain(cli: Cli, hand: HandCell):
 def test_drain_with_requeue_stops_what_runs(cli: Cli, hand: HandCell):
     cli("submit", "m:f", "--id", "t1", "-q")
     hand.begin("t1")
-    cli("drain", "n1", "--requeue")
-    hand.finish("n1", hand.stops("n1")["t1"], "stopped")
+    cli("drain", "n1", "--requeue", "--grace", "3")
+    stop = hand.stops("n1")["t1"]
+    assert stop.grace == 3
+    assert "told to stop" in cli("explain", "t1").out
+    hand.finish("n1", stop, "stopped")
     assert cli.json("status", "t1").one["state"] == "pending"
 
 
