@@ -1,16 +1,17 @@
 #!lua
---- task_submit: accept new tasks (none → pending | delayed).
+--- task_submit: accept new tasks, and place them at once if there is room (none → pending | delayed; pending → assigned).
 -- KEYS: prefix
--- ARGV: now_ms watch *tasks
+-- ARGV: now_ms nonce limit watch *tasks
+--   limit: placings at most; what is left is the schedulers'
 --   each task: id, digest, class, priority, delay (ms), long payload or '', n, then n record fields and values
 -- Replies: a list with one number a task: 1 new, 0 the same request is here already, -1 the id is another request's
 -- Refuses: nothing; at full memory Redis itself refuses (no allow-oom), before anything was written
 -- Promises: repeated by a driver it changes nothing; work grows with the tasks given, not with those waiting
---@include _queue
+--@include _place
 
 local now = clock(ARGV[1])
-local watch = ARGV[2]
-local answers, i = {}, 3
+local nonce, limit, watch = ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local answers, i = {}, 5
 
 local function accept(id, digest, class, priority, delay, payload, first, n)
   local key = P .. 'task:' .. id
@@ -40,7 +41,11 @@ while ARGV[i] do
   answers[#answers + 1] = accept(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], i + 7, n)
   i = i + 7 + n
 end
-if queue_flush() then wake() end
+if queue_flush() then
+  local _, more = place(now, nonce, limit)
+  if more then wake() end
+  nodes_flush()
+end
 counts_flush()
 events_flush()
 return answers

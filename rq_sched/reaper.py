@@ -38,9 +38,15 @@ class Reaper:
         dead, lost = await self._link.run(self._store.sweep())
         total = 0
         for incarnation in lost:
-            left = 1
+            left, back = 1, 0
             while left:
                 reaped, left = await self._link.run(self._store.reap(incarnation))
-                total += reaped
-            log.warning("node given up", extra={"node_id": incarnation.split(":")[0], "incarnation": incarnation})
+                back += reaped
+            total += back
+            node_id, number, how = incarnation.split(":")
+            log.log(
+                logging.WARNING if how == "crashed" else logging.INFO,
+                "node died" if how == "crashed" else "node left",
+                extra={"node_id": node_id, "incarnation": number, "given_back": back},
+            )
         return Reaped(dead, total)

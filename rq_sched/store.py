@@ -27,6 +27,8 @@ from rq_sched.task import DEFAULT_GRACE, State, TaskRequest, encode, need_of
 
 BATCH = 100
 """Tasks a script call takes: more would let one call run for milliseconds."""
+SUBMIT_PLACINGS = 8
+"""Placings that a submit makes itself: a task that finds room needn't wait for a scheduler to wake."""
 PLACE_BATCH = 64
 """Placings and look-ups of one call: keeps it below a millisecond."""
 BATCH_BYTES = 512 * 1024
@@ -107,13 +109,15 @@ class Store(Queries):
     Parameters:
         namespace: its name.
         now_ms: a clock in ms that replaces Redis' (tests and simulations move it); None: Redis' own.
+        placings: how many tasks a submit call may place itself; 0 leaves all to the schedulers.
 
     >>> Store("default").keys.task("t1")
     'rqs:{default}:task:t1'
     """
 
-    def __init__(self, namespace: str, now_ms: Any = None) -> None:
+    def __init__(self, namespace: str, now_ms: Any = None, placings: int = SUBMIT_PLACINGS) -> None:
         super().__init__(Keys(namespace))
+        self._placings = placings
         self._now = now_ms or (lambda: "")
 
     def call(self, name: str, *arguments: Argument) -> Call:
@@ -138,14 +142,14 @@ class Store(Queries):
             count += 1
             size += len(encoded[5]) if encoded[5] else 100  # type: ignore[arg-type]
             if count == BATCH or size > BATCH_BYTES:
-                calls.append(self.call("task_submit", watch or "", *batch))
+                calls.append(self.call("task_submit", nonce(), self._placings, watch or "", *batch))
                 batch, count, size = [], 0, 0
                 if len(calls) == PIPELINE:
                     for reply in (yield calls):
                         answers += reply
                     calls = []
         if batch:
-            calls.append(self.call("task_submit", watch or "", *batch))
+            calls.append(self.call("task_submit", nonce(), self._placings, watch or "", *batch))
         if calls:
             for reply in (yield calls):
                 answers += reply

@@ -20,7 +20,7 @@ class Cell:
     def __init__(self, link: Link, namespace: str) -> None:
         self.now = 1_000_000
         self.link = link
-        self.store = Store(namespace, now_ms=lambda: self.now)
+        self.store = Store(namespace, now_ms=lambda: self.now, placings=0)
         self.acked: dict[str, int] = {}
 
     def run(self, op: Op[T]) -> T:

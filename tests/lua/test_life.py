@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rq_sched.errors import StaleIncarnation, TaskFinal, TaskNotFound, WrongState
-from rq_sched.task import State
+from rq_sched.store import Store
+from rq_sched.task import State, TaskRequest
 from tests.lua.cell import Cell
 
 
@@ -341,3 +342,13 @@ def test_an_unknown_incarnation_is_refused(cell: Cell) -> None:
         cell.run(cell.store.node_heartbeat("a", "other", acked=0))
     with pytest.raises(StaleIncarnation):
         cell.run(cell.store.task_finish("nobody", "1", acked=0, reports=[]))
+
+
+def test_a_submit_that_finds_room_places_its_task_itself(cell: Cell) -> None:
+    cell.node("a", 2, 1024)
+    cell.place()
+    store = Store(cell.store.keys.namespace, now_ms=lambda: cell.now, placings=1)
+    requests = [TaskRequest("m:f", task_id=t, memory_needed=100).check() for t in ("t1", "t2")]
+    assert cell.run(store.submit(requests)) == ["new", "new"]
+    assert cell.run(store.states(["t1", "t2"])) == [State.ASSIGNED, State.PENDING]
+    assert cell.place() == 1  # the rest is the schedulers'

@@ -14,7 +14,7 @@ DRAWING = Path(__file__).parents[2] / "docs" / "state-machine.md"
 Move = tuple[State | None, State]
 
 VERBS = {  # script: the verbs of the table that it carries out
-    "task_submit": ["submit"],
+    "task_submit": ["submit", "place"],
     "place": ["place"],
     "task_start": ["start"],
     "task_finish": ["finish", "place"],

@@ -1,0 +1,108 @@
+--@include _fill
+-- Finding nodes for pending tasks, the earliest first: those that stand in `fresh`, and nodes that stand in `dirty`.
+
+local FRESH, FREE, DIRTY = P .. 'fresh', P .. 'free', P .. 'dirty'
+local placed, looked = 0, 0 -- what this script did so far; both are bounded by the limit
+
+-- Nodes that came with room: joined, undrained, or left half filled.
+local function place_dirty(now, nonce, limit)
+  while placed < limit and looked < limit do
+    local id = call('ZRANGE', DIRTY, 0, 0)[1]
+    if not id then return end
+    looked = looked + 1
+    call('ZREM', DIRTY, id)
+    local node = node_load(id)
+    if node then
+      local n, undone = fill(now, nonce, node, limit - placed)
+      placed = placed + n
+      node_index(node)
+      if undone then looked = limit end
+    end
+  end
+end
+
+local blocked = {} -- needs that fit nowhere: while this script runs, room only shrinks
+local function known_blocked(cpu, memory)
+  for _, need in ipairs(blocked) do
+    if cpu >= need[1] and memory >= need[2] then return true end
+  end
+  return false
+end
+
+-- The node on which the need leaves least CPU, and of those least memory (best fit): exact and without a scan, as
+-- `free` is ordered by (free CPU, free memory): at most two look-ups for each different number of free cores.
+local function choose_node(cpu, memory)
+  if known_blocked(cpu, memory) then return nil end
+  local from = cpu * MEMORY_BITS + memory
+  while true do
+    local found = call('ZRANGEBYSCORE', FREE, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    if not found[1] then
+      blocked[#blocked + 1] = { cpu, memory }
+      return nil
+    end
+    local score = tonumber(found[2])
+    local free_cpu = math.floor(score / MEMORY_BITS)
+    if score - free_cpu * MEMORY_BITS >= memory then return node_load(found[1]) end
+    from = free_cpu * MEMORY_BITS + memory
+  end
+end
+
+-- The earliest fresh class: its entries as written, and its object. Entries of emptied classes go; one that is
+-- earlier than its class's head is put where the head is.
+local function freshest(limit)
+  while looked < limit do
+    local found = call('ZRANGE', FRESH, 0, 0, 'WITHSCORES')
+    local entry = found[1]
+    if not entry then return nil end
+    local class = class_of(string.sub(entry, SEQUENCE + 1))
+    local score, member = class_peek(class)
+    if score == tonumber(found[2]) and string.sub(member, 1, SEQUENCE) == string.sub(entry, 1, SEQUENCE) then
+      return class, entry
+    end
+    call('ZREM', FRESH, entry)
+    if score then call('ZADD', FRESH, score, string.sub(member, 1, SEQUENCE) .. class.name) end
+    looked = looked + 1
+  end
+end
+
+-- The class's entry follows its head; whoever comes next in order is then at the front.
+local function follow(class, entry)
+  call('ZREM', FRESH, entry)
+  local score, member = class_peek(class)
+  if score then call('ZADD', FRESH, score, string.sub(member, 1, SEQUENCE) .. class.name) end
+end
+
+-- Puts tasks of the class on the node while they are the earliest of all that is fresh.
+local function run_of(now, nonce, limit, class, node, until_score, until_member)
+  while placed < limit and class.cpu <= node.cpu and class.memory <= node.memory do
+    local score, member = class_peek(class)
+    if not score or (until_score and not earlier(score, member, until_score, until_member)) then break end
+    assign(now, nonce, node, class)
+    placed = placed + 1
+  end
+  node_index(node)
+end
+
+local function place_fresh(now, nonce, limit)
+  while placed < limit and looked < limit do
+    local class, entry = freshest(limit)
+    if not class then return end
+    looked = looked + 1
+    local node = choose_node(class.cpu, class.memory)
+    if node then
+      local second = call('ZRANGE', FRESH, 1, 1, 'WITHSCORES')
+      run_of(now, nonce, limit, class, node, tonumber(second[2]), second[1])
+      follow(class, entry)
+    else
+      call('ZREM', FRESH, entry) -- fits nowhere: from now on only room that comes free can help it
+    end
+  end
+end
+
+-- Places until nothing is left or `limit` is reached; answers how many, and whether work is left.
+local function place(now, nonce, limit)
+  place_dirty(now, nonce, limit)
+  place_fresh(now, nonce, limit)
+  queue_flush()
+  return placed, call('EXISTS', FRESH, DIRTY) > 0
+end
