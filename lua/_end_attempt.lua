@@ -46,6 +46,13 @@ local function task_back(id, record, sequence, node_id, why)
   event('requeued', id, node_id, record.u, why)
 end
 
+-- What earlier attempts left: their error, in the record or beside it.
+local function outcome_clear(id, record)
+  if tonumber(record.y or 0) + tonumber(record.z or 0) == 0 then return end
+  call('HDEL', P .. 'task:' .. id, 'E', 'rx', 'm')
+  if record.rx then call('DEL', P .. 'result:' .. id) end
+end
+
 -- The error text stays in the record when short.
 local function error_fields(id, text, exit_code)
   local fields = {}
@@ -60,12 +67,8 @@ local function error_fields(id, text, exit_code)
 end
 
 local function attempt_completed(now, id, record, node_id, report)
-  local key = P .. 'task:' .. id
   local fields = {}
-  if tonumber(record.y or 0) + tonumber(record.z or 0) > 0 then -- what earlier attempts left
-    call('HDEL', key, 'E', 'rx', 'm')
-    if record.rx then call('DEL', P .. 'result:' .. id) end
-  end
+  outcome_clear(id, record)
   if report.started then fields[1], fields[2] = 'S', report.started end
   if #report.result <= INLINE then
     fields[#fields + 1], fields[#fields + 2] = 'R', report.result
@@ -80,7 +83,7 @@ end
 -- Back-off 1 s × 2^n up to 60 s, with jitter (`random` in 0..1 comes from the caller).
 local function attempt_failed(now, id, record, node_id, report)
   local key = P .. 'task:' .. id
-  if tonumber(record.y or 0) + tonumber(record.z or 0) > 0 then call('HDEL', key, 'E', 'rx') end
+  outcome_clear(id, record)
   local fields = error_fields(id, report.error, report.exit_code)
   if report.started then fields[#fields + 1], fields[#fields + 2] = 'S', report.started end
   local used = tonumber(record.y or 0)
@@ -99,6 +102,7 @@ local function attempt_crashed(now, id, record, node_id, report)
   local crashes = tonumber(record.z or 0) + 1
   call('HSET', P .. 'task:' .. id, 'z', crashes)
   if crashes >= tonumber(record.C or 3) then
+    outcome_clear(id, record)
     local fields = error_fields(id, report.error ~= '' and report.error or 'its process or node died', '')
     return task_end(now, id, record, 'failed', node_id, 'poison', fields)
   end
@@ -108,7 +112,10 @@ end
 -- `mark` is the ledger's: a stopped attempt's own outcome no longer counts, the intention of the stop does.
 local function end_attempt(now, id, record, node_id, mark, outcome, report)
   if mark == 's' then
-    if record.b == 'end' then return task_end(now, id, record, 'cancelled', node_id) end
+    if record.b == 'end' then
+      call('HDEL', P .. 'task:' .. id, 'b', 'm')
+      return task_end(now, id, record, 'cancelled', node_id)
+    end
     local sequence = record.b == 'requeue' and next_sequence() or record.n
     return task_back(id, record, sequence, node_id, record.b == 'requeue' and 'cancelled' or 'stopped')
   end

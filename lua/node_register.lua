@@ -3,7 +3,8 @@
 -- KEYS: prefix
 -- ARGV: now_ms node_id incarnation cpu memory ttl_ms host
 -- Replies: the state: up, or draining where a user asked for it before
--- Refuses: node_alive (another incarnation's heartbeat hasn't run out)
+-- Refuses: node_alive (another incarnation's heartbeat hasn't run out), stale_incarnation (this one was given up: what it
+--   held is still to be given back)
 -- Promises: the same incarnation again changes nothing; what an older incarnation held stays on its own ledger until
 --   it is reaped: capacity is never counted twice
 --@include _gone
@@ -12,7 +13,10 @@ local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
 local cpu, memory, ttl, host = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local key = P .. 'node:' .. id
 local node = node_load(id)
-if node and node.incarnation == incarnation and node.state ~= 'dead' then return node.state end
+if node and node.incarnation == incarnation then
+  if node.state ~= 'dead' then return node.state end
+  return refuse('stale_incarnation', 'this registration of node ' .. id .. ' was given up: register a new one')
+end
 if node and node.state ~= 'dead' then
   local runs_out = tonumber(call('ZSCORE', P .. 'nodes', id) or 0)
   if runs_out > now then

@@ -62,6 +62,7 @@ def test_the_capacity_is_free_only_when_the_process_is_gone(cell: Cell, running:
     assert outcome == "recorded"
     assert list(starts) == ["next"]
     assert cell.state("t") == (State.PENDING if requeue else State.CANCELLED)
+    assert cell.info("t").reason == ("no_fit_now" if requeue else None)
 
 
 @pytest.mark.parametrize("outcome", ["completed", "failed", "crashed"])

@@ -352,3 +352,16 @@ def test_a_submit_that_finds_room_places_its_task_itself(cell: Cell) -> None:
     assert cell.run(store.submit(requests)) == ["new", "new"]
     assert cell.run(store.states(["t1", "t2"])) == [State.ASSIGNED, State.PENDING]
     assert cell.place() == 1  # the rest is the schedulers'
+
+
+def test_a_short_error_after_a_long_one_leaves_nothing_beside_the_record(cell: Cell) -> None:
+    cell.node("a")
+    cell.submit("t", retries=1)
+    cell.place()
+    cell.finish("a", cell.starts("a")["t"], "failed", reason="error", error="long " * 50)
+    cell.now += 1000
+    cell.run(cell.store.promote())
+    cell.place()
+    cell.finish("a", cell.starts("a")["t"], "failed", reason="error", error="short")
+    assert cell.info("t").error == "short"
+    assert cell.run(_exists(cell.store.keys.result("t"))) == 0

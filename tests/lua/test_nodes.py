@@ -190,3 +190,14 @@ def test_the_best_fitting_node_is_chosen(cell: Cell) -> None:
     cell.submit("t", cpu=2, memory=400)
     cell.place()
     assert list(cell.starts("tighter")) == ["t"]
+
+
+def test_an_incarnation_that_was_given_up_cannot_register_again(cell: Cell) -> None:
+    cell.node("a")
+    cell.submit("t")
+    cell.place()
+    cell.run(cell.store.node_leave("a", "1"))
+    with pytest.raises(StaleIncarnation, match="register a new one"):
+        cell.node("a")  # a driver's retry that arrives late
+    cell.run(cell.store.reap("a:1:left"))
+    assert cell.free("a") == (4, 1024)
