@@ -1,0 +1,150 @@
+"""What clients do, as rules for the model test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from rq_sched.errors import RqSchedError, TaskFinal, TaskNotFinal, WrongState
+from rq_sched.link import Op
+from rq_sched.resources import Resources
+from rq_sched.task import FINAL, State, TaskRequest
+from tests.faults.compared import Compared
+from tests.faults.model import ACTIVE, Task
+
+needs = st.builds(Resources, st.integers(1, 4), st.sampled_from([100, 120, 200, 300, 1000]))
+numbers = st.integers(0, 40)
+
+
+class Clients(Compared):
+    """What clients do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: dict[str, TaskRequest] = {}
+        self.operations = 0
+
+    def pick(self, number: int, *states: State) -> Task:
+        """A task in one of the states."""
+        ids = self.model.in_state(*(states or tuple(State)))
+        return self.model.tasks[ids[number % len(ids)]]
+
+    def refused(self, op: Op[Any], error: type[RqSchedError]) -> None:
+        with pytest.raises(error):
+            self.run(op)
+
+    def has_tasks(self) -> bool:
+        return bool(self.model.tasks)
+
+    def submit_mixed(self, number: int) -> None:
+        """Some tasks, for a rule that needs them."""
+        memory = [100, 300, 1000, 120, 200]
+        mixed = [(Resources(1 + (number + i) % 3, memory[(number + i) % 5]), i % 3, 0) for i in range(5)]
+        self.submit(mixed, retries=number % 3, crash_limit=1 + number % 3, growth=number % 2)
+
+    @rule(
+        wanted=st.lists(st.tuples(needs, st.integers(-1, 2), st.sampled_from([0, 0, 0, 1, 4])), min_size=1, max_size=6),
+        retries=st.integers(0, 2),
+        crash_limit=st.integers(1, 3),
+        growth=st.integers(0, 2),
+    )
+    def submit(self, wanted: list[tuple[Resources, int, int]], retries: int, crash_limit: int, growth: int) -> None:
+        requests: list[TaskRequest] = []
+        for need, priority, delay in wanted:
+            name = f"t{len(self.requests)}"
+            request = TaskRequest("m:f", task_id=name, priority=priority, delay=delay, retries=retries)
+            request.cpu_needed, request.memory_needed, request.crash_limit = need.cpu, need.memory, crash_limit
+            request.max_cpu_needed = need.cpu + growth
+            requests.append(request.check())
+            self.requests[name] = request
+            task = Task(name, need, need.plus(Resources(growth, 0)), priority, retries, crash_limit)
+            if delay:
+                task.state, task.due = State.DELAYED, self.now + 1000 * delay
+            self.model.tasks[name] = task
+        assert self.run(self.store.submit(requests)) == ["new"] * len(requests)
+        self.settle()
+
+    @precondition(has_tasks)
+    @rule(number=numbers, requeue=st.booleans(), again=st.booleans())
+    def cancel(self, number: int, requeue: bool, again: bool) -> None:
+        task = self.pick(number)
+        operation = self.operation(again)
+        expected = self.model.cancelled(task, requeue, operation)
+        answer = self.run(self.store.cancel(task.task_id, requeue=requeue, operation=operation))
+        assert (answer.outcome, answer.state, answer.attempt) == (expected, task.state, task.attempt)
+        self.settle()
+
+    def operation(self, again: bool) -> str:
+        """A new operation's id, or the last one's: the driver's retry."""
+        self.operations += not again
+        return f"o{self.operations}"
+
+    @precondition(has_tasks)
+    @rule(verb=st.sampled_from(["submit_again", "hold", "unhold", "prioritize", "requeue", "forget"]), data=st.data())
+    def change(self, verb: str, data: st.DataObject) -> None:
+        """One of the verbs that users have for single tasks; those that apply to ended ones get more of them."""
+        liked = {"unhold": [State.HELD], "requeue": [*FINAL, State.DELAYED], "forget": [*FINAL]}.get(verb, [])
+        number = data.draw(numbers)
+        task = self.pick(number, *liked) if liked and number % 4 and self.model.in_state(*liked) else self.pick(number)
+        getattr(self, verb)(task, data)
+        self.settle()
+
+    def submit_again(self, task: Task, data: st.DataObject) -> None:
+        other = TaskRequest("m:other", task_id=task.task_id).check()
+        assert self.run(self.store.submit([self.requests[task.task_id], other])) == ["same", "conflict"]
+
+    def hold(self, task: Task, data: st.DataObject) -> None:
+        op = self.store.hold(task.task_id)
+        if task.state in FINAL:
+            return self.refused(op, TaskFinal)
+        if task.state in ACTIVE:
+            return self.refused(op, WrongState)
+        task.state = State.HELD
+        assert self.run(op) == State.HELD
+        return None
+
+    def unhold(self, task: Task, data: st.DataObject) -> None:
+        op = self.store.unhold(task.task_id)
+        if task.state in FINAL:
+            return self.refused(op, TaskFinal)
+        if task.state == State.HELD:
+            if task.due and task.due > self.now:
+                task.state = State.DELAYED
+            else:
+                self.model.back(task)
+        assert self.run(op) == task.state
+        return None
+
+    def prioritize(self, task: Task, data: st.DataObject) -> None:
+        priority = data.draw(st.integers(-1, 3))
+        op = self.store.prioritize(task.task_id, priority)
+        if task.state in FINAL:
+            return self.refused(op, TaskFinal)
+        task.priority = priority
+        assert self.run(op) == task.state
+        return None
+
+    def requeue(self, task: Task, data: st.DataObject) -> None:
+        operation = self.operation(data.draw(st.booleans()))
+        op = self.store.requeue(task.task_id, operation)
+        if task.operation == operation or task.state == State.PENDING:
+            assert self.run(op) == task.state
+            return None
+        if task.state in (*ACTIVE, State.HELD):
+            return self.refused(op, WrongState)
+        self.model.back(task, behind=True)
+        task.used = task.crashes = 0
+        task.operation = operation
+        assert self.run(op) == State.PENDING
+        return None
+
+    def forget(self, task: Task, data: st.DataObject) -> None:
+        op = self.store.forget_ids([task.task_id])
+        if task.state not in FINAL:
+            return self.refused(op, TaskNotFinal)
+        assert self.run(op) == 1
+        del self.model.tasks[task.task_id]
+        return None

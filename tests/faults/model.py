@@ -1,0 +1,231 @@
+"""A plain model of what the scripts do: lists and dicts, and the rules as sentences. No classes, no groups, no indexes.
+
+The model doesn't choose nodes: it is told which placings happened, in their order, and judges each by promise 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rq_sched.resources import Resources
+from rq_sched.task import FINAL, State
+
+ACTIVE = (State.ASSIGNED, State.RUNNING)
+NO_RETRY = ("not_found", "not_allowed")
+
+
+@dataclass
+class Task:
+    """A task as the model knows it. ``sequence``: its place among equals, as the record says."""
+
+    task_id: str
+    need: Resources
+    most: Resources
+    priority: int
+    retries: int
+    crash_limit: int
+    sequence: str = ""
+    state: State = State.PENDING
+    due: int | None = None
+    latest: int | None = None  # a back-off begins: it is due between half of this time and then
+    attempt: int = 0
+    used: int = 0
+    crashes: int = 0
+    reason: str | None = None
+    token: str | None = None
+    place: tuple[str, str] | None = None  # node and incarnation of the present attempt
+    intention: str | None = None  # what follows the stop: end, requeue, back
+    operation: str | None = None
+    resized: int = 0  # the number of the last resize of this attempt
+    new_sequence: bool = True  # it went to the back in this step: the record says where that is
+
+    @property
+    def order(self) -> tuple[int, str]:
+        return -self.priority, self.sequence
+
+
+@dataclass
+class Held:
+    """An allocation on a ledger."""
+
+    task_id: str
+    amount: Resources
+    mark: str = "a"
+
+
+@dataclass
+class Node:
+    """An incarnation of a node."""
+
+    node_id: str
+    incarnation: str
+    total: Resources
+    ttl: int
+    runs_out: int
+    state: str = "up"
+    lost: str | None = None  # how it was lost, while its tasks wait to be given back
+    ledger: dict[str, Held] = field(default_factory=dict)
+    acked: int = 0
+    ordered: int = 0
+    fresh_orders: list[tuple[str, str]] = field(default_factory=list)  # kind and token of those given in this step
+
+    @property
+    def free(self) -> Resources:
+        free = self.total
+        for held in self.ledger.values():
+            free = free.minus(held.amount)
+        return free
+
+
+class Model:
+    """The whole cell."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task] = {}
+        self.nodes: dict[str, Node] = {}  # the latest incarnation of each
+        self.lost: dict[str, Node] = {}  # by NODE:INCARNATION:HOW
+        self.drained: set[str] = set()
+
+    def pending(self) -> list[Task]:
+        """In the order of promise 4."""
+        return sorted((t for t in self.tasks.values() if t.state == State.PENDING), key=lambda t: t.order)
+
+    def in_state(self, *states: State) -> list[str]:
+        return [t.task_id for t in self.tasks.values() if t.state in states]
+
+    def up(self) -> list[Node]:
+        return [n for n in self.nodes.values() if n.state == "up"]
+
+    def alive(self) -> list[Node]:
+        return [n for n in self.nodes.values() if n.state != "dead"]
+
+    # -- placing ------------------------------------------------------------------------------------
+
+    def placed(self, node: Node, token: str, task_id: str, amount: Resources) -> None:
+        """One placing, right as it happened."""
+        task = self.tasks[task_id]
+        assert task.state == State.PENDING, f"{task_id} was placed while {task.state}"
+        assert node.state == "up", f"{task_id} was placed on {node.node_id}, which is {node.state}"
+        assert amount == task.need, f"{task_id} needs {task.need} and got {amount}"
+        assert amount.fits(node.free), f"{task_id} needs {amount}; {node.node_id} had {node.free} free"
+        passed_over = [t for t in self.pending() if t.order < task.order and t.need.fits(node.free)]
+        assert not passed_over, f"{task_id} was placed on {node.node_id} before {[t.task_id for t in passed_over]}"
+        node.ledger[token] = Held(task_id, amount)
+        node.fresh_orders.append(("start", token))
+        task.state, task.attempt, task.token = State.ASSIGNED, task.attempt + 1, token
+        task.place = (node.node_id, node.incarnation)
+
+    def fitting(self, nodes: list[Node]) -> list[tuple[str, str]]:
+        """Pending tasks that fit on one of the nodes: there must be none where somebody has just looked."""
+        return [(t.task_id, n.node_id) for t in self.pending() for n in nodes if t.need.fits(n.free)]
+
+    # -- the life of a task -------------------------------------------------------------------------
+
+    def back(self, task: Task, behind: bool = False) -> None:
+        """Into its queue: at its old place, or behind its equals."""
+        task.state, task.due, task.reason = State.PENDING, None, None
+        task.token = task.place = task.intention = None
+        task.resized = 0
+        task.new_sequence = task.new_sequence or behind
+
+    def end(self, task: Task, state: State, reason: str | None = None) -> None:
+        task.state, task.reason = state, reason
+
+    def ended(self, node: Node, token: str, outcome: str, reason: str, now: int) -> str:
+        """A report; the answer to it."""
+        if node.ledger.get(token) is None:
+            return "unknown"
+        held = node.ledger.pop(token)
+        task = self.tasks[held.task_id]
+        if held.mark == "s":
+            if task.intention == "end":
+                self.end(task, State.CANCELLED)
+            else:
+                self.back(task, behind=task.intention == "requeue")
+        elif outcome == "completed":
+            self.end(task, State.COMPLETED)
+        elif outcome == "failed":
+            self._failed(task, reason, now)
+        elif outcome == "crashed":
+            self._crashed(task)
+        else:
+            self.back(task)
+        return "recorded"
+
+    def _failed(self, task: Task, reason: str, now: int) -> None:
+        if reason in NO_RETRY or task.used >= task.retries:
+            self.end(task, State.FAILED, reason)
+            return
+        task.state, task.reason = State.DELAYED, "retry"
+        task.latest = now + min(60_000, 1000 * 2**task.used)
+        task.used += 1
+        task.token = task.place = task.intention = None
+        task.resized = 0
+
+    def _crashed(self, task: Task) -> None:
+        task.crashes += 1
+        if task.crashes >= task.crash_limit:
+            self.end(task, State.FAILED, "poison")
+        else:
+            self.back(task)
+
+    def stop(self, task: Task, intention: str) -> None:
+        """Tell its node to stop it; its allocation stays."""
+        assert task.place is not None
+        assert task.token is not None
+        task.intention = intention
+        node = self.incarnation(*task.place)
+        node.ledger[task.token].mark = "s"
+        if node.state != "dead" and self.nodes[node.node_id] is node:
+            node.fresh_orders.append(("stop", task.token))
+
+    def incarnation(self, node_id: str, incarnation: str) -> Node:
+        for node in (*self.nodes.values(), *self.lost.values()):
+            if (node.node_id, node.incarnation) == (node_id, incarnation):
+                return node
+        raise AssertionError(f"nobody answers for {node_id}:{incarnation}")
+
+    def cancelled(self, task: Task, requeue: bool, operation: str) -> str:
+        """The answer to a cancel."""
+        if task.operation == operation:
+            return self._repeated(task)
+        if task.state in FINAL:
+            return f"already {task.state}"
+        task.operation = operation
+        if task.state in ACTIVE:
+            self.stop(task, "end" if task.intention == "end" or not requeue else "requeue")
+            return "stopping"
+        if not requeue:
+            self.end(task, State.CANCELLED)
+            return "cancelled"
+        if task.state != State.PENDING:
+            return "unchanged"
+        self.back(task, behind=True)
+        return "requeued"
+
+    def _repeated(self, task: Task) -> str:
+        if task.state in ACTIVE:
+            return "stopping" if task.intention else "requeued"
+        return {State.PENDING: "requeued", State.CANCELLED: "cancelled"}.get(task.state, "unchanged")
+
+    # -- nodes --------------------------------------------------------------------------------------
+
+    def gone(self, node: Node, how: str) -> None:
+        node.state, node.lost = "dead", how
+        self.lost[f"{node.node_id}:{node.incarnation}:{how}"] = node
+
+    def reaped(self, name: str, tokens: list[str], now: int) -> None:
+        """Those tokens of a lost incarnation were given back."""
+        node = self.lost[name]
+        for token in tokens:
+            started = node.ledger[token].mark != "a"
+            self.ended(node, token, "crashed" if node.lost == "crashed" and started else "returned", "", now)
+        if not node.ledger:
+            del self.lost[name]
+
+    def attempts(self) -> Iterator[tuple[Node, str, Held]]:
+        """Everything on the ledgers of living nodes."""
+        for node in self.alive():
+            for token, held in node.ledger.items():
+                yield node, token, held
