@@ -60,6 +60,7 @@ def _census(console: Console, cluster: Cluster, limit: int) -> bool:
     console.print()
     report.census(console, outcome)
     report.nodes(console, outcome)
+    console.print("checks (each file is counted again in this process, to compare: a moment)")
     bad = False
     for words, wrong in checks.failures(outcome):
         report.check(console, words, wrong)

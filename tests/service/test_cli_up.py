@@ -264,17 +264,3 @@ def test_the_back_off_of_a_child_that_keeps_dying(monkeypatch):
     assert pauses[:4] == [0.5, 1, 2, 4]
     assert pauses[-1] == BACK_OFF_MOST
     assert said[0] == "node x ended with exit code 3; it is started again in 0.5 s"
-
-
-# -- the demo -------------------------------------------------------------------------------------
-
-
-def test_the_demo_checks_itself_and_leaves_nothing(tmp_path: Path):
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "examples.census", "--files", "60"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "all checks hold" in done.stdout
-    assert done.stdout.count("\nok  ") == 7
-    assert list(tmp_path.iterdir()) == []
-    assert done.stderr == ""
