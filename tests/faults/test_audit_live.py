@@ -139,9 +139,9 @@ def test_leftovers(link: Link, store: Store) -> None:
     def left() -> set[str | None]:
         return {finding.subject for finding in audit.problems(run(audit.leftovers(store.keys.namespace)))}
 
-    run(store.node_register("n1", "i1", Resources(1, 1000), ttl=600))
     run(store.submit([request("t1", args=["x" * 200])]))
     assert left() == {"task:t1", "payload:t1", "pending:1:1000", "classes:1:1024", "groups"}
+    run(store.node_register("n1", "i1", Resources(1, 1000), ttl=600))
     tokens = start_all(link, store, acked=0)
     assert left() == {"task:t1", "payload:t1", "node:n1:i1:tasks", "node:n1:i1:orders"}
     report = Report(tokens["t1"], "t1", "failed", 0.1, reason="error", error="boom" * 50, output=b"out")
