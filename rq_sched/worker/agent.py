@@ -7,8 +7,10 @@ in which child), ``outbox`` (what to tell), ``lease`` (heartbeat and self-fencin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Coroutine
@@ -20,7 +22,7 @@ from rq_sched.resources import Resources
 from rq_sched.store import Store
 from rq_sched.worker import system
 from rq_sched.worker.attempts import Attempt, Attempts, Ending
-from rq_sched.worker.config import UNTOLD, Assignment, WorkerConfig
+from rq_sched.worker.config import Assignment, WorkerConfig
 from rq_sched.worker.frames import Frame, ParentChannel, Word
 from rq_sched.worker.lease import Lease
 from rq_sched.worker.orders import Orders
@@ -44,6 +46,13 @@ def main(config: WorkerConfig, sock: socket.socket, assignment: Assignment) -> i
     return asyncio.run(Agent(config, sock, assignment).run())
 
 
+def _allow_many_descriptors() -> None:
+    """Two for each child: a large machine needs more than most systems give at first."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class Agent:
     """The agent of one worker."""
 
@@ -57,6 +66,8 @@ class Agent:
     async def run(self) -> int:
         """Work until told to stop; the exit code."""
         self._build()
+        self._loop.set_exception_handler(self._callback_failed)
+        _allow_many_descriptors()
         self._spawn(self._give_signs_of_life())
         try:
             await self._until_close(self._come())
@@ -138,7 +149,7 @@ class Agent:
             await self.session.lost.wait()
             log.warning(
                 "this registration was given up: ending all tasks, joining anew",
-                extra={"node_id": self._config.node_id, "tasks": len(self.attempts.all)},
+                extra={"tasks": len(self.attempts.all)},
             )
             self._assignment.patient = True
             self.attempts.stop_all(Ending.DROPPED, 0)
@@ -171,7 +182,7 @@ class Agent:
 
     def _parent_lost(self) -> None:
         """The parent was killed. The children die with it; what they have started doesn't."""
-        log.error("the parent died: ending all tasks", extra={"node_id": self._config.node_id})
+        log.error("the parent died: ending all tasks")
         self._spawn(self._leave_alone())
 
     async def _leave_alone(self) -> None:
@@ -243,9 +254,8 @@ class Agent:
     async def _close(self) -> int:
         """Drain within the grace, then stop what still runs and give it back, tell, leave."""
         attempts, config = self.attempts, self._config
-        log.info("draining", extra={"node_id": config.node_id, "tasks": len(attempts.all), "grace": config.grace})
+        log.info("draining", extra={"tasks": len(attempts.all), "grace": config.grace})
         attempts.closing = True
-        attempts.return_waiting()
         if not self._at_once.is_set():
             self._spawn(self._say_closing())
             await self._first(attempts.empty.wait(), self._at_once.wait(), seconds=config.grace)
@@ -257,17 +267,24 @@ class Agent:
             await self._first(attempts.empty.wait(), seconds=KILLED_SECONDS)
         await self._first(self.outbox.empty.wait(), seconds=TELL_SECONDS)
         told = not attempts.all and self.outbox.empty.is_set() and await self._leave()
-        log.info("node left" if told else "node ended, but could not say so", extra={"node_id": config.node_id})
+        log.info("node left" if told else "node ended, but could not say so")
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        return 0 if told else UNTOLD
+        return 0
 
     async def _say_closing(self) -> None:
-        try:
-            await self.session.ask(self._store.node_closing)
-        except (RqSchedError, Superseded):
-            pass  # orders that come anyway are given back
+        """No new tasks; those that haven't begun go back. (Before Redis knows, they would come again at once.)"""
+        failures = 0
+        while True:
+            try:
+                await self.session.ask(self._store.node_closing)
+                return self.attempts.return_waiting()
+            except Superseded:
+                return None
+            except RqSchedError:
+                failures += 1
+                await asyncio.sleep(back_off(failures))
 
     async def _leave(self) -> bool:
         if self.session.lost.is_set():
@@ -294,8 +311,13 @@ class Agent:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.critical("the agent failed", exc_info=task.exception(), extra={"node_id": self._config.node_id})
+            log.critical("the agent failed", exc_info=task.exception())
             os._exit(70)  # the parent cleans up and starts another one: better than to live on by halves
+
+    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        loop.default_exception_handler(context)
+        if "handle" in context:
+            os._exit(70)
 
     async def _until_close(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this, or as much of it as there is time for until the worker is stopped."""

@@ -86,7 +86,8 @@ class Attempts:
         self.empty = asyncio.Event()
         self.empty.set()
         self.closing = False
-        """Whether new ones are given back at once."""
+        """Whether new ones are no longer begun."""
+        self._returning = False
         pool.listener = self
 
     # -- orders -----------------------------------------------------------------------------------
@@ -97,8 +98,10 @@ class Attempts:
             return
         attempt = self.all[order.token] = Attempt(order)
         self.empty.clear()
-        if self.closing:
+        if self._returning:
             self._end(attempt, "returned")
+        elif self.closing:
+            pass  # it waits to be given back
         elif order.payload_bytes:
             self._fetch(attempt)
         else:
@@ -115,8 +118,8 @@ class Attempts:
 
     def launch(self, attempt: Attempt) -> None:
         """Its arguments are there: give it to a child."""
-        if attempt.order.token not in self.all:
-            return  # stopped meanwhile
+        if attempt.order.token not in self.all or self.closing:
+            return  # stopped meanwhile, or about to be given back
         child = self._pool.take()
         if child is not None:
             self._begin(attempt, child)
@@ -137,7 +140,8 @@ class Attempts:
                 self._stop(attempt, ending, grace)
 
     def return_waiting(self) -> None:
-        """Give back what hasn't begun."""
+        """Give back what hasn't begun, and what may still come."""
+        self._returning = True
         for attempt in [attempt for attempt in self.all.values() if attempt.child is None]:
             self._stop(attempt, Ending.RETURNED, 0)
 
@@ -150,21 +154,20 @@ class Attempts:
     # -- children ---------------------------------------------------------------------------------
 
     def ready(self, child: Child) -> None:
-        if self._waiting:
+        if self._waiting and not self.closing:
             self._begin(self._waiting.popleft(), child)
         else:
             self._pool.rest(child)
 
     def said(self, child: Child, frame: Frame) -> None:
         attempt = child.attempt
-        word = frame[0]
-        if attempt is None:
-            self._pool.signal(child, signal.SIGKILL)  # nobody asked
-        elif word == Word.DONE:
+        if attempt is None or not _sound(frame):  # a task has written to our socket
+            self._pool.signal(child, signal.SIGKILL)
+        elif frame[0] == Word.DONE:
             self._done(attempt, child, frame)
-        elif word == Word.PROGRESS:
+        elif frame[0] == Word.PROGRESS:
             self._outbox.progress[attempt.order.token] = frame[1]
-        elif word == Word.RESIZE:
+        elif frame[0] == Word.RESIZE:
             self._resize(attempt, frame[1], frame[2])
 
     def gone(self, child: Child, status: int) -> None:
@@ -288,6 +291,23 @@ class Attempts:
         del self.all[attempt.order.token]
         if not self.all:
             self.empty.set()
+
+
+_REASONS = frozenset(Reason)
+
+
+def _sound(frame: Frame) -> bool:
+    """Whether a child's frame is as it should be: what a task may forge must not get further than here."""
+    match frame:
+        case [Word.DONE, None, bytes(), None, None | 0, bool()]:
+            return True
+        case [Word.DONE, str(reason), None, str(), None | int(), bool()]:
+            return reason in _REASONS
+        case [Word.PROGRESS, float(fraction)]:
+            return 0 <= fraction <= 1
+        case [Word.RESIZE, None | int(), None | int()]:
+            return True
+    return False
 
 
 def _how(status: int) -> str:

@@ -67,6 +67,7 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
         line = Line(_settle(sock, output, folder, parent))
         runner = Runner(allow, line.send, line.receive)
         signal.signal(signal.SIGTERM, runner.stop)
+        os.register_at_fork(after_in_child=_be_a_plain_process)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         _serve(line, runner)
     except (EOFError, OSError):
@@ -94,12 +95,19 @@ def _serve(line: Line, runner: Runner) -> None:
         line.send(done)
 
 
+def _be_a_plain_process() -> None:
+    """A task has forked (multiprocessing does): SIGTERM just ends the new process."""
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _settle(sock: socket.socket, output: int, folder: str, parent: int) -> socket.socket:
     """Leave everything of the parent's behind: session, signals, descriptors, log, paths."""
     os.setsid()
     system.die_with(parent)
     system.adopt_orphans()
     system.name_process("rqs-child")
+    system.first_to_go()
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     for target, source in enumerate(_out_of_the_way(os.open(os.devnull, os.O_RDONLY), output, output, sock.detach())):

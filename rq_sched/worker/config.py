@@ -12,9 +12,6 @@ from rq_sched.keys import check_id
 from rq_sched.resources import Resources
 from rq_sched.worker.allow import Allow
 
-UNTOLD = 75
-"""The agent's exit code when it ended in order, but Redis couldn't be told."""
-
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from rq_sched import errors
 from rq_sched.worker import child, system
-from rq_sched.worker.config import UNTOLD, Assignment, WorkerConfig
+from rq_sched.worker.config import Assignment, WorkerConfig
 from rq_sched.worker.frames import READ, BadFrame, Frame, Frames, Word, pack
 from rq_sched.worker.nursery import Ended, Nursery, blocked_signals
 from rq_sched.worker.record import GONE_SECONDS, Record, kill_groups, path_of
@@ -99,7 +99,7 @@ class Parent:
         if self._record.left is not None:
             log.warning(
                 "the previous worker was killed: cleaning up",
-                extra={"node_id": self._config.node_id, "groups": len(self._record.left.groups)},
+                extra={"groups": len(self._record.left.groups)},
             )
             if stuck := kill_groups(self._record.left.groups):
                 log.error("processes of the previous worker can't be killed", extra={"groups": stuck})
@@ -136,7 +136,7 @@ class Parent:
         self._agent.quiet += 1
         most = HUNG_TICKS if self._agent.spoken else STARTING_SECONDS / self._config.tick
         if self._agent.quiet > most:
-            log.error("the agent hangs: killing it", extra={"node_id": self._config.node_id, "pid": self._agent.pid})
+            log.error("the agent hangs: killing it", extra={"pid": self._agent.pid})
             system.signal_process(self._agent.pid, signal.SIGKILL)
 
     def _hear_signals(self) -> None:
@@ -157,7 +157,7 @@ class Parent:
         try:
             forked = self._nursery.fork(number)
         except OSError as error:
-            log.error("can't start a process: %s", error, extra={"node_id": self._config.node_id})
+            log.error("can't start a process: %s", error)
             self._tell(Word.EXITED, number, -1)
             return
         self._note()
@@ -200,7 +200,7 @@ class Parent:
 
             code = agent.main(self._config, theirs, assignment)
         except BaseException:
-            log.exception("the agent failed", extra={"node_id": self._config.node_id})
+            log.exception("the agent failed")
         finally:
             logging.shutdown()
             os._exit(code)
@@ -251,22 +251,22 @@ class Parent:
         self._hear_agent()
         agent.sock.close()
         code = os.waitstatus_to_exitcode(ended.status)
-        if agent.refused:
-            self._nursery.clear(GONE_SECONDS)
-            self._record.remove()
-            raise errors.by_code().get(agent.refused[0], errors.RqSchedError)(agent.refused[1])
-        if code in (0, UNTOLD):
-            if self._nursery.clear(GONE_SECONDS) and code == 0:
-                self._record.remove()
-            return 0
         gone = self._nursery.clear(GONE_SECONDS)
+        if agent.refused or code == 0:
+            if gone and not self._incarnation:
+                self._record.remove()
+            else:  # there is something to clean up and to tell at the next start
+                self._record.close()
+            if agent.refused:
+                raise errors.by_code().get(agent.refused[0], errors.RqSchedError)(agent.refused[1])
+            return 0
         self._deaths = 1 if time.monotonic() - agent.started > HEALTHY_SECONDS else self._deaths + 1
         delay = 0.0
         if self._deaths > 1:
             delay = min(BACK_OFF_MOST, BACK_OFF * 2.0 ** (self._deaths - 2)) * random.uniform(0.75, 1.0)
         log.error(
             "the agent died: its tasks were killed, a new one starts",
-            extra={"node_id": self._config.node_id, "exit_code": code, "all_gone": gone, "delay": round(delay, 2)},
+            extra={"exit_code": code, "all_gone": gone, "delay": round(delay, 2)},
         )
         self._start_agent(delay)
         return None
@@ -278,5 +278,11 @@ class Parent:
 
 def run(config: WorkerConfig) -> int:
     """See ``rq_sched.worker.run``."""
+
+    def add_node(record: logging.LogRecord) -> bool:
+        record.node_id = config.node_id
+        return True
+
+    log.addFilter(add_node)
     record = Record(path_of(config.url, config.namespace, config.node_id))
     return Parent(config, record).run()

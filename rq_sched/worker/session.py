@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from rq_sched.errors import RedisUnavailable, StaleIncarnation
+from rq_sched.errors import NodeAlive, RedisUnavailable, StaleIncarnation
 from rq_sched.link import AsyncLink, Op, Request
 from rq_sched.node import NodeState
 from rq_sched.store import Store
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 BACK_OFF = 0.05
 BACK_OFF_MOST = 2.0
-PATIENCE = (1.0, 10.0)
+PATIENCE = (0.5, 10.0)
 """Seconds, least and most, that a call may take before its connection counts as dead."""
 
 
@@ -57,7 +57,7 @@ class Session:
     """The node's registration.
 
     Parameters:
-        announce: tells the parent the incarnation, before it is registered.
+        announce: tells the parent the incarnation, before it is registered; empty when Redis was told of its end.
     """
 
     def __init__(self, config: WorkerConfig, link: AsyncLink, store: Store, announce: Callable[[str], None]) -> None:
@@ -120,18 +120,20 @@ class Session:
         incarnation = secrets.token_hex(6)
         self._announce(incarnation)
         config = self._config
-        state = await self.run(
-            self._store.node_register(
-                config.node_id, incarnation, config.total, ttl=config.ttl, host=os.uname().nodename
+        host = os.uname().nodename
+        try:
+            state = await self.run(
+                self._store.node_register(config.node_id, incarnation, config.total, ttl=config.ttl, host=host)
             )
-        )
+        except NodeAlive:
+            self._announce("")
+            raise
         self.incarnation = incarnation
         self.lost.clear()
         self._joined.set()
         log.info(
             "node joined",
             extra={
-                "node_id": config.node_id,
                 "incarnation": incarnation,
                 "state": str(state),
                 "total_cpu": config.total.cpu,
@@ -143,3 +145,4 @@ class Session:
     async def leave(self, incarnation: str, *, crashed: bool) -> None:
         """Report that an incarnation is no more."""
         await self.run(self._store.node_leave(self._config.node_id, incarnation, crashed=crashed))
+        self._announce("")
