@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -235,3 +236,17 @@ def change_everything() -> None:
 def release_and_wait(path: str) -> None:
     current_task().release(cpu=1)
     wait_for_file(path)
+
+
+def square(n: int) -> int:
+    return n * n
+
+
+def squares(n: int) -> list[int]:
+    with multiprocessing.Pool(2) as pool:
+        return pool.map(square, range(n))
+
+
+def write_to_socket(data: bytes) -> None:
+    os.write(3, data)
+    time.sleep(60)

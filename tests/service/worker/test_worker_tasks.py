@@ -152,3 +152,18 @@ def test_what_is_not_allowed_is_not_imported(desk: Desk, tmp_path: Path) -> None
     desk.node(allow=("harmless:*",), chdir=str(tmp_path))
     assert desk.run("harmful:f").reason == Reason.NOT_ALLOWED
     assert not (tmp_path / "harm").exists()
+
+
+def test_a_task_may_use_multiprocessing(desk: Desk, node: Node) -> None:
+    info = desk.run("squares", 5, task_id="t")
+    assert info.result == [0, 1, 4, 9, 16], info.error
+    assert desk.output("t") == ""  # its workers end without a word
+
+
+def test_a_task_that_writes_to_our_socket_only_harms_itself(desk: Desk, node: Node) -> None:
+    agent = node.agent
+    for data in (b"hello", b"\x96\x0b\xa6poison\xc0\xc0\xc0\xc2", b"\x92\x0c\xcb\xff\xf0\0\0\0\0\0\0", b"\x91\x63"):
+        info = desk.run("write_to_socket", data, crash_limit=1)
+        assert info.reason == Reason.POISON
+    assert desk.run("add", 1, 2).result == 3
+    assert node.agent == agent

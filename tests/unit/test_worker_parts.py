@@ -1,0 +1,413 @@
+"""The parts of the worker that need neither processes nor Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rq_sched.errors import NodeAlive, RedisUnavailable, StaleIncarnation
+from rq_sched.node import NodeState, Order, Start, Stop, Void
+from rq_sched.resources import Resources
+from rq_sched.store import Finished, Heartbeat, Report, Store
+from rq_sched.worker import WorkerConfig, errors_text, system
+from rq_sched.worker.frames import BadFrame, Frame, Frames, Word, pack
+from rq_sched.worker.lease import Lease
+from rq_sched.worker.orders import Orders
+from rq_sched.worker.outbox import BATCH, BATCH_BYTES, Outbox
+from rq_sched.worker.record import Left, Record, kill_groups, path_of
+from rq_sched.worker.session import Session, Superseded, together
+from tests.support import wait_for, wait_for_async
+
+# -- frames ---------------------------------------------------------------------------------------
+
+
+def test_frames_come_in_any_pieces() -> None:
+    sent: list[Frame] = [[Word.DONE, None, b"x" * 1000, None, None, False], [Word.PROGRESS, 0.5], [Word.ALIVE]]
+    data = b"".join(map(pack, sent))
+    for size in (1, 2, 7, 500, len(data)):
+        frames = Frames()
+        found = [f for at in range(0, len(data), size) for f in frames.feed(data[at : at + size])]
+        assert found == sent
+
+
+@pytest.mark.parametrize("data", [b"\xc1", b"hello", b"\x90", b"\x80", b"\xdd\xff\xff\xff\xff"])
+def test_what_is_no_frame_is_noticed(data: bytes) -> None:
+    with pytest.raises(BadFrame):
+        list(Frames().feed(data))
+
+
+# -- sessions -------------------------------------------------------------------------------------
+
+
+def op(*replies: str) -> Generator[list[Any], list[Any], list[Any]]:
+    """An operation that asks so many times, for two things each time."""
+    heard = []
+    for reply in replies:
+        heard += yield [(reply, 1), (reply, 2)]
+    return heard
+
+
+def test_operations_travel_together() -> None:
+    """In as many round trips as the longest takes; each gets its own replies."""
+    whole = together(op("a"), op("b", "c"))
+    asked = next(whole)
+    assert asked == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+    asked = whole.send(["a1", "a2", "b1", "b2"])
+    assert asked == [("c", 1), ("c", 2)]
+    with pytest.raises(StopIteration) as stop:
+        whole.send(["c1", "c2"])
+    assert stop.value.value == [["a1", "a2"], ["b1", "b2", "c1", "c2"]]
+
+
+class FakeLink:
+    """Answers each operation with the next of the given answers; an exception is raised."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[Any] = []
+
+    async def run(self, operation: Any) -> Any:
+        self.asked.append(operation)
+        await asyncio.sleep(0)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class FakeStore:
+    """Operations as tuples: the method's name and its arguments."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: (name, *args, kwargs)
+
+
+def session_of(link: FakeLink, announced: list[str] | None = None) -> Session:
+    config = WorkerConfig("unix:///none", "ns", "n1", Resources(4, 1024), ())
+    announce = [] if announced is None else announced
+    return Session(config, link, FakeStore(), announce.append)  # type: ignore[arg-type]
+
+
+def ask(session: Session, name: str = "anything") -> Any:
+    return session.ask(lambda node, incarnation: (name, node, incarnation))  # type: ignore[arg-type, return-value]
+
+
+def test_the_parent_knows_an_incarnation_before_redis_does() -> None:
+    async def scene() -> None:
+        announced: list[str] = []
+        link = FakeLink(RedisUnavailable("away"))
+        with pytest.raises(RedisUnavailable):
+            await session_of(link, announced).join()
+        assert [link.asked[0][2]] == announced  # Redis may have heard of it
+
+    asyncio.run(scene())
+
+
+def test_a_refused_incarnation_needs_no_cleaning_up() -> None:
+    async def scene() -> None:
+        announced: list[str] = []
+        with pytest.raises(NodeAlive):
+            await session_of(FakeLink(NodeAlive("elsewhere")), announced).join()
+        assert announced[-1] == ""
+
+    asyncio.run(scene())
+
+
+def test_answers_for_an_old_incarnation_mean_nothing() -> None:
+    async def scene() -> None:
+        link = FakeLink(NodeState.UP, "first", StaleIncarnation("gone"), "too late", NodeState.UP, "second")
+        session = session_of(link)
+        await session.join()
+        assert await ask(session) == "first"
+        late = asyncio.ensure_future(ask(session))
+        later = asyncio.ensure_future(ask(session))
+        for call in (late, later):
+            with pytest.raises(Superseded):
+                await call
+        assert session.lost.is_set()
+        waits = asyncio.ensure_future(ask(session))
+        await asyncio.sleep(0)
+        assert not waits.done()
+        old = session.incarnation
+        await session.join()
+        assert session.incarnation != old
+        assert await waits == "second"
+        assert link.asked[-1] == ("anything", "n1", session.incarnation)
+
+    asyncio.run(scene())
+
+
+# -- orders ---------------------------------------------------------------------------------------
+
+
+def start(number: int, token: str = "") -> Start:
+    need = Resources(1, 64)
+    return Start(number, token or f"k{number}", f"t{number}", 1, "m:f", b"", 0, need, need, None, "cpu")
+
+
+def orders_of(taken: list[Order], may: list[bool]) -> Orders:
+    return Orders(session_of(FakeLink()), FakeStore(), taken.append, taken.append, lambda: may[0])  # type: ignore[arg-type]
+
+
+def test_orders_are_worked_off_once_each() -> None:
+    async def scene() -> None:
+        taken: list[Order] = []
+        orders = orders_of(taken, [True])
+        one, two, three, five = start(1), Stop(2, "k1", "t1", 1.0), Void(3), start(5)
+        orders.take([one, two])
+        orders.take([one, two, three])
+        orders.take([two, three, start(4), five])
+        orders.take([one, two, three, start(4), five])
+        assert [order.number for order in taken] == [1, 2, 4, 5]
+        assert orders.seen == 5
+
+    asyncio.run(scene())
+
+
+def test_without_a_lease_orders_stay_in_redis() -> None:
+    async def scene() -> None:
+        taken: list[Order] = []
+        may = [False]
+        orders = orders_of(taken, may)
+        orders.take([start(1)])
+        assert (taken, orders.seen) == ([], 0)
+        may[0] = True
+        orders.take([start(1)])
+        assert orders.seen == 1
+
+    asyncio.run(scene())
+
+
+# -- reports --------------------------------------------------------------------------------------
+
+
+class FakeSession:
+    """Stands in for the session in front of a store: keeps reports, answers as told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Report]] = []
+        self.failures = 0
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def ask(self, make: Any) -> Any:
+        name, _, _, arguments = make("n1", "i1")
+        assert name == "task_finish"
+        await self.go.wait()
+        self.batches.append(arguments["reports"])
+        if self.failures:
+            self.failures -= 1
+            raise RedisUnavailable("away")
+        return Finished(["recorded"] * len(arguments["reports"]), [])
+
+
+def outbox_of(session: FakeSession) -> Outbox:
+    return Outbox(session, FakeStore(), lambda: 0, lambda orders: None, lambda: ())  # type: ignore[arg-type]
+
+
+def test_what_ends_while_a_report_is_under_way_forms_the_next() -> None:
+    async def scene() -> None:
+        session = FakeSession()
+        outbox = outbox_of(session)
+        running = asyncio.ensure_future(outbox.run())
+        session.go.clear()
+        outbox.add(Report("k0", "t0", "completed"))
+        await asyncio.sleep(0.01)
+        for n in range(1, 2 * BATCH):
+            outbox.add(Report(f"k{n}", f"t{n}", "completed"))
+        assert not outbox.empty.is_set()
+        session.go.set()
+        await asyncio.wait_for(outbox.empty.wait(), 5)
+        running.cancel()
+        assert [len(batch) for batch in session.batches] == [1, BATCH, BATCH - 1]
+        tokens = [report.token for batch in session.batches for report in batch]
+        assert tokens == [f"k{n}" for n in range(2 * BATCH)]
+
+    asyncio.run(scene())
+
+
+def test_what_could_not_be_sent_is_sent_again() -> None:
+    async def scene() -> None:
+        session = FakeSession()
+        session.failures = 2
+        outbox = outbox_of(session)
+        running = asyncio.ensure_future(outbox.run())
+        outbox.add(Report("k0", "t0", "completed"))
+        await asyncio.wait_for(outbox.empty.wait(), 5)
+        running.cancel()
+        assert [[report.token for report in batch] for batch in session.batches] == [["k0"]] * 3
+
+    asyncio.run(scene())
+
+
+def test_a_batch_is_bounded_in_bytes() -> None:
+    async def scene() -> None:
+        session = FakeSession()
+        outbox = outbox_of(session)
+        for n in range(5):
+            outbox.add(Report(f"k{n}", f"t{n}", "completed", result=b"x" * (BATCH_BYTES // 2)))
+        running = asyncio.ensure_future(outbox.run())
+        await asyncio.wait_for(outbox.empty.wait(), 5)
+        running.cancel()
+        assert [len(batch) for batch in session.batches] == [2, 2, 1]
+
+    asyncio.run(scene())
+
+
+# -- the lease ------------------------------------------------------------------------------------
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_tasks_are_ended_before_the_lease_runs_out() -> None:
+    """Counted from when the last heartbeat that got through was sent, also over a suspension."""
+
+    async def scene() -> None:
+        clock = Clock()
+        fenced: list[float] = []
+        orders = orders_of([], [True])
+        lease = Lease(
+            session_of(FakeLink()), Store("ns"), orders, 0.1, True, lambda: fenced.append(clock.now), clock=clock
+        )
+        lease.renew(1000.0)
+        watching = asyncio.ensure_future(lease.watch())
+        clock.now = 1000.07
+        await asyncio.sleep(0.03)
+        assert lease.held
+        assert not fenced
+        clock.now = 1500.0  # the machine slept
+        await wait_for_async(lambda: fenced)
+        held = [lease.held]
+        await asyncio.sleep(0.03)
+        assert fenced == [1500.0]  # once
+        lease.renew(1499.99)
+        held.append(lease.held)
+        assert held == [False, True]
+        await asyncio.sleep(0.03)
+        clock.now = 1600.0
+        await wait_for_async(lambda: len(fenced) == 2)
+        watching.cancel()
+
+    asyncio.run(scene())
+
+
+def test_a_lease_that_is_kept() -> None:
+    async def scene() -> None:
+        clock = Clock()
+        lease = Lease(session_of(FakeLink()), Store("ns"), orders_of([], [True]), 1.0, False, lambda: None, clock=clock)
+        clock.now += 1000
+        assert lease.held
+
+    asyncio.run(scene())
+
+
+def test_a_redis_that_has_forgotten_orders_is_joined_anew() -> None:
+    async def scene() -> None:
+        link = FakeLink(NodeState.UP, Heartbeat(NodeState.UP, 3))
+        session = session_of(link)
+        await session.join()
+        orders = orders_of([], [True])
+        orders.take([start(n) for n in range(1, 6)])
+        lease = Lease(session, FakeStore(), orders, 10.0, True, lambda: None)  # type: ignore[arg-type]
+        beating = asyncio.ensure_future(lease.beat())
+        await asyncio.wait_for(session.lost.wait(), 5)
+        beating.cancel()
+
+    asyncio.run(scene())
+
+
+# -- the record -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "workers" / "ns+n1+abc"
+
+
+def test_a_record_is_read_by_the_next_start(path: Path) -> None:
+    record = Record(path)
+    assert record.left is None
+    record.write("i1", [(11, "5"), (12, "6")])
+    record.write("i1", [(11, "5")])
+    record.close()
+    again = Record(path)
+    assert again.left == Left("i1", ((11, "5"),))
+    again.remove()
+    assert not path.exists()
+
+
+def test_a_record_of_a_living_worker_is_left_alone(path: Path) -> None:
+    source = "import sys; from pathlib import Path; from rq_sched.worker.record import Record; \
+        r = Record(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", source, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(NodeAlive, match="node n1 is already run by another worker on this machine"):
+            Record(path)
+        other.kill()
+    Record(path).remove()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", '{"boot": "', "[]", "null", '{"boot": 1}', json.dumps({"boot": "another", "incarnation": "i", "groups": []})],
+)
+def test_a_record_that_says_nothing_of_now(path: Path, content: str) -> None:
+    """Half written, or of an earlier start of the machine."""
+    path.parent.mkdir()
+    path.write_text(content)
+    record = Record(path)
+    assert record.left is None
+    record.remove()
+
+
+def test_nodes_have_records_of_their_own() -> None:
+    paths = {path_of("unix:///a", "ns", "n1"), path_of("unix:///b", "ns", "n1"), path_of("unix:///a", "ns", "n2")}
+    assert len(paths) == 3
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "66"], start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+def test_recorded_groups_are_killed(sleeper: subprocess.Popen[bytes]) -> None:
+    kill_groups([(sleeper.pid, system.birth_of(sleeper.pid))], seconds=0)
+    assert wait_for(sleeper.poll) == -9
+
+
+@pytest.mark.skipif(not system.LINUX, reason="births of processes are not known")
+def test_a_stranger_with_a_recorded_id_is_not(sleeper: subprocess.Popen[bytes]) -> None:
+    assert kill_groups([(sleeper.pid, "123")]) == []
+    assert sleeper.poll() is None
+
+
+# -- texts ----------------------------------------------------------------------------------------
+
+
+def test_a_long_error_keeps_its_beginning_and_its_end() -> None:
+    text = errors_text.shorten("a" * 10_000 + "b" * 100_000 + "c" * 10_000)
+    assert len(text) < errors_text.LIMIT + 100
+    assert text.startswith("a" * 4000)
+    assert text.endswith("c" * 10_000)
+    assert "characters left out" in text
