@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ COMMANDS = [line for block in re.findall(r"```\n(.*?)```", PAGE.read_text(), re.
 
 
 @pytest.fixture
-def cell(link: Link, namespace: str) -> Iterator[Cell]:
+def cell(link: Link, namespace: str) -> Cell:
     """Something in every key that the page names."""
     cell = Cell(link, namespace)
     cell.node("n1", 2, 2048, incarnation="i1")
@@ -31,7 +30,7 @@ def cell(link: Link, namespace: str) -> Iterator[Cell]:
     cell.finish("n1", cell.starts("n1", "i1")["bad"], "failed", incarnation="i1", reason="error", error="boom")
     cell.submit("fresh", cpu=2)
     cell.node("n2", 1, 64)
-    yield cell
+    return cell
 
 
 @pytest.mark.no_audit  # the clock of this cell is made up; tests/lua audits the same records
