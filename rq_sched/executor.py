@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from rq_sched.errors import InvalidValue, RqSchedError, TaskFailed, UsageError
 from rq_sched.flows import taken, value_of
@@ -91,8 +91,16 @@ class TaskExecutor(Executor):
         self._courier = _Courier(client)
         self._finalizer = weakref.finalize(self, self._courier.close)  # at the end of the program, too
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[T]:
-        """Submit a call; every argument is the function's own. Also takes ``"pkg.mod:func"``.
+    @overload
+    def submit(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskFuture[T]: ...
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[T]: ...
+    @overload
+    def submit(self, fn: str, /, *args: Any, **kwargs: Any) -> TaskFuture[Any]: ...
+    def submit(self, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskFuture[Any]:
+        """Submit a call of a function, or of ``"pkg.mod:func"``; every argument is the function's own.
 
         Raises:
             InvalidTarget: no worker could find the function.
@@ -100,9 +108,17 @@ class TaskExecutor(Executor):
         """
         if os.getpid() != self._pid:
             raise RuntimeError("this executor belongs to the parent process: make a new one after a fork")
-        future: TaskFuture[T] = TaskFuture(self._courier, make_request(fn, args, kwargs, self._options))
+        future: TaskFuture[Any] = TaskFuture(self._courier, make_request(fn, args, kwargs, self._options))
         self._courier.accept(future)
         return future
+
+    if TYPE_CHECKING:  # as it is, but it takes a name as well
+
+        @overload  # type: ignore[override]
+        def map(self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None) -> Iterator[T]: ...
+        @overload
+        def map(self, fn: str, *iterables: Iterable[Any], timeout: float | None = None) -> Iterator[Any]: ...
+        def map(self, fn: Any, *iterables: Any, timeout: float | None = None) -> Any: ...
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks.

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,21 +22,23 @@ PATIENCE = 20.0
 
 
 @contextmanager
-def process(url: str, namespace: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+def process(url: str, namespace: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """A long-running command; stopped in order afterwards."""
     command = [sys.executable, "-m", "rq_sched.cli", "--redis", url, "--namespace", namespace, *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    running = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
-        yield running
-    finally:
-        running.send_signal(signal.SIGTERM)
+    with tempfile.TemporaryFile() as log:  # not a pipe: nobody reads it while the process runs
+        running = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
         try:
-            _, said = running.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            _, said = running.communicate()
-        print(said, file=sys.stderr)  # shown when a test fails
+            yield running
+        finally:
+            running.send_signal(signal.SIGTERM)
+            try:
+                running.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait()
+            log.seek(0)
+            print(log.read().decode(errors="replace")[-10_000:], file=sys.stderr)  # shown when a test fails
 
 
 @contextmanager
