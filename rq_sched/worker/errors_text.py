@@ -6,12 +6,10 @@ import os
 import traceback
 from types import TracebackType
 
-import rq_sched
-
 LIMIT = 16 * 1024
 """Characters of an error text; of a longer one the beginning and, mostly, the end are kept."""
 _OURS = (
-    os.path.join(os.path.dirname(rq_sched.__file__), ""),
+    os.path.join(os.path.dirname(os.path.dirname(__file__)), ""),
     os.path.join(os.path.dirname(os.__file__), "asyncio", ""),
     "<frozen importlib",
 )
