@@ -33,7 +33,7 @@ def main() -> None:
         # What is going on, and an end to it.
         slow = client.submit(think, 600)
         print("it is", slow.explain()["state"])
-        print("cancel ->", slow.cancel(requeue=False).outcome)
+        print("cancel ->", slow.cancel(requeue=False, grace=2).outcome)
 
         # An error comes back as text.
         try:

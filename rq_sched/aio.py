@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from rq_sched.client import Target
 from rq_sched.config import resolve_namespace, resolve_url
 from rq_sched.errors import RqSchedError
 from rq_sched.flows import Flows
@@ -20,7 +19,7 @@ from rq_sched.link import AsyncEars, AsyncLink
 from rq_sched.node import NodeInfo, NodeState
 from rq_sched.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
 from rq_sched.store import Cancelled, Store
-from rq_sched.target import Options, make_request
+from rq_sched.target import Options, Target, make_request
 from rq_sched.task import DEFAULT_GRACE, State, TaskInfo, TaskRequest
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ and the pool begins anew in a forked child. Only an executor and what is being i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -22,7 +22,7 @@ from rq_sched.link import Ears, Link
 from rq_sched.node import NodeInfo, NodeState
 from rq_sched.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
 from rq_sched.store import Cancelled, Store
-from rq_sched.target import Options, make_request
+from rq_sched.target import Options, Target, make_request
 from rq_sched.task import DEFAULT_GRACE, State, TaskInfo, TaskRequest
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from rq_sched.queries import Event
 
 T = TypeVar("T")
-Target = str | Callable[..., Any] | TaskRequest
 
 
 class Client:
@@ -233,7 +232,7 @@ class Client:
         reason: str | None = None,
         wait: bool = True,
     ) -> Cancelled:
-        """Stop a task. By default it goes to the back of its equals and runs again.
+        """Stop a task. By default it goes to the back of its equals and runs again.  Raises: TaskNotFound.
 
         Parameters:
             requeue: False ends it for good, as ``cancelled``.
@@ -245,9 +244,6 @@ class Client:
             what happened, as its ``outcome``: ``requeued``; ``cancelled``; ``unchanged`` (delayed or held: it stays
             so); ``already completed``, ``already failed``, ``already cancelled``; ``stopping`` (told to stop, not
             known to be gone).
-
-        Raises:
-            TaskNotFound
         """
         return self._do(self._flows.cancel(task_id, requeue, grace, reason, wait))
 
@@ -279,7 +275,6 @@ class Client:
 
         Raises:
             TaskNotFound, TaskNotFinal: one of ``task_ids`` is unknown, or hasn't ended.
-            InvalidValue
         """
         return self._do(self._flows.forget(task_ids, state, older_than))
 
@@ -308,11 +303,8 @@ class Client:
         """Tasks: those on nodes, then pending ones in their order, delayed, held, ended ones (newest first).
 
         Parameters:
-            state, node_id, priority: only such ones.
+            state, node_id, priority: only such ones; a state that there isn't raises InvalidValue.
             limit: how many at most.
-
-        Raises:
-            InvalidValue: no such state.
         """
         return self._do(self._flows.tasks(state, node_id, priority, limit))
 
@@ -357,14 +349,11 @@ class Client:
         return self._link.run(self._store.nodes())
 
     def drain(self, node_id: str, *, requeue: bool = False, grace: float = DEFAULT_GRACE) -> NodeState:
-        """No new tasks for a node, until ``undrain``.
+        """No new tasks for a node, until ``undrain``.  Raises: NodeNotFound.
 
         Parameters:
             requeue: whether what runs there is stopped and goes back to its place in the order, or ends by itself.
             grace: with ``requeue``, seconds between SIGTERM and SIGKILL.
-
-        Raises:
-            NodeNotFound
         """
         return self._link.run(self._store.node_drain(node_id, requeue=requeue, grace=grace))
 

@@ -8,6 +8,7 @@ begins anew, for as long as the caller has time.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from rq_sched.store import Cancelled, Store
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 POLL = 1.0
 """Seconds between two looks at tasks whose doorbell may have been lost."""
@@ -147,10 +149,7 @@ class Flows:
                 tries = 0
                 yield from self._hear(waiting, deadline)
             except RedisUnavailable as error:
-                if not passing(error):
-                    raise
-                yield Pause(deadline.left(back_off(tries)))
-                tries += 1
+                tries = yield from _ride_out(error, tries, deadline)
 
     def _hear(self, waiting: Waiting, deadline: Deadline) -> Flow[None]:
         look = self.clock() + self.poll
@@ -193,10 +192,9 @@ class Flows:
             try:
                 return (yield from run(make()))
             except RedisUnavailable as error:
-                if not passing(error) or deadline.passed:
+                if deadline.passed:
                     raise
-                yield Pause(deadline.left(back_off(tries)))
-                tries += 1
+                tries = yield from _ride_out(error, tries, deadline)
 
     # -- cancel -----------------------------------------------------------------------------------
 
@@ -264,11 +262,10 @@ class Flows:
                 found = yield from run(op)
                 tries = 0
             except RedisUnavailable as error:
-                if not follow or not passing(error):
+                if not follow:
                     raise
                 found = []
-                yield Pause(back_off(tries))
-                tries += 1
+                tries = yield from _ride_out(error, tries, Deadline(None))
             if found:
                 last_id = found[-1].id
                 yield Emit([e for e in found if task_id in (None, e.task_id) and node_id in (None, e.node_id)])
@@ -294,6 +291,16 @@ class Flows:
         while dropped := (yield from run(self.store.forget(state=wanted, older_than=older_than))):
             total += dropped
         return total
+
+
+def _ride_out(error: RedisUnavailable, tries: int, deadline: Deadline) -> Flow[int]:
+    """Pause before the next try, and count it. What won't pass by itself is raised."""
+    if not passing(error):
+        raise error
+    if tries == 0:
+        log.warning("waiting for Redis: %s", error)
+    yield Pause(deadline.left(back_off(tries)))
+    return tries + 1
 
 
 def value_of(info: TaskInfo) -> Any:

@@ -16,6 +16,8 @@ from typing import Any, TypedDict
 from rq_sched.errors import InvalidTarget, InvalidValue
 from rq_sched.task import TaskRequest, check_function
 
+Target = str | Callable[..., Any] | TaskRequest
+"""What can be submitted: a name, a function, or a request that says everything."""
 TASK_MARK = "__rq_sched_task__"
 """The attribute of a function marked with ``@task``: its options. Workers know it by this, too."""
 
@@ -70,9 +72,7 @@ def _said(options: Options) -> Options:
     return {name: value for name, value in options.items() if value is not None}  # type: ignore[return-value]
 
 
-def make_request(
-    target: str | Callable[..., Any] | TaskRequest, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
-) -> TaskRequest:
+def make_request(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options) -> TaskRequest:
     """The request for one call of ``target``, checked.
 
     Raises:

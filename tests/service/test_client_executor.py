@@ -65,6 +65,15 @@ def test_map_on_a_real_worker(whole: Client) -> None:  # noqa: F811
         assert list(pool.map(square, range(500), timeout=PATIENCE)) == [n * n for n in range(500)]
 
 
+def test_cancel_of_what_runs(whole: Client) -> None:  # noqa: F811
+    with whole.executor(memory=16) as pool:
+        future = pool.submit(time.sleep, 60)
+        wait_for(future.running, PATIENCE, lambda: whole.status(future.task_id))
+        assert future.cancel()
+        assert not future.running()
+        assert whole.wait([future.task_id], PATIENCE) == {future.task_id: State.CANCELLED}
+
+
 def test_futures_are_futures(client: Client, redis_url: str, namespace: str) -> None:
     with working(redis_url, namespace), client.executor() as pool:
         futures = [pool.submit(square, n) for n in range(20)]

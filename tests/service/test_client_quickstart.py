@@ -21,13 +21,15 @@ def test_the_quickstart(
     quickstart.main()
     lines = capsys.readouterr().out.splitlines()
     assert lines.pop(4) in {"it is pending", "it is assigned", "it is running"}
+    failed = lines.pop()
+    assert failed.startswith("failed -> ")
+    assert failed.endswith("ValueError: math domain error")
     assert lines == [
         "3, 4 -> 5.0",
         "primes below a million -> 78498",
         "ended -> 200",
         f"sum -> {sum(map(count_primes, range(0, 5000, 100)))}",
         "cancel -> cancelled",
-        "failed -> ValueError: math domain error",
     ]
 
 

@@ -109,7 +109,7 @@ def test_many_other_doorbells_dont_keep_it_from_looking() -> None:
     assert play.ended
 
 
-def test_a_lost_connection_is_waited_out_and_everything_open_watched_again() -> None:
+def test_a_lost_connection_is_waited_out_and_everything_open_watched_again(caplog: pytest.LogCaptureFixture) -> None:
     play = listening(["a", "b"])
     play.expect(Hear, answer=b"a completed")
     play.expect(Hear, answer=AWAY)
@@ -124,6 +124,7 @@ def test_a_lost_connection_is_waited_out_and_everything_open_watched_again() -> 
     assert play.step.op[:2] == ("watch", ["b"])  # type: ignore[index]
     play.expect(Run, answer=[State.COMPLETED])
     assert play.ended
+    assert [record.message for record in caplog.records] == ["waiting for Redis: away"]
 
 
 def test_the_time_is_up_also_while_redis_is_away() -> None:
