@@ -63,7 +63,7 @@ def edges(find: Callable[[str], Iterator[tuple[int, str]]] = imported) -> Iterat
             package, _, rest = name.partition(".")
             if package == "rq_sched":
                 target = rest.split(".")[0]
-                yield f"{path.relative_to(PACKAGE)}:{line}", module_of(path), target if is_module(target) else package
+                yield f"{path.relative_to(PACKAGE)}:{line}", module_of(path), target if target and is_module(target) else package
 
 
 def is_module(name: str) -> bool:
