@@ -70,11 +70,13 @@ class Agent:
         _allow_many_descriptors()
         self._spawn(self._give_signs_of_life())
         try:
-            await self._until_close(self._come())
+            await self._until_close(self._report_previous(), TELL_SECONDS)
+            if not self._assignment.only_leave:
+                await self._until_close(self._come())
         except RqSchedError as error:
             self._parent.send((Word.REFUSED, error.code, str(error)))
             return 1
-        if self.session.incarnation:
+        if self.session.joined:
             for service in (
                 self.lease.beat(),
                 self.lease.watch(),
@@ -86,7 +88,9 @@ class Agent:
             ):
                 self._spawn(service)
             await self._closing.wait()
-            return await self._close()
+            await self._close()
+        elif self.session.incarnation:  # stopped while joining: Redis may have heard of it
+            await self._leave()
         return 0
 
     def _build(self) -> None:
@@ -111,15 +115,15 @@ class Agent:
 
     # -- coming -----------------------------------------------------------------------------------
 
+    async def _report_previous(self) -> None:
+        """What died before us."""
+        previous = self._assignment.previous
+        if previous is not None:
+            await self._insist(lambda: self.session.leave(previous, crashed=True))
+            log.info("reported the death of the previous agent", extra={"incarnation": previous})
+
     async def _come(self) -> None:
-        """Report what died before us, and join."""
-        assignment = self._assignment
-        if assignment.previous:
-            await self._insist(lambda: self.session.leave(assignment.previous or "", crashed=True))
-            log.info("reported the death of the previous agent", extra={"incarnation": assignment.previous})
-        if assignment.only_leave:
-            return
-        await asyncio.sleep(assignment.delay)
+        await asyncio.sleep(self._assignment.delay)
         await self._insist(self._join)
 
     async def _join(self) -> None:
@@ -190,7 +194,7 @@ class Agent:
         for group in groups:
             system.signal_group(group, signal.SIGKILL)
         deadline = self._loop.time() + KILLED_SECONDS
-        while any(map(system.group_exists, groups)) and self._loop.time() < deadline:  # noqa: ASYNC110
+        while any(map(system.group_runs, groups)) and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         if self.session.incarnation:
             try:
@@ -251,7 +255,7 @@ class Agent:
 
     # -- the end ----------------------------------------------------------------------------------
 
-    async def _close(self) -> int:
+    async def _close(self) -> None:
         """Drain within the grace, then stop what still runs and give it back, tell, leave."""
         attempts, config = self.attempts, self._config
         log.info("draining", extra={"tasks": len(attempts.all), "grace": config.grace})
@@ -271,7 +275,6 @@ class Agent:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        return 0
 
     async def _say_closing(self) -> None:
         """No new tasks; those that haven't begun go back. (Before Redis knows, they would come again at once.)"""
@@ -319,11 +322,13 @@ class Agent:
         if "handle" in context:
             os._exit(70)
 
-    async def _until_close(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do this, or as much of it as there is time for until the worker is stopped."""
+    async def _until_close(self, work: Coroutine[Any, Any, None], seconds: float = 0) -> None:
+        """Do this, or as much of it as there is time for until the worker is stopped, and some seconds more."""
         task, closing = asyncio.ensure_future(work), asyncio.ensure_future(self._closing.wait())
         await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
         closing.cancel()
+        if not task.done() and seconds:
+            await asyncio.wait({task}, timeout=seconds)
         if task.done():
             task.result()
         task.cancel()

@@ -112,7 +112,7 @@ def kill_groups(groups: Iterable[tuple[int, str]], seconds: float = GONE_SECONDS
     for group in ours:
         system.signal_group(group, signal.SIGKILL)
     deadline = time.monotonic() + seconds
-    while (left := [group for group in ours if system.group_exists(group)]) and time.monotonic() < deadline:
+    while (left := [group for group in ours if system.group_runs(group)]) and time.monotonic() < deadline:
         time.sleep(0.005)
     return left
 

@@ -68,6 +68,7 @@ class Session:
         self._patience = min(max(config.ttl / 2, PATIENCE[0]), PATIENCE[1])
         self._joined = asyncio.Event()
         self.incarnation = ""
+        """The present one; empty before the node has joined."""
         self.lost = asyncio.Event()
         """Set when the incarnation was given up: everything must stop, and the node join anew."""
 
@@ -105,36 +106,42 @@ class Session:
             raise Superseded
         return answer
 
+    @property
+    def joined(self) -> bool:
+        """Whether Redis has confirmed the present incarnation, and it wasn't given up."""
+        return self._joined.is_set()
+
     def give_up(self) -> None:
         """This incarnation is of no more use."""
         self._joined.clear()
         self.lost.set()
 
     async def join(self) -> NodeState:
-        """Register as a new incarnation.
+        """Register as a new incarnation; called again after a failure, as the same one, since Redis may have heard.
 
         Raises:
             NodeAlive: someone else has the node id.
             RqSchedError
         """
-        incarnation = secrets.token_hex(6)
-        self._announce(incarnation)
+        if not self.incarnation or self.lost.is_set():
+            self.incarnation = secrets.token_hex(6)
+            self.lost.clear()
+            self._announce(self.incarnation)
         config = self._config
         host = os.uname().nodename
         try:
             state = await self.run(
-                self._store.node_register(config.node_id, incarnation, config.total, ttl=config.ttl, host=host)
+                self._store.node_register(config.node_id, self.incarnation, config.total, ttl=config.ttl, host=host)
             )
         except NodeAlive:
+            self.incarnation = ""
             self._announce("")
             raise
-        self.incarnation = incarnation
-        self.lost.clear()
         self._joined.set()
         log.info(
             "node joined",
             extra={
-                "incarnation": incarnation,
+                "incarnation": self.incarnation,
                 "state": str(state),
                 "total_cpu": config.total.cpu,
                 "total_memory": config.total.memory,

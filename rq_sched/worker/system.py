@@ -64,8 +64,8 @@ def boot_id() -> str:
 
 def birth_of(pid: int) -> str:
     """When a process began, in ticks since the start of the machine: with its id, unique. Empty: not known."""
-    stat = _read(f"/proc/{pid}/stat")
-    return stat.rpartition(")")[2].split()[19] if stat else ""
+    stat = _stat(pid)
+    return stat[19] if stat else ""
 
 
 def children_of(pid: int) -> list[int]:
@@ -89,6 +89,16 @@ def group_exists(group: int) -> bool:
     except PermissionError:  # macOS says so of zombies, Linux of a process that changed its user
         return True
     return True
+
+
+def group_runs(group: int) -> bool:
+    """Whether any process of a group is left that isn't a zombie: those of others may not be reaped for long."""
+    if not group_exists(group):
+        return False
+    if not LINUX:
+        return True
+    stats = (_stat(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return any(stat[2] == str(group) and stat[0] not in "ZX" for stat in stats if stat)
 
 
 def signal_group(group: int, number: int) -> bool:
@@ -117,6 +127,11 @@ def has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of a process from its state on: state, parent, group, …; empty if it isn't there."""
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 
 def _read(path: str) -> str:

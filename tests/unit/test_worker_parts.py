@@ -103,10 +103,13 @@ def ask(session: Session, name: str = "anything") -> Any:
 def test_the_parent_knows_an_incarnation_before_redis_does() -> None:
     async def scene() -> None:
         announced: list[str] = []
-        link = FakeLink(RedisUnavailable("away"))
+        link = FakeLink(RedisUnavailable("away"), NodeState.UP)
+        session = session_of(link, announced)
         with pytest.raises(RedisUnavailable):
-            await session_of(link, announced).join()
-        assert [link.asked[0][2]] == announced  # Redis may have heard of it
+            await session.join()
+        assert [link.asked[0][2]] == announced
+        await session.join()  # Redis may have heard the first time: it must be the same
+        assert [operation[2] for operation in link.asked] == 2 * announced
 
     asyncio.run(scene())
 
