@@ -71,11 +71,12 @@ class Cell(Clients):
         if not self.model.up():
             self.come_up()
         for _ in range(200):
-            if not self.run(self.store.place(5)).more:
+            more = self.run(self.store.place(5)).more
+            self.placings()
+            if not more:
                 break
         else:
             raise AssertionError("place never says that it is done")
-        self.placings()
         assert self.model.fitting(self.model.up()) == []
         self.settle()
 
