@@ -38,6 +38,8 @@ LEAST_VERSION = 7
 
 def translate(error: BaseException, where: str = "") -> RqSchedError:
     """The error of the driver as one of ours: a class to catch, and what to do in its text."""
+    if isinstance(error, RqSchedError):  # ours already: some of them are OSErrors too
+        return error
     text = str(error)
     word, _, rest = text.partition(" ")
     if word.startswith("RQS_"):

@@ -1,0 +1,163 @@
+"""What a server may answer, and what a user is told; scripts that the server has forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any
+
+import pytest
+
+from rq_sched import errors
+from rq_sched.link import AsyncLink, Link, Op, shown
+from rq_sched.resources import Resources
+from rq_sched.store import Report, Store
+from rq_sched.task import TaskRequest
+from tests.support import wait_for
+
+
+def asked(*requests: Any) -> Op[list[Any]]:
+    return (yield list(requests))
+
+
+def tasks(n: int) -> list[TaskRequest]:
+    return [TaskRequest("m:f", task_id=f"t{i:05d}").check() for i in range(n)]
+
+
+@contextmanager
+def answering(reply: bytes) -> Iterator[str]:
+    """A server that gives this answer to everything but the driver's greeting."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while first := self.rfile.readline():
+                words = []
+                for _ in range(int(first[1:])):
+                    size = int(self.rfile.readline()[1:])
+                    words.append(self.rfile.read(size + 2)[:size].upper())
+                self.wfile.write(b"+OK\r\n" if words[0] in (b"CLIENT", b"SELECT", b"HELLO") else reply)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"redis://127.0.0.1:{server.server_address[1]}/0"
+        server.shutdown()
+
+
+def info(version: str) -> bytes:
+    text = f"# Server\r\nredis_version:{version}\r\n".encode()
+    return b"$%d\r\n%s\r\n" % (len(text), text)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "says"),
+    [
+        (info("6.2.14"), errors.ServerTooOld, "version 6.2.14: rq-sched needs Redis 7"),
+        (b"-NOAUTH Authentication required.\r\n", errors.RedisRefused, "give user and password"),
+        (b"-WRONGPASS invalid username-password pair\r\n", errors.RedisRefused, "give user and password"),
+        (b"-NOPERM this user has no permissions\r\n", errors.RedisRefused, "see deploy/"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", errors.RedisRefused, "loading its data"),
+        (b"-READONLY You can't write against a read only replica.\r\n", errors.RedisRefused, "read-only replica"),
+        (b"-OOM command not allowed\r\n", errors.RedisFull, "wait until tasks have drained"),
+        (b"-WRONGTYPE Operation against a key\r\n", errors.WrongType, "choose another --namespace"),
+        (b"-ERR something else\r\n", errors.RedisRefused, "something else"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else None,
+)
+def test_what_a_server_says_becomes_one_clear_line(reply: bytes, error: type[Exception], says: str) -> None:
+    with answering(reply) as url:
+        link = Link(url)
+        with pytest.raises(error, match=says) as caught:
+            link.run(asked(("PING",)))
+        assert "\n" not in str(caught.value)
+
+
+async def _ask_async(url: str) -> None:
+    link = AsyncLink(url)
+    try:
+        await link.run(asked(("PING",)))
+    finally:
+        await link.close()
+
+
+def test_the_async_link_says_the_same() -> None:
+    with answering(info("6.0.0")) as url, pytest.raises(errors.ServerTooOld):
+        asyncio.run(_ask_async(url))
+
+
+def test_nobody_there() -> None:
+    link = Link("redis://127.0.0.1:1/0")
+    with pytest.raises(errors.RedisUnavailable, match="rq-sched up"):
+        link.run(asked(("PING",)))
+
+
+@pytest.mark.parametrize("url", ["http://example.com", "localhost:6379", "redis+cluster://x"])
+def test_a_bad_address(url: str) -> None:
+    with pytest.raises(errors.InvalidValue, match="redis://HOST:PORT/DB"):
+        Link(url)
+
+
+def test_a_password_is_never_shown() -> None:
+    assert shown("redis://me:secret@host:6379/0") == "redis://me:***@host:6379/0"
+
+
+def test_scripts_that_the_server_forgot_are_sent_again_also_in_a_pipeline(link: Link, store: Store) -> None:
+    link.run(store.submit(tasks(10)))
+    link.run(asked(("SCRIPT", "FLUSH")))
+    assert set(link.run(store.submit(tasks(1500)))) == {"same", "new"}
+    assert link.run(store.counts())["submitted"] == 1500
+
+
+def test_the_async_link_too(
+    alink: Callable[[], AbstractAsyncContextManager[AsyncLink]], link: Link, store: Store
+) -> None:
+    async def flushed() -> list[str]:
+        async with alink() as other:
+            await other.run(store.submit(tasks(10)))
+            await other.run(asked(("SCRIPT", "FLUSH")))
+            return await other.run(store.submit(tasks(500)))
+
+    assert len(asyncio.run(flushed())) == 500
+
+
+def test_one_refusal_in_a_pipeline_is_told_and_the_others_are_done(link: Link, store: Store) -> None:
+    link.run(store.submit(tasks(2)))
+    with pytest.raises(errors.TaskNotFound):
+        link.run(asked(*(store.call("task_hold", t) for t in ("t00000", "nobody", "t00001"))))
+    assert link.run(store.states(["t00000", "t00001"])) == ["held", "held"]
+
+
+def test_a_full_server_refuses_submits_and_lets_running_tasks_end(link: Link, store: Store) -> None:
+    link.run(store.node_register("a", "1", Resources(1, 1000), ttl=600))
+    link.run(store.submit(tasks(2)))
+    (start,) = link.run(store.node_poll("a", "1", acked=0))
+    link.run(asked(("CONFIG", "SET", "maxmemory", "1")))
+    try:
+        with pytest.raises(errors.RedisFull):
+            link.run(store.submit([TaskRequest("m:f", task_id="late").check()]))
+        report = Report(start.token, "t00000", "completed", ran=0.1, result=b"\xc0")  # type: ignore[union-attr]
+        finished = link.run(store.task_finish("a", "1", acked=start.number, reports=[report]))
+        assert finished.outcomes == ["recorded"]
+        assert len(finished.orders) == 1
+        link.run(store.node_heartbeat("a", "1", acked=finished.orders[0].number))
+    finally:
+        link.run(asked(("CONFIG", "SET", "maxmemory", "0")))
+    assert link.run(store.states(["late"])) == [None]
+
+
+def test_a_connection_that_was_cut_is_made_anew(link: Link, store: Store, redis_url: str) -> None:
+    link.run(store.counts())
+    Link(redis_url).run(asked(("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")))
+    assert link.run(store.submit(tasks(1))) == ["new"]
+
+
+def test_ears_hear_what_is_said_after_they_listen(link: Link, redis_url: str) -> None:
+    with link.listen("here") as ears:
+        Link(redis_url).run(asked(("PUBLISH", "here", "word")))
+        assert wait_for(lambda: ears.get(0.1)) == ("here", b"word")
+        assert ears.get(0.01) is None
