@@ -6,7 +6,10 @@ import json
 import os
 import platform
 import re
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +21,8 @@ from typing import Any
 
 from rq_sched.link import Link, Op, Request
 from rq_sched.server import EmbeddedServer
+
+ROOT = Path(__file__).parents[1]
 
 
 def asked(*requests: Request) -> Op[list[Any]]:
@@ -42,15 +47,27 @@ def server(persistence: str) -> Iterator[EmbeddedServer]:
             yield running
 
 
+@contextmanager
+def process(*command: str) -> Iterator[None]:
+    """A process of the command line (``worker``, ``scheduler``), as long as the block lasts."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "rq_sched.cli", *command], env=environment, stderr=subprocess.DEVNULL, cwd=ROOT
+    ) as running:
+        try:
+            yield
+        finally:
+            running.send_signal(signal.SIGTERM)
+
+
 @dataclass(slots=True)
 class Cost:
     """What a stretch of work cost the server. Microseconds; ``script_*`` are single script calls, by its own clock."""
 
     seconds: float = 0.0
     cpu: float = 0.0  # of the whole server process, append-only file included
-    calls: int = 0  # commands that clients sent
     commands: int = 0  # commands that were carried out, those inside scripts included
-    scripts: int = 0
+    scripts: int = 0  # script calls
     script_total: float = 0.0
     script_p50: float = 0.0
     script_p99: float = 0.0
@@ -61,6 +78,7 @@ class Cost:
         return {
             "redis_cpu_us": self.cpu / tasks,
             "script_us": self.script_total / tasks,
+            "calls": self.scripts / tasks,
             "commands": self.commands / tasks,
             "call_p50_us": self.script_p50,
             "call_p99_us": self.script_p99,
@@ -85,7 +103,6 @@ def metered(link: Link) -> Iterator[Cost]:
     percentiles = _numbers(info(link, "latencystats").get("latency_percentiles_usec_evalsha", ""))
     cost.script_p50, cost.script_p99 = percentiles.get("p50", 0.0), percentiles.get("p99", 0.0)
     cost.script_max = percentiles.get("p100", 0.0)
-    cost.calls = int(info(link, "stats").get("total_commands_processed", 0))
 
 
 def cpu_seconds(link: Link) -> float:

@@ -1,5 +1,5 @@
-"""The task that the benches run."""
+"""The task of the benches: nothing."""
 
 
-def noop(first: int, second: int) -> None:
-    """Does nothing: what is measured is everything around it."""
+def f(number: int, text: str) -> None:
+    """Two small arguments, no result."""

@@ -1,169 +1,160 @@
-"""What a user gets: submits a second, tasks a second, latency, what a task costs Redis.
+"""How many tasks go through, end to end, how long one takes on an idle system, what each costs Redis.
 
-``python -m bench.throughput [--runs N] [--tasks N] [--slots N…] [--persistence everysec|always|off] [--json]``
+``python -m bench.throughput [--tasks N] [--slots N…] [--runs N] [--persistence everysec|always|off] [--json]``
 
-Real processes: an embedded server, one scheduler, one node; each task runs isolated in a child process and is accounted
-for. Each run has a fresh server. Nothing else should run on the machine.
+Everything is real: an embedded server, a client, a scheduler and a worker as processes of their own on this machine.
+Each task runs in a child process of the worker and holds its allocation on the ledger. Every run begins on a fresh
+server; the figures are medians of the runs, ± half the distance between the lowest and the highest.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-from bench.common import Results, asked, circumstances, cpu_seconds, info, printed, server
+from bench.common import Results, circumstances, info, metered, printed, process, server
 from rq_sched import Client, TaskRequest
 from rq_sched.link import Link
+from rq_sched.node import NodeState
 from rq_sched.store import Store
 
-ROOT = Path(__file__).parent.parent
-NOOP = "bench.noop:noop"
-PROBES = 500
-WARM = 500
-PATIENCE = 120.0
-_numbers = count()
+PENDING = 100_000  # for the size of a pending task
+LATENCIES = 500
+WARM_UP = 2000
+PATIENCE = 300.0
 
 
-def requests(n: int) -> list[TaskRequest]:
-    """No-op tasks with ids of 12 characters and two small arguments."""
-    return [TaskRequest(NOOP, [1, 2], task_id=f"t{next(_numbers):011d}", memory_needed=1) for _ in range(n)]
+def requests(count: int, prefix: str) -> Iterator[TaskRequest]:
+    """Tasks with ids of 12 characters and two small arguments."""
+    return (TaskRequest("bench.noop:f", [i, "x"], task_id=f"{prefix}{i:010d}", memory_needed=1) for i in range(count))
 
 
-@contextmanager
-def process(url: str, *arguments: str) -> Iterator[None]:
-    """A scheduler or a worker."""
-    environment = os.environ | {"RQ_SCHED_REDIS_URL": url, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "rq_sched.cli", *arguments, "--log-level", "warning"]
-    with subprocess.Popen(command, env=environment, cwd=ROOT) as running:
-        try:
+class System:
+    """A client, a scheduler and a node on a namespace."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.url = url
+        self.link = Link(url)
+        self.store = Store(namespace)
+        self.client = Client(url, namespace)
+
+    @contextmanager
+    def running(self, slots: int) -> Iterator[None]:
+        """With a scheduler and a node of so many slots, whose children are warm."""
+        where = ("--redis", self.url, "--namespace", self.store.keys.namespace)
+        with ExitStack() as processes:
+            processes.enter_context(process(*where, "scheduler", "--log-level", "warning"))
+            node = ("worker", "--node-id", "n1", "--cpu", str(slots), "--memory", "65536", "--log-level", "warning")
+            processes.enter_context(process(*where, *node))
+            self.until(lambda: self.link.run(self.store.nodes())[:1] and self.node_state() is NodeState.UP)
+            self.client.submit_many(requests(WARM_UP, "w-"))
+            self.until_completed(WARM_UP)
             yield
-        finally:
-            running.terminate()
 
+    def node_state(self) -> NodeState:
+        return self.link.run(self.store.node("n1")).state
 
-def until(condition: Callable[[], bool]) -> None:
-    """Looks every 10 ms, so that looking costs nothing that counts."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            raise SystemExit(f"not done within {PATIENCE:g} s")
-        time.sleep(0.01)
-
-
-class Run:
-    """One run on one server with one node of so many slots."""
-
-    def __init__(self, url: str, slots: int, tasks: int, results: dict[str, Results]) -> None:
-        self.link, self.store, self.client = Link(url), Store("default"), Client(url)
-        self.url, self.slots, self.tasks, self.results = url, slots, tasks, results
+    def until(self, condition: object, pause: float = 0.005) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():  # type: ignore[operator]
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {PATIENCE:g} s: {self.link.run(self.store.info())}")
+            time.sleep(pause)
 
     def completed(self) -> int:
         return self.link.run(self.store.counts()).get("completed", 0)
 
-    def used_memory(self) -> int:
-        return int(info(self.link, "memory")["used_memory"])
+    def until_completed(self, count: int) -> None:
+        self.until(lambda: self.completed() >= count)
 
-    def calls(self) -> int:
-        return int(info(self.link, "stats")["total_commands_processed"])
 
-    def whole(self) -> None:
-        """All measurements in their order."""
-        with process(self.url, "scheduler"):
-            self.bulk_submit()
-            worker = ("worker", "--node-id", "n", "--cpu", str(self.slots), "--memory", "64G", "--allow", "bench.*")
-            with process(self.url, *worker):
-                until(lambda: self.completed() >= WARM)
-                self.drain()
-                self.together()
-                until(lambda: self.link.run(self.store.node("n")).running == 0)
-                self.latency()
+def bulk(url: str, run: int) -> dict[str, float]:
+    """Submits of one client with nobody to take them, and what they take up."""
+    system = System(url, f"bulk{run}")
+    before = int(info(system.link, "memory")["used_memory"])
+    with metered(system.link) as cost:
+        system.client.submit_many(requests(PENDING, "b-"))
+    used = int(info(system.link, "memory")["used_memory"]) - before
+    figures = cost.per(PENDING)
+    return {
+        "tasks/s": PENDING / cost.seconds,
+        "redis_cpu_us": figures["redis_cpu_us"],
+        "calls": figures["calls"],
+        "commands": figures["commands"],
+        "bytes": used / PENDING,
+    }
 
-    def bulk_submit(self) -> None:
-        batch = requests(self.tasks)
-        memory, cpu = self.used_memory(), cpu_seconds(self.link)
-        start = time.perf_counter()
-        self.client.submit_many(batch)
-        seconds = time.perf_counter() - start
-        figures = {
-            "tasks/s": self.tasks / seconds,
-            "redis_cpu_us": (cpu_seconds(self.link) - cpu) / self.tasks * 1e6,
-            "bytes/task": (self.used_memory() - memory) / self.tasks,
-        }
-        self.results["submit"].add("bulk submit, one client", figures)
 
-    def _timed(self, row: str, begin: Callable[[], object]) -> None:
-        done, cpu, calls = self.completed(), cpu_seconds(self.link), self.calls()
-        start = time.perf_counter()
-        begin()
-        looks = 0
-        target = self.submitted()
+def drain(system: System, tasks: int) -> dict[str, float]:
+    """A backlog is worked off. The clock starts when the node may take it."""
+    before = system.completed()
+    system.link.run(system.store.node_drain("n1"))
+    system.client.submit_many(requests(tasks, "d-"))
+    with metered(system.link) as cost:
+        system.link.run(system.store.node_undrain("n1"))
+        system.until_completed(before + tasks)
+    return flow(cost.per(tasks), tasks / cost.seconds)
 
-        def all_done() -> bool:
-            nonlocal looks
-            looks += 1
-            return self.completed() >= target
 
-        until(all_done)
-        seconds, n = time.perf_counter() - start, target - done
-        figures = {
-            "tasks/s": n / seconds,
-            "redis_cpu_us": (cpu_seconds(self.link) - cpu) / n * 1e6,
-            "commands": (self.calls() - calls - looks) / n,
-        }
-        self.results["run"].add(f"{row}, {self.slots} slots", figures)
+def at_once(system: System, tasks: int) -> dict[str, float]:
+    """Submitted by one client while they run. From the first submit to the last end."""
+    before = system.completed()
+    with metered(system.link) as cost:
+        system.client.submit_many(requests(tasks, "o-"))
+        system.until_completed(before + tasks)
+    return flow(cost.per(tasks), tasks / cost.seconds)
 
-    def submitted(self) -> int:
-        return self.link.run(self.store.counts())["submitted"]
 
-    def drain(self) -> None:
-        self._timed("drain of a backlog", lambda: None)
+def flow(figures: dict[str, float], rate: float) -> dict[str, float]:
+    return {"tasks/s": rate, **{name: figures[name] for name in ("redis_cpu_us", "calls", "commands")}}
 
-    def together(self) -> None:
-        self._timed("submit and run at once", lambda: self.client.submit_many(requests(self.tasks)))
 
-    def latency(self) -> None:
-        took = []
-        for request in requests(PROBES):
+def latency(system: System) -> dict[str, float]:
+    """One task after the other, from before its submit to its result in hand."""
+    times = []
+    with metered(system.link) as cost:
+        for i in range(LATENCIES):
             start = time.perf_counter()
-            task = self.client.submit(NOOP, *request.args, memory=1)
-            task.result(timeout=10)
-            took.append((time.perf_counter() - start) * 1000)
-        took.sort()
-        figures = {"p50_ms": took[PROBES // 2], "p99_ms": took[PROBES * 99 // 100]}
-        self.results["latency"].add(f"one task, submit to result, {self.slots} slots", figures)
+            system.client.submit("bench.noop:f", i, "x", memory=1).result(timeout=PATIENCE)
+            times.append((time.perf_counter() - start) * 1000)
+    figures = cost.per(LATENCIES)
+    return {
+        "p50_ms": statistics.median(times),
+        "p99_ms": statistics.quantiles(times, n=100)[98],
+        "redis_cpu_us": figures["redis_cpu_us"],
+        "calls": figures["calls"],
+        "commands": figures["commands"],
+    }
 
 
 def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m bench.throughput", description=__doc__.partition("\n")[0])
+    parser.add_argument("--tasks", type=int, default=20_000, help="of each end-to-end measurement")
+    parser.add_argument("--slots", type=int, nargs="+", default=[2, 8], metavar="N", help="1-CPU slots of the node")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--tasks", type=int, default=20_000)
-    parser.add_argument("--slots", type=int, nargs="+", default=[8, 64])
-    parser.add_argument("--persistence", choices=("everysec", "always", "off"), default="everysec")
+    parser.add_argument("--persistence", choices=["everysec", "always", "off"], default="everysec")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    results = {
-        "submit": Results("bulk submit"),
-        "run": Results("no-op tasks, each isolated in a child process, CPU and memory accounted"),
-        "latency": Results("idle latency"),
-    }
+    results = Results("per task; one client, one scheduler, one node; no-op tasks in child processes, accounted for")
     around: dict[str, str] = {}
-    for slots in options.slots:
-        for number in range(options.runs):
-            with server(options.persistence) as running:
-                link = Link(running.url)
-                link.run(asked(("PING",)))
-                around = circumstances(link, options.persistence)
-                Run(running.url, slots, options.tasks, results).whole()
-            print(f"run {number + 1} of {options.runs}, {slots} slots done", file=sys.stderr)
-    printed(list(results.values()), around, options.json)
+    for run in range(options.runs):
+        with server(options.persistence) as running:
+            link = Link(running.url)
+            around = circumstances(link, options.persistence)
+            results.add("bulk submit", bulk(running.url, run))
+            for slots in options.slots:
+                system = System(running.url, f"flow{run}-{slots}")
+                with system.running(slots):
+                    results.add(f"backlog drained, {slots} slots", drain(system, options.tasks))
+                    results.add(f"submit and run at once, {slots} slots", at_once(system, options.tasks))
+                    results.add(f"one on an idle system, {slots} slots", latency(system))
+            link.close()
+        print(f"run {run + 1} of {options.runs} done", file=sys.stderr)
+    printed([results], around, options.json)
 
 
 if __name__ == "__main__":
