@@ -73,7 +73,8 @@ class CurrentTask:
         return self._cancelled
 
     def release(self, cpu: int | None = None, memory: int | str | None = None) -> None:
-        """Give back what isn't needed any more: keep only so much. Others get it at once.
+        """Give back what isn't needed any more: keep only so much. Others get it at once. (While Redis can't be reached
+        it keeps all; ``cpu`` and ``memory`` tell.)
 
         Parameters:
             cpu: cores to keep; memory: MB (or such as ``"1G"``) to keep. None, or more than it has: unchanged.

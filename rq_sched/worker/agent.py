@@ -1,7 +1,8 @@
 """The agent: one event loop between Redis and the children. It never runs a task.
 
 What it consists of: ``session`` (the registration), ``orders`` (what to do), ``attempts`` and ``pool`` (what runs, and
-in which child), ``outbox`` (what to tell), ``lease`` (heartbeat and self-fencing). Here they are put together, and end.
+in which child), ``errands`` (what attempts need), ``outbox`` (what to tell), ``lease`` (heartbeat and self-fencing).
+Here they are put together, and end.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from typing import Any
 
 from rq_sched.errors import NodeAlive, RedisUnavailable, RqSchedError
 from rq_sched.link import AsyncLink
-from rq_sched.resources import Resources
 from rq_sched.store import Store
 from rq_sched.worker import system
-from rq_sched.worker.attempts import Attempt, Attempts, Ending
+from rq_sched.worker.attempts import Attempts, Ending
 from rq_sched.worker.config import Assignment, WorkerConfig
+from rq_sched.worker.errands import Errands
 from rq_sched.worker.frames import Frame, ParentChannel, Word
 from rq_sched.worker.lease import Lease
 from rq_sched.worker.orders import Orders
@@ -60,7 +61,6 @@ class Agent:
         self._config = config
         self._sock = sock
         self._assignment = assignment
-        self._failed = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> int:
@@ -109,7 +109,8 @@ class Agent:
             lambda orders: self.orders.take(orders),
             lambda: self.attempts.all.values(),
         )
-        self.attempts = Attempts(loop, self.pool, self.outbox, self._fetch, self._resize, config.grace)
+        errands = Errands(self.session, store, lambda: self.attempts, self._spawn)
+        self.attempts = Attempts(loop, self.pool, self.outbox, errands, config.grace)
         self.orders = Orders(self.session, store, self.attempts.start, self.attempts.stop, lambda: self.lease.held)
         self.lease = Lease(self.session, store, self.orders, config.ttl, config.on_lost_redis == "kill", self._fence)
 
@@ -208,51 +209,6 @@ class Agent:
             self._parent.send((Word.ALIVE,))
             await asyncio.sleep(self._config.tick)
 
-    # -- for attempts -----------------------------------------------------------------------------
-
-    def _fetch(self, attempt: Attempt) -> None:
-        self._spawn(self._fetch_arguments(attempt))
-
-    async def _fetch_arguments(self, attempt: Attempt) -> None:
-        failures = 0
-        order = attempt.order
-        while order.token in self.attempts.all:
-            try:
-                order.arguments = await self.session.ask(lambda *_: self._store.payload(order.task_id))
-            except Superseded:
-                return
-            except RqSchedError:
-                failures += 1
-                await asyncio.sleep(back_off(failures))
-                continue
-            if len(order.arguments) == order.payload_bytes:
-                self.attempts.launch(attempt)
-            else:
-                self.attempts.cannot_launch(attempt, "its arguments are no longer in Redis")
-            return
-
-    def _resize(self, attempt: Attempt, cpu: int | None, memory: int | None) -> None:
-        self._spawn(self._ask_size(attempt, cpu, memory))
-
-    async def _ask_size(self, attempt: Attempt, cpu: int | None, memory: int | None) -> None:
-        attempt.resizes += 1
-        number, token = attempt.resizes, attempt.order.token
-        allocation = attempt.allocation
-        try:
-            allocation = await self.session.ask(
-                lambda node, incarnation: self._store.task_resize(
-                    node, incarnation, token, number=number, cpu=cpu, memory=memory
-                )
-            )
-        except Superseded:
-            return
-        except RqSchedError as error:
-            log.warning("an allocation stays as it is: %s", error, extra={"task_id": attempt.order.task_id})
-        self.attempts.resized(attempt, allocation if allocation.cpu else Resources(*attempt.allocation))
-
-    def _fence(self) -> None:
-        self.attempts.stop_all(Ending.RETURNED, 0)
-
     # -- the end ----------------------------------------------------------------------------------
 
     async def _close(self) -> None:
@@ -300,6 +256,9 @@ class Agent:
         return True
 
     # -- services ---------------------------------------------------------------------------------
+
+    def _fence(self) -> None:
+        self.attempts.stop_all(Ending.RETURNED, 0)
 
     async def _trim(self) -> None:
         while True:

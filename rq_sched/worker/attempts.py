@@ -12,13 +12,13 @@ import collections
 import logging
 import os
 import signal
-from collections.abc import Callable
 from enum import StrEnum
 
 from rq_sched.node import Start, Stop
 from rq_sched.resources import Resources
 from rq_sched.store import Report
 from rq_sched.task import Reason
+from rq_sched.worker.errands import Errands
 from rq_sched.worker.frames import Frame, Word
 from rq_sched.worker.outbox import Outbox
 from rq_sched.worker.pool import Child, Pool
@@ -61,8 +61,7 @@ class Attempts:
     """All attempts on this node.
 
     Parameters:
-        fetch: gets the arguments of an attempt, and calls ``launch``.
-        resize: asks Redis for an allocation, and calls ``resized``.
+        errands: gets what attempts need from Redis.
         grace: seconds for a task to end after its time limit.
     """
 
@@ -71,15 +70,13 @@ class Attempts:
         loop: asyncio.AbstractEventLoop,
         pool: Pool,
         outbox: Outbox,
-        fetch: Callable[[Attempt], None],
-        resize: Callable[[Attempt, int | None, int | None], None],
+        errands: Errands,
         grace: float,
     ) -> None:
         self._loop = loop
         self._pool = pool
         self._outbox = outbox
-        self._fetch = fetch
-        self._resize = resize
+        self._errands = errands
         self._grace = grace
         self._waiting: collections.deque[Attempt] = collections.deque()
         self.all: dict[str, Attempt] = {}
@@ -103,7 +100,7 @@ class Attempts:
         elif self.closing:
             pass  # it waits to be given back
         elif order.payload_bytes:
-            self._fetch(attempt)
+            self._errands.fetch(attempt)
         else:
             self.launch(attempt)
 
@@ -168,7 +165,7 @@ class Attempts:
         elif frame[0] == Word.PROGRESS:
             self._outbox.progress[attempt.order.token] = frame[1]
         elif frame[0] == Word.RESIZE:
-            self._resize(attempt, frame[1], frame[2])
+            self._errands.resize(attempt, frame[1], frame[2])
 
     def gone(self, child: Child, status: int) -> None:
         attempt = child.attempt
