@@ -66,6 +66,7 @@ class Runner:
         self._task: CurrentTask | None = None
         self._coroutine: asyncio.Task[Any] | None = None
         self._interruptible = False
+        self._told_to_stop = False
         self._allocation: Resources | None = None
 
     def run(self, frame: Frame) -> tuple[Any, ...]:
@@ -80,7 +81,8 @@ class Runner:
         return (*done, system.has_children())
 
     def stop(self, *_: object) -> None:
-        """SIGTERM came."""
+        """SIGTERM came. It may be ahead of the task that it is meant for; in any case this child ends after it."""
+        self._told_to_stop = True
         task = self._task
         if task is None:
             return
@@ -110,8 +112,9 @@ class Runner:
                 result = pack(self._command(function[5:], args, kwargs), "the result")
                 exit_code = 0
             else:
-                called = self._functions.get(function) or self._find(function)
                 self._interruptible = True
+                self._stop_if_told()
+                called = self._functions.get(function) or self._find(function)
                 value = called(*args, **kwargs)
                 if type(value) is CoroutineType:
                     value = self._await(value)
@@ -124,6 +127,12 @@ class Runner:
             self._interruptible = False
             reason, text = Reason.ERROR, errors_text.describe(error)
         return (Word.DONE, reason, result, text, exit_code)
+
+    def _stop_if_told(self) -> None:
+        """After this, a SIGTERM finds somebody: one that came before is heeded here."""
+        if self._told_to_stop:
+            self._interruptible = False
+            raise TaskCancelled("told to stop before it began")
 
     # -- functions --------------------------------------------------------------------------------
 
@@ -191,7 +200,11 @@ class Runner:
             raise self._not_allowed(f"exec:{name}", f"exec:{path}")
         if kwargs:
             raise Refusal(Reason.ERROR, f"a command takes no named arguments: {', '.join(map(str, kwargs))}")
-        code = subprocess.Popen([path, *map(_word, args)], stdin=subprocess.DEVNULL).wait()
+        self._stop_if_told()
+        process = subprocess.Popen([path, *map(_word, args)], stdin=subprocess.DEVNULL)
+        if self._told_to_stop:  # the signal to the group may have come just before the command was in it
+            process.terminate()
+        code = process.wait()
         if code == 0:
             return 0
         if code > 0:

@@ -12,7 +12,7 @@ import pytest
 
 from rq_sched.node import NodeState
 from rq_sched.resources import Resources
-from rq_sched.task import Reason, State, TaskInfo
+from rq_sched.task import Reason, State, TaskInfo, TaskRequest
 from tests.service.worker.kit import Desk, Node, lines_of
 from tests.support import wait_for
 
@@ -218,3 +218,18 @@ def test_no_descriptor_is_leaked(desk: Desk, node: Node) -> None:
         desk.run("vanish", 1, crash_limit=1)
     desk.run("add", 1, 2)
     wait_for(lambda: descriptors() == before, 5, lambda: (before, descriptors()))
+
+
+@pytest.mark.parametrize("function", ["sleep", "exec:sleep"])
+def test_a_stop_that_is_ahead_of_its_task_is_heeded(desk: Desk, node: Node, tmp_path: Path, function: str) -> None:
+    """SIGTERM may reach the child before it has read what to run; then nobody sends it again."""
+    for number in range(15):
+        if function == "sleep":
+            task_id = desk.submit(function, str(tmp_path / "notes"), task_id=f"t{number}")
+        else:
+            request = TaskRequest("exec:sleep", ["600"], task_id=f"t{number}", memory_needed=1).check()
+            desk.link.run(desk.store.submit([request]))
+            task_id = f"t{number}"
+        desk.link.run(desk.store.place())
+        cancel(desk, task_id, grace=60)
+        assert desk.end(task_id, timeout=10).state is State.CANCELLED
