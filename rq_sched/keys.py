@@ -6,7 +6,7 @@ slot, which lets one script change several of them at once. Times are millisecon
 ============================== ======== ==========================================================================
 key                            type     holds; who writes it; how long it lives
 ============================== ======== ==========================================================================
-``task:ID``                    hash     the record of a task (short field names: ``task.FIELDS``); every task
+``task:ID``                    hash     the record of a task (short field names: ``record.FIELDS``); every task
                                         script; until forgotten
 ``payload:ID``                 string   msgpack ``[args, kwargs]`` where too long for the record; submit
 ``result:ID``                  string   msgpack result, or the error text, where too long for the record; finish

@@ -16,9 +16,9 @@ from rq_sched.keys import Keys, check_id
 from rq_sched.link import Command, Op, Request
 from rq_sched.node import NodeInfo, NodeState
 from rq_sched.node import decode as decode_node
+from rq_sched.record import decode as decode_task
 from rq_sched.resources import Resources
 from rq_sched.task import FINAL, Reason, State, TaskInfo, iso, need_of
-from rq_sched.task import decode as decode_task
 
 PAGE = 500
 """Commands that travel together."""

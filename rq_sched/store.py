@@ -21,9 +21,10 @@ from rq_sched.keys import Keys, check_id
 from rq_sched.link import Command, Op, Request
 from rq_sched.node import NodeState, Order, Start, Stop, Void
 from rq_sched.queries import Queries
+from rq_sched.record import encode
 from rq_sched.resources import Resources
 from rq_sched.scripts import Argument, Call
-from rq_sched.task import DEFAULT_GRACE, State, TaskRequest, encode, need_of
+from rq_sched.task import DEFAULT_GRACE, State, TaskRequest, need_of
 
 BATCH = 100
 """Tasks a script call takes: more would let one call run for milliseconds."""

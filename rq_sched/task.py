@@ -1,4 +1,4 @@
-"""What a task is: its request, its states and their transitions, its record in Redis.
+"""What a task is: its states and their transitions, what is asked for when it is submitted, what is known of it.
 
 The states and the table of transitions are the truth that the scripts and the drawing in
 ``docs/state-machine.md`` are tested against.
@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from hashlib import blake2b
 from typing import Any
 
 import msgpack
@@ -99,47 +98,6 @@ TRANSITIONS: dict[str, frozenset[tuple[State | None, State]]] = {
         for source in (State.ASSIGNED, State.RUNNING)
         for target in (State.PENDING, State.FAILED, State.CANCELLED)
     ),
-}
-
-FIELDS = {
-    # short name in Redis: what it is. Defaults are left out.
-    "s": "state",
-    "c": "class: CPU:MEMORY (:LABELS)",
-    "n": "sequence, 10 hex digits: the order among equals",
-    "p": "priority (0)",
-    "f": "function",
-    "a": "msgpack [args, kwargs] (none)",
-    "ax": "bytes of the arguments in payload:ID (none there)",
-    "q": "digest of the request: the same id with another one is refused",
-    "t": "submitted_at, ms",
-    "X": "max_cpu_needed (the need)",
-    "Y": "max_memory_needed, MB (the need)",
-    "r": "retries allowed (0)",
-    "C": "crash_limit (3)",
-    "l": "time_limit, ms (none)",
-    "e": "elastic (cpu)",
-    "v": "1: preemptible",
-    "d": "due, ms: delayed until then",
-    "D": "delay asked for at submit, ms",
-    "u": "attempts so far",
-    "y": "retries used",
-    "z": "crashes",
-    "k": "token of the present or last attempt",
-    "i": "NODE:INCARNATION of the present or last attempt",
-    "A": "allocation CPU:MEMORY of the present or last attempt (as needed)",
-    "N": "number of the last resize of the present attempt",
-    "T": "scheduled_at, ms",
-    "S": "started_at, ms",
-    "F": "finished_at, ms",
-    "m": "reason",
-    "b": "what follows a stop: requeue (behind its equals), end, back (its old place)",
-    "o": "the last operation's id: a driver's retry of it changes nothing",
-    "R": "msgpack result (short)",
-    "rx": "bytes of the result or error in result:ID",
-    "E": "error text (short)",
-    "x": "exit_code",
-    "g": "progress, 0 to 1",
-    "w": "channels of the clients that wait for its end",
 }
 
 
@@ -304,49 +262,6 @@ def need_of(task_class: str) -> Resources:
     return Resources(int(cpu), int(memory))
 
 
-def encode(request: TaskRequest) -> list[str | bytes | int]:
-    """A checked request as the flat arguments of ``task_submit.lua``:
-    id, digest, class, priority, delay (ms), long payload, number of further arguments, field, value, ….
-    """
-    arguments = request.pack_arguments()
-    record: list[str | bytes | int] = ["f", request.function]
-    payload = b""
-    if len(arguments) > INLINE_LIMIT:
-        payload = arguments
-        record += ("ax", len(arguments))
-    elif arguments:
-        record += ("a", arguments)
-    if request.max_cpu_needed is not None and request.max_cpu_needed != request.cpu_needed:
-        record += ("X", request.max_cpu_needed)
-    if request.max_memory_needed is not None and request.max_memory_needed != request.memory_needed:
-        record += ("Y", request.max_memory_needed)
-    if request.retries:
-        record += ("r", request.retries)
-    if request.crash_limit != DEFAULT_CRASH_LIMIT:
-        record += ("C", request.crash_limit)
-    if request.time_limit is not None:
-        record += ("l", round(request.time_limit * 1000))
-    if request.elastic != "cpu":
-        record += ("e", request.elastic)
-    if request.preemptible:
-        record += ("v", 1)
-    delay = round(request.delay * 1000)
-    task_class = f"{request.cpu_needed}:{request.memory_needed}"
-    digest = blake2b(f"{task_class} {request.priority} {delay} {record}".encode(), digest_size=8)
-    if payload:
-        digest.update(payload)
-    return [
-        request.task_id or "",
-        base64.b64encode(digest.digest())[:11],
-        task_class,
-        request.priority,
-        delay,
-        payload,
-        len(record),
-        *record,
-    ]
-
-
 @dataclass(slots=True)
 class TaskInfo:
     """Everything known of a task, with the field names of the interface.
@@ -400,73 +315,6 @@ def iso(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def decode(
-    task_id: str, record: Mapping[bytes, bytes], payload: bytes | None = None, long_result: bytes | None = None
-) -> TaskInfo:
-    """The record of a task as people and programs read it.
-
-    ``payload`` and ``long_result`` are the contents of ``payload:ID`` and ``result:ID`` where the record points there.
-    """
-
-    def text(name: str) -> str | None:
-        value = record.get(name.encode())
-        return None if value is None else value.decode("utf-8", "replace")
-
-    def number(name: str, default: int = 0) -> int:
-        value = record.get(name.encode())
-        return default if value is None else int(value)
-
-    def seconds(name: str) -> float | None:
-        value = record.get(name.encode())
-        return None if value is None else int(value) / 1000
-
-    state = State(text("s") or "pending")
-    need = need_of(text("c") or "1:1")
-    active = state in (State.ASSIGNED, State.RUNNING)
-    held = need_of(text("A") or text("c") or "1:1") if active else Resources(0, 0)
-    packed = record.get(b"a") or payload
-    args, kwargs = unpack(packed) if packed else ([], {})
-    outcome = record.get(b"R") if state is State.COMPLETED else record.get(b"E")
-    if outcome is None:
-        outcome = long_result
-    retries = number("r")
-    progress = text("g")
-    exit_code = text("x")
-    return TaskInfo(
-        task_id=task_id,
-        priority=number("p"),
-        function=text("f") or "",
-        args=args,
-        kwargs=kwargs,
-        cpu_needed=need.cpu,
-        memory_needed=need.memory,
-        max_cpu_needed=number("X", need.cpu),
-        max_memory_needed=number("Y", need.memory),
-        state=state,
-        reason=text("m"),
-        attempt=number("u"),
-        node_id=(text("i") or "").split(":")[0] or None,
-        cpu_allocated=held.cpu,
-        memory_allocated=held.memory,
-        submitted_at=seconds("t"),
-        scheduled_at=seconds("T"),
-        started_at=seconds("S"),
-        finished_at=seconds("F"),
-        retries=retries,
-        retries_left=max(0, retries - number("y")),
-        crashes=number("z"),
-        crash_limit=number("C", DEFAULT_CRASH_LIMIT),
-        time_limit=seconds("l"),
-        delay=(number("D")) / 1000,
-        elastic=text("e") or "cpu",
-        preemptible=bool(number("v")),
-        progress=None if progress is None else float(progress),
-        result=unpack(outcome) if outcome is not None and state is State.COMPLETED else None,
-        error=outcome.decode("utf-8", "replace") if outcome is not None and state is not State.COMPLETED else None,
-        exit_code=None if exit_code is None else int(exit_code),
-    )
 
 
 def _at_least(most: int, need: int, what: str) -> int:

@@ -14,7 +14,8 @@ from rq_sched.cli.options import Session, command
 from rq_sched.cli.schema import Entry
 from rq_sched.cli.show import Column
 from rq_sched.errors import InvalidValue, NotFound
-from rq_sched.task import FIELDS, FINAL
+from rq_sched.record import FIELDS
+from rq_sched.task import FINAL
 
 if TYPE_CHECKING:
     from rq_sched.link import Op

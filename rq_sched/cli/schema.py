@@ -1,6 +1,6 @@
 """What a key of the schema means, and how its contents read: the knowledge behind ``inspect``.
 
-Names and meanings of keys come from the table in the docstring of ``keys``, fields of records from ``task.FIELDS`` and
+Names and meanings of keys come from the table in the docstring of ``keys``, fields of records from ``record.FIELDS`` and
 ``node.FIELDS``, so that nothing is told twice.
 """
 
@@ -14,8 +14,8 @@ from typing import NamedTuple
 from rq_sched import keys, node
 from rq_sched.cli import show
 from rq_sched.config import SETTINGS
+from rq_sched.record import FIELDS as TASK_FIELDS
 from rq_sched.resources import Resources
-from rq_sched.task import FIELDS as TASK_FIELDS
 from rq_sched.task import iso, unpack
 
 SEQUENCE = 10

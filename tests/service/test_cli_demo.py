@@ -16,7 +16,8 @@ from examples.census.tasks import TALLY, count_file, leave_note
 from examples.census.watch import Seen
 from examples.census.workload import Source
 from rq_sched.node import NodeInfo, NodeState
-from rq_sched.task import State, decode
+from rq_sched.record import decode
+from rq_sched.task import State
 
 ROOT = Path(__file__).parents[2]
 

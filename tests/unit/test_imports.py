@@ -12,7 +12,20 @@ PACKAGE = Path(__file__).parents[2] / "rq_sched"
 
 # In order: what a room imports stands further up. A package counts as one module.
 ROOMS: dict[str, list[str]] = {
-    "values": ["errors", "resources", "keys", "task", "node", "target", "clock", "server", "config", "logs", "context"],
+    "values": [
+        "errors",
+        "resources",
+        "keys",
+        "task",
+        "record",
+        "node",
+        "target",
+        "clock",
+        "server",
+        "config",
+        "logs",
+        "context",
+    ],
     "redis": ["scripts", "link", "queries", "store"],
     "checker": ["audit"],
     "actors": ["placer", "promoter", "reaper", "janitor"],
@@ -63,7 +76,11 @@ def edges(find: Callable[[str], Iterator[tuple[int, str]]] = imported) -> Iterat
             package, _, rest = name.partition(".")
             if package == "rq_sched":
                 target = rest.split(".")[0]
-                yield f"{path.relative_to(PACKAGE)}:{line}", module_of(path), target if target and is_module(target) else package
+                yield (
+                    f"{path.relative_to(PACKAGE)}:{line}",
+                    module_of(path),
+                    target if target and is_module(target) else package,
+                )
 
 
 def is_module(name: str) -> bool:
