@@ -250,3 +250,7 @@ def squares(n: int) -> list[int]:
 def write_to_socket(data: bytes) -> None:
     os.write(3, data)
     time.sleep(60)
+
+
+def say_my_name() -> None:
+    print("I am", current_task().id)

@@ -97,6 +97,13 @@ def test_output_is_kept_as_it_came(desk: Desk, node: Node) -> None:
     assert desk.output("silent") == ""
 
 
+def test_each_task_has_its_own_output(desk: Desk, node: Node) -> None:
+    ids = [desk.submit("say_my_name", task_id=f"t{n}") for n in range(200)]
+    for task_id in ids:
+        assert desk.end(task_id).state is State.COMPLETED
+        assert desk.output(task_id) == f"I am {task_id}\n"
+
+
 def test_of_much_output_the_end_is_kept(desk: Desk, node: Node) -> None:
     desk.run("speak_much", 20_000, task_id="loud")
     kept = desk.output("loud")

@@ -1,0 +1,342 @@
+"""The life of attempts, with children that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from rq_sched.node import Start, Stop
+from rq_sched.resources import Resources
+from rq_sched.store import Report
+from rq_sched.worker.attempts import Attempt, Attempts, Ending
+from rq_sched.worker.frames import Word
+from rq_sched.worker.pool import OUTPUT_LIMIT, Pool
+
+COMPLETED = [Word.DONE, None, b"\xc0", None, None, False]
+
+
+class FakeOutbox:
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+        self.reported: dict[str, None] = {}
+        self.progress: dict[str, float] = {}
+
+    def add(self, report: Report) -> None:
+        self.reports.append(report)
+        self.reported[report.token] = None
+
+    def watch(self) -> None: ...
+
+    @property
+    def outcomes(self) -> list[tuple[str, str]]:
+        return [(report.token, report.outcome) for report in self.reports]
+
+
+class FakeChannel:
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, frame: Any) -> None:
+        self.sent.append(frame)
+
+
+class FakeChild:
+    def __init__(self) -> None:
+        self.pid = 1
+        self.attempt: Attempt | None = None
+        self.channel = FakeChannel()
+        self.signals: list[int] = []
+
+    def drain(self) -> None: ...
+
+
+class FakePool:
+    def __init__(self, idle: int) -> None:
+        self.idle = [FakeChild() for _ in range(idle)]
+        self.starting = 0
+        self.listener: Any = None
+
+    def take(self) -> FakeChild | None:
+        return self.idle.pop() if self.idle else None
+
+    def rest(self, child: FakeChild) -> None:
+        self.idle.append(child)
+
+    def grow(self) -> None:
+        self.starting += 1
+
+    def signal(self, child: FakeChild, signum: int) -> None:
+        child.signals.append(signum)
+
+
+class FakeErrands:
+    def __init__(self) -> None:
+        self.fetched: list[Attempt] = []
+        self.resized: list[Any] = []
+
+    def fetch(self, attempt: Attempt) -> None:
+        self.fetched.append(attempt)
+
+    def resize(self, attempt: Attempt, cpu: int | None, memory: int | None) -> None:
+        self.resized.append((attempt, cpu, memory))
+
+
+class Scene:
+    def __init__(self, idle: int = 1) -> None:
+        self.pool, self.outbox, self.errands = FakePool(idle), FakeOutbox(), FakeErrands()
+        loop = asyncio.get_running_loop()
+        self.attempts = Attempts(loop, self.pool, self.outbox, self.errands, 10.0)  # type: ignore[arg-type]
+        self.number = 0
+
+    def start(self, token: str = "k1", *, payload: int = 0) -> Start:
+        self.number += 1
+        need = Resources(1, 64)
+        order = Start(self.number, token, f"task-{token}", 1, "m:f", b"", payload, need, need, None, "cpu")
+        self.attempts.start(order)
+        return order
+
+    def stop(self, token: str = "k1", grace: float = 10.0) -> None:
+        self.number += 1
+        self.attempts.stop(Stop(self.number, token, f"task-{token}", grace))
+
+    def child(self, token: str = "k1") -> FakeChild:
+        found: Any = self.attempts.all[token].child
+        assert isinstance(found, FakeChild)
+        return found
+
+    def says(self, token: str, frame: list[Any]) -> None:
+        self.attempts.said(self.child(token), frame)  # type: ignore[arg-type]
+
+    def dies(self, child: FakeChild, status: int = signal.SIGKILL) -> None:
+        self.attempts.gone(child, status)  # type: ignore[arg-type]
+
+
+def in_loop(scene: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """The test is a coroutine."""
+
+    def test() -> None:
+        asyncio.run(scene())
+
+    test.__name__, test.__doc__ = scene.__name__, scene.__doc__
+    return test
+
+
+@in_loop
+async def test_a_child_is_used_again() -> None:
+    s = Scene()
+    s.start("k1")
+    child = s.child("k1")
+    s.says("k1", COMPLETED)
+    s.start("k2")
+    assert s.child("k2") is child
+    assert s.outbox.outcomes == [("k1", "completed")]
+    assert [frame[1] for frame in child.channel.sent] == ["k1", "k2"]
+
+
+@in_loop
+async def test_the_same_order_twice_is_one_attempt() -> None:
+    s = Scene(idle=2)
+    s.attempts.start(order := s.start("k1"))
+    s.says("k1", COMPLETED)
+    s.attempts.start(order)
+    assert s.outbox.outcomes == [("k1", "completed")]
+    assert not s.attempts.all
+
+
+@in_loop
+async def test_who_waits_for_a_child_takes_the_first() -> None:
+    s = Scene(idle=1)
+    for token in ("k1", "k2", "k3"):
+        s.start(token)
+    assert s.pool.starting == 2
+    s.says("k1", COMPLETED)
+    assert s.child("k2")
+    s.pool.starting -= 1
+    late = FakeChild()
+    s.attempts.ready(late)  # type: ignore[arg-type]
+    assert s.child("k3") is late
+
+
+@in_loop
+async def test_a_stop_is_confirmed_when_the_processes_are_gone() -> None:
+    s = Scene()
+    s.start()
+    child = s.child()
+    s.stop()
+    assert child.signals == [signal.SIGTERM]
+    s.says("k1", COMPLETED)  # it has heard, or was about to end anyway: its outcome is fenced
+    assert child.signals == [signal.SIGTERM, signal.SIGKILL]
+    assert not s.outbox.reports
+    s.dies(child)
+    assert s.outbox.outcomes == [("k1", "stopped")]
+
+
+@in_loop
+async def test_a_stop_without_grace() -> None:
+    s = Scene()
+    s.start()
+    child = s.child()
+    s.stop(grace=0)
+    assert child.signals == [signal.SIGKILL]
+
+
+@in_loop
+async def test_a_stop_for_what_never_ran_here_is_confirmed_at_once() -> None:
+    s = Scene(idle=0)
+    s.stop("unknown")
+    s.start("waits")
+    s.stop("waits")
+    s.start("fetches", payload=100)
+    s.stop("fetches")
+    assert s.outbox.outcomes == [("unknown", "stopped"), ("waits", "stopped"), ("fetches", "stopped")]
+    assert [report.ran for report in s.outbox.reports] == [None] * 3
+    s.attempts.launch(s.errands.fetched[0])  # its arguments come too late
+    assert not s.attempts.all
+    s.attempts.ready(child := FakeChild())  # type: ignore[arg-type]
+    assert s.pool.idle == [child]
+
+
+@in_loop
+async def test_a_stop_for_what_was_reported_is_not_answered_again() -> None:
+    s = Scene()
+    s.start()
+    s.says("k1", COMPLETED)
+    s.stop()
+    assert s.outbox.outcomes == [("k1", "completed")]
+
+
+@in_loop
+async def test_what_leaves_processes_behind_is_reported_when_they_are_gone() -> None:
+    s = Scene()
+    s.start()
+    child = s.child()
+    s.says("k1", [*COMPLETED[:5], True])
+    assert (child.signals, s.outbox.reports) == ([signal.SIGKILL], [])
+    s.dies(child)
+    assert s.outbox.outcomes == [("k1", "completed")]
+
+
+@in_loop
+async def test_a_death_that_we_did_not_cause_is_a_crash() -> None:
+    s = Scene()
+    s.start()
+    s.dies(s.child(), signal.SIGSEGV)
+    assert s.outbox.outcomes == [("k1", "crashed")]
+    assert s.outbox.reports[0].error == "its process was killed by SIGSEGV"
+
+
+@in_loop
+async def test_everything_is_dropped_with_the_incarnation() -> None:
+    s = Scene(idle=1)
+    s.start("runs")
+    s.start("waits")
+    s.start("stops", payload=1)
+    child = s.child("runs")
+    s.stop("runs")
+    s.attempts.stop_all(Ending.DROPPED, 0)
+    assert list(s.attempts.all) == ["runs"]
+    s.dies(child)
+    assert s.attempts.empty.is_set()
+    assert s.outbox.outcomes == []
+
+
+@in_loop
+async def test_an_agent_that_ends_begins_nothing() -> None:
+    """What hasn't begun goes back once Redis knows that the node closes: before that, it would come again."""
+    s = Scene(idle=1)
+    s.start("runs")
+    s.start("waits")
+    s.attempts.closing = True
+    s.start("comes")
+    s.says("runs", COMPLETED)
+    assert s.outbox.outcomes == [("runs", "completed")]
+    s.attempts.return_waiting()
+    s.start("late")
+    assert s.outbox.outcomes[1:] == [("waits", "returned"), ("comes", "returned"), ("late", "returned")]
+    assert s.attempts.empty.is_set()
+
+
+@pytest.mark.parametrize("end", ["done", "exited"])
+def test_what_was_printed_last_belongs_to_the_task(end: str) -> None:
+    """Though the agent hasn't had time to look at the pipe."""
+
+    async def scene() -> None:
+        s = Scene()
+        told: list[Any] = []
+        pool = Pool(asyncio.get_running_loop(), told.append, keep=1)
+        s.attempts = Attempts(asyncio.get_running_loop(), pool, s.outbox, s.errands, 10.0)  # type: ignore[arg-type]
+        s.start()
+        assert told == [(Word.FORK, 1)]
+        ours, theirs = socket.socketpair()
+        output, into = os.pipe()
+        pool.forked(1, 1, ours, output)
+        os.write(into, b"x" * 50_000)
+        pool.children[1].drain()
+        os.write(into, b"x" * 20_000 + b"last words")
+        if end == "done":
+            s.attempts.said(pool.children[1], COMPLETED)
+        else:
+            pool.exited(1, signal.SIGKILL)
+        (report,) = s.outbox.reports
+        assert report.output.endswith(b"xlast words")
+        assert len(report.output) == OUTPUT_LIMIT
+        for child in pool.children.values():
+            child.close()
+        os.close(into)
+        theirs.close()
+
+    asyncio.run(scene())
+
+
+@in_loop
+async def test_a_stop_order_outweighs_our_own_reasons() -> None:
+    s = Scene()
+    s.start()
+    child = s.child()
+    s.stop()
+    s.attempts.stop_all(Ending.RETURNED, 0)
+    s.dies(child)
+    assert s.outbox.outcomes == [("k1", "stopped")]
+
+
+@in_loop
+async def test_lost_arguments_are_a_failure() -> None:
+    s = Scene()
+    s.start(payload=100)
+    s.attempts.cannot_launch(s.errands.fetched[0], "gone")
+    assert s.outbox.outcomes == [("k1", "failed")]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        [Word.DONE],
+        [Word.DONE, "poisonous", None, "text", None, False],
+        [Word.DONE, None, "text", None, None, False],
+        [Word.DONE, "error", None, None, None, False],
+        [Word.DONE, None, b"", None, 5, False],
+        [Word.DONE, None, b"", None, None, 1],
+        [Word.PROGRESS, 2.0],
+        [Word.PROGRESS, "half"],
+        [Word.RESIZE, 1.5, None],
+        [Word.SIGNAL, 1, 9],
+        [99],
+    ],
+)
+def test_forged_frames_end_the_child(frame: list[Any]) -> None:
+    async def scene() -> None:
+        s = Scene()
+        s.start()
+        s.says("k1", frame)
+        assert s.child().signals == [signal.SIGKILL]
+        assert not s.outbox.reports
+        assert not s.outbox.progress
+        assert not s.errands.resized
+
+    asyncio.run(scene())
