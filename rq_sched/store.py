@@ -26,17 +26,17 @@ from rq_sched.resources import Resources
 from rq_sched.scripts import Argument, Call
 from rq_sched.task import DEFAULT_GRACE, State, TaskRequest, need_of
 
-BATCH = 100
+BATCH = 64
 """Tasks a script call takes: more would let one call run for milliseconds."""
 SUBMIT_PLACINGS = 8
 """Placings that a submit makes itself: a task that finds room needn't wait for a scheduler to wake."""
-PLACE_BATCH = 64
+PLACE_BATCH = 32
 """Placings and look-ups of one call: keeps it below a millisecond."""
 BATCH_BYTES = 512 * 1024
 """Bytes of arguments a submit call takes."""
 PIPELINE = 20
 """Calls sent before their replies are read."""
-REFILL = 64
+REFILL = 32
 """Orders that one reply carries at most."""
 SWEEP_GAP = 1.5
 """Seconds without a sweep or a heartbeat that mean Redis was away (schedulers sweep every 0.5 s)."""

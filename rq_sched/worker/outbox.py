@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rq_sched.worker")
 
-BATCH = 64
+BATCH = 32
 """Reports in one call."""
 BATCH_BYTES = 512 * 1024
 """Bytes of results, errors and output in one call, unless a single report has more."""
