@@ -1,7 +1,7 @@
 """What a key of the schema means, and how its contents read: the knowledge behind ``inspect``.
 
-Names and meanings of keys come from the table in the docstring of ``keys``, fields of records from ``record.FIELDS`` and
-``node.FIELDS``, so that nothing is told twice.
+Names and meanings of keys come from the table in the docstring of ``keys``, fields of records from ``record.FIELDS``
+and ``node.FIELDS``, so that nothing is told twice.
 """
 
 from __future__ import annotations
