@@ -161,6 +161,8 @@ class Agent:
             await self.attempts.empty.wait()
             self.outbox.clear()
             await self._insist(lambda: self.session.leave(self.session.incarnation, crashed=False))
+            if self._closing.is_set():
+                return
             try:
                 await self._insist(self._join)
             except NodeAlive as error:

@@ -206,19 +206,17 @@ class Attempts:
         attempt.begun = self._loop.time()
         if order.time_limit is not None:
             attempt.timer = self._loop.call_later(order.time_limit, self._stop, attempt, Ending.TIMEOUT, self._grace)
-        child.channel.send(
-            (
-                Word.RUN,
-                order.token,
-                order.task_id,
-                order.attempt,
-                order.function,
-                order.arguments,
-                *attempt.allocation,
-                *order.maximum,
-            )
-        )
-        self._outbox.watch()
+        frame = (Word.RUN, order.token, order.task_id, order.attempt, order.function, order.arguments)
+        if child.channel.send((*frame, *attempt.allocation, *order.maximum)):
+            self._outbox.watch()
+        else:  # it has died idle, and we haven't heard yet: not the fault of this task
+            self._unbind(attempt, child)
+            self.launch(attempt)
+
+    def _unbind(self, attempt: Attempt, child: Child) -> None:
+        attempt.child = child.attempt = None
+        if attempt.timer is not None:
+            attempt.timer.cancel()
 
     def _done(self, attempt: Attempt, child: Child, frame: Frame) -> None:
         _, reason, result, error, exit_code, left = frame

@@ -116,8 +116,8 @@ class Channel:
         self._descriptor = sock.fileno()
         loop.add_reader(self._descriptor, self._read)
 
-    def send(self, frame: tuple[Any, ...]) -> None:
-        """Send a frame; what the other end doesn't take now is sent when it does."""
+    def send(self, frame: tuple[Any, ...]) -> bool:
+        """Send a frame; what the other end doesn't take now is sent when it does. False: there is no other end."""
         data = pack(frame)
         if not self._unsent:
             try:
@@ -125,12 +125,13 @@ class Channel:
             except BlockingIOError:
                 sent = 0
             except OSError:
-                return  # closed: reading notices it
+                return False  # reading notices it, too
             if sent == len(data):
-                return
+                return True
             data = data[sent:]
             self._loop.add_writer(self._descriptor, self._write)
         self._unsent += data
+        return True
 
     def _write(self) -> None:
         try:

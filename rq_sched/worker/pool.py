@@ -94,7 +94,7 @@ class Pool:
         keep: children that stay warm for ever.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[tuple[Any, ...]], None], keep: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[tuple[Any, ...]], object], keep: int) -> None:
         self._loop = loop
         self._tell = tell
         self._keep = keep

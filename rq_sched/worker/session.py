@@ -60,7 +60,7 @@ class Session:
         announce: tells the parent the incarnation, before it is registered; empty when Redis was told of its end.
     """
 
-    def __init__(self, config: WorkerConfig, link: AsyncLink, store: Store, announce: Callable[[str], None]) -> None:
+    def __init__(self, config: WorkerConfig, link: AsyncLink, store: Store, announce: Callable[[str], object]) -> None:
         self._config = config
         self._link = link
         self._store = store

@@ -16,7 +16,7 @@ from rq_sched.resources import Resources
 from rq_sched.store import Report
 from rq_sched.worker.attempts import Attempt, Attempts, Ending
 from rq_sched.worker.frames import Word
-from rq_sched.worker.pool import OUTPUT_LIMIT, Pool
+from rq_sched.worker.pool import IDLE_SECONDS, OUTPUT_LIMIT, Pool
 
 COMPLETED = [Word.DONE, None, b"\xc0", None, None, False]
 
@@ -41,9 +41,11 @@ class FakeOutbox:
 class FakeChannel:
     def __init__(self) -> None:
         self.sent: list[Any] = []
+        self.closed = False
 
-    def send(self, frame: Any) -> None:
+    def send(self, frame: Any) -> bool:
         self.sent.append(frame)
+        return not self.closed
 
 
 class FakeChild:
@@ -161,6 +163,49 @@ async def test_who_waits_for_a_child_takes_the_first() -> None:
     late = FakeChild()
     s.attempts.ready(late)  # type: ignore[arg-type]
     assert s.child("k3") is late
+
+
+@in_loop
+async def test_a_child_that_died_idle_harms_nobody() -> None:
+    s = Scene(idle=2)
+    first, dead = s.pool.idle
+    dead.channel.closed = True
+    s.start()
+    assert s.child() is first
+    s.dies(dead)
+    s.says("k1", COMPLETED)
+    assert s.outbox.outcomes == [("k1", "completed")]
+
+
+@in_loop
+async def test_children_that_have_nothing_to_do_for_long_may_go() -> None:
+    told: list[Any] = []
+    loop = asyncio.get_running_loop()
+    pool = Pool(loop, told.append, keep=1)
+    s = Scene()
+    Attempts(loop, pool, s.outbox, s.errands, 10.0)  # type: ignore[arg-type]
+    theirs = []
+    for number in (1, 2, 3):
+        ours, other = socket.socketpair()
+        other.setblocking(False)
+        theirs.append(other)
+        output, into = os.pipe()
+        os.close(into)
+        pool.forked(number, number, ours, output)
+        pool.children[number].rested = loop.time() - IDLE_SECONDS + (-1 if number < 3 else 10)
+    pool.trim()
+    assert [theirs[0].recv(1), theirs[1].recv(1)] == [b"", b""]  # they notice, and end
+    with pytest.raises(BlockingIOError):
+        theirs[2].recv(1)
+    for number in (1, 2):
+        assert pool.exited(number, 0)
+    child = pool.take()
+    assert child is not None
+    assert child.number == 3
+    assert pool.take() is None
+    assert pool.exited(3, 0)
+    for sock in theirs:
+        sock.close()
 
 
 @in_loop
