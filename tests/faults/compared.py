@@ -57,6 +57,7 @@ class Compared(RuleBasedStateMachine):
             if task.new_sequence:
                 assert sequence.decode() > known, f"{task.task_id} isn't behind its equals"
                 task.sequence, task.new_sequence = sequence.decode(), False
+            assert sequence.decode() == task.sequence, f"{task.task_id} has lost its place"
             if task.latest is not None:
                 assert self.now + (task.latest - self.now) // 2 <= int(due) <= task.latest
                 task.due, task.latest = int(due), None

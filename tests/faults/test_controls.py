@@ -1,0 +1,104 @@
+"""Negative controls: bugs that others had, each planted in the scripts as a change of one line. The model test must
+catch every one; a harness that misses one proves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha1
+
+import pytest
+from hypothesis import Phase
+from hypothesis.errors import Flaky
+
+from rq_sched import scripts
+from rq_sched.errors import RqSchedError
+from rq_sched.link import Link
+from rq_sched.scripts import Script
+from tests.faults.test_model import play
+
+BUGS = {
+    # what goes wrong: the line as it is, the line with the bug
+    "no attempt check: a late report counts": (
+        "if not entry then return late(given_id, token) end",
+        "entry = entry or given_id .. ':1:100:r'",
+    ),
+    "bare decrement on release": (
+        "node.cpu, node.memory = node.cpu + cpu, node.memory + memory",
+        "node.cpu = node.cpu + cpu",
+    ),
+    "no incarnation: an old one reports on": (
+        "if not node or node.incarnation ~= incarnation or node.state == 'dead' then",
+        "if not node then",
+    ),
+    "a node that comes back keeps what it held": ("node_gone(now, node, 'crashed')\nend", "end"),
+    "a given-up incarnation registers again": (
+        "return refuse('stale_incarnation', 'this registration of node ' .. id .. ' was given up: register a new one')",
+        "",
+    ),
+    "reap of whoever it is told": ("call('SISMEMBER', P .. 'lost', lost) == 0", "false"),
+    "requeue before the process is gone": (
+        "local intention = (record.b == 'end'",
+        "task_pending(id, record, record.n) local intention = (record.b == 'end'",
+    ),
+    "the outcome of a cancelled attempt counts": (
+        "if mark == 's' then\n    if record.b",
+        "if false then\n    if record.b",
+    ),
+    "orders without numbers": ("node.ordered = node.ordered + 1", "node.ordered = node.ordered"),
+    "orders are never trimmed": ("call('LTRIM', node.path .. ':orders', acked - node.acked, -1)", ""),
+    "submit isn't idempotent": ("if known then return known == digest and 0 or -1 end", ""),
+    "cancel isn't idempotent": ("if record.o == operation then return repeated() end", ""),
+    "unbounded requeue of what crashes": ("if crashes >= tonumber(record.C or 3) then", "if false then"),
+    "retries without end": ("or used >= tonumber(record.r or 0) then", "then"),
+    "what never started is charged a crash": ("how == 'crashed' and mark ~= 'a' and", "how == 'crashed' and"),
+    "a crash costs the place in the queue": (
+        "task_back(id, record, record.n, node_id, 'crashed')",
+        "task_back(id, record, next_sequence(), node_id, 'crashed')",
+    ),
+    "a doorbell as the only memory of new tasks": (
+        "call('ZADD', P .. 'fresh', score, entry)\n    return true",
+        "return true",
+    ),
+    "a doorbell as the only memory of a node that joined": (
+        "call('ZADD', P .. 'dirty', now, id)\n  wake()\nend",
+        "wake()\nend",
+    ),
+    "a bound reached is forgotten": (
+        "call('ZADD', P .. 'dirty', now, node.id)\n  return placed, true",
+        "return placed, true",
+    ),
+    "memory isn't looked at": ("if head.cpu <= cpu and head.memory <= memory and not", "if head.cpu <= cpu and not"),
+    "equals in any order": (
+        "return score < than_score or (score == than_score and member < than_member)",
+        "return score < than_score",
+    ),
+    "an old head stays in its index": (
+        "if old then call('ZREM', group.key, string.sub(old, 1, SEQUENCE) .. class.name) end",
+        "",
+    ),
+    "a held task stays in its queue": (
+        "take_out(id, record)\ncall('HSET', P .. 'task:' .. id, 's', 'held')",
+        "call('HSET', P .. 'task:' .. id, 's', 'held')",
+    ),
+    "half of a resize": (
+        "node.cpu, node.memory = node.cpu - (to_cpu - cpu), node.memory - (to_memory - memory)",
+        "node.cpu = node.cpu - (to_cpu - cpu)",
+    ),
+    "a restart undoes a drain": ("call('HGET', key, 'drain') and 'draining' or 'up'", "'up'"),
+    "promotion loses what it didn't reach": ("call('ZREM', P .. 'delayed', id)\n", "call('DEL', P .. 'delayed')\n"),
+}
+
+
+def planted(script: Script, right: str, wrong: str) -> Script:
+    source = script.source.replace(right, wrong)
+    return replace(script, source=source, sha=sha1(source.encode()).hexdigest())
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_model_catches(bug: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right, wrong = BUGS[bug]
+    load = scripts.load
+    assert any(right in load(name).source for name in scripts.names()), f"no script has the line any more: {right}"
+    monkeypatch.setattr(scripts, "load", lambda name: planted(load(name), right, wrong))
+    with pytest.raises((AssertionError, RqSchedError, pytest.fail.Exception, Flaky)):  # reaping takes any tasks first
+        play(lambda: Link(redis_url), examples=150, phases=[Phase.generate])
