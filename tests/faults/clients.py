@@ -70,8 +70,9 @@ class Clients(Compared):
     @precondition(has_tasks)
     @rule(number=numbers, requeue=st.booleans(), again=st.booleans())
     def cancel(self, number: int, requeue: bool, again: bool) -> None:
-        task = self.pick(number)
-        operation = self.operation(again)
+        self.cancel_task(self.pick(number), requeue, self.operation(again))
+
+    def cancel_task(self, task: Task, requeue: bool, operation: str) -> None:
         expected = self.model.cancelled(task, requeue, operation)
         answer = self.run(self.store.cancel(task.task_id, requeue=requeue, operation=operation))
         assert (answer.outcome, answer.state, answer.attempt) == (expected, task.state, task.attempt)
@@ -128,7 +129,9 @@ class Clients(Compared):
         return None
 
     def requeue(self, task: Task, data: st.DataObject) -> None:
-        operation = self.operation(data.draw(st.booleans()))
+        return self.requeue_task(task, self.operation(data.draw(st.booleans())))
+
+    def requeue_task(self, task: Task, operation: str) -> None:
         op = self.store.requeue(task.task_id, operation)
         if task.operation == operation or task.state == State.PENDING:
             assert self.run(op) == task.state

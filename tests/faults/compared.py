@@ -32,10 +32,14 @@ class Compared(RuleBasedStateMachine):
         self.model = Model()
 
     def teardown(self) -> None:
+        self.forget_all()
+        self.link.close()
+
+    def forget_all(self) -> None:
+        """Leaves nothing in Redis."""
         names = self.run(plainly(("KEYS", self.store.keys.prefix + "*")))[0]
         if names:
             self.run(plainly(("DEL", *names)))
-        self.link.close()
 
     def run(self, op: Op[Any]) -> Any:
         return self.link.run(op)

@@ -14,7 +14,7 @@ from rq_sched import scripts
 from rq_sched.errors import RqSchedError
 from rq_sched.link import Link
 from rq_sched.scripts import Script
-from tests.faults.test_model import play
+from tests.faults.machine import play
 
 BUGS = {
     # what goes wrong: the line as it is, the line with the bug
