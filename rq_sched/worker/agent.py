@@ -128,10 +128,10 @@ class Agent:
         await self._insist(self._join)
 
     async def _join(self) -> None:
+        self.orders.reset()  # first: who asks from now on asks for the new incarnation
         sent = self.lease.now()
         await self.session.join()
         self.lease.renew(sent)
-        self.orders.reset()
 
     async def _insist(self, step: Any) -> None:
         """Do a step; while Redis is away try again, unless this is the first start, when a person is waiting."""

@@ -59,7 +59,7 @@ class Lease:
 
     def renew(self, sent: float) -> None:
         """A heartbeat (or the registration) that was sent then has got through."""
-        self._sent = sent
+        self._sent = max(self._sent, sent)
 
     def now(self) -> float:
         return self._clock()

@@ -71,7 +71,7 @@ class Orders:
             self._wanted.set()
 
     def reset(self) -> None:
-        """A new incarnation begins."""
+        """A new incarnation is about to begin."""
         self.seen = 0
         self._wanted.set()
 
@@ -81,16 +81,15 @@ class Orders:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            seen = self.seen
             try:
                 self.take(
                     await self._session.ask(
-                        lambda node, incarnation: self._store.node_poll(node, incarnation, acked=seen)  # noqa: B023
+                        lambda node, incarnation: self._store.node_poll(node, incarnation, acked=self.seen)
                     )
                 )
                 failures = 0
             except Superseded:
-                continue
+                self._wanted.set()
             except RqSchedError:
                 failures += 1
                 self._wanted.set()

@@ -175,9 +175,8 @@ class Outbox:
 
     async def _tell_ends(self) -> None:
         batch = self._next_batch()
-        acked = self._taken()
         finished = await self._session.ask(
-            lambda node, incarnation: self._store.task_finish(node, incarnation, acked=acked, reports=batch)
+            lambda node, incarnation: self._store.task_finish(node, incarnation, acked=self._taken(), reports=batch)
         )
         for report, outcome in zip(batch, finished.outcomes, strict=True):
             self._reports.popleft()

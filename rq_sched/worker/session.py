@@ -91,11 +91,14 @@ class Session:
             make: makes it from node id and incarnation.
 
         Raises:
-            Superseded: the incarnation was given up meanwhile.
+            Superseded: the incarnation was given up meanwhile, before or after the operation. What the caller has
+                looked up for it (the number of the last order!) may be of the old one.
             RqSchedError
         """
-        await self._joined.wait()
         incarnation = self.incarnation
+        await self._joined.wait()
+        if incarnation != self.incarnation:
+            raise Superseded
         try:
             answer = await self.run(make(self._config.node_id, incarnation))
         except StaleIncarnation:
