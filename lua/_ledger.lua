@@ -21,6 +21,13 @@ local function node_load(id)
   return node
 end
 
+-- The node of an agent that calls, or nil and the refusal: this registration was given up.
+local function node_of(id, incarnation)
+  local node = node_load(id)
+  if node and node.incarnation == incarnation and node.state ~= 'dead' then return node end
+  return nil, refuse('stale_incarnation', 'node ' .. id .. ' is registered anew or given up')
+end
+
 local function node_touch(node)
   if node.touched then return end
   node.touched = true

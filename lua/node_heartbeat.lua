@@ -8,10 +8,8 @@
 --@include _ledger
 
 local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
-local node = node_load(id)
-if not node or node.incarnation ~= incarnation or node.state == 'dead' then
-  return refuse('stale_incarnation', 'node ' .. id .. ' is registered anew or given up')
-end
+local node, stale = node_of(id, incarnation)
+if stale then return stale end
 local ttl = tonumber(call('HGET', P .. 'node:' .. id, 'ttl'))
 call('ZADD', P .. 'nodes', now + ttl, id)
 call('SET', P .. 'node:' .. id .. ':alive', incarnation, 'PX', ttl)

@@ -8,10 +8,8 @@
 --@include _orders
 
 local id, incarnation = ARGV[2], ARGV[3]
-local node = node_load(id)
-if not node or node.incarnation ~= incarnation or node.state == 'dead' then
-  return refuse('stale_incarnation', 'node ' .. id .. ' is registered anew or given up')
-end
+local node, stale = node_of(id, incarnation)
+if stale then return stale end
 acknowledge(node, tonumber(ARGV[4]))
 local orders = {}
 orders_read(node, tonumber(ARGV[5]), orders)

@@ -17,10 +17,8 @@ local now, node_id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
 local acked, nonce, limit, random = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local FIRST, WIDTH = 8, 9
 
-local node = node_load(node_id)
-if not node or node.incarnation ~= incarnation or node.state == 'dead' then
-  return refuse('stale_incarnation', 'node ' .. node_id .. ' is registered anew or given up')
-end
+local node, stale = node_of(node_id, incarnation)
+if stale then return stale end
 acknowledge(node, acked)
 
 -- A report whose token is gone: the same report came before, or the attempt was taken away.

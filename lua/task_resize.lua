@@ -10,10 +10,8 @@
 --@include _fill
 
 local now, nonce, node_id, incarnation, token = clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local node = node_load(node_id)
-if not node or node.incarnation ~= incarnation or node.state == 'dead' then
-  return refuse('stale_incarnation', 'node ' .. node_id .. ' is registered anew or given up')
-end
+local node, stale = node_of(node_id, incarnation)
+if stale then return stale end
 local id, cpu, memory, mark = entry_parse(call('HGET', node.path .. ':tasks', token) or '')
 if not id then return { 0, 0 } end
 

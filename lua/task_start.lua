@@ -8,10 +8,8 @@
 --@include _ledger
 
 local now, node_id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
-local node = node_load(node_id)
-if not node or node.incarnation ~= incarnation or node.state == 'dead' then
-  return refuse('stale_incarnation', 'node ' .. node_id .. ' is registered anew or given up')
-end
+local node, stale = node_of(node_id, incarnation)
+if stale then return stale end
 
 local n = 0
 for i = 4, #ARGV do

@@ -66,12 +66,15 @@ class Queries:
     def status(self, task_ids: Sequence[str]) -> Op[list[TaskInfo | None]]:
         """Everything known of tasks; None for an unknown one. Why a pending one waits is worked out now."""
         infos = yield from self._read(task_ids)
-        if any(info is not None and info.state is State.PENDING for info in infos):
-            nodes = yield from self.nodes()
-            for info in infos:
-                if info is not None and info.state is State.PENDING:
-                    info.reason = pending_reason(Resources(info.cpu_needed, info.memory_needed), nodes)
+        yield from self._say_why([info for info in infos if info is not None])
         return infos
+
+    def _say_why(self, infos: Sequence[TaskInfo]) -> Op[None]:
+        """Works out why those that are pending wait."""
+        waiting = [info for info in infos if info.state is State.PENDING]
+        nodes = (yield from self.nodes()) if waiting else []
+        for info in waiting:
+            info.reason = pending_reason(Resources(info.cpu_needed, info.memory_needed), nodes)
 
     def _read(self, task_ids: Sequence[str]) -> Op[list[TaskInfo | None]]:
         records = [
@@ -138,6 +141,7 @@ class Queries:
                     break
                 looked += len(ids)
                 found += yield from self._matching(iter(ids), [one], node, priority, limit - len(found))
+        yield from self._say_why(found[:limit])
         return found[:limit]
 
     def _matching(
