@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -204,10 +205,15 @@ class Desk:
                     node.process.wait(5)
                 except subprocess.TimeoutExpired:
                     node.process.send_signal(signal.SIGTERM)
-                    node.process.wait(15)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        node.process.wait(15)
                 left = [process for process in everything if process.is_running()]
                 if left:
-                    yield f"left over: {left}"
+                    yield f"left over: {left}\n{node.log}"
+                for process in left:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+                node.process.wait(5)
             if "Traceback" in node.log:
                 yield node.log
         self.turn()
