@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from rq_sched import audit
-from rq_sched.link import AsyncLink, Link
+from rq_sched.keys import Keys
+from rq_sched.link import AsyncLink, Command, Link, Op
 from rq_sched.server import EmbeddedServer
 from rq_sched.store import Store
 
@@ -43,8 +44,23 @@ def namespace(request: pytest.FixtureRequest, redis_url: str) -> Iterator[str]:
     """A fresh namespace. After the test its invariants must hold, unless the test is marked ``no_audit``."""
     name = f"t-{uuid.uuid4().hex[:12]}"
     yield name
-    if request.node.get_closest_marker("no_audit") is None:
-        assert_invariants(redis_url, name)
+    link = Link(redis_url)
+    try:
+        if request.node.get_closest_marker("no_audit") is None:
+            assert_invariants(redis_url, name)
+    finally:
+        link.run(drop(name))  # whoever scans the server's keys later would have to pass all of them
+        link.close()
+
+
+def drop(namespace: str) -> Op[None]:
+    """Leaves nothing of a namespace."""
+    cursor: bytes | None = None
+    while cursor != b"0":
+        scan: Command = ("SCAN", cursor or 0, "MATCH", Keys(namespace).prefix + "*", "COUNT", 1000)
+        cursor, names = (yield [scan])[0]
+        if names:
+            yield [("UNLINK", *names)]
 
 
 def assert_invariants(url: str, namespace: str) -> None:

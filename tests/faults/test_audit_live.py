@@ -78,7 +78,7 @@ class Churn:
 def test_no_false_alarm_while_tasks_move(redis_url: str, link: Link, store: Store) -> None:
     with Churn(redis_url, store) as churn:
         churn.goes_on(50)
-        for _ in range(15):
+        for _ in range(8):
             assert audit.problems(link.run(audit.check(store.keys.namespace))) == []
             churn.goes_on()
 
