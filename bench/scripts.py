@@ -19,13 +19,13 @@ from bench.common import Cost, Results, asked, circumstances, metered, printed, 
 from rq_sched.link import Link
 from rq_sched.node import Start
 from rq_sched.resources import Resources
-from rq_sched.store import Report, Store
+from rq_sched.store import BATCH, PLACE_BATCH, REFILL, Report, Store
 from rq_sched.task import TaskRequest
 
 NODES = 1000
 NODE = Resources(16, 64 * 1024)
 CYCLES = 20_000  # life cycles of the bare loop
-BATCH = 2000
+READ_AHEAD = 2000
 
 # What no scheduler that keeps its state in Redis can do without: record, queue, ledger, node, record, index of ended.
 BARE = """
@@ -75,7 +75,7 @@ class Drive:
 
     def submit(self, count: int, classes: int) -> None:
         tasks = workload(count, classes, seed=1)
-        while batch := list(islice(tasks, BATCH)):
+        while batch := list(islice(tasks, READ_AHEAD)):
             self.link.run(self.store.submit(batch))
 
     def register(self, count: int, total: Resources, prefix: str = "n") -> None:
@@ -129,13 +129,13 @@ def measure(link: Link, pending: int, classes: int, run: int) -> Iterator[tuple[
     drive = Drive(link, f"b{run}-{pending}-{classes}")
     with metered(link) as cost:
         drive.submit(pending, classes)
-    yield "submit, 100 a call", cost.per(pending)
+    yield f"submit, {BATCH} a call", cost.per(pending)
     with metered(link) as cost:
         drive.register(NODES, NODE)
     yield "register", cost.per(NODES)
     with metered(link) as cost:
         placed = drive.place_all()
-    yield "place on nodes that joined, ≤ 100 a call", cost.per(placed)
+    yield f"place on nodes that joined, ≤ {PLACE_BATCH} a call", cost.per(placed)
     with metered(link) as cost:
         drive.poll_all()
     yield "orders read by nodes", cost.per(placed)
@@ -151,7 +151,7 @@ def measure(link: Link, pending: int, classes: int, run: int) -> Iterator[tuple[
     drive.register(20, Resources(256, 2**20), prefix="big")
     drive.place_all()
     drive.poll_all()
-    for per_call in (16, 64):
+    for per_call in (16, REFILL):
         cost, tasks = finish_some(drive, [name for name in drive.running if name.startswith("big")], per_call, 300)
         if tasks:
             yield f"finish + refill, {per_call} a call", cost.per(tasks)
