@@ -23,7 +23,7 @@ from rq_sched.target import Options, Target, make_request
 from rq_sched.task import DEFAULT_GRACE, State, TaskInfo, TaskRequest
 
 if TYPE_CHECKING:
-    from rq_sched.queries import Event
+    from rq_sched.event import Event
 
 T = TypeVar("T")
 

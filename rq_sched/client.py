@@ -28,8 +28,8 @@ from rq_sched.task import DEFAULT_GRACE, State, TaskInfo, TaskRequest
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from rq_sched.event import Event
     from rq_sched.executor import TaskExecutor
-    from rq_sched.queries import Event
 
 T = TypeVar("T")
 

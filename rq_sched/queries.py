@@ -1,17 +1,18 @@
 """Questions about tasks, nodes and what happened. Nothing here writes.
 
-Each method returns an operation (``link.Op``). Their cost is bounded by what is asked for, not by what waits.
+Each method returns an operation (``link.Op``). Their cost is bounded by what is asked for, not by what waits;
+only ``ahead``, and so ``explain``, looks at every class that comes before the task's.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rq_sched.config import SETTINGS
 from rq_sched.errors import InvalidValue, NodeNotFound, TaskNotFound
+from rq_sched.event import Event, events_of
 from rq_sched.keys import Keys, check_id
 from rq_sched.link import Command, Op, Request
 from rq_sched.node import NodeInfo, NodeState
@@ -25,18 +26,6 @@ PAGE = 500
 SCAN_LIMIT = 20_000
 """Tasks that a filtered list looks at before it gives up: what it says stays cheap however much there is."""
 SEQUENCE = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line of the decision log. ``time``: seconds since 1970. ``data`` holds attempt and reason where known."""
-
-    id: str
-    time: float
-    type: str
-    task_id: str | None
-    node_id: str | None
-    data: dict[str, Any]
 
 
 def as_dict(flat: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -293,13 +282,15 @@ class Queries:
         else:
             start = after if after == "-" else f"({after}"
             entries = (yield [("XRANGE", self.keys.events, start, "+", "COUNT", limit)])[0]
-        return [event for entry in entries for event in _events(entry)]
+        return [event for entry in entries for event in events_of(entry[0], as_dict(entry[1]))]
 
     def events_follow(self, last_id: str, block_ms: int) -> Op[list[Event]]:
         """Wait for what comes after an id (``$``: from now on)."""
         command: Command = ("XREAD", "COUNT", 1000, "BLOCK", block_ms, "STREAMS", self.keys.events, last_id)
         reply = (yield [command])[0]
-        return [event for _, entries in reply or [] for entry in entries for event in _events(entry)]
+        return [
+            event for _, entries in reply or [] for entry in entries for event in events_of(entry[0], as_dict(entry[1]))
+        ]
 
     def counts(self) -> Op[dict[str, int]]:
         """Live and total counts as the scripts keep them."""
@@ -386,27 +377,3 @@ def _step(amount: int) -> int:
     power = 1 << (amount - 1).bit_length()
     three_quarters = power * 3 // 4
     return three_quarters if power >= 4 and amount <= three_quarters else power
-
-
-def _events(entry: Sequence[Any]) -> list[Event]:
-    entry_id = entry[0].decode()
-    when = int(entry_id.split("-")[0]) / 1000
-    found = []
-    for kind, items in as_dict(entry[1]).items():
-        for item in items.decode("utf-8", "replace").split(" "):
-            found.append(_event(entry_id, when, kind.decode(), item))
-    return found
-
-
-def _event(entry_id: str, when: float, kind: str, item: str) -> Event:
-    """``ID[@NODE][#ATTEMPT][=REASON]``."""
-    rest, _, reason = item.partition("=")
-    rest, _, attempt = rest.partition("#")
-    task_id, _, node_id = rest.partition("@")
-    data: dict[str, Any] = {}
-    if attempt:
-        data["attempt"] = int(attempt)
-    if reason:
-        data["reason"] = reason
-    about_node = kind in ("joined", "left", "dead", "draining", "undrained")
-    return Event(entry_id, when, kind, None if about_node else task_id, node_id or None, data)

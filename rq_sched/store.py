@@ -31,7 +31,7 @@ BATCH = 64
 SUBMIT_PLACINGS = 8
 """Placings that a submit makes itself: a task that finds room needn't wait for a scheduler to wake."""
 PLACE_BATCH = 32
-"""Placings and look-ups of one call: keeps it below a millisecond."""
+"""Placings and look-ups of one call, so that it stays short (docs/performance.md says how short)."""
 BATCH_BYTES = 512 * 1024
 """Bytes of arguments a submit call takes."""
 PIPELINE = 20

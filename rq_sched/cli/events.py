@@ -14,7 +14,7 @@ from rq_sched.cli.options import NODE_ID, TASK_ID, Session, command
 from rq_sched.task import iso
 
 if TYPE_CHECKING:
-    from rq_sched.queries import Event
+    from rq_sched.event import Event
 
 PAGE = 1000
 """Entries of the log read in one go; each holds one event or more."""

@@ -18,6 +18,7 @@ ROOMS: dict[str, list[str]] = {
         "keys",
         "task",
         "record",
+        "event",
         "node",
         "target",
         "clock",
