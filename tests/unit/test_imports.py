@@ -26,6 +26,7 @@ ROOMS: dict[str, list[str]] = {
         "config",
         "logs",
         "context",
+        "elastic",
     ],
     "redis": ["scripts", "link", "queries", "store"],
     "checker": ["audit"],
