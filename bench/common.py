@@ -19,6 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from rq_sched.link import Link, Op, Request
 from rq_sched.server import EmbeddedServer
 
@@ -48,14 +50,14 @@ def server(persistence: str) -> Iterator[EmbeddedServer]:
 
 
 @contextmanager
-def process(*command: str) -> Iterator[None]:
-    """A process of the command line (``worker``, ``scheduler``), as long as the block lasts."""
+def process(*command: str) -> Iterator[int]:
+    """A process of the command line (``worker``, ``scheduler``), as long as the block lasts; its id."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         [sys.executable, "-m", "rq_sched.cli", *command], env=environment, stderr=subprocess.DEVNULL, cwd=ROOT
     ) as running:
         try:
-            yield
+            yield running.pid
         finally:
             running.send_signal(signal.SIGTERM)
 
@@ -109,6 +111,22 @@ def cpu_seconds(link: Link) -> float:
     """CPU that the server process has used."""
     used = info(link, "cpu")
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
+
+
+def cpu_by_kind(pids: Mapping[str, int]) -> dict[str, float]:
+    """CPU seconds used so far by these processes and all below them, summed by kind: those of a worker are its
+    ``agent``, its ``children`` (both by the names that they give themselves) and the ``worker`` process above them."""
+    used: dict[str, float] = {}
+    for kind, pid in pids.items():
+        try:
+            top = psutil.Process(pid)
+            for one in (top, *top.children(recursive=True)):
+                times = one.cpu_times()
+                name = {"rqs-agent": "agent", "rqs-child": "children"}.get(one.name(), kind)
+                used[name] = used.get(name, 0.0) + times.user + times.system
+        except psutil.NoSuchProcess:
+            continue
+    return used
 
 
 def _numbers(text: str) -> dict[str, float]:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from bench.common import Results, circumstances, info, metered, printed, process, server
+from bench.common import Results, circumstances, cpu_by_kind, info, metered, printed, process, server
 from rq_sched import Client, TaskRequest
 from rq_sched.link import Link
 from rq_sched.node import NodeState
@@ -41,15 +41,16 @@ class System:
         self.link = Link(url)
         self.store = Store(namespace)
         self.client = Client(url, namespace)
+        self.pids: dict[str, int] = {}
 
     @contextmanager
     def running(self, slots: int) -> Iterator[None]:
         """With a scheduler and a node of so many slots, whose children are warm."""
         where = ("--redis", self.url, "--namespace", self.store.keys.namespace)
         with ExitStack() as processes:
-            processes.enter_context(process(*where, "scheduler", "--log-level", "warning"))
+            self.pids["scheduler"] = processes.enter_context(process(*where, "scheduler", "--log-level", "warning"))
             node = ("worker", "--node-id", "n1", "--cpu", str(slots), "--memory", "65536", "--log-level", "warning")
-            processes.enter_context(process(*where, *node))
+            self.pids["worker"] = processes.enter_context(process(*where, *node))
             self.until(lambda: self.link.run(self.store.nodes())[:1] and self.node_state() is NodeState.UP)
             self.client.submit_many(requests(WARM_UP, "w-"))
             self.until_completed(WARM_UP)
@@ -64,6 +65,16 @@ class System:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not within {PATIENCE:g} s: {self.link.run(self.store.info())}")
             time.sleep(pause)
+
+    @contextmanager
+    def spent(self, tasks: int) -> Iterator[dict[str, float]]:
+        """Fills in, at the end of the block, the CPU in µs a task by kind of process; ``client``: this process."""
+        figures: dict[str, float] = {}
+        before, ours = cpu_by_kind(self.pids), time.process_time()
+        yield figures
+        used = {kind: seconds - before.get(kind, 0.0) for kind, seconds in cpu_by_kind(self.pids).items()}
+        used["client"] = time.process_time() - ours
+        figures |= {f"{kind}_us": seconds * 1e6 / tasks for kind, seconds in sorted(used.items())}
 
     def completed(self) -> int:
         return self.link.run(self.store.counts()).get("completed", 0)
@@ -94,19 +105,19 @@ def drain(system: System, tasks: int) -> dict[str, float]:
     before = system.completed()
     system.link.run(system.store.node_drain("n1"))
     system.client.submit_many(requests(tasks, "d-"))
-    with metered(system.link) as cost:
+    with system.spent(tasks) as spent, metered(system.link) as cost:
         system.link.run(system.store.node_undrain("n1"))
         system.until_completed(before + tasks)
-    return flow(cost.per(tasks), tasks / cost.seconds)
+    return flow(cost.per(tasks), tasks / cost.seconds) | spent
 
 
 def at_once(system: System, tasks: int) -> dict[str, float]:
     """Submitted by one client while they run. From the first submit to the last end."""
     before = system.completed()
-    with metered(system.link) as cost:
+    with system.spent(tasks) as spent, metered(system.link) as cost:
         system.client.submit_many(requests(tasks, "o-"))
         system.until_completed(before + tasks)
-    return flow(cost.per(tasks), tasks / cost.seconds)
+    return flow(cost.per(tasks), tasks / cost.seconds) | spent
 
 
 def flow(figures: dict[str, float], rate: float) -> dict[str, float]:
