@@ -292,7 +292,7 @@ class AsyncLink(_Base):
         Python, metrics) costs an agent more than the rest of its call, so commands and replies pass it by."""
         if self._given:
             return await self._send_by_driver(requests)
-        packed = b"".join([hiredis.pack_command(self._command(request)) for request in requests])
+        packed = b"".join([hiredis.pack_command(self._command(r)) for r in requests])  # type: ignore[arg-type]
         failures = 0
         while True:
             connection = self._idle.pop() if self._idle else await self._redis.connection_pool.get_connection()

@@ -220,7 +220,7 @@ class Attempts:
 
     def _done(self, attempt: Attempt, child: Child, frame: Frame) -> None:
         _, reason, result, error, exit_code, left = frame
-        child.drain()
+        child.drain_before()
         order = attempt.order
         report = Report(
             order.token,

@@ -7,6 +7,7 @@ that they can be found as long as it lives. It dies with the parent, and ends wh
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # signal.getsignal makes an enum member: 18 % of a no-op task here
 import collections
 import contextlib
 import ctypes
@@ -25,6 +26,8 @@ from rq_sched.worker import system
 from rq_sched.worker.allow import Allow
 from rq_sched.worker.frames import READ, Frame, Frames, Word, pack
 from rq_sched.worker.runner import Runner
+
+_SIGTERM = int(signal.SIGTERM)
 
 
 class Line:
@@ -66,9 +69,7 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
     try:
         line = Line(_settle(sock, output, folder, parent))
         runner = Runner(allow, line.send, line.receive)
-        signal.signal(signal.SIGTERM, runner.stop)
         os.register_at_fork(after_in_child=_be_a_plain_process)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         _serve(line, runner)
     except (EOFError, OSError):
         os._exit(0)  # the agent wants no more of us, or is gone
@@ -80,6 +81,9 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
 
 def _serve(line: Line, runner: Runner) -> None:
     home = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+    stop = runner.stop  # one object: the handler is compared with it after each task
+    signal.signal(_SIGTERM, stop)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     out: IO[str] = sys.stdout
     err: IO[str] = sys.stderr
     while True:
@@ -89,8 +93,8 @@ def _serve(line: Line, runner: Runner) -> None:
         done = runner.run(frame)
         out, err = _flushed(sys.stdout, out, 1), _flushed(sys.stderr, err, 2)
         sys.stdout, sys.stderr = out, err
-        if signal.getsignal(signal.SIGTERM) != runner.stop:
-            signal.signal(signal.SIGTERM, runner.stop)
+        if _signal.getsignal(_SIGTERM) is not stop:
+            signal.signal(_SIGTERM, stop)
         os.fchdir(home)
         line.send(done)
 
@@ -138,8 +142,8 @@ def _stream(descriptor: int) -> io.TextIOWrapper:
 
 def _flushed(now: IO[str], ours: IO[str], descriptor: int) -> IO[str]:
     """The stream for the next task: ours, whatever this one has put in its place; anew if it was closed."""
-    with contextlib.suppress(Exception):
-        if now is not ours:
+    if now is not ours:
+        with contextlib.suppress(Exception):
             now.flush()
     try:
         ours.flush()

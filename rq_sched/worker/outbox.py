@@ -32,7 +32,27 @@ START_AFTER = 0.05
 OUTPUT_EVERY = 0.5
 """Seconds between two reports of what a running task has printed, and of its progress."""
 REMEMBERED = 10_000
-"""Tokens that are remembered as reported."""
+"""Tokens that are remembered as reported, at least."""
+
+
+class Remembered:
+    """The last things that were added: at least ``count`` of them, at most twice as many."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._new: set[str] = set()
+        self._old: set[str] = set()
+
+    def __contains__(self, thing: str) -> bool:
+        return thing in self._new or thing in self._old
+
+    def add(self, thing: str) -> None:
+        self._new.add(thing)
+        if len(self._new) > self._count:
+            self._new, self._old = set(), self._new
+
+    def clear(self) -> None:
+        self._new, self._old = set(), set()
 
 
 class Outbox:
@@ -65,7 +85,7 @@ class Outbox:
         self._work = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
         self.progress: dict[str, float] = {}
-        self.reported: dict[str, None] = {}
+        self.reported = Remembered(REMEMBERED)
         """Tokens whose end stands here or was told, the last ones."""
         self.empty = asyncio.Event()
         self.empty.set()
@@ -76,9 +96,7 @@ class Outbox:
             self.empty.clear()
             self._work.set()
         self._reports.append(report)
-        self.reported[report.token] = None
-        if len(self.reported) > REMEMBERED:
-            del self.reported[next(iter(self.reported))]
+        self.reported.add(report.token)
 
     def watch(self) -> None:
         """Something runs: look now and then for what is to be told of it."""

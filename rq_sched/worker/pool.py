@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rq_sched.worker.frames import READ, Channel, Frame, Word
+from rq_sched.worker.switchboard import Switchboard
 
 if TYPE_CHECKING:
     from rq_sched.worker.attempts import Attempt
@@ -25,11 +27,12 @@ KEEP = 2
 class Child:
     """One child: its socket, its output, the attempt that it works on."""
 
-    __slots__ = ("_descriptor", "_loop", "attempt", "channel", "number", "pid", "rested")
+    __slots__ = ("_board", "_descriptor", "attempt", "channel", "number", "pid", "rested")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        board: Switchboard,
         number: int,
         pid: int,
         sock: socket.socket,
@@ -41,11 +44,11 @@ class Child:
         self.pid = pid
         self.attempt: Attempt | None = None
         self.rested = 0.0
-        self._loop = loop
+        self._board = board
         self._descriptor = output
         os.set_blocking(output, False)
-        loop.add_reader(output, self._read_output)
-        self.channel = Channel(loop, sock, lambda frame: said(self, frame), lambda: lost(self))
+        board.add(output, self.drain, early=True)
+        self.channel = Channel(loop, sock, functools.partial(said, self), functools.partial(lost, self), board)
 
     def _read_output(self) -> bool:
         """Take some of what was printed; whether there may be more."""
@@ -54,21 +57,27 @@ class Child:
         except BlockingIOError:
             return False
         if not data:
-            self._loop.remove_reader(self._descriptor)
+            self._board.remove(self._descriptor)
         elif self.attempt is not None:
             output = self.attempt.output
             output += data
             if len(output) > OUTPUT_LIMIT:
                 del output[:-OUTPUT_LIMIT]
-        return bool(data)
+        return len(data) == READ
 
     def drain(self) -> None:
         """Take all that was printed so far."""
         while self._read_output():
             pass
 
+    def drain_before(self) -> None:
+        """Take all that was printed before the frame that is being heard was sent. It is taken already when that frame
+        was what made the socket readable, as outputs are read before sockets."""
+        if not (self.channel.first and self._board.complete):
+            self.drain()
+
     def close(self) -> None:
-        self._loop.remove_reader(self._descriptor)
+        self._board.remove(self._descriptor)
         os.close(self._descriptor)
         self.channel.close()
 
@@ -96,6 +105,7 @@ class Pool:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[tuple[Any, ...]], object], keep: int) -> None:
         self._loop = loop
+        self._board = Switchboard(loop)
         self._tell = tell
         self._keep = keep
         self._idle: list[Child] = []  # the last one rested least: its memory is warm
@@ -126,7 +136,7 @@ class Pool:
     def forked(self, number: int, pid: int, sock: socket.socket, output: int) -> None:
         """The parent has forked a child."""
         self.starting -= 1
-        child = Child(self._loop, number, pid, sock, output, self.listener.said, self._lost)
+        child = Child(self._loop, self._board, number, pid, sock, output, self.listener.said, self._lost)
         self.children[number] = child
         self.listener.ready(child)
 

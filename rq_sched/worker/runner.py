@@ -100,7 +100,8 @@ class Runner:
         self._task = CurrentTask(task_id, attempt, allocation, self._progress, self._resize)
         set_current(self._task)
         os.environ["RQ_SCHED_TASK_ID"] = task_id
-        os.environ["RQ_SCHED_ATTEMPT"] = str(attempt)
+        if os.environ.get("RQ_SCHED_ATTEMPT") != (text_of_attempt := str(attempt)):  # to look is cheaper than to set
+            os.environ["RQ_SCHED_ATTEMPT"] = text_of_attempt
         self._tell_size(allocation)
         reason: str | None = None
         result: bytes | None = None

@@ -55,7 +55,7 @@ class FakeChild:
         self.channel = FakeChannel()
         self.signals: list[int] = []
 
-    def drain(self) -> None: ...
+    def drain_before(self) -> None: ...
 
 
 class FakePool:

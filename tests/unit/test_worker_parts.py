@@ -21,9 +21,10 @@ from rq_sched.worker import WorkerConfig, errors_text, system
 from rq_sched.worker.frames import BadFrame, Frame, Frames, Word, pack
 from rq_sched.worker.lease import Lease
 from rq_sched.worker.orders import Orders
-from rq_sched.worker.outbox import BATCH, BATCH_BYTES, Outbox
+from rq_sched.worker.outbox import BATCH, BATCH_BYTES, Outbox, Remembered
 from rq_sched.worker.record import Left, Record, kill_groups, path_of
 from rq_sched.worker.session import Session, Superseded, together
+from rq_sched.worker.switchboard import Switchboard
 from tests.support import wait_for, wait_for_async
 
 # -- frames ---------------------------------------------------------------------------------------
@@ -36,12 +37,44 @@ def test_frames_come_in_any_pieces() -> None:
         frames = Frames()
         found = [f for at in range(0, len(data), size) for f in frames.feed(data[at : at + size])]
         assert found == sent
+        assert list(frames.feed(pack(sent[1]))) == [sent[1]], "and the next one whole"
 
 
-@pytest.mark.parametrize("data", [b"\xc1", b"hello", b"\x90", b"\x80", b"\xdd\xff\xff\xff\xff"])
+@pytest.mark.parametrize("data", [b"\xc1", b"hello", b"\x90", b"\x80", b"\x81\x90\x01", b"\xdd\xff\xff\xff\xff"])
 def test_what_is_no_frame_is_noticed(data: bytes) -> None:
     with pytest.raises(BadFrame):
         list(Frames().feed(data))
+
+
+# -- what children say and print ------------------------------------------------------------------
+
+
+async def test_outputs_are_heard_before_words() -> None:
+    """So that what was printed before a frame was sent is there when the frame is heard, without looking again."""
+    board = Switchboard(asyncio.get_running_loop())
+    heard: list[tuple[str, bytes]] = []
+    pipes = {name: os.pipe() for name in ("words", "output", "closed")}
+    for name, (end, _) in pipes.items():
+        board.add(end, lambda name=name, end=end: heard.append((name, os.read(end, 9))), early=name != "words")
+    board.remove(pipes["closed"][0])
+    board.remove(pipes["closed"][0])  # harmless
+    for name in pipes:
+        os.write(pipes[name][1], name.encode())
+    await wait_for_async(lambda: len(heard) == 2)
+    board.close()
+    for end in (end for pipe in pipes.values() for end in pipe):
+        os.close(end)
+    assert heard == [("output", b"output"), ("words", b"words")] or not system.LINUX
+
+
+def test_the_last_tokens_are_remembered() -> None:
+    remembered = Remembered(10)
+    for i in range(35):
+        remembered.add(f"t{i}")
+    assert all(f"t{i}" in remembered for i in range(25, 35))
+    assert "t0" not in remembered
+    remembered.clear()
+    assert "t34" not in remembered
 
 
 # -- sessions -------------------------------------------------------------------------------------
