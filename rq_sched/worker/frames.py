@@ -100,8 +100,8 @@ class Frames:
             self._fed += len(data)
             self._whole = False
             for frame in self._unpacker:
+                self._whole = self._unpacker.tell() == self._fed  # at the end tell() would count a begun frame, too
                 yield _checked(frame)
-            self._whole = self._unpacker.tell() == self._fed
         except (ValueError, TypeError, msgpack.UnpackException, msgpack.BufferFull) as error:
             raise BadFrame(str(error)) from None
 
