@@ -168,9 +168,15 @@ class RedisUnavailable(RqSchedError, ConnectionError):
 
 
 class RedisRefused(RedisUnavailable):
-    """Redis is reached and refuses: wrong password, no permission, loading, read-only."""
+    """Redis is reached and refuses: wrong password, no permission, and what ``RedisNotReady`` says."""
 
     code = "redis_refused"
+
+
+class RedisNotReady(RedisRefused):
+    """Redis is reached and can't serve just now: loading, read-only, busy with a script, without its replicas."""
+
+    code = "redis_not_ready"
 
 
 class RedisFull(RedisUnavailable):

@@ -12,7 +12,9 @@ import random
 import signal
 from typing import Any, Protocol
 
-from rq_sched.errors import RedisUnavailable, RqSchedError
+from rq_sched.errors import RqSchedError
+from rq_sched.link import Outage
+from rq_sched.link.outage import worth_a_line
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +36,12 @@ class Loop:
 
     Parameters:
         actors: each gets a coroutine of its own, so that a slow one delays nobody.
+        outage: tells in the log that Redis is lost, so that no actor has to.
     """
 
-    def __init__(self, actors: list[Actor]) -> None:
+    def __init__(self, actors: list[Actor], outage: Outage | None = None) -> None:
         self._actors = actors
+        self._outage = outage
         self._stopping = asyncio.Event()
         self._bells = {id(actor): asyncio.Event() for actor in actors}
         self.last_success = 0.0
@@ -91,7 +95,7 @@ class Loop:
             except RqSchedError as error:
                 failures += 1
                 wait = back_off(failures)
-                if failures == 1 or not isinstance(error, RedisUnavailable):
+                if worth_a_line(error, failures, self._outage):
                     log.warning("%s: %s; trying again", name, error)
             if not self.stopping:
                 with contextlib.suppress(TimeoutError):

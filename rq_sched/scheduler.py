@@ -7,12 +7,12 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from rq_sched import logs
+from rq_sched.address import parse
 from rq_sched.errors import RqSchedError
 from rq_sched.janitor import Janitor
-from rq_sched.link import AsyncLink
+from rq_sched.link import AsyncLink, Outage
 from rq_sched.loop import Loop, back_off
 from rq_sched.placer import Placer
 from rq_sched.promoter import Promoter
@@ -49,9 +49,10 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
         RqSchedError: Redis can't be used at the start (later outages are waited out).
     """
     store = Store(config.namespace)
-    link = AsyncLink(config.url)
+    outage = Outage()
+    link = AsyncLink(config.url, outage=outage)
     await link.run(store.counts())  # a wrong address or password is told now, not for ever in the log
-    loop = Loop([Placer(link, store), Promoter(link, store), Reaper(link, store), Janitor(link, store)])
+    loop = Loop([Placer(link, store), Promoter(link, store), Reaper(link, store), Janitor(link, store)], outage)
     loop.stop_on_signals()
     log.info("scheduler ready", extra={"namespace": config.namespace})
     if ready is not None:
@@ -78,8 +79,7 @@ async def _doorbell(loop: Loop, link: AsyncLink, store: Store) -> None:
 
 async def _expiries(loop: Loop, link: AsyncLink, store: Store, url: str) -> None:
     """Expired heartbeat keys: hints only, the sweep finds what is missed."""
-    database = urlsplit(url).path.strip("/") if urlsplit(url).scheme != "unix" else ""
-    channel = f"__keyevent@{database if database.isdigit() else 0}__:expired"
+    channel = f"__keyevent@{parse(url).database}__:expired"
     prefix = store.keys.prefix.encode()
     failures = 0
     while not loop.stopping:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rq_sched.errors import RedisFull, RedisUnavailable, ServerTooOld, TaskNotFound, WrongType
+from rq_sched.errors import RedisNotReady, RedisUnavailable, TaskNotFound
 from rq_sched.task import State
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def new_channel() -> str:
 
 def passing(error: RedisUnavailable) -> bool:
     """Whether Redis may come back without anybody's doing: a restart, a failover, a broken connection."""
-    return not isinstance(error, (RedisFull, ServerTooOld, WrongType))
+    return isinstance(error, RedisNotReady) or type(error) is RedisUnavailable
 
 
 def back_off(tries: int) -> float:

@@ -18,7 +18,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from rq_sched.errors import NodeAlive, RedisUnavailable, RqSchedError
-from rq_sched.link import AsyncLink
+from rq_sched.link import AsyncLink, Outage
+from rq_sched.link.outage import is_outage
 from rq_sched.store import Store
 from rq_sched.worker import system
 from rq_sched.worker.attempts import Attempts, Ending
@@ -40,6 +41,8 @@ KILLED_SECONDS = 5.0
 TELL_SECONDS = 5.0
 """How long the last reports may take."""
 TRIM_EVERY = 10.0
+PATIENCE = (0.5, 10.0)
+"""Seconds, least and most, that a call may take before its connection counts as dead."""
 
 
 def main(config: WorkerConfig, sock: socket.socket, assignment: Assignment) -> int:
@@ -98,7 +101,9 @@ class Agent:
         config = self._config
         self._closing, self._at_once = asyncio.Event(), asyncio.Event()
         self._parent = ParentChannel(loop, self._sock, self._heard, self._parent_lost)
-        self._link = AsyncLink(config.url)
+        patience = min(max(config.ttl / 2, PATIENCE[0]), PATIENCE[1])
+        self.outage = Outage()
+        self._link = AsyncLink(config.url, outage=self.outage, patience=patience)
         self._store = store = Store(config.namespace)
         self.session = Session(config, self._link, store, lambda name: self._parent.send((Word.INCARNATION, name)))
         self.pool = Pool(loop, self._parent.send, min(KEEP, config.total.cpu))
@@ -144,7 +149,7 @@ class Agent:
                 if not self._assignment.patient:
                     raise
                 failures += 1
-                if failures == 1:
+                if failures == 1 and not is_outage(error):
                     log.warning("%s; trying again", error)
                 await asyncio.sleep(back_off(failures))
 

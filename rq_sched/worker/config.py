@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from rq_sched.address import parse
 from rq_sched.errors import InvalidValue, UsageError
 from rq_sched.keys import check_id
 from rq_sched.resources import Resources
@@ -49,7 +49,7 @@ class WorkerConfig:
         """
         check_id(self.namespace, "namespace")
         check_id(self.node_id, "node id")
-        if not self.allow and urlsplit(self.url).scheme != "unix":
+        if not self.allow and not parse(self.url).socket:
             raise UsageError(
                 "a worker on a network socket runs only what it is told to: name it with --allow, such as "
                 "--allow 'pkg.mod:*' or --allow exec:/usr/bin/convert"

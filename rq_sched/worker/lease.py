@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable
 
 from rq_sched.errors import RqSchedError
+from rq_sched.link.outage import is_outage
 from rq_sched.node import NodeState
 from rq_sched.store import Store
 from rq_sched.worker import system
@@ -75,15 +76,13 @@ class Lease:
         while True:
             try:
                 await self._beat_once()
-                if failures:
-                    log.info("Redis is back", extra={"failures": failures})
                 failures = 0
                 await asyncio.sleep(self._ttl * BEAT * random.uniform(0.9, 1.0))
             except Superseded:
                 continue
             except RqSchedError as error:
                 failures += 1
-                if failures == 1:
+                if failures == 1 and not is_outage(error):
                     log.warning("no heartbeat: %s; trying again", error)
                 await asyncio.sleep(min(back_off(failures), self._ttl * BEAT))
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from rq_sched.errors import RedisFull, RqSchedError
+from rq_sched.link.outage import is_outage
 from rq_sched.node import Order
 from rq_sched.store import Report, Store
 from rq_sched.worker.session import Session, Superseded, back_off, together
@@ -124,7 +125,7 @@ class Outbox:
                 continue
             except RqSchedError as error:
                 failures += 1
-                if failures == 1:
+                if failures == 1 and not is_outage(error):
                     log.warning("reports wait: %s", error, extra={"reports": len(self._reports)})
                 await asyncio.sleep(back_off(failures))
 

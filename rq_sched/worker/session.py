@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from rq_sched.errors import NodeAlive, RedisUnavailable, StaleIncarnation
+from rq_sched.errors import NodeAlive, StaleIncarnation
 from rq_sched.link import AsyncLink, Op, Request
 from rq_sched.node import NodeState
 from rq_sched.store import Store
@@ -21,8 +21,6 @@ T = TypeVar("T")
 
 BACK_OFF = 0.05
 BACK_OFF_MOST = 2.0
-PATIENCE = (0.5, 10.0)
-"""Seconds, least and most, that a call may take before its connection counts as dead."""
 
 
 class Superseded(Exception):
@@ -65,7 +63,6 @@ class Session:
         self._link = link
         self._store = store
         self._announce = announce
-        self._patience = min(max(config.ttl / 2, PATIENCE[0]), PATIENCE[1])
         self._joined = asyncio.Event()
         self.incarnation = ""
         """The present one; empty before the node has joined."""
@@ -78,11 +75,7 @@ class Session:
         Raises:
             RqSchedError
         """
-        try:
-            async with asyncio.timeout(self._patience):
-                return await self._link.run(op)
-        except TimeoutError:
-            raise RedisUnavailable(f"Redis gave no answer within {self._patience:g} s") from None
+        return await self._link.run(op)
 
     async def ask(self, make: Callable[[str, str], Op[T]]) -> T:
         """Carry out an operation of the present incarnation; waits until there is one.

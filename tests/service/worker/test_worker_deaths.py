@@ -223,7 +223,7 @@ def test_redis_is_away_for_long(own_desk: Desk, own_server: EmbeddedServer, tmp_
     if on_lost_redis == "kill":
         wait_for(lambda: gone(pids + children), 5, lambda: node.log)
     else:
-        wait_for(lambda: "no heartbeat" in node.log, 5, lambda: node.log)
+        wait_for(lambda: "Redis is lost" in node.log, 5, lambda: node.log)
         time.sleep(2 * node.config.ttl)  # what is shown is that nothing happens
         assert not gone(pids[:1])
     own_server.start()

@@ -1,0 +1,213 @@
+"""``AsyncLink``: the line to Redis for one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar
+
+import hiredis
+import redis.asyncio
+from redis import exceptions
+
+from rq_sched.errors import RedisUnavailable, RqSchedError
+from rq_sched.link import drivers
+from rq_sched.link.blocking import SIGN_OF_LIFE
+from rq_sched.link.outage import Outage
+from rq_sched.link.requests import Command, Op, Talk, left_behind
+
+T = TypeVar("T")
+BACK_OFF = drivers.back_off()
+
+
+class AsyncLink(Talk):
+    """A line to Redis for one event loop. See ``Link``.
+
+    Parameters:
+        outage: is told whether Redis can be used (long-running processes log it, and tell it as their health).
+        patience: seconds that an operation may take, all its tries together; None: as the driver's timeouts have it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        client: redis.asyncio.Redis | None = None,
+        *,
+        answer_seconds: float = drivers.ANSWER_SECONDS,
+        outage: Outage | None = None,
+        patience: float | None = None,
+    ) -> None:
+        super().__init__(url, given=client is not None)
+        self._redis: Any = client or drivers.awaiting(url, answer_seconds)
+        self._redis.response_callbacks.clear()  # operations read replies as they come
+        self._given = client is not None
+        self._idle: list[Any] = []  # connections of the driver's that we keep for ourselves
+        self.outage = outage
+        self._patience = patience
+
+    async def run(self, op: Op[T]) -> T:
+        """Carry an operation out.
+
+        Raises:
+            RqSchedError: a refusal, or Redis can't be used.
+        """
+        try:
+            async with asyncio.timeout(self._patience):
+                value = await self._run(op)
+        except TimeoutError:
+            error = RedisUnavailable(f"Redis{self._where} gave no answer within {self._patience:g} s")
+            self._failed(error)
+            raise error from None
+        except RqSchedError as error:
+            self._failed(error)
+            raise
+        if self.outage is not None:
+            self.outage.worked()
+        return value
+
+    def _failed(self, error: RqSchedError) -> None:
+        if self.outage is not None:
+            self.outage.failed(error)
+
+    async def _run(self, op: Op[T]) -> T:
+        steps = self.steps(op)
+        try:
+            commands = next(steps)
+            while True:
+                commands = steps.send(await self._send(commands))
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            replies = await (self._send_by_driver(commands) if self._given else self._send_packed(commands))
+        except (exceptions.RedisError, OSError) as error:
+            raise self.translate(error) from None
+        if left_behind(replies):
+            await self._leave()
+        return replies
+
+    async def _send_packed(self, commands: Sequence[Command]) -> list[Any]:
+        """One round trip. The driver makes the connections; what it does for each command (pool, retry, packing in
+        Python, metrics) costs an agent more than the rest of its call, so commands and replies pass it by."""
+        packed = b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
+        failures = 0
+        while True:
+            connection = self._idle.pop() if self._idle else await self._redis.connection_pool.get_connection()
+            try:
+                await connection.send_packed_command(packed, check_health=False)  # connects, if need be
+                return [await _reply(connection) for _ in commands]
+            except (exceptions.ConnectionError, exceptions.TimeoutError, OSError):
+                await connection.disconnect()
+                await self._leave()  # what has befallen this one may have befallen the others
+                failures += 1
+                if failures > drivers.RETRIES:
+                    raise
+                await asyncio.sleep(BACK_OFF.compute(failures))
+            finally:  # who is cancelled while he waits for a reply leaves a closed connection behind
+                self._idle.append(connection)
+
+    async def _send_by_driver(self, commands: Sequence[Command]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+        return replies
+
+    async def _leave(self) -> None:
+        """Close all connections that aren't in use: who needs one asks anew where the server is."""
+        for connection in list(self._idle):
+            await connection.disconnect(nowait=True)
+        await self._redis.connection_pool.disconnect(inuse_connections=False)
+
+    @contextlib.asynccontextmanager
+    async def listen(self, *channels: str) -> AsyncIterator[AsyncEars]:
+        """Hear what is published on channels, on a connection of its own. See ``Link.listen``."""
+        pubsub = self._redis.pubsub(ignore_subscribe_messages=False)
+        try:
+            try:
+                await pubsub.subscribe(*channels)
+                ears = AsyncEars(pubsub, self, len(channels))
+                await ears.wait_ready()
+            except (exceptions.RedisError, OSError) as error:
+                raise self.translate(error) from None
+            yield ears
+        finally:
+            with contextlib.suppress(exceptions.RedisError, OSError):
+                await pubsub.aclose()
+
+    async def pop(self, key: str, timeout: float) -> bytes | None:
+        """Wait for an element of a list (BLPOP), on a connection of its own; None after ``timeout`` seconds."""
+        try:
+            found = await self._redis.blpop([key], timeout=timeout)
+        except (exceptions.RedisError, OSError) as error:
+            if left_behind([error]):
+                await self._leave()
+            raise self.translate(error) from None
+        return found[1] if found else None
+
+    async def close(self) -> None:
+        for connection in self._idle:
+            await connection.disconnect()
+        self._idle.clear()
+        await self._redis.aclose()
+
+
+async def _reply(connection: Any) -> Any:
+    """The next reply, be it an error."""
+    try:
+        return await connection.read_response()
+    except exceptions.ResponseError as error:
+        return error
+
+
+class AsyncEars:
+    """What ``AsyncLink.listen`` gives: messages, one by one."""
+
+    def __init__(self, pubsub: Any, link: Talk, channels: int) -> None:
+        self._pubsub = pubsub
+        self._link = link
+        self._channels = channels
+        self._heard = time.monotonic()
+        self._asked = False
+
+    async def wait_ready(self) -> None:
+        """Returns when the server has confirmed every channel: what is published from now on is heard."""
+        while self._channels:
+            message = await self._pubsub.get_message(timeout=drivers.CONNECT_SECONDS)
+            if message is None:
+                raise exceptions.TimeoutError("no answer to SUBSCRIBE")
+            self._channels -= message["type"] == "subscribe"
+
+    async def get(self, timeout: float) -> tuple[str, bytes] | None:
+        """The next message, as (channel, text); None if there is none within ``timeout`` seconds.
+
+        Raises:
+            RedisUnavailable: the line is dead.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            left = max(0.0, end - time.monotonic())
+            try:
+                message = await self._pubsub.get_message(timeout=min(left, SIGN_OF_LIFE / 2))
+                if message is None:
+                    await self._stay_awake()
+            except (exceptions.RedisError, OSError) as error:
+                raise self._link.translate(error) from None
+            if message is not None:
+                self._heard, self._asked = time.monotonic(), False
+                if message["type"] == "message":
+                    return message["channel"].decode(), message["data"]
+            elif time.monotonic() >= end:
+                return None
+
+    async def _stay_awake(self) -> None:
+        quiet = time.monotonic() - self._heard
+        if quiet >= SIGN_OF_LIFE + drivers.ANSWER_SECONDS:
+            raise exceptions.TimeoutError("the line is silent")
+        if quiet >= SIGN_OF_LIFE and not self._asked:
+            await self._pubsub.ping()
+            self._asked = True

@@ -1,0 +1,139 @@
+"""``Link``: the line to Redis that waits for its answers."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import redis
+from redis import exceptions
+
+from rq_sched.link import drivers
+from rq_sched.link.requests import Command, Op, Talk, left_behind
+
+T = TypeVar("T")
+SIGN_OF_LIFE = 10.0
+"""Seconds of silence after which who listens asks whether the line still stands."""
+
+
+class Link(Talk):
+    """A line to Redis that waits for its answers. Threads may share it: every run takes a connection of its own.
+
+    Parameters:
+        url: see ``address.py``.
+        client: a driver's client to use instead of one made from ``url`` (fakeredis in tests).
+        answer_seconds: until an answer that doesn't come counts as lost.
+    """
+
+    def __init__(
+        self, url: str, client: redis.Redis | None = None, *, answer_seconds: float = drivers.ANSWER_SECONDS
+    ) -> None:
+        super().__init__(url, given=client is not None)
+        self._redis: Any = client or drivers.blocking(url, answer_seconds)
+        self._redis.response_callbacks.clear()  # operations read replies as they come
+
+    def run(self, op: Op[T]) -> T:
+        """Carry an operation out.
+
+        Raises:
+            RqSchedError: a refusal, or Redis can't be used.
+        """
+        steps = self.steps(op)
+        try:
+            commands = next(steps)
+            while True:
+                commands = steps.send(self._send(commands))
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+
+    def _send(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            if len(commands) == 1:
+                replies = [self._redis.execute_command(*commands[0])]
+            else:
+                pipe = self._redis.pipeline(transaction=False)
+                for command in commands:
+                    pipe.execute_command(*command)
+                replies = pipe.execute(raise_on_error=False)
+        except exceptions.ResponseError as error:
+            replies = [error]
+        except (exceptions.RedisError, OSError) as error:
+            raise self.translate(error) from None
+        if left_behind(replies):
+            self._redis.connection_pool.disconnect(inuse_connections=False)
+        return replies
+
+    @contextlib.contextmanager
+    def listen(self, *channels: str) -> Iterator[Ears]:
+        """Hear what is published on channels, on a connection of its own.
+
+        Raises:
+            RedisUnavailable: there is none, or it was lost: listen anew.
+        """
+        pubsub = self._redis.pubsub(ignore_subscribe_messages=False)
+        try:
+            try:
+                pubsub.subscribe(*channels)
+                ears = Ears(pubsub, self, len(channels))
+                ears.wait_ready()
+            except (exceptions.RedisError, OSError) as error:
+                raise self.translate(error) from None
+            yield ears
+        finally:
+            with contextlib.suppress(exceptions.RedisError, OSError):
+                pubsub.close()
+
+    def close(self) -> None:
+        self._redis.close()
+
+
+class Ears:
+    """What ``Link.listen`` gives: messages, one by one."""
+
+    def __init__(self, pubsub: Any, link: Talk, channels: int) -> None:
+        self._pubsub = pubsub
+        self._link = link
+        self._channels = channels
+        self._heard = time.monotonic()
+        self._asked = False
+
+    def wait_ready(self) -> None:
+        """Returns when the server has confirmed every channel: what is published from now on is heard."""
+        while self._channels:
+            message = self._pubsub.get_message(timeout=drivers.CONNECT_SECONDS)
+            if message is None:
+                raise exceptions.TimeoutError("no answer to SUBSCRIBE")
+            self._channels -= message["type"] == "subscribe"
+
+    def get(self, timeout: float) -> tuple[str, bytes] | None:
+        """The next message, as (channel, text); None if there is none within ``timeout`` seconds.
+
+        Raises:
+            RedisUnavailable: the line is dead.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            left = max(0.0, end - time.monotonic())
+            try:
+                message = self._pubsub.get_message(timeout=min(left, SIGN_OF_LIFE / 2))
+                if message is None:
+                    self._stay_awake()
+            except (exceptions.RedisError, OSError) as error:
+                raise self._link.translate(error) from None
+            if message is not None:
+                self._heard, self._asked = time.monotonic(), False
+                if message["type"] == "message":
+                    return message["channel"].decode(), message["data"]
+            elif time.monotonic() >= end:
+                return None
+
+    def _stay_awake(self) -> None:
+        quiet = time.monotonic() - self._heard
+        if quiet >= SIGN_OF_LIFE + drivers.ANSWER_SECONDS:
+            raise exceptions.TimeoutError("the line is silent")
+        if quiet >= SIGN_OF_LIFE and not self._asked:
+            self._pubsub.ping()
+            self._asked = True
