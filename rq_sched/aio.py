@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rq_sched.config import resolve_namespace, resolve_url
+from rq_sched.durability import SECONDS, durability_level
 from rq_sched.errors import RqSchedError
 from rq_sched.flows import Flows
 from rq_sched.handles import AsyncTaskHandle
@@ -37,8 +38,17 @@ class AsyncClient:
     1.4142135623730951
     """
 
-    def __init__(self, url: str | None = None, namespace: str | None = None) -> None:
-        self._use(AsyncLink(resolve_url(url)), Flows(Store(resolve_namespace(namespace))))
+    def __init__(
+        self,
+        url: str | None = None,
+        namespace: str | None = None,
+        *,
+        durability: str | None = None,
+        durability_timeout: float = SECONDS,
+    ) -> None:
+        level = durability_level(durability, durability_timeout)
+        store = Store(resolve_namespace(namespace), durability=level)
+        self._use(AsyncLink(resolve_url(url), answer_seconds=store.answer_seconds), Flows(store))
 
     def _use(self, link: AsyncLink, flows: Flows) -> None:
         self._link = link
@@ -85,19 +95,10 @@ class AsyncClient:
     ) -> AsyncTaskHandle[Any]:
         """See ``Client.submit``."""
         options: Options = {
-            "cpu": cpu,
-            "memory": memory,
-            "max_cpu": max_cpu,
-            "max_memory": max_memory,
-            "priority": priority,
-            "task_id": task_id,
-            "retries": retries,
-            "crash_limit": crash_limit,
-            "time_limit": time_limit,
-            "delay": delay,
-            "elastic": elastic,
-            "preemptible": preemptible,
-        }
+            "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "priority": priority,
+            "task_id": task_id, "retries": retries, "crash_limit": crash_limit, "time_limit": time_limit,
+            "delay": delay, "elastic": elastic, "preemptible": preemptible,
+        }  # fmt: skip
         request = make_request(target, args, kwargs, options)
         return AsyncTaskHandle(self, await self._do(self._flows.submit(request)))
 

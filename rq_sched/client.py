@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rq_sched.config import resolve_namespace, resolve_url
+from rq_sched.durability import SECONDS, durability_level
 from rq_sched.errors import RqSchedError
 from rq_sched.flows import Flows
 from rq_sched.handles import TaskHandle
@@ -40,17 +41,28 @@ class Client:
     Parameters:
         url: where Redis is; None: ``RQ_SCHED_REDIS_URL``, ``REDIS_URL``, a running ``rq-sched up``, or localhost.
         namespace: None: ``RQ_SCHED_NAMESPACE``, or ``default``.
+        durability: how safe tasks must be before a submit returns (``durability.py``): ``memory``, ``aof``,
+            ``replicated`` or ``replicated:N``; None: ``RQ_SCHED_DURABILITY``, or ``memory``.
+        durability_timeout: seconds until a submit raises ``DurabilityNotReached`` (tasks are accepted even then).
 
-    Every method may raise ``RedisUnavailable`` (or a subclass: ``RedisRefused``, ``RedisFull``, …). Nothing is asked
-    of Redis before the first call.
+    Every method may raise ``RedisUnavailable`` (or a subclass). Nothing is asked of Redis before the first call.
 
     >>> with Client() as client:  # doctest: +SKIP
     ...     client.submit("math:sqrt", 2.0, memory="64M").result(timeout=5)
     1.4142135623730951
     """
 
-    def __init__(self, url: str | None = None, namespace: str | None = None) -> None:
-        self._use(Link(resolve_url(url)), Flows(Store(resolve_namespace(namespace))))
+    def __init__(
+        self,
+        url: str | None = None,
+        namespace: str | None = None,
+        *,
+        durability: str | None = None,
+        durability_timeout: float = SECONDS,
+    ) -> None:
+        level = durability_level(durability, durability_timeout)
+        store = Store(resolve_namespace(namespace), durability=level)
+        self._use(Link(resolve_url(url), answer_seconds=store.answer_seconds), Flows(store))
 
     def _use(self, link: Link, flows: Flows) -> None:
         self._link = link
@@ -97,9 +109,9 @@ class Client:
     ) -> TaskHandle[Any]:
         """Submit one task.
 
-        The names below are options of the task; every other keyword is passed to the function. For a function that
-        has a keyword of such a name itself, hand over a ``TaskRequest``, or mark it with ``@task`` and use
-        ``f.options(…).submit(…)``. An option that is None is as the function's ``@task`` says, else the default.
+        The names below are options of the task; every other keyword is the function's. (One that has such a keyword
+        itself: hand over a ``TaskRequest``, or mark it with ``@task`` and use ``f.options(…).submit(…)``.) An option
+        that is None is as the function's ``@task`` says, else the default.
 
         Parameters:
             target: ``"pkg.mod:func"``, a function at the top level of a module, ``"exec:/path"`` for a command (its
@@ -126,19 +138,10 @@ class Client:
         'w5ivmtn2vzkvbmhz'
         """
         options: Options = {
-            "cpu": cpu,
-            "memory": memory,
-            "max_cpu": max_cpu,
-            "max_memory": max_memory,
-            "priority": priority,
-            "task_id": task_id,
-            "retries": retries,
-            "crash_limit": crash_limit,
-            "time_limit": time_limit,
-            "delay": delay,
-            "elastic": elastic,
-            "preemptible": preemptible,
-        }
+            "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "priority": priority,
+            "task_id": task_id, "retries": retries, "crash_limit": crash_limit, "time_limit": time_limit,
+            "delay": delay, "elastic": elastic, "preemptible": preemptible,
+        }  # fmt: skip
         request = make_request(target, args, kwargs, options)
         return TaskHandle(self, self._do(self._flows.submit(request)))
 

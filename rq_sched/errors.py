@@ -10,6 +10,8 @@ exit code of the command line:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class RqSchedError(Exception):
     """Anything rq-sched raises on purpose. The message says what is wrong and what to do."""
@@ -155,6 +157,23 @@ class WaitTimeout(RqSchedError, TimeoutError):
 
     code = "timeout"
     exit_code = 4
+
+
+class DurabilityNotReached(RqSchedError, TimeoutError):
+    """The tasks ARE accepted and will run; that they are as safe as was asked for isn't known (yet).
+
+    Attributes:
+        task_ids: the tasks in question.
+        outcomes: what the submit answered, for each request: ``new``, ``same`` or ``conflict``.
+    """
+
+    code = "durability_not_reached"
+    exit_code = 4
+
+    def __init__(self, message: str, task_ids: Sequence[str] = (), outcomes: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.task_ids = list(task_ids)
+        self.outcomes = list(outcomes)
 
 
 # -- Redis ----------------------------------------------------------------------------------------

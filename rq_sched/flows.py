@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rq_sched.errors import (
+    DurabilityNotReached,
     InvalidValue,
     RedisUnavailable,
     TaskExists,
@@ -89,22 +90,28 @@ class Flows:
         Raises:
             TaskExists: after everything else was submitted.
             UsageError: a request is bad; those before it are submitted.
+            DurabilityNotReached: after the bite that wasn't safe in time; what follows isn't submitted.
         """
         before = conflicts = 0
         named: list[str] = []
         for bite in bites(requests):
             good, bad = _checked(bite)
+            late: DurabilityNotReached | None = None
             try:
                 outcomes = yield from run(self.store.submit(good))
             except UsageError:
                 good, bad = _packable(good)
                 outcomes = yield from run(self.store.submit(good))
+            except DurabilityNotReached as error:
+                late, outcomes = error, error.outcomes
             ids = [str(request.task_id) for request in good]
             refused = {task_id for task_id, outcome in zip(ids, outcomes, strict=True) if outcome == "conflict"}
             named += sorted(refused)[: NAMED - len(named)]
             conflicts += len(refused)
             yield Emit([task_id for task_id in ids if task_id not in refused] if refused else ids)
             before += len(good)
+            if late is not None:
+                raise late
             if bad is not None:
                 raise type(bad)(f"request {before + 1}: {bad} (those before it are submitted)") from None
         if conflicts:

@@ -11,31 +11,21 @@ script are in ``queries.py``.
 from __future__ import annotations
 
 import random
-import secrets
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rq_sched import scripts
-from rq_sched.keys import Keys, check_id
-from rq_sched.link import Command, Op, Request
+from rq_sched.keys import check_id
+from rq_sched.link import Command, Op
 from rq_sched.node import NodeState, Order, Start, Stop, Void
-from rq_sched.queries import Queries
-from rq_sched.record import encode
 from rq_sched.resources import Resources
-from rq_sched.scripts import Argument, Call
-from rq_sched.task import DEFAULT_GRACE, State, TaskRequest, need_of
+from rq_sched.scripts import Argument
+from rq_sched.submits import BATCH as BATCH
+from rq_sched.submits import PIPELINE, Submits, nonce
+from rq_sched.task import DEFAULT_GRACE, State, need_of
 
-BATCH = 64
-"""Tasks a script call takes: more would let one call run for milliseconds."""
-SUBMIT_PLACINGS = 8
-"""Placings that a submit makes itself: a task that finds room needn't wait for a scheduler to wake."""
 PLACE_BATCH = 32
 """Placings and look-ups of one call, so that it stays short (docs/performance.md says how short)."""
-BATCH_BYTES = 512 * 1024
-"""Bytes of arguments a submit call takes."""
-PIPELINE = 20
-"""Calls sent before their replies are read."""
 REFILL = 32
 """Orders that one reply carries at most."""
 SWEEP_GAP = 1.5
@@ -104,58 +94,14 @@ class Promoted:
     next_ms: int | None
 
 
-class Store(Queries):
-    """The operations on one namespace.
-
-    Parameters:
-        namespace: its name.
-        now_ms: a clock in ms that replaces Redis' (tests and simulations move it); None: Redis' own.
-        placings: how many tasks a submit call may place itself; 0 leaves all to the schedulers.
+class Store(Submits):
+    """The operations on one namespace. Parameters: ``Submits``.
 
     >>> Store("default").keys.task("t1")
     'rqs:{default}:task:t1'
     """
 
-    def __init__(self, namespace: str, now_ms: Any = None, placings: int = SUBMIT_PLACINGS) -> None:
-        super().__init__(Keys(namespace))
-        self._placings = placings
-        self._now = now_ms or (lambda: "")
-
-    def call(self, name: str, *arguments: Argument) -> Call:
-        """A request for a script; the time comes first."""
-        return Call(scripts.load(name), self.keys.prefix, (self._now(), *arguments))
-
-    def _one(self, name: str, *arguments: Argument) -> Generator[Sequence[Request], list[Any], Any]:
-        return (yield [self.call(name, *arguments)])[0]
-
     # -- tasks, for clients -----------------------------------------------------------------------
-
-    def submit(self, requests: Sequence[TaskRequest], *, watch: str | None = None) -> Op[list[str]]:
-        """Submit checked requests. For each: ``new``, ``same`` (it is here already) or ``conflict`` (the id is another
-        request's). ``watch``: a channel to be told of their ends (see ``watch``)."""
-        answers: list[int] = []
-        calls: list[Request] = []
-        batch: list[Argument] = []
-        count = size = 0
-        for request in requests:
-            encoded = encode(request)
-            batch += encoded
-            count += 1
-            size += len(encoded[5]) if encoded[5] else 100  # type: ignore[arg-type]
-            if count == BATCH or size > BATCH_BYTES:
-                calls.append(self.call("task_submit", nonce(), self._placings, watch or "", *batch))
-                batch, count, size = [], 0, 0
-                if len(calls) == PIPELINE:
-                    for reply in (yield calls):
-                        answers += reply
-                    calls = []
-        if batch:
-            calls.append(self.call("task_submit", nonce(), self._placings, watch or "", *batch))
-        if calls:
-            for reply in (yield calls):
-                answers += reply
-        words = {1: "new", 0: "same", -1: "conflict"}
-        return [words[answer] for answer in answers]
 
     def cancel(
         self,
@@ -354,11 +300,6 @@ class Store(Queries):
         """Change a setting that all processes share (``config.SETTINGS``)."""
         command: Command = ("HSET", self.keys.settings, name, value)
         yield [command]
-
-
-def nonce() -> str:
-    """Random text that makes a call, and the tokens it gives out, unlike any other."""
-    return secrets.token_hex(4)
 
 
 def note(text: str | None) -> str:

@@ -21,10 +21,23 @@ from rq_sched.link.awaiting import AsyncEars as AsyncEars
 from rq_sched.link.awaiting import AsyncLink as AsyncLink
 from rq_sched.link.blocking import Ears as Ears
 from rq_sched.link.blocking import Link as Link
+from rq_sched.link.drivers import ANSWER_SECONDS as ANSWER_SECONDS
 from rq_sched.link.outage import Outage as Outage
 from rq_sched.link.requests import Barrier as Barrier
 from rq_sched.link.requests import Command as Command
 from rq_sched.link.requests import Op as Op
 from rq_sched.link.requests import Request as Request
 
-__all__ = ["AsyncEars", "AsyncLink", "Barrier", "Command", "Ears", "Link", "Op", "Outage", "Request", "shown"]
+__all__ = [
+    "ANSWER_SECONDS",
+    "AsyncEars",
+    "AsyncLink",
+    "Barrier",
+    "Command",
+    "Ears",
+    "Link",
+    "Op",
+    "Outage",
+    "Request",
+    "shown",
+]

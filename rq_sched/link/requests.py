@@ -19,7 +19,8 @@ Command = tuple[Argument, ...]
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """A command about those before it in the same round trip (WAIT): when one of them is sent again, so is this."""
+    """A command about those before it in the same round trip (WAIT): when one of them is sent again, so is this. They
+    are done whatever it answers, so an error isn't raised, but is the reply."""
 
     command: Command
 
@@ -69,7 +70,8 @@ class Talk:
             again = yield [self._command(requests[i]) for i in missing]
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        return self._raise_first(replies)
+        self._raise_first([reply for reply, r in zip(replies, requests, strict=True) if not isinstance(r, Barrier)])
+        return replies
 
     def _sound(self, commands: Sequence[Command]) -> Steps[list[Any]]:
         return self._raise_first((yield commands))

@@ -42,7 +42,7 @@ class Cluster:
 
     def node(self, node_id: str, cpu: int, memory: int, ttl: float = 10.0) -> None:
         options = ["--node-id", node_id, "--cpu", str(cpu), "--memory", str(memory), "--ttl", str(ttl)]
-        self._start(node_id, ["worker", *options, "--chdir", str(ROOT)])
+        self._start(node_id, ["worker", *options, "--chdir", str(ROOT), "--allow", "*"])
         wait_for(lambda: self.info(node_id), 20, lambda: self.log(node_id))
 
     def info(self, node_id: str) -> NodeInfo | None:

@@ -1,0 +1,115 @@
+"""Submitting tasks: in batches that let no script run long, and as safe as asked for. A part of ``store.py``."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from rq_sched import scripts
+from rq_sched.durability import MEMORY, Durability
+from rq_sched.errors import DurabilityNotReached
+from rq_sched.keys import Keys
+from rq_sched.link import Op, Request
+from rq_sched.queries import Queries
+from rq_sched.record import encode
+from rq_sched.safekeeping import Safekeeping, answer_seconds
+from rq_sched.scripts import Argument, Call
+from rq_sched.task import TaskRequest
+
+BATCH = 64
+"""Tasks a script call takes: more would let one call run for milliseconds."""
+SUBMIT_PLACINGS = 8
+"""Placings that a submit makes itself: a task that finds room needn't wait for a scheduler to wake."""
+BATCH_BYTES = 512 * 1024
+"""Bytes of arguments a submit call takes."""
+PIPELINE = 20
+"""Calls sent before their replies are read."""
+
+
+class Submits(Queries):
+    """The part of the store that submits, and what every operation of it needs.
+
+    Parameters:
+        namespace: its name.
+        now_ms: a clock in ms that replaces Redis' (tests and simulations move it); None: Redis' own.
+        placings: how many tasks a submit call may place itself; 0 leaves all to the schedulers.
+        durability: how safe tasks must be before a submit answers.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        now_ms: Any = None,
+        placings: int = SUBMIT_PLACINGS,
+        *,
+        durability: Durability = MEMORY,
+    ) -> None:
+        super().__init__(Keys(namespace))
+        self._safekeeping = Safekeeping(self.keys, durability) if durability.waits else None
+        self.answer_seconds = answer_seconds(durability)
+        """How long a link must wait for an answer."""
+        self._placings = placings
+        self._now = now_ms or (lambda: "")
+
+    def call(self, name: str, *arguments: Argument) -> Call:
+        """A request for a script; the time comes first."""
+        return Call(scripts.load(name), self.keys.prefix, (self._now(), *arguments))
+
+    def _one(self, name: str, *arguments: Argument) -> Generator[Sequence[Request], list[Any], Any]:
+        return (yield [self.call(name, *arguments)])[0]
+
+    def submit(self, requests: Sequence[TaskRequest], *, watch: str | None = None) -> Op[list[str]]:
+        """Submit checked requests. For each: ``new``, ``same`` (it is here already) or ``conflict`` (the id is another
+        request's). ``watch``: a channel to be told of their ends (see ``watch``).
+
+        Raises:
+            DurabilityNotReached: they are accepted, and not (yet) as safe as asked for.
+        """
+        safe = self._safekeeping
+        if safe is not None:
+            yield from safe.check()
+        answers: list[int] = []
+        short: list[str] = []
+        calls: list[Request] = []
+        batch: list[Argument] = []
+        count = size = 0
+        for request in requests:
+            encoded = encode(request)
+            batch += encoded
+            count += 1
+            size += len(encoded[5]) if encoded[5] else 100  # type: ignore[arg-type]
+            if count == BATCH or size > BATCH_BYTES:
+                calls.append(self.call("task_submit", nonce(), self._placings, watch or "", *batch))
+                batch, count, size = [], 0, 0
+                if len(calls) == PIPELINE:
+                    answers += yield from self._safely(calls, short)
+                    calls = []
+        if batch:
+            calls.append(self.call("task_submit", nonce(), self._placings, watch or "", *batch))
+        if calls:
+            answers += yield from self._safely(calls, short)
+        words = {1: "new", 0: "same", -1: "conflict"}
+        outcomes = [words[answer] for answer in answers]
+        if short:
+            raise _not_safe(requests, outcomes, short[0])
+        return outcomes
+
+    def _safely(self, calls: list[Request], short: list[str]) -> Op[list[int]]:
+        """One pipeline of submits, and the wait at its end; what is missing goes to ``short``."""
+        barriers = self._safekeeping.barriers() if self._safekeeping is not None else []
+        replies = yield [*calls, *barriers]
+        if self._safekeeping is not None and (missing := self._safekeeping.shortfall(replies[len(calls) :])):
+            short.append(missing)
+        return [answer for reply in replies[: len(calls)] for answer in reply]
+
+
+def _not_safe(requests: Sequence[TaskRequest], outcomes: list[str], why: str) -> DurabilityNotReached:
+    ids = [str(r.task_id) for r, outcome in zip(requests, outcomes, strict=True) if outcome != "conflict"]
+    what = f"task {ids[0]} is" if len(ids) == 1 else f"{len(ids)} tasks are"
+    return DurabilityNotReached(f"{what} accepted, but not (yet) as safe as asked for: {why}", ids, outcomes)
+
+
+def nonce() -> str:
+    """Random text that makes a call, and the tokens it gives out, unlike any other."""
+    return secrets.token_hex(4)
