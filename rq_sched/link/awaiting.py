@@ -119,8 +119,10 @@ class AsyncLink(Talk):
 
     async def _leave(self) -> None:
         """Close all connections that aren't in use: who needs one asks anew where the server is."""
-        for connection in list(self._idle):
+        idle, self._idle = self._idle, []  # nobody may take one meanwhile
+        for connection in idle:
             await connection.disconnect(nowait=True)
+        self._idle += idle
         await self._redis.connection_pool.disconnect(inuse_connections=False)
 
     @contextlib.asynccontextmanager
