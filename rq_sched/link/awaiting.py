@@ -98,7 +98,9 @@ class AsyncLink(Talk):
         while True:
             connection = self._idle.pop() if self._idle else await self._redis.connection_pool.get_connection()
             try:
-                await connection.send_packed_command(packed, check_health=False)  # connects, if need be
+                if not connection.is_connected:
+                    await connection.connect()  # not left to the next line, which would not ask the sentinels
+                await connection.send_packed_command(packed, check_health=False)
                 return [await _reply(connection) for _ in commands]
             except (exceptions.ConnectionError, exceptions.TimeoutError, OSError):
                 await connection.disconnect()
