@@ -11,6 +11,7 @@ class Janitor:
 
     every = 5.0
     rung = False
+    calm = 0.0
 
     def __init__(self, link: AsyncLink, store: Store) -> None:
         self._link = link

@@ -1,6 +1,7 @@
 """The one loop that all actors share: when each is due, what wakes it, signals, back-off, an orderly end.
 
-An actor has ``run_once()``, the period ``every`` in seconds, and ``rung``: whether a doorbell brings its turn forward.
+An actor has ``run_once()``, the period ``every`` in seconds, ``rung``: whether a doorbell brings its turn forward, and
+``calm``: seconds that pass between two turns even so (a busy doorbell rings hundreds of times a second).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Actor(Protocol):
 
     every: float
     rung: bool
+    calm: float
 
     async def run_once(self) -> Any: ...
 
@@ -87,6 +89,7 @@ class Loop:
         failures = 0
         while not self.stopping:
             bell.clear()
+            began = asyncio.get_running_loop().time()
             try:
                 result = await actor.run_once()
                 failures = 0
@@ -100,6 +103,8 @@ class Loop:
             if not self.stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(bell.wait(), wait) if wait else await asyncio.sleep(0)
+            if wait and not self.stopping and (early := began + actor.calm - asyncio.get_running_loop().time()) > 0:
+                await asyncio.sleep(early)
 
 
 def back_off(failures: int) -> float:

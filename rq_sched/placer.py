@@ -18,6 +18,7 @@ class Placer:
 
     every = 0.5
     rung = True
+    calm = 0.0
 
     def __init__(self, link: AsyncLink, store: Store) -> None:
         self._link = link

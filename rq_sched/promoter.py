@@ -11,6 +11,7 @@ class Promoter:
 
     every = 0.1
     rung = False
+    calm = 0.0
 
     def __init__(self, link: AsyncLink, store: Store) -> None:
         self._link = link

@@ -28,6 +28,7 @@ class Reaper:
 
     every = 0.5
     rung = True
+    calm = 0.05  # places ring, too: a death is noticed so much later at most
 
     def __init__(self, link: AsyncLink, store: Store) -> None:
         self._link = link

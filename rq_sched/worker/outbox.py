@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rq_sched.errors import RedisFull, RqSchedError
 from rq_sched.link.outage import is_outage
 from rq_sched.node import Order
-from rq_sched.store import Report, Store
+from rq_sched.store import REFILL, Report, Store
 from rq_sched.worker.session import Session, Superseded, back_off, together
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rq_sched.worker")
 
-BATCH = 32
-"""Reports in one call."""
+BATCH = REFILL * 7 // 8
+"""Reports in one call: fewer than the orders that its reply may carry. A reply that is full leaves the question whether
+there is more, and costs a poll, a ring for the schedulers and a look of theirs."""
 BATCH_BYTES = 512 * 1024
 """Bytes of results, errors and output in one call, unless a single report has more."""
 START_AFTER = 0.05
