@@ -112,6 +112,7 @@ def _settle(sock: socket.socket, output: int, folder: str, parent: int) -> socke
     system.adopt_orphans()
     system.name_process("rqs-child")
     system.first_to_go()
+    system.yield_to_agent()
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     for target, source in enumerate(_out_of_the_way(os.open(os.devnull, os.O_RDONLY), output, output, sock.detach())):
