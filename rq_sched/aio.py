@@ -20,7 +20,7 @@ from rq_sched.link import AsyncEars, AsyncLink
 from rq_sched.node import NodeInfo, NodeState
 from rq_sched.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
 from rq_sched.store import Cancelled, Store
-from rq_sched.target import Options, Target, make_request
+from rq_sched.target import Options, Target, make_request, request_of
 from rq_sched.task import DEFAULT_GRACE, State, TaskInfo, TaskRequest
 
 if TYPE_CHECKING:
@@ -101,6 +101,10 @@ class AsyncClient:
         }  # fmt: skip
         request = make_request(target, args, kwargs, options)
         return AsyncTaskHandle(self, await self._do(self._flows.submit(request)))
+
+    async def dry_run(self, target: Target, /, *args: Any, **keywords: Any) -> dict[str, Any]:
+        """See ``Client.dry_run``."""
+        return await self._link.run(self._store.dry_run(request_of(target, args, keywords)))
 
     async def submit_many(self, requests: Iterable[TaskRequest | Mapping[str, Any]]) -> list[AsyncTaskHandle[Any]]:
         """See ``Client.submit_many``."""

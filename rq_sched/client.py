@@ -23,7 +23,7 @@ from rq_sched.link import Ears, Link
 from rq_sched.node import NodeInfo, NodeState
 from rq_sched.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
 from rq_sched.store import Cancelled, Store
-from rq_sched.target import Options, Target, make_request
+from rq_sched.target import Options, Target, make_request, request_of
 from rq_sched.task import DEFAULT_GRACE, State, TaskInfo, TaskRequest
 
 if TYPE_CHECKING:
@@ -142,6 +142,16 @@ class Client:
         }  # fmt: skip
         request = make_request(target, args, kwargs, options)
         return TaskHandle(self, self._do(self._flows.submit(request)))
+
+    def dry_run(self, target: Target, /, *args: Any, **keywords: Any) -> dict[str, Any]:
+        """What would become of a task if it were submitted now: as ``explain``, and nothing is written.
+
+        Parameters and errors: ``submit``. ``state`` is what it would be: assigned, pending with a reason, or delayed.
+
+        >>> client.dry_run("math:sqrt", 2.0, cpu=64)["reason"]  # doctest: +SKIP
+        'infeasible'
+        """
+        return self._link.run(self._store.dry_run(request_of(target, args, keywords)))
 
     def submit_many(self, requests: Iterable[TaskRequest | Mapping[str, Any]]) -> list[TaskHandle[Any]]:
         """Submit many tasks, in batches. For millions, ``submit_stream`` doesn't keep a handle of each.
@@ -310,7 +320,7 @@ class Client:
         return self._do(self._flows.tasks(state, node_id, priority, limit))
 
     def explain(self, task_id: str) -> dict[str, Any]:
-        """Why a task is where it is: on how many nodes it fits, what is short, what is ahead.  Raises: TaskNotFound."""
+        """Why a task is where it is (``Explain.explain`` names the fields).  Raises: TaskNotFound."""
         return self._link.run(self._store.explain(task_id))
 
     def logs(self, task_id: str) -> str:

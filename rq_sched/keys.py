@@ -32,6 +32,11 @@ key                            type     holds; who writes it; how long it lives
 ``lost``                       set      incarnations whose tasks are to be given back: ``NODE:INCARNATION:HOW``
 ``gone``                       zset     dead or departed nodes by when that was; the janitor trims
 ``free``                       zset     ``up`` nodes by free capacity: score = free CPU × 2²⁴ + free memory
+``reservation``                hash     the first blocked task that some node could hold when empty, and the node
+                                        kept for it: task, class, score, sequence, since; node, at, until, spare_cpu,
+                                        spare_memory, and ``+TOKEN`` for each later attempt let in; ``reserve``
+``preemptible``                zset     running attempts that may be stopped for a task of higher priority:
+                                        ``TOKEN NODE`` by priority
 ``wake``                       list     the doorbell of the schedulers: at most one element
 ``counts``                     hash     tasks by state, totals of what ever happened
 ``settings``                   hash     what all processes must agree on (``config.SETTINGS``)
@@ -85,6 +90,8 @@ class Keys:
         self.gone = p + "gone"
         self.lost = p + "lost"
         self.free = p + "free"
+        self.reservation = p + "reservation"
+        self.preemptible = p + "preemptible"
         self.wake = p + "wake"
         self.counts = p + "counts"
         self.settings = p + "settings"

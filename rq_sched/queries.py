@@ -1,7 +1,7 @@
 """Questions about tasks, nodes and what happened. Nothing here writes.
 
-Each method returns an operation (``link.Op``). Their cost is bounded by what is asked for, not by what waits;
-only ``ahead``, and so ``explain``, looks at every class that comes before the task's.
+Each method returns an operation (``link.Op``). Their cost is bounded by what is asked for and by the number of nodes,
+not by what waits. Why a task is where it is stands in ``explain.py``.
 """
 
 from __future__ import annotations
@@ -10,22 +10,28 @@ import heapq
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from rq_sched import scripts
 from rq_sched.config import SETTINGS
 from rq_sched.errors import InvalidValue, NodeNotFound, TaskNotFound
 from rq_sched.event import Event, events_of
+from rq_sched.fit import SEQUENCE, Place, Reservation, Room, fit_counts, group_name, pending_reason
 from rq_sched.keys import Keys, check_id
 from rq_sched.link import Command, Op, Request
 from rq_sched.node import NodeInfo, NodeState
 from rq_sched.node import decode as decode_node
 from rq_sched.record import decode as decode_task
 from rq_sched.resources import Resources
-from rq_sched.task import FINAL, Reason, State, TaskInfo, iso, need_of
+from rq_sched.scripts import Argument, Call
+from rq_sched.task import FINAL, State, TaskInfo
 
 PAGE = 500
 """Commands that travel together."""
 SCAN_LIMIT = 20_000
 """Tasks that a filtered list looks at before it gives up: what it says stays cheap however much there is."""
-SEQUENCE = 10
+NODES_BITE = 100
+"""Nodes whose ledgers are read together."""
+ROOMS_BITE = 250
+"""Nodes that one script call reads."""
 
 
 def as_dict(flat: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -34,10 +40,19 @@ def as_dict(flat: Sequence[bytes]) -> dict[bytes, bytes]:
 
 
 class Queries:
-    """The questions; ``Store`` adds the transitions."""
+    """The questions; ``Store`` adds the transitions.
 
-    def __init__(self, keys: Keys) -> None:
+    Parameters:
+        now_ms: a clock in ms that replaces Redis'; None: Redis' own.
+    """
+
+    def __init__(self, keys: Keys, now_ms: Any = None) -> None:
         self.keys = keys
+        self._now = now_ms or (lambda: "")
+
+    def call(self, name: str, *arguments: Argument) -> Call:
+        """A request for a script; the time comes first."""
+        return Call(scripts.load(name), self.keys.prefix, (self._now(), *arguments))
 
     def _paged(self, commands: Sequence[Command]) -> Generator[Sequence[Request], list[Any], list[Any]]:
         replies: list[Any] = []
@@ -61,9 +76,58 @@ class Queries:
     def _say_why(self, infos: Sequence[TaskInfo]) -> Op[None]:
         """Works out why those that are pending wait."""
         waiting = [info for info in infos if info.state is State.PENDING]
-        nodes = (yield from self.nodes()) if waiting else []
+        if not waiting:
+            return
+        rooms = yield from self.rooms()
+        reservation = yield from self.reservation()
+        reasons: dict[tuple[Resources, str | None], str] = {}
+        barred = yield from self._barred(waiting, rooms, reservation)
+        distinct = list({room[1:]: room for room in rooms}.values())  # for a reason it is enough that one is there
         for info in waiting:
-            info.reason = pending_reason(Resources(info.cpu_needed, info.memory_needed), nodes)
+            need = Resources(info.cpu_needed, info.memory_needed)
+            key = (need, barred.get(info.task_id))
+            if key not in reasons:
+                reasons[key] = pending_reason(fit_counts(need, distinct, key[1]))
+            info.reason = reasons[key]
+
+    def _barred(
+        self, waiting: Sequence[TaskInfo], rooms: Sequence[Room], reservation: Reservation | None
+    ) -> Op[dict[str, str]]:
+        """Of these tasks, those that would fit on the reserved node and may not use it: task → node."""
+        room = next((r for r in rooms if reservation and r.node_id == reservation.node_id), None)
+        if reservation is None or room is None:
+            return {}
+        fitting = [info for info in waiting if Resources(info.cpu_needed, info.memory_needed).fits(room.room)]
+        places = yield from self.places([info.task_id for info in fitting])
+        now = (yield from self.now()) if any(info.time_limit for info in fitting) else 0
+        barred: dict[str, str] = {}
+        for info, place in zip(fitting, places, strict=True):
+            ends = now + info.time_limit * 1000 if info.time_limit else None
+            need = Resources(info.cpu_needed, info.memory_needed)
+            if place is not None and reservation.bars(info.task_id, place, need, ends):
+                barred[info.task_id] = room.node_id
+        return barred
+
+    def places(self, task_ids: Sequence[str]) -> Op[list[Place | None]]:
+        """Their places in the order of pending tasks; None for one that isn't pending."""
+        records = yield from self._paged([("HMGET", self.keys.task(t), "c", "n") for t in task_ids])
+        found = yield from self._paged(
+            [
+                ("ZSCORE", self.keys.pending((c or b"").decode()), (n or b"") + task_id.encode())
+                for task_id, (c, n) in zip(task_ids, records, strict=True)
+            ]
+        )
+        return [
+            None if score is None else Place(float(score), n.decode())
+            for score, (_, n) in zip(found, records, strict=True)
+        ]
+
+    def now(self) -> Op[int]:
+        """The time that the scripts go by, in ms."""
+        if own := self._now():
+            return int(own)
+        seconds, micros = (yield [("TIME",)])[0]
+        return int(seconds) * 1000 + int(micros) // 1000
 
     def _read(self, task_ids: Sequence[str]) -> Op[list[TaskInfo | None]]:
         records = [
@@ -113,8 +177,7 @@ class Queries:
             wanted = [s for s in wanted if s in (State.ASSIGNED, State.RUNNING) or s in FINAL]
         found: list[TaskInfo] = []
         if State.RUNNING in wanted or State.ASSIGNED in wanted:
-            ids = yield from self._on_nodes(node)
-            found += yield from self._matching(iter(ids), wanted, node, priority, limit)
+            found = yield from self._on_nodes(wanted, node, priority, limit)
         sources = [
             (State.PENDING, self._pending_page),
             (State.DELAYED, self._index_page),
@@ -129,15 +192,14 @@ class Queries:
                 if not ids:
                     break
                 looked += len(ids)
-                found += yield from self._matching(iter(ids), [one], node, priority, limit - len(found))
+                found += yield from self._matching(ids, [one], node, priority, limit - len(found))
         yield from self._say_why(found[:limit])
         return found[:limit]
 
     def _matching(
-        self, ids: Any, states: Sequence[State], node: str | None, priority: int | None, limit: int
+        self, ids: Sequence[str], states: Sequence[State], node: str | None, priority: int | None, limit: int
     ) -> Op[list[TaskInfo]]:
         found: list[TaskInfo] = []
-        ids = list(ids)
         for i in range(0, len(ids), PAGE):
             if len(found) >= limit:
                 break
@@ -148,11 +210,27 @@ class Queries:
                     found.append(info)
         return found[:limit]
 
-    def _on_nodes(self, only: str | None) -> Op[list[str]]:
-        nodes = yield from self.nodes()
-        chosen = [n for n in nodes if only is None or n.node_id == only]
-        ledgers = yield from self._paged([("HVALS", self.keys.ledger(n.node_id, n.incarnation)) for n in chosen])
-        return [entry.split(b":")[0].decode() for ledger in ledgers for entry in ledger]
+    def _on_nodes(
+        self, states: Sequence[State], only: str | None, priority: int | None, limit: int
+    ) -> Op[list[TaskInfo]]:
+        """What nodes hold, some nodes at a time until there is enough."""
+        live, gone = yield [("ZRANGE", self.keys.nodes, 0, -1), ("ZRANGE", self.keys.gone, 0, -1)]
+        ids = sorted(n.decode() for n in {*live, *gone}) if only is None else [only]
+        found: list[TaskInfo] = []
+        for i in range(0, len(ids), NODES_BITE):
+            bite = ids[i : i + NODES_BITE]
+            records = yield [("HMGET", self.keys.node(n), "incarnation", "running") for n in bite]
+            busy = [
+                ("HVALS", self.keys.ledger(n, incarnation.decode()))
+                for n, (incarnation, running) in zip(bite, records, strict=True)
+                if incarnation and running != b"0"
+            ]
+            ledgers = (yield busy) if busy else []
+            tasks = [entry.split(b":")[0].decode() for ledger in ledgers for entry in ledger]
+            found += yield from self._matching(tasks, states, only, priority, limit - len(found))
+            if len(found) >= limit:
+                break
+        return found
 
     def _index_page(self, state: State, offset: int, size: int) -> Op[list[str]]:
         if state is State.DELAYED or state is State.HELD:
@@ -209,71 +287,24 @@ class Queries:
             raise NodeNotFound(f"no node {node_id}: `rq-sched nodes` lists all")
         return decode_node(node_id, as_dict(record), None if runs_out is None else float(runs_out))
 
-    # -- why, and what happened -------------------------------------------------------------------
+    def rooms(self) -> Op[list[Room]]:
+        """What all nodes that are up have: each read at one instant, some 250 a call."""
+        ids = (yield [("ZRANGE", self.keys.nodes, 0, -1)])[0]
+        return (yield from self.rooms_of(ids))
 
-    def explain(self, task_id: str) -> Op[dict[str, Any]]:
-        """Why a task is where it is: for a pending one on how many nodes it fits now, what is short, what is ahead.
+    def rooms_of(self, node_ids: Sequence[str | bytes]) -> Op[list[Room]]:
+        """What those of these nodes have that are up."""
+        calls = [self.call("node_rooms", *node_ids[i : i + ROOMS_BITE]) for i in range(0, len(node_ids), ROOMS_BITE)]
+        texts = (yield calls) if calls else []
+        return [Room.parse(line) for text in texts for line in text.decode().split("\n") if line]
 
-        Raises:
-            TaskNotFound
-        """
-        found = yield from self.status([check_id(task_id)])
-        info = found[0]
-        if info is None:
-            raise TaskNotFound(f"no task {task_id}: never submitted to this namespace, or forgotten")
-        answer: dict[str, Any] = {
-            "task_id": task_id,
-            "state": info.state,
-            "reason": info.reason,
-            "attempt": info.attempt,
-            "node_id": info.node_id,
-            "cpu_needed": info.cpu_needed,
-            "memory_needed": info.memory_needed,
-        }
-        if info.state is State.PENDING:
-            need = Resources(info.cpu_needed, info.memory_needed)
-            answer |= fit_counts(need, (yield from self.nodes()))
-            answer["ahead"] = yield from self.ahead(task_id)
-        elif info.error is not None:
-            answer["error"] = info.error
-        if info.state is State.DELAYED:
-            due = (yield [("HGET", self.keys.task(task_id), "d")])[0]
-            answer["due"] = iso(int(due) / 1000) if due else None
-        return answer
+    def reservation(self) -> Op[Reservation | None]:
+        """What is reserved, or about to be."""
+        names = ("task", "score", "sequence", "since", "node", "at", "until", "spare_cpu", "spare_memory")
+        values = (yield [("HMGET", self.keys.reservation, *names)])[0]
+        return Reservation.of({n: v.decode() for n, v in zip(names, values, strict=True) if v is not None})
 
-    def ahead(self, task_id: str) -> Op[int]:
-        """How many pending tasks come before this one, over all classes."""
-        own = (yield [("HMGET", self.keys.task(task_id), "c", "n")])[0]
-        if own[0] is None or own[1] is None:
-            return 0
-        sequence = own[1].decode()
-        score = (yield [("ZSCORE", self.keys.pending(own[0].decode()), sequence + task_id)])[0]
-        if score is None:
-            return 0
-        groups = (yield [("ZRANGE", self.keys.groups, 0, -1)])[0]
-        heads = yield from self._paged(
-            [("ZRANGEBYSCORE", self.keys.classes(group_name(g[SEQUENCE:].decode())), "-inf", score) for g in groups]
-        )
-        classes = [h[SEQUENCE:].decode() for group in heads for h in group]
-        lower = yield from self._paged([("ZCOUNT", self.keys.pending(c), "-inf", b"(" + score) for c in classes])
-        equal = 0
-        for c in classes:  # among equals the sequence decides; a score's members are in the order of their sequence
-            equal += yield from self._equals_before(c, score, sequence)
-        return int(sum(lower)) + equal
-
-    def _equals_before(self, task_class: str, score: bytes, sequence: str) -> Op[int]:
-        """Entries of one score with a smaller sequence: a binary search by rank."""
-        key = self.keys.pending(task_class)
-        low, high = yield [("ZCOUNT", key, "-inf", b"(" + score), ("ZCOUNT", key, "-inf", score)]
-        start = low
-        while low < high:
-            middle = (low + high) // 2
-            member = (yield [("ZRANGE", key, middle, middle)])[0]
-            if member and member[0][:SEQUENCE].decode() < sequence:
-                low = middle + 1
-            else:
-                high = middle
-        return int(low - start)
+    # -- what happened ----------------------------------------------------------------------------
 
     def events(self, after: str = "-", *, limit: int = 1000, newest: bool = False) -> Op[list[Event]]:
         """The decision log after an id; with ``newest`` its last entries, in their order."""
@@ -338,42 +369,3 @@ class Queries:
         if unknown:
             raise InvalidValue(f"unknown setting {sorted(unknown)[0]!r} in {self.keys.settings}")
         return {name: known.get(name, default) for name, (default, _) in SETTINGS.items()}
-
-
-def pending_reason(need: Resources, nodes: Sequence[NodeInfo]) -> str:
-    """Why a task with this need waits, given the nodes as they are."""
-    counts = fit_counts(need, nodes)
-    if counts["nodes"] == 0:
-        return Reason.NO_NODES
-    if counts["fits_empty"] == 0:
-        return Reason.INFEASIBLE
-    return Reason.BEHIND if counts["fits_now"] else Reason.NO_FIT_NOW
-
-
-def fit_counts(need: Resources, nodes: Sequence[NodeInfo]) -> dict[str, int]:
-    """On how many of the nodes that are up a need fits now, what is short on how many, on how many it fits empty."""
-    up = [n for n in nodes if n.state is NodeState.UP]
-    return {
-        "fits_now": sum(need.fits(n.free) for n in up),
-        "nodes": len(up),
-        "short_cpu": sum(need.cpu > n.free_cpu for n in up),
-        "short_memory": sum(need.memory > n.free_memory for n in up),
-        "fits_empty": sum(need.fits(n.total) for n in up),
-    }
-
-
-def group_name(task_class: str) -> str:
-    """The coarse group of a class: the steps 1, 2, 3, 4, 6, 8, 12, 16, 24 … that hold its CPU and memory
-    (``_queue.lua`` has the same rule; a test holds them together).
-
-    >>> group_name("5:300")
-    '6:384'
-    """
-    need = need_of(task_class)
-    return f"{_step(need.cpu)}:{_step(need.memory)}"
-
-
-def _step(amount: int) -> int:
-    power = 1 << (amount - 1).bit_length()
-    three_quarters = power * 3 // 4
-    return three_quarters if power >= 4 and amount <= three_quarters else power

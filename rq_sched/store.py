@@ -4,8 +4,8 @@ Each method returns an operation (``link.Op``) that a ``Link`` or ``AsyncLink`` 
 
     link.run(store.cancel("t1", requeue=False))
 
-Writing is always one script; what a script promises stands at its head (``lua/``). Questions that need more than a
-script are in ``queries.py``.
+Writing is always one script; what a script promises stands at its head (``lua/``). Questions are in ``queries.py``
+and ``explain.py``.
 """
 
 from __future__ import annotations

@@ -6,15 +6,14 @@ import secrets
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from rq_sched import scripts
 from rq_sched.durability import MEMORY, Durability
 from rq_sched.errors import DurabilityNotReached
+from rq_sched.explain import Explain
 from rq_sched.keys import Keys
 from rq_sched.link import Op, Request
-from rq_sched.queries import Queries
 from rq_sched.record import encode
 from rq_sched.safekeeping import Safekeeping, answer_seconds
-from rq_sched.scripts import Argument, Call
+from rq_sched.scripts import Argument
 from rq_sched.task import TaskRequest
 
 BATCH = 64
@@ -27,7 +26,7 @@ PIPELINE = 20
 """Calls sent before their replies are read."""
 
 
-class Submits(Queries):
+class Submits(Explain):
     """The part of the store that submits, and what every operation of it needs.
 
     Parameters:
@@ -45,16 +44,11 @@ class Submits(Queries):
         *,
         durability: Durability = MEMORY,
     ) -> None:
-        super().__init__(Keys(namespace))
+        super().__init__(Keys(namespace), now_ms)
         self._safekeeping = Safekeeping(self.keys, durability) if durability.waits else None
         self.answer_seconds = answer_seconds(durability)
         """How long a link must wait for an answer."""
         self._placings = placings
-        self._now = now_ms or (lambda: "")
-
-    def call(self, name: str, *arguments: Argument) -> Call:
-        """A request for a script; the time comes first."""
-        return Call(scripts.load(name), self.keys.prefix, (self._now(), *arguments))
 
     def _one(self, name: str, *arguments: Argument) -> Generator[Sequence[Request], list[Any], Any]:
         return (yield [self.call(name, *arguments)])[0]

@@ -89,6 +89,16 @@ def make_request(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any],
     return TaskRequest(function, args, kwargs, **{_FIELDS.get(name, name): v for name, v in given.items()}).check()  # type: ignore[arg-type]
 
 
+def request_of(target: Target, args: Sequence[Any], keywords: Mapping[str, Any]) -> TaskRequest:
+    """The request of ``submit(target, *args, **keywords)``: the names of options are options, others the function's.
+
+    >>> request_of("m:f", [1], {"cpu": 2, "x": 3}).kwargs
+    {'x': 3}
+    """
+    options: Any = {name: value for name, value in keywords.items() if name in _KNOWN}
+    return make_request(target, args, {n: v for n, v in keywords.items() if n not in _KNOWN}, options)
+
+
 def target_of(target: str | Callable[..., Any]) -> str:
     """The name under which a worker finds a function: ``module:qualname``.
 

@@ -1,4 +1,4 @@
-"""``rq-sched explain``: why a task is pending, or what happened to it."""
+"""``rq-sched explain``: why a task is pending, or what happened to it, in sentences that say what to do."""
 
 from __future__ import annotations
 
@@ -10,72 +10,276 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.options import Session, command, one_task_id
-from rq_sched.task import State
+from rq_sched.task import Reason, State
+
+IDLE = 3.0
+"""Seconds without a scheduler at work after which it is worth a word (each shows itself twice a second)."""
+TOLD = 12
+"""Events that a history shows at most."""
+ADVICE = {
+    Reason.ERROR: "Its function raised an error; `rq-sched logs {id}` shows what it wrote.",
+    Reason.EXIT_CODE: "The command ended with another code than 0; `rq-sched logs {id}` shows what it wrote.",
+    Reason.TIMEOUT: "It ran longer than its time limit: submit it with a longer --time-limit.",
+    Reason.OOM: "It used more memory than it may have: submit it with more --memory, or with --max-memory.",
+    Reason.POISON: "Its process or its node died again and again: look at its log, and at those of the workers.",
+    Reason.NOT_FOUND: "The worker has no such function or command: is it installed there, is --chdir right?",
+    Reason.NOT_ALLOWED: "The worker's --allow doesn't name it: start the worker with an --allow that does.",
+}
 
 
 @command("explain")
 @one_task_id
 @click.pass_obj
 def explain_command(session: Session, task_id: str) -> None:
-    """Say why a task is pending: where it fits, what is short, how many are ahead; or what happened to it."""
-    found = session.run(session.store.explain(task_id))
+    """Say why a task is pending: where it fits, what is short, what is ahead and reserved; or what happened to it."""
+    print_explained(session, session.run(session.store.explain(task_id)))
+
+
+def print_explained(session: Session, found: Mapping[str, Any]) -> None:
+    """The answer of ``explain`` or ``dry_run``, for people or as JSON."""
     if session.json:
         show.json_line(found)
         return
     reason = f" ({found['reason']})" if found.get("reason") else ""
-    show.heading(task_id, f"{found['state']}{reason}")
+    show.heading(found["task_id"], f"{found['state']}{reason}")
     for text in _sentences(found):
-        show.line("  " + show.safe(text, lines=True).replace("\n", "\n  "))
+        show.paragraph(text, indent=2)
 
 
 def _sentences(found: Mapping[str, Any]) -> Iterator[str]:
     state = State(found["state"])
-    if state is State.PENDING:
+    if found.get("dry_run"):
+        yield from _imagined(found, state)
+    elif state is State.PENDING:
         yield from _pending(found)
     elif state is State.DELAYED:
-        why = "after a failure it is tried again later" if found.get("reason") == "retry" else "--delay"
-        yield f"waits until {_due(found)}: {why} (to run it now: `rq-sched requeue {found['task_id']}`)"
+        why = "After a failure it is tried again later" if found.get("reason") == Reason.RETRY else "As --delay asked"
+        yield f"{why}: it waits until {_clock(found['due'], 'its time has come')}. To run it now: " + _do(
+            found, "requeue"
+        )
     elif state is State.HELD:
-        yield f"a user set it aside; to bring it back: `rq-sched unhold {found['task_id']}`"
+        yield (
+            f"A user set it aside at {_clock(found['held_at'], 'an unknown time')} (`rq-sched hold`), and it waits "
+            f"until a user brings it back: {_do(found, 'unhold')}"
+        )
+    elif state.final:
+        yield from _ended(found, state)
     else:
         yield from _placed(found, state)
+    if found.get("history"):
+        yield from _history(found)
 
 
-def _due(found: Mapping[str, Any]) -> str:
-    return show.clock(datetime.fromisoformat(found["due"]).timestamp()) if found.get("due") else "its time has come"
+# -- pending --------------------------------------------------------------------------------------
+
+
+def _imagined(found: Mapping[str, Any], state: State) -> Iterator[str]:
+    """What would become of it."""
+    if found["exists"]:
+        yield "The same request is here already: to submit it again would change nothing."
+        yield from _sentences({**found, "dry_run": False})
+        return
+    if state is State.ASSIGNED:
+        yield f"It would be placed at once: {_need(found)} is free on {_of(found['fits_now'], found['nodes'])}."
+        yield from _surplus(found)
+    else:
+        if state is State.DELAYED:
+            yield f"It would wait until {_clock(found['due'], 'then')}, as --delay asks. Were it to be placed now:"
+        yield from _pending(found)
+    yield "Nothing was submitted (--dry-run)."
 
 
 def _pending(found: Mapping[str, Any]) -> Iterator[str]:
-    need = show.needs(found["cpu_needed"], found["memory_needed"])
-    nodes, fits_now, fits_empty = found["nodes"], found["fits_now"], found["fits_empty"]
-    yield f"needs {need}"
+    nodes = found["nodes"]
     if not nodes:
-        yield "no node is up: start one (`rq-sched worker`, `rq-sched up`)"
-    elif not fits_empty:
-        yield f"no node could hold it even when empty: {show.count(nodes, 'node')} up (`rq-sched nodes`)"
+        yield f"It needs {_need(found)}, and no node is up: start one (`rq-sched worker`, or `rq-sched up`)."
+        return
+    if not found["fits_empty"]:
+        largest = show.needs(found["largest_cpu"], found["largest_memory"])
+        yield (
+            f"It needs {_need(found)}, and no node could hold it even when empty: of {show.count(nodes, 'node')} up, "
+            f"the largest offers are {largest}. Start a larger node, or end it ({_do(found, 'cancel --no-requeue')}) "
+            "and ask for less."
+        )
+        return
+    yield from _room(found)
+    yield from _surplus(found)
+    yield from _reserved(found)
+    yield from _first_blocked(found)
+    yield _ahead(found)
+    yield from _scheduler(found)
+
+
+def _room(found: Mapping[str, Any]) -> Iterator[str]:
+    nodes, fits_now, fits_empty = found["nodes"], found["fits_now"], found["fits_empty"]
+    now = f"fits now on {_of(fits_now, nodes)}" if fits_now else f"fits now on none of {show.count(nodes, 'node')}"
+    yield f"It needs {_need(found)}: it {now}, and on {fits_empty:,} when empty."
+    short = [
+        f"{name} on {found[key]:,}" for name, key in (("CPU", "short_cpu"), ("memory", "short_memory")) if found[key]
+    ]
+    if short and not fits_now:
+        yield f"Too little is free: {', '.join(short)}."
+
+
+def _surplus(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["fits_surplus"]:
+        yield (
+            f"On {found['fits_surplus']:,} of them it gets cores that elastic tasks hold beyond their need: they count "
+            "as free, and are taken back for it."
+        )
+
+
+def _reserved(found: Mapping[str, Any]) -> Iterator[str]:
+    node, task = found.get("reserved_node"), found.get("reserved_task")
+    if not node:
+        return
+    since, until = found.get("reserved_since"), found.get("reserved_until")
+    when = f", since {_clock(since)}" if since else ""
+    starts = f"; it is expected to start by {_clock(until)}" if until else ""
+    if task == found["task_id"]:
+        yield f"Node {node} is kept for it{when}: it starts when enough is free there{starts}."
+    elif found["fits_reserved"]:
+        yield f"There is room for it on {node}, but that is kept for {task}, which comes earlier{when}{starts}."
     else:
-        yield f"fits now on {fits_now} of {show.count(nodes, 'node')}, on {fits_empty} if empty"
-        short = [f"{what} on {found[f'short_{what}']}" for what in ("cpu", "memory") if found[f"short_{what}"]]
-        if short:
-            yield f"too little is free: {', '.join(short).replace('cpu', 'CPU')}"
-    yield f"{show.count(found['ahead'], 'task')} ahead of it" if found["ahead"] else "it is the first in order"
-    if found.get("reserved"):
-        yield f"reserved for it: {found['reserved']}"
+        yield f"Node {node} is kept for {task}{when}{starts}: later tasks may use only what is spare there."
+
+
+def _first_blocked(found: Mapping[str, Any]) -> Iterator[str]:
+    if not found.get("blocked_since"):
+        return
+    yield f"It is the first in order that waits for room, since {_clock(found['blocked_since'])}."
+    if not found.get("reserved_node"):
+        if found["reserve_at"]:
+            yield f"A node is kept for it from {_clock(found['reserve_at'])} on (setting reserve_after)."
+        else:
+            yield "No node will be kept for it: the setting reserve_after is off."
+    if found["preemptible"] and found["preempt_at"]:
+        yield (
+            f"From {_clock(found['preempt_at'])} on (setting preempt_after) preemptible tasks of lower priority are "
+            f"stopped for it where that helps; of such {_run(found['preemptible'])}."
+        )
+
+
+def _ahead(found: Mapping[str, Any]) -> str:
+    ahead = found["ahead"]
+    if not ahead:
+        return "It is the first in order."
+    least = "At least " if found["ahead_at_least"] else ""
+    sentence = f"{least}{show.count(ahead, 'task')} {'is' if ahead == 1 else 'are'} ahead of it."
+    if found.get("dry_run") or found["fits_now"]:
+        return sentence
+    return f"{sentence} A higher priority brings it forward: `rq-sched priority {found['task_id']} N`."
+
+
+def _scheduler(found: Mapping[str, Any]) -> Iterator[str]:
+    seen = found["scheduler_seen"]
+    if seen is None or seen > IDLE:
+        ago = (
+            "No scheduler has ever been at work here"
+            if seen is None
+            else f"No scheduler has been at work for {show.duration(seen)}"
+        )
+        yield f"{ago}: start one (`rq-sched scheduler`)."
+    elif found["fits_now"]:
+        yield "A scheduler is at work: it is about to be placed, unless an earlier task takes the room."
+
+
+# -- placed, ended --------------------------------------------------------------------------------
 
 
 def _placed(found: Mapping[str, Any], state: State) -> Iterator[str]:
-    task_id, node = found["task_id"], found.get("node_id")
-    attempt = f"attempt {found['attempt']}" if found.get("attempt") else "no attempt was made"
-    where = f"{attempt} on {node}" if node else attempt
-    if state is State.ASSIGNED:
-        yield f"{where}: placed, its start isn't reported yet"
-    elif found.get("reason") in ("cancelling", "stopping"):
-        yield f"{where}: told to stop; its node reports when the processes are gone"
-    elif state is State.RUNNING:
-        yield f"{where} (what it writes: `rq-sched logs -f {task_id}`)"
+    node, attempt = found["node_id"], found["attempt"]
+    if found.get("reason") in (Reason.CANCELLING, Reason.STOPPING, "preempting"):
+        why = {Reason.CANCELLING: "a cancel", Reason.STOPPING: "a drain"}.get(
+            found["reason"], "a task of higher priority"
+        )
+        yield (
+            f"Attempt {attempt} on {node} was told to stop by {why}; its node reports when the processes are gone, and "
+            "only then its resources are free."
+        )
+    elif state is State.ASSIGNED:
+        when = _clock(found["scheduled_at"])
+        yield f"Attempt {attempt} was placed on {node} at {when}; its start isn't reported yet."
     else:
-        yield where
+        since = _clock(found["started_at"])
+        yield f"Attempt {attempt} runs on {node} since {since}; what it writes: {_do(found, 'logs -f')}"
+    yield from _why_there(found)
+    yield f"It holds {show.needs(found['cpu_allocated'], found['memory_allocated'])}. {_neighbours(found)}"
+
+
+def _why_there(found: Mapping[str, Any]) -> Iterator[str]:
+    node, by = found["node_id"], found.get("placed_by")
+    if by == "submit":
+        yield f"It was placed as it was submitted: {node} was chosen among the nodes with room for it."
+    elif by == "room":
+        yield (
+            f"It was placed when {found['made_room_by']} made room on {node}: of the tasks that fit there it was the "
+            "earliest in order."
+        )
+    elif by == "scheduler":
+        yield f"A scheduler placed it: as the earliest in order that fits there, on {node} as a node with room for it."
+    else:
+        yield "Of its placing the decision log says nothing any more."
+
+
+def _neighbours(found: Mapping[str, Any]) -> str:
+    others = max(0, found["node_tasks"] - 1)
+    tasks = (
+        f"{show.count(others, 'other task')} {'is' if others == 1 else 'are'} there" if others else "It is alone there"
+    )
+    free = show.needs(found["node_free_cpu"], found["node_free_memory"])
+    return f"{tasks}; free there: {free}."
+
+
+def _ended(found: Mapping[str, Any], state: State) -> Iterator[str]:
+    node, attempt = found["node_id"], found["attempt"]
+    where = f"with attempt {attempt} on {node}" if attempt and node else "before it was placed anywhere"
+    words = {State.COMPLETED: "It ended well", State.FAILED: "It failed", State.CANCELLED: "A user ended it"}
+    yield f"{words[state]}, {where}."
     if state is State.FAILED:
-        yield f"to run it again: `rq-sched requeue {task_id}`"
+        advice = ADVICE.get(found["reason"])
+        if advice:
+            yield advice.format(id=found["task_id"])
+    if state is not State.COMPLETED:
+        yield f"To run it again: {_do(found, 'requeue')}"
     if found.get("error"):
-        yield f"{found['error']}".rstrip()
+        yield str(found["error"]).rstrip()
+
+
+def _history(found: Mapping[str, Any]) -> Iterator[str]:
+    events: list[Mapping[str, Any]] = found["history"]
+    cut = "" if found["history_complete"] else " (what the decision log still has)"
+    lines = [_event(event) for event in events[-TOLD:]]
+    if len(events) > TOLD:
+        lines.insert(0, f"… {len(events) - TOLD} before: `rq-sched events --task {found['task_id']}`")
+    yield "\n".join([f"What happened{cut}:", *(f"  {one}" for one in lines)])
+
+
+def _event(event: Mapping[str, Any]) -> str:
+    where = f" on {event['node_id']}" if event["node_id"] else ""
+    attempt = f", attempt {event['attempt']}" if "attempt" in event else ""
+    reason = f": {event['reason']}" if "reason" in event else ""
+    return f"{_clock(event['time'])}  {event['type']}{where}{attempt}{reason}"
+
+
+def _run(number: int) -> str:
+    return f"{show.count(number, 'task')} {'runs' if number == 1 else 'run'}"
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def _need(found: Mapping[str, Any]) -> str:
+    return show.needs(found["cpu_needed"], found["memory_needed"])
+
+
+def _of(some: int, nodes: int) -> str:
+    return f"{some:,} of {show.count(nodes, 'node')}"
+
+
+def _do(found: Mapping[str, Any], command_line: str) -> str:
+    return f"`rq-sched {command_line} {found['task_id']}`"
+
+
+def _clock(text: str | None, otherwise: str = "-") -> str:
+    return show.clock(datetime.fromisoformat(text).timestamp()) if text else otherwise

@@ -10,6 +10,7 @@ import base64
 import json
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -203,6 +204,21 @@ def pairs(items: Iterable[tuple[str, str]], indent: int = 2) -> None:
         line(f"{' ' * indent}{name.ljust(width)}  {first}".rstrip())
         for more in rest:
             line((margin + more).rstrip())
+
+
+def paragraph(text: str, indent: int = 0) -> None:
+    """Sentences, folded where a terminal is narrower; lines in ``text`` stay lines, and keep their margin."""
+    width = _console().width if sys.stdout.isatty() else None
+    for one in safe(text, lines=True).split("\n"):
+        margin = " " * (indent + len(one) - len(one.lstrip(" ")))
+        words = one.strip(" ")
+        folded = (
+            [words]
+            if width is None
+            else textwrap.wrap(words, max(20, width - len(margin)), break_long_words=False, break_on_hyphens=False)
+        )
+        for part in folded or [""]:
+            line((margin + part).rstrip())
 
 
 def heading(text: str, state: str = "") -> None:

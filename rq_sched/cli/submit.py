@@ -49,11 +49,19 @@ class SubmitCommand(CommonCommand):
 @click.option("--elastic", type=click.Choice(["off", "cpu", "all"]), help="What it lends while unused (default: cpu).")
 @click.option("--preemptible", is_flag=True, default=None, help="A task of higher priority may stop it.")
 @click.option("--from-file", metavar="FILE", help="JSON Lines, one task a line; - is standard input.")
+@click.option("--dry-run", is_flag=True, help="Say what would become of it, and submit nothing.")
 @click.option("--wait", is_flag=True, help="Wait until it is final and print its result.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id.")
 @click.pass_context
 def submit_command(
-    ctx: click.Context, /, words: tuple[str, ...], from_file: str | None, wait: bool, quiet: bool, **fields: Any
+    ctx: click.Context,
+    /,
+    words: tuple[str, ...],
+    from_file: str | None,
+    dry_run: bool,
+    wait: bool,
+    quiet: bool,
+    **fields: Any,
 ) -> int:
     """Submit a task: a function, a command, or a file of tasks.
 
@@ -65,6 +73,7 @@ def submit_command(
     rq-sched submit --cpu 2 --memory 4G -p 10 pkg.mod:train data.csv epochs:=20
     rq-sched submit --time-limit 10m -- convert in.png out.jpg
     rq-sched submit --from-file tasks.jsonl
+    rq-sched submit --cpu 64 --dry-run pkg.mod:train
 
     A line of FILE is a JSON object with the fields function, args, kwargs, task_id, priority, cpu_needed,
     memory_needed, max_cpu_needed, max_memory_needed, retries, crash_limit, time_limit, delay, elastic, preemptible;
@@ -75,14 +84,21 @@ def submit_command(
     session = ctx.ensure_object(Session)
     given = {name: value for name, value in fields.items() if value is not None}
     after: list[str] | None = ctx.meta.get("after")
+    if dry_run and (wait or quiet):
+        raise UsageError(f"--dry-run submits nothing: --{'wait' if wait else 'quiet'} can't be given as well")
     if from_file is not None:
         if words or after or given:
             what = "a target" if words or after else "--" + _option(ctx, next(iter(given)))
             raise UsageError(f"with --from-file everything stands in the lines: {what} can't be given as well")
         from rq_sched.cli.submit_file import submit_file
 
-        return submit_file(session, from_file, wait=wait, quiet=quiet)
+        return submit_file(session, from_file, wait=wait, quiet=quiet, dry_run=dry_run)
     request = _request(list(words), after, given)
+    if dry_run:
+        from rq_sched.cli.explain import print_explained
+
+        print_explained(session, session.run(session.store.dry_run(request)))
+        return 0
     info, new = _submit_one(session, request)
     if wait:
         from rq_sched.cli.wait import wait_one

@@ -13,6 +13,7 @@ import select
 import stat
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from io import FileIO
@@ -24,12 +25,16 @@ from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import Session
 from rq_sched.cli.submit import warn_if_stuck
 from rq_sched.errors import InvalidValue, RedisUnavailable, RqSchedError, TaskExists
+from rq_sched.fit import fit_counts
+from rq_sched.resources import Resources
 from rq_sched.task import State, TaskRequest, request_from_json
 
 FLUSH_SECONDS = 0.05
 BATCH_TASKS = 2_000
 BATCH_BYTES = 4 * 1024 * 1024
 READ_BYTES = 256 * 1024
+NAMED = 10
+"""Sizes that a dry run names at most."""
 MAX_LINE = 4 * 1024 * 1024
 """Bytes of a line: 256 KiB of arguments, each byte escaped as in ``\\u0000``, and room to spare."""
 
@@ -79,11 +84,13 @@ class Submission:
 
     Parameters:
         report: is told what became of the lines.
+        rehearsal: with ``--dry-run`` it gets the requests, and Redis doesn't.
     """
 
-    def __init__(self, session: Session, report: Report) -> None:
+    def __init__(self, session: Session, report: Report, rehearsal: Rehearsal | None = None) -> None:
         self.session = session
         self.report = report
+        self.rehearsal = rehearsal
         self.accepted = 0
         self.refused = 0
         self.line = 0
@@ -132,6 +139,11 @@ class Submission:
     def _flush(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         if not batch:
+            return
+        if self.rehearsal is not None:
+            self.accepted += len(batch)
+            self.flushed_line = batch[-1][0]
+            self.rehearsal.take([request for _, request in batch])
             return
         try:
             outcomes = self.session.run(self.session.store.submit([request for _, request in batch]))
@@ -231,26 +243,75 @@ class Report:
             warn_if_stuck(self.session, info)
 
 
+class Rehearsal:
+    """``--dry-run`` of a file: counts what would become of its tasks, by needs; memory grows with those only."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.rooms = session.run(session.store.rooms())
+        self.needs: Counter[Resources] = Counter()
+        self.delayed = 0
+
+    def take(self, requests: Sequence[TaskRequest]) -> None:
+        for request in requests:
+            self.needs[Resources(request.cpu_needed, int(request.memory_needed))] += 1
+            self.delayed += request.delay > 0
+
+    def sum_up(self, refused: int) -> None:
+        """What all would come to: as a JSON object, or for people."""
+        tasks = self.needs.total()
+        infeasible = {
+            need: number
+            for need, number in self.needs.items()
+            if self.rooms and not fit_counts(need, self.rooms)["fits_empty"]
+        }
+        if self.session.json:
+            found = {"tasks": tasks, "refused": refused, "delayed": self.delayed, "classes": len(self.needs),
+                     "infeasible": sum(infeasible.values()), "nodes": len(self.rooms), "dry_run": True}  # fmt: skip
+            show.json_line(found)
+            return
+        bad = f"; {show.count(refused, 'line')} refused" if refused else ""
+        show.line(f"{show.count(tasks, 'task')} could be submitted{bad} (--dry-run: nothing was)")
+        if not self.rooms:
+            show.line("no node is up: they would wait until one is")
+        for need, number in sorted(infeasible.items(), reverse=True)[:NAMED]:
+            show.line(
+                f"no node could hold {show.count(number, 'task')} that {'needs' if number == 1 else 'need'} {need}"
+            )
+        if len(infeasible) > NAMED:
+            show.line(f"... and {show.count(len(infeasible) - NAMED, 'more size')} that no node could hold")
+
+
 def _first_state(request: TaskRequest) -> State:
     return State.DELAYED if request.delay else State.PENDING
 
 
-def submit_file(session: Session, path: str, *, wait: bool, quiet: bool) -> int:
-    """Submit the lines of a file (``-``: standard input); returns the exit code: 1 if a line was refused."""
+def submit_file(session: Session, path: str, *, wait: bool, quiet: bool, dry_run: bool = False) -> int:
+    """Submit the lines of a file (``-``: standard input); returns the exit code: 1 if a line was refused.
+
+    With ``dry_run`` they are only checked, and what has no node that could hold it is told.
+    """
     report = Report(session, quiet=quiet, keep_ids=wait)
-    submission = Submission(session, report)
+    rehearsal = Rehearsal(session) if dry_run else None
+    submission = Submission(session, report, rehearsal)
     with ExitStack() as stack:
         descriptor = 0 if path == "-" else stack.enter_context(_open(path)).fileno()
         reader = LineReader(descriptor)
         mixed = report.each and sys.stdout.isatty()  # a bar would stand among the lines
-        bar = stack.enter_context(progress_bar("submitting", _size(descriptor), visible=not mixed))
+        bar = stack.enter_context(
+            progress_bar("checking" if dry_run else "submitting", _size(descriptor), visible=not mixed)
+        )
         try:
             submission.run(reader, lambda: bar(reader.bytes, show.count(submission.accepted, "task")))
         except KeyboardInterrupt:
-            text = f"{show.count(submission.accepted, 'task')} submitted, up to line {submission.flushed_line}"
+            verb = "checked" if dry_run else "submitted"
+            text = f"{show.count(submission.accepted, 'task')} {verb}, up to line {submission.flushed_line}"
             print_error("interrupted", text, as_json=session.json)
             raise
-    report.sum_up(submission)
+    if rehearsal is not None:
+        rehearsal.sum_up(submission.refused)
+    else:
+        report.sum_up(submission)
     code = 1 if submission.refused else 0
     if report.ids is not None:
         from rq_sched.cli.wait import wait_many

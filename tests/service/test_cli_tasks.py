@@ -339,27 +339,3 @@ def test_forget(cli: Cli, hand: HandCell):
     assert cli.json("forget", "--state", "completed").one == {"forgotten": 2}
     assert cli("forget").out == "1 task forgotten\n"
     assert [info["task_id"] for info in cli.json("list").json] == ["t4"]
-
-
-# -- explain --------------------------------------------------------------------------------------
-
-
-def test_explain(cli: Cli, hand: HandCell):
-    cli("submit", "m:f", "--id", "big", "--cpu", "64", "-q")
-    cli("submit", "m:f", "--id", "t1", "--cpu", "3", "-q")
-    cli("submit", "m:f", "--id", "t2", "--cpu", "3", "-q")
-    assert "no node is up" in cli("explain", "t1").out
-    hand.begin("t1")
-    found = cli.json("explain", "t2").one
-    assert {"task_id": "t2", "state": "pending", "reason": "no_fit_now", "fits_now": 0, "nodes": 1, "short_cpu": 1,
-            "short_memory": 0, "fits_empty": 1, "ahead": 1}.items() <= found.items()  # fmt: skip
-    said = cli("explain", "t2").out
-    assert "fits now on 0 of 1 node, on 1 if empty" in said
-    assert "too little is free: CPU on 1" in said
-    assert "1 task ahead of it" in said
-    assert "no node could hold it even when empty" in cli("explain", "big").out
-    assert "attempt 1 on n1" in cli("explain", "t1").out
-    cli("submit", "m:f", "--id", "later", "--delay", "1h", "-q")
-    assert "waits until" in cli("explain", "later").out
-    cli("hold", "later")
-    assert "set it aside" in cli("explain", "later").out

@@ -433,3 +433,13 @@ def test_the_async_client() -> None:
                 await (await client.submit(jobs.add, 1, cpu=5)).wait()
 
     asyncio.run(story())
+
+
+def test_dry_run(client: InlineClient) -> None:
+    said = client.dry_run(jobs.add, 1, cpu=9, y=3)
+    assert (said["state"], said["reason"], said["cpu_needed"]) == ("pending", "infeasible", 9)
+    assert client.dry_run(jobs.add, 1)["state"] == "assigned"
+    assert client.dry_run(TaskRequest("math:sqrt", [1.0], cpu_needed=2))["cpu_needed"] == 2
+    assert client.tasks() == []
+    with pytest.raises(InvalidValue):
+        client.dry_run(jobs.add, 1, priority=2**40)

@@ -22,6 +22,7 @@ ROOMS: dict[str, list[str]] = {
         "record",
         "event",
         "node",
+        "fit",
         "target",
         "clock",
         "server",
@@ -30,7 +31,7 @@ ROOMS: dict[str, list[str]] = {
         "context",
         "elastic",
     ],
-    "redis": ["scripts", "link", "queries", "safekeeping", "submits", "store"],
+    "redis": ["scripts", "link", "queries", "explain", "safekeeping", "submits", "store"],
     "checker": ["audit"],
     "actors": ["placer", "promoter", "reaper", "janitor"],
     "scheduler": ["loop", "scheduler"],
@@ -42,7 +43,7 @@ ROOMS: dict[str, list[str]] = {
 ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}
 STRANGERS = {("scheduler", "worker"), ("actors", "worker"), ("scheduler", "client"), ("worker", "client")}
 """Rooms that never import each other, whatever their order."""
-REDIS_DRIVERS = {"scripts", "link", "queries", "store", "keys", "testing"}
+REDIS_DRIVERS = {"scripts", "link", "queries", "explain", "store", "keys", "testing"}
 DRIVER_NAMES = {"redis", "hiredis", "fakeredis"}
 
 

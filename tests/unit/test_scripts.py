@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rq_sched import scripts
+from rq_sched.fit import Place
 from rq_sched.resources import Resources
 from rq_sched.scripts import Call, ScriptError
 from rq_sched.store import Report, Store
@@ -77,6 +78,9 @@ def _calls() -> list[Call]:
         store.task_output("a", "1", "k", b"x"),
         store.task_progress("a", "1", {"k": 0.5}),
         store.task_resize("a", "1", "k", number=1, cpu=1, memory=None),
+        store.rooms_of(["a"]),
+        store.count_ahead(Place(0.0, ""), [("1:256", 0, 1)]),
+        store.events_about("t", "-", "+"),
     ]
     return [next(operation)[0] for operation in operations]
 

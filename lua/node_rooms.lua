@@ -1,0 +1,20 @@
+#!lua flags=no-writes
+--- node_rooms: what nodes that are up have free, and what they have in all.
+-- KEYS: prefix
+-- ARGV: now_ms *nodes
+-- Replies: one text with a line for each of these nodes that is up:
+--   `ID free_cpu surplus_cpu free_memory total_cpu total_memory [task that it is reserved for]`
+-- Refuses: nothing
+-- Promises: reads only, all of them at one instant
+--@include _base
+
+local FIELDS = { 'state', 'free_cpu', 'surplus', 'free_memory', 'total_cpu', 'total_memory', 'reserved' }
+local lines = {}
+for i = 2, #ARGV do
+  local r = call('HMGET', P .. 'node:' .. ARGV[i], unpack(FIELDS))
+  if r[1] == 'up' then
+    r[1], r[3], r[7] = ARGV[i], r[3] or '0', r[7] or ''
+    lines[#lines + 1] = table.concat(r, ' ')
+  end
+end
+return table.concat(lines, '\n')

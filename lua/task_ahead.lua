@@ -1,0 +1,38 @@
+#!lua flags=no-writes
+--- task_ahead: how many pending tasks of some classes come before a place in the order.
+-- KEYS: prefix
+-- ARGV: now_ms score sequence *bites
+--   score, sequence: the place; each bite: a group, the rank among its classes' heads to begin at, how many classes
+-- Replies: how many tasks
+-- Refuses: nothing
+-- Promises: reads only; works on the classes given, by look-ups whose number grows with the logarithm of their length
+--@include _queue
+
+local score, sequence = ARGV[2], ARGV[3]
+
+-- Among equal scores the sequence decides: their members stand in its order, so a binary search by rank finds the place.
+local function equals_before(key, from, to)
+  local low, high = from, to
+  while low < high do
+    local middle = low == from and high == to and high - 1 or math.floor((low + high) / 2) -- most often all are earlier
+    if string.sub(call('ZRANGE', key, middle, middle)[1], 1, SEQUENCE) < sequence then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  return low - from
+end
+
+local ahead = 0
+for i = 4, #ARGV, 3 do
+  local first = tonumber(ARGV[i + 1])
+  local heads = call('ZRANGE', P .. 'classes:' .. ARGV[i], first, first + ARGV[i + 2] - 1, 'WITHSCORES')
+  for j = 1, #heads, 2 do
+    if not earlier(tonumber(heads[j + 1]), string.sub(heads[j], 1, SEQUENCE), tonumber(score), sequence) then break end
+    local key = P .. 'pending:' .. string.sub(heads[j], SEQUENCE + 1)
+    local lower = call('ZCOUNT', key, '-inf', '(' .. score)
+    ahead = ahead + lower + equals_before(key, lower, call('ZCOUNT', key, '-inf', score))
+  end
+end
+return ahead

@@ -1,0 +1,133 @@
+"""Whether a need fits: the nodes' room, the reservation, and what follows for a task that waits. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from rq_sched.resources import Resources
+from rq_sched.task import Reason, need_of
+
+SEQUENCE = 10
+"""Hex digits that members of queues begin with."""
+
+
+class Place(NamedTuple):
+    """A place in the order of all pending tasks (promise 4): places compare as tasks do."""
+
+    score: float
+    sequence: str
+
+
+class Room(NamedTuple):
+    """What a node that is up has. ``surplus``: cores that elastic tasks hold beyond their need; whoever needs them gets
+    them at once, so that they count as free. ``reserved``: the id of the task that it is kept for."""
+
+    node_id: str
+    free: Resources
+    surplus: int
+    total: Resources
+    reserved: str | None
+
+    @property
+    def room(self) -> Resources:
+        return Resources(self.free.cpu + self.surplus, self.free.memory)
+
+    @classmethod
+    def parse(cls, line: str) -> Room:
+        """A line of ``node_rooms.lua``.
+
+        >>> Room.parse("n1 2 1 512 8 4096 big").room
+        Resources(cpu=3, memory=512)
+        """
+        node_id, cpu, surplus, memory, total_cpu, total_memory, reserved = line.split(" ")
+        total = Resources(int(total_cpu), int(total_memory))
+        return cls(node_id, Resources(int(cpu), int(memory)), int(surplus), total, reserved or None)
+
+
+class Reservation(NamedTuple):
+    """The first blocked task that some node could hold when empty (hash ``reservation``; times in ms).
+
+    ``node_id`` is None until ``reserve_after`` has passed. Then later tasks may use ``spare`` there, or end ``until``.
+    """
+
+    task_id: str
+    place: Place
+    since: int
+    node_id: str | None
+    at: int | None
+    until: int | None
+    spare: Resources
+
+    @classmethod
+    def of(cls, record: Mapping[str, str]) -> Reservation | None:
+        """From the fields of the hash; None where there is none."""
+        if "task" not in record:
+            return None
+
+        def number(name: str) -> int | None:
+            return round(float(record[name])) if record.get(name) else None
+
+        return cls(
+            task_id=record["task"],
+            place=Place(float(record.get("score", 0)), record.get("sequence", "")),
+            since=number("since") or 0,
+            node_id=record.get("node") or None,
+            at=number("at"),
+            until=number("until"),
+            spare=Resources(number("spare_cpu") or 0, number("spare_memory") or 0),
+        )
+
+    def bars(self, task_id: str, place: Place, need: Resources, ends: float | None) -> bool:
+        """Whether a task may not use the reserved node. ``ends``: when (ms) it would have ended at the latest."""
+        if self.node_id is None or task_id == self.task_id or place <= self.place:
+            return False
+        in_time = ends is not None and self.until is not None and ends <= self.until
+        return not (need.fits(self.spare) or in_time)
+
+
+def fit_counts(need: Resources, rooms: Sequence[Room], barred: str | None = None) -> dict[str, int]:
+    """On how many of the nodes that are up a need fits now, what is short on how many, on how many it fits empty.
+
+    ``fits_surplus``: on how many of those where it fits now this takes back cores from elastic tasks;
+    ``fits_reserved``: where it would fit, were they not kept for an earlier task (``barred``, a node's id).
+    """
+    fits = [room for room in rooms if need.fits(room.room)]
+    mine = [room for room in fits if room.node_id != barred]
+    return {
+        "fits_now": len(mine),
+        "nodes": len(rooms),
+        "short_cpu": sum(need.cpu > room.room.cpu for room in rooms),
+        "short_memory": sum(need.memory > room.free.memory for room in rooms),
+        "fits_empty": sum(need.fits(room.total) for room in rooms),
+        "fits_surplus": sum(need.cpu > room.free.cpu for room in mine),
+        "fits_reserved": len(fits) - len(mine),
+    }
+
+
+def pending_reason(counts: Mapping[str, int]) -> Reason:
+    """Why a task waits, given its ``fit_counts``."""
+    if counts["nodes"] == 0:
+        return Reason.NO_NODES
+    if counts["fits_empty"] == 0:
+        return Reason.INFEASIBLE
+    if counts["fits_now"]:
+        return Reason.BEHIND
+    return Reason.RESERVED if counts["fits_reserved"] else Reason.NO_FIT_NOW
+
+
+def group_name(task_class: str) -> str:
+    """The coarse group of a class: the steps 1, 2, 3, 4, 6, 8, 12, 16, 24 … that hold its CPU and memory
+    (``_queue.lua`` has the same rule; a test holds them together).
+
+    >>> group_name("5:300")
+    '6:384'
+    """
+    need = need_of(task_class)
+    return f"{_step(need.cpu)}:{_step(need.memory)}"
+
+
+def _step(amount: int) -> int:
+    power = 1 << (amount - 1).bit_length()
+    three_quarters = power * 3 // 4
+    return three_quarters if power >= 4 and amount <= three_quarters else power
