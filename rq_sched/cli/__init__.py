@@ -45,6 +45,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("doctor", "Check the server, the settings and the ledgers."),
         "settings": ("settings", "Show or change what all processes share."),
     },
+    "Planning": {
+        "simulate": ("simulate", "Replay a workload in virtual time."),
+    },
     "Long-running": {
         "up": ("up", "Run everything on this machine."),
         "scheduler": ("serve", "Run a scheduler."),

@@ -1,0 +1,140 @@
+"""``rq-sched simulate``: what would these nodes make of this workload?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.bar import progress_bar
+from rq_sched.cli.failure import print_error
+from rq_sched.cli.options import Session, command
+from rq_sched.config import SETTINGS
+from rq_sched.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from rq_sched.simulate import Outcome, Report
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+
+@command("simulate")
+@click.option(
+    "--nodes", "nodes_file", type=FILE, required=True, help="The nodes: CSV with node_id,total_cpu,total_memory."
+)
+@click.option("--tasks", "tasks_file", type=FILE, required=True, help="The tasks: CSV, see docs/simulate.md.")
+@click.option(
+    "--policy", "policies", metavar="KEY=VALUE", multiple=True, help="A setting to try, such as reserve_after=off."
+)
+@click.option("--known-durations", is_flag=True, help="The tasks' durations are given as their time limits.")
+@click.option("--dump", type=OUTPUT, help="Write who ran where and when: JSON Lines.")
+@click.option("--plot", type=OUTPUT, metavar="FILE.png", help="Draw utilisation and waits over time.")
+@click.pass_obj
+def simulate_command(
+    session: Session,
+    nodes_file: Path,
+    tasks_file: Path,
+    policies: Sequence[str],
+    known_durations: bool,
+    dump: Path | None,
+    plot: Path | None,
+) -> int:
+    """Replay a workload in virtual time: how long it takes, how long tasks wait, how full the nodes are.
+
+    The real scripts decide, on a server of its own; days of work take seconds. Nothing of it touches your Redis.
+    """
+    from rq_sched.simulate import simulate
+    from rq_sched.simulate.plot import check_plot, write_plot
+    from rq_sched.simulate.records import write_dump
+    from rq_sched.simulate.workload import Workload, read_nodes, read_tasks
+
+    policy = [_setting(text) for text in policies]
+    if plot is not None:
+        check_plot()
+    aging = next((float(value) for name, value in reversed(policy) if name == "aging"), 0.0)
+    workload = Workload(read_nodes(nodes_file), read_tasks(tasks_file), aging)
+    with progress_bar("simulating", workload.tasks) as update:
+        outcome = simulate(
+            workload,
+            known_durations=known_durations,
+            policy=policy,
+            progress=lambda done, seconds: update(done, f"at {show.duration(seconds)}"),
+        )
+    if dump is not None:
+        write_dump(dump, workload, outcome.records)
+    if plot is not None:
+        write_plot(
+            plot, workload, outcome.records, f"{show.count(workload.tasks, 'task')} on {len(workload.nodes)} nodes"
+        )
+    if session.json:
+        show.json_line(outcome.report.to_json())
+    else:
+        _print(outcome.report)
+    return _verdict(session, outcome)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or name not in SETTINGS:
+        raise InvalidValue(f"--policy must be KEY=VALUE with KEY one of {', '.join(SETTINGS)}, not {text!r}")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise InvalidValue(f"--policy {name} must be a number, not {value!r}") from None
+
+
+def _verdict(session: Session, outcome: Outcome) -> int:
+    """The exit code: 1 if a promise was broken, which is then told."""
+    for text in outcome.verdict.described:
+        print_error("promise_broken", text, as_json=session.json)
+    return 1 if outcome.verdict.over_allocations or outcome.verdict.inversions else 0
+
+
+def _print(r: Report) -> None:
+    """The report for people."""
+    short = r.makespan / r.lower_bound if r.lower_bound else 1.0
+    show.pairs(
+        [
+            ("tasks", f"{r.tasks:,}: {r.completed:,} completed, {r.infeasible:,} fit no node"),
+            ("makespan", f"{show.duration(r.makespan)} ({r.makespan:,.1f} s), {short:.3f} × the lower bound"),
+            ("lower bound", f"{show.duration(r.lower_bound)} ({r.lower_bound:,.1f} s)"),
+            ("wait", f"mean {r.mean_wait:,.1f} s, 95 % within {r.p95_wait:,.1f} s, longest {r.longest_wait:,.1f} s"),
+            ("bounded slowdown", f"mean {r.mean_slowdown:,.2f}"),
+            (
+                f"the {r.widest:,} widest",
+                f"wait {r.wait_widest:,.1f} s, longest {r.longest_wait_widest:,.1f} s",
+            ),
+            ("in use", f"CPU {r.cpu_utilisation:.1%}, memory {r.memory_utilisation:.1%}"),
+            ("running", f"{r.mean_running:,.1f} tasks at once on average, {r.peak_running:,} at most"),
+            ("gap-filled starts", f"{r.gap_filled:,}"),
+            ("reservations", f"{r.reservations:,}"),
+            ("preemptions", f"{r.preemptions:,}"),
+            (
+                "promises",
+                f"{r.over_allocations} over-allocations, {r.inversions} inversions in {r.inversions_checked:,} starts",
+            ),
+            (
+                "cost",
+                f"{r.redis_us_per_decision:.0f} µs of Redis a decision ({r.decisions:,}), longest script "
+                f"{r.max_script_ms:.2f} ms, {r.redis_memory_mb:,.0f} MB, {r.wall_seconds:.1f} s in all",
+            ),
+        ]
+    )
+    if len(r.wait_by_priority) > 1:
+        show.line()
+        columns = [
+            show.Column("PRIORITY", right=True),
+            show.Column("MEAN WAIT", right=True),
+            show.Column("SLOWDOWN", right=True),
+        ]
+        show.table(
+            columns,
+            (
+                (priority, f"{wait:,.1f} s", f"{r.slowdown_by_priority[priority]:,.2f}")
+                for priority, wait in r.wait_by_priority.items()
+            ),
+        )

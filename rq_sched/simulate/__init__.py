@@ -1,0 +1,158 @@
+"""Replays a workload through the real scripts, on a server of its own, in virtual time, and judges what came out.
+
+``workload`` reads what is to be replayed; ``replay`` plays the world around the scripts and keeps raw ``records``;
+``judge`` proves from these, and from nothing else, that no node held more than it has and nobody was overtaken wrongly;
+``measures`` says what the schedule is worth, ``plot`` draws it. There is no second scheduler here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rq_sched.simulate.judge import Verdict, judge
+from rq_sched.simulate.measures import Measures, measure
+from rq_sched.simulate.records import Records
+from rq_sched.simulate.replay import Progress, Replay
+from rq_sched.simulate.server import Meter, own_server
+from rq_sched.simulate.workload import Workload
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the server's log of slow scripts."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a replay gave: the fields of ``rq-sched simulate --json``. Times in seconds, memory in MB.
+
+    ``gap_filled``: starts while an earlier task, which some node could hold, had to wait on. ``decisions``: attempts
+    placed. ``redis_us_per_decision``: CPU time of the server's main thread, everything included. ``hurt``: tasks that
+    were killed because what had been taken from them was needed after all, and ran again.
+    """
+
+    tasks: int
+    completed: int
+    infeasible: int
+    makespan: float
+    lower_bound: float
+    mean_wait: float
+    p95_wait: float
+    longest_wait: float
+    mean_slowdown: float
+    wait_by_priority: dict[str, float]
+    slowdown_by_priority: dict[str, float]
+    widest: int
+    wait_widest: float
+    longest_wait_widest: float
+    cpu_utilisation: float
+    memory_utilisation: float
+    mean_running: float
+    peak_running: int
+    over_allocations: int
+    inversions: int
+    inversions_checked: int
+    gap_filled: int
+    reservations: int
+    preemptions: int
+    hurt: int
+    decisions: int
+    redis_us_per_decision: float
+    redis_memory_mb: float
+    max_script_ms: float
+    replay_seconds: float
+    wall_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A report, and what it rests on."""
+
+    report: Report
+    records: Records
+    verdict: Verdict
+
+
+def simulate(
+    workload: Workload,
+    *,
+    known_durations: bool = False,
+    policy: Sequence[tuple[str, Any]] = (),
+    progress: Progress | None = None,
+) -> Outcome:
+    """Replay a workload and judge it.
+
+    Parameters:
+        workload: see ``workload.read_nodes`` and ``read_tasks``.
+        known_durations: the durations are given as time limits, so that the scheduler knows them.
+        policy: settings (``config.SETTINGS``) and their values.
+        progress: told now and then how many tasks are done, and the virtual time.
+
+    Raises:
+        RedisUnavailable: there is no server to start.
+        Stuck: the scripts left tasks waiting that could run.
+    """
+    began = time.monotonic()
+    with own_server() as link:
+        meter = Meter(link)
+        looked = time.monotonic()
+
+        def watch(done: int, seconds: float) -> None:
+            nonlocal looked
+            if time.monotonic() - looked > LOOK_EVERY:
+                looked = time.monotonic()
+                meter.look()
+            if progress is not None:
+                progress(done, seconds)
+
+        replay = Replay(link, workload, known_durations=known_durations, policy=policy, progress=watch)
+        replay.run()
+        replayed = time.monotonic() - began
+        meter.look()
+        cpu, memory, longest = meter.cpu_seconds(), meter.peak_memory(), meter.longest_ms
+    verdict = judge(workload, replay.records)
+    measures = measure(workload, replay.records)
+    report = Report(
+        tasks=workload.tasks,
+        completed=replay.completed,
+        infeasible=replay.infeasible,
+        **_fields(measures),
+        over_allocations=verdict.over_allocations,
+        inversions=verdict.inversions,
+        inversions_checked=verdict.starts,
+        gap_filled=verdict.gap_filled,
+        reservations=len(replay.records.reserved),
+        preemptions=0,
+        hurt=0,
+        decisions=replay.decisions,
+        redis_us_per_decision=cpu / max(1, replay.decisions) * 1e6,
+        redis_memory_mb=memory / 2**20,
+        max_script_ms=longest,
+        replay_seconds=replayed,
+        wall_seconds=time.monotonic() - began,
+    )
+    return Outcome(report, replay.records, verdict)
+
+
+def _fields(m: Measures) -> dict[str, Any]:
+    return {
+        "makespan": m.makespan,
+        "lower_bound": m.lower_bound,
+        "mean_wait": m.all.mean,
+        "p95_wait": m.all.percentile(0.95),
+        "longest_wait": m.all.longest,
+        "mean_slowdown": m.all.mean_slowdown,
+        "wait_by_priority": {str(priority): waits.mean for priority, waits in m.by_priority.items()},
+        "slowdown_by_priority": {str(priority): waits.mean_slowdown for priority, waits in m.by_priority.items()},
+        "widest": len(m.widest.waits),
+        "wait_widest": m.widest.mean,
+        "longest_wait_widest": m.widest.longest,
+        "cpu_utilisation": m.cpu_utilisation,
+        "memory_utilisation": m.memory_utilisation,
+        "mean_running": m.concurrency,
+        "peak_running": m.peak_concurrency,
+    }

@@ -1,0 +1,271 @@
+"""Judges a schedule by its raw records: does it keep promises 1 and 4? It knows nothing of scripts, queues, classes.
+
+It goes through time. At each instant it takes what ended off its nodes, notes who arrived, then puts on what started,
+and asks of each node on which something started:
+
+- is more given away than the node has? (an over-allocation);
+- is there a task that still waits, comes before one that started here, and would have fitted in its place: in what is
+  free now plus what the later ones took? (an inversion, counted for each such start). Where a node was reserved at that
+  instant, only tasks are asked for against whom a reservation doesn't hold: those up to the one it is for.
+
+Who waits is kept in trees over the rows of the workload, with the smallest need below each branch, so that one question
+costs a few steps and not a walk through the queue; nothing is rounded or sampled.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from rq_sched.resources import Resources
+from rq_sched.simulate.records import BACK, RESIZED, Records
+from rq_sched.simulate.workload import Row, Workload
+
+SHOWN = 20
+"""Violations that are described; all are counted."""
+NEVER = 1 << 60
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found. ``gap_filled``: starts while an earlier task, which some node could hold, had to wait on."""
+
+    starts: int = 0
+    over_allocations: int = 0
+    inversions: int = 0
+    gap_filled: int = 0
+    described: list[str] = field(default_factory=list)
+
+    def describe(self, text: str) -> None:
+        if len(self.described) < SHOWN:
+            self.described.append(text)
+
+
+def judge(workload: Workload, records: Records) -> Verdict:
+    """Check every instant and every start.
+
+    >>> judge(Workload([], []), Records()).inversions
+    0
+    """
+    return _Sweep(workload, records).run()
+
+
+class _Waiting:
+    """The tasks that wait, by number."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.rows = [row for row in workload.by_number() if row.tasks and workload.feasible(row.need)]
+        self._firsts = [row.first for row in self.rows]
+        self._flags = bytearray(workload.tasks)
+        self._count = [0] * len(self.rows)
+        self._floor = workload.tasks  # nothing below it waits
+        self._trees: dict[int, _Tree] = {}
+        most = Resources(
+            max((node.total.cpu for node in workload.nodes), default=1),
+            max((node.total.memory for node in workload.nodes), default=1),
+        )
+        kinds = [_leaning(row.need, most) for row in self.rows]
+        for kind in set(kinds):
+            self._trees[kind] = _Tree([i for i, other in enumerate(kinds) if other == kind], self.rows)
+        self._tree_of = [self._trees[kind] for kind in kinds]
+
+    def _row(self, number: int) -> int | None:
+        """The place of the task's row; None for a task that no node could ever hold."""
+        i = bisect_right(self._firsts, number) - 1
+        return i if i >= 0 and number < self.rows[i].first + self.rows[i].tasks else None
+
+    def arrive(self, i: int) -> None:
+        row = self.rows[i]
+        self._flags[row.first : row.first + row.tasks] = b"\1" * row.tasks
+        self._floor = min(self._floor, row.first)
+        self._count[i] = row.tasks
+        self._tree_of[i].set(i, True)
+
+    def back(self, number: int) -> None:
+        i = self._row(number)
+        if i is None or self._flags[number]:
+            return
+        self._flags[number] = 1
+        self._floor = min(self._floor, number)
+        self._count[i] += 1
+        self._tree_of[i].set(i, True)
+
+    def start(self, number: int) -> bool:
+        """Takes a task out; False if it didn't wait."""
+        i = self._row(number)
+        if i is None or not self._flags[number]:
+            return False
+        self._flags[number] = 0
+        self._count[i] -= 1
+        if self._count[i] == 0:
+            self._tree_of[i].set(i, False)
+        return True
+
+    def first(self) -> int:
+        """The earliest task that waits."""
+        found = self._flags.find(1, self._floor)
+        self._floor = found if found >= 0 else len(self._flags)
+        return self._floor
+
+    def one_that_fits(self, low: int, high: int, cpu: int, memory: int) -> int | None:
+        """A waiting task with ``low <= number < high`` that fits into so much, if there is one."""
+        low = max(low, self.first())
+        if low >= high:
+            return None
+        last = bisect_right(self._firsts, high - 1) - 1
+        first = max(0, bisect_right(self._firsts, low) - 1)
+        for tree in self._trees.values():
+            for i in tree.fitting(first, last, cpu, memory):
+                row = self.rows[i]
+                found = self._flags.find(1, max(low, row.first), min(high, row.first + row.tasks))
+                if found >= 0:
+                    return found
+        return None
+
+
+def _leaning(need: Resources, most: Resources) -> int:
+    """Which way a need leans: alike ones stand in one tree, or the smallest of either kind would hide each other."""
+    return max(-3, min(3, round(math.log2((need.cpu / most.cpu) / (need.memory / most.memory)))))
+
+
+class _Tree:
+    """Rows in order, and above them the smallest CPU and memory of those that wait."""
+
+    def __init__(self, members: Sequence[int], rows: Sequence[Row]) -> None:
+        self._members = members
+        self._place = {row: k for k, row in enumerate(members)}
+        self._needs = [rows[i].need for i in members]
+        self._size = 1 << max(0, len(members) - 1).bit_length()
+        self._cpu = [NEVER] * (2 * self._size)
+        self._memory = [NEVER] * (2 * self._size)
+
+    def set(self, row: int, waits: bool) -> None:
+        place = self._place[row]
+        i = place + self._size
+        need = self._needs[place]
+        cpu, memory = (need.cpu, need.memory) if waits else (NEVER, NEVER)
+        while i:
+            if self._cpu[i] == cpu and self._memory[i] == memory:
+                return
+            self._cpu[i], self._memory[i] = cpu, memory
+            i >>= 1
+            if i:
+                cpu = min(self._cpu[2 * i], self._cpu[2 * i + 1])
+                memory = min(self._memory[2 * i], self._memory[2 * i + 1])
+
+    def fitting(self, first: int, last: int, cpu: int, memory: int) -> Iterator[int]:
+        """The rows from ``first`` to ``last`` of which something waits that fits."""
+        cpus, memories, size = self._cpu, self._memory, self._size
+        members = self._members
+        stack = [(1, 0, size)]
+        while stack:
+            i, start, width = stack.pop()
+            if cpus[i] > cpu or memories[i] > memory:
+                continue
+            if members[start] > last or members[min(start + width, len(members)) - 1] < first:
+                continue
+            if width == 1:
+                yield members[start]
+                continue
+            width >>= 1
+            if start + width < len(members):
+                stack.append((2 * i + 1, start + width, width))
+            stack.append((2 * i, start, width))
+
+
+class _Sweep:
+    """One pass through time."""
+
+    def __init__(self, workload: Workload, records: Records) -> None:
+        self._workload = workload
+        self._r = records
+        self._waiting = _Waiting(workload)
+        self._free_cpu = [node.total.cpu for node in workload.nodes]
+        self._free_memory = [node.total.memory for node in workload.nodes]
+        self._reserved: dict[int, list[tuple[int, int, int]]] = {}
+        for kept in records.reserved:
+            self._reserved.setdefault(kept.node, []).append((kept.start, kept.end, kept.number))
+        self._goes_on = {
+            (number, node, end)
+            for number, node, _, end, _, _, ended in records.rows()
+            if ended == RESIZED
+        }  # fmt: skip
+        self.verdict = Verdict()
+
+    def run(self) -> Verdict:
+        r = self._r
+        count = len(r)
+        starts = sorted(range(count), key=r.start.__getitem__)
+        ends = sorted(range(count), key=r.end.__getitem__)
+        arrivals = sorted(range(len(self._waiting.rows)), key=lambda i: self._waiting.rows[i].submit_at)
+        s = e = a = 0
+        while s < count:
+            now = r.start[starts[s]]
+            while e < count and r.end[ends[e]] <= now:
+                self._ended(ends[e])
+                e += 1
+            while a < len(arrivals) and self._waiting.rows[arrivals[a]].submit_at <= now:
+                self._waiting.arrive(arrivals[a])
+                a += 1
+            started: dict[int, list[int]] = {}
+            while s < count and r.start[starts[s]] == now:
+                self._started(starts[s], started)
+                s += 1
+            for node, here in started.items():
+                self._check(now, node, here)
+        return self.verdict
+
+    def _ended(self, i: int) -> None:
+        r = self._r
+        self._free_cpu[r.node[i]] += r.cpu[i]
+        self._free_memory[r.node[i]] += r.memory[i]
+        if r.ended[i] == BACK:
+            self._waiting.back(r.number[i])
+
+    def _started(self, i: int, started: dict[int, list[int]]) -> None:
+        r = self._r
+        node, number = r.node[i], r.number[i]
+        self._free_cpu[node] -= r.cpu[i]
+        self._free_memory[node] -= r.memory[i]
+        here = started.setdefault(node, [])
+        if self._goes_on and (number, node, r.start[i]) in self._goes_on:
+            return
+        self.verdict.starts += 1
+        here.append(i)
+        if not self._waiting.start(number):
+            self.verdict.inversions += 1
+            self.verdict.describe(f"task {number} started at {r.start[i]} ms, but didn't wait then")
+
+    def _check(self, now: int, node: int, here: list[int]) -> None:
+        r = self._r
+        cpu, memory = self._free_cpu[node], self._free_memory[node]
+        if cpu < 0 or memory < 0:
+            self.verdict.over_allocations += 1
+            self.verdict.describe(f"node {node} at {now} ms: {cpu} CPU, {memory} MB free")
+        first = self._waiting.first()
+        limit = self._limit(now, node)
+        overtakers = 0
+        here.sort(key=r.number.__getitem__, reverse=True)
+        for k, i in enumerate(here):  # the latest first: what it and later ones took is free for earlier ones
+            number = r.number[i]
+            if number < first:
+                break
+            self.verdict.gap_filled += 1
+            cpu, memory = cpu + r.cpu[i], memory + r.memory[i]
+            low = r.number[here[k + 1]] + 1 if k + 1 < len(here) else 0
+            found = self._waiting.one_that_fits(low, min(number, limit), cpu, memory)
+            if found is not None:
+                overtakers = k + 1
+                self.verdict.describe(
+                    f"task {number} started on node {node} at {now} ms; task {found} comes first and fits"
+                )
+        self.verdict.inversions += overtakers
+
+    def _limit(self, now: int, node: int) -> int:
+        """Tasks from this number on may be kept out of the node now."""
+        for start, end, number in self._reserved.get(node, ()):
+            if start <= now < end:
+                return number + 1
+        return self._workload.tasks
