@@ -18,6 +18,7 @@ from rq_sched.handles import AsyncTaskHandle
 from rq_sched.keys import check_id
 from rq_sched.link import AsyncEars, AsyncLink
 from rq_sched.node import NodeInfo, NodeState
+from rq_sched.signing import signing_key as find_signing_key
 from rq_sched.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
 from rq_sched.store import Cancelled, Store
 from rq_sched.target import Options, Target, make_request, request_of
@@ -45,9 +46,11 @@ class AsyncClient:
         *,
         durability: str | None = None,
         durability_timeout: float = SECONDS,
+        signing_key: str | None = None,
     ) -> None:
         level = durability_level(durability, durability_timeout)
-        store = Store(resolve_namespace(namespace), durability=level)
+        key = signing_key or find_signing_key()
+        store = Store(resolve_namespace(namespace), durability=level, signing_key=key)
         self._use(AsyncLink(resolve_url(url), answer_seconds=store.answer_seconds), Flows(store))
 
     def _use(self, link: AsyncLink, flows: Flows) -> None:

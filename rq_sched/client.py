@@ -8,20 +8,18 @@ and the pool begins anew in a forked child. Only an executor and what is being i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rq_sched.config import resolve_namespace, resolve_url
 from rq_sched.durability import SECONDS, durability_level
-from rq_sched.errors import RqSchedError
 from rq_sched.flows import Flows
 from rq_sched.handles import TaskHandle
 from rq_sched.keys import check_id
-from rq_sched.link import Ears, Link
+from rq_sched.link import Link
 from rq_sched.node import NodeInfo, NodeState
-from rq_sched.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
+from rq_sched.signing import signing_key as find_signing_key
+from rq_sched.stepper import Stepper
 from rq_sched.store import Cancelled, Store
 from rq_sched.target import Options, Target, make_request, request_of
 from rq_sched.task import DEFAULT_GRACE, State, TaskInfo, TaskRequest
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Client:
+class Client(Stepper):
     """A connection to one namespace.
 
     Parameters:
@@ -44,6 +42,7 @@ class Client:
         durability: how safe tasks must be before a submit returns (``durability.py``): ``memory``, ``aof``,
             ``replicated`` or ``replicated:N``; None: ``RQ_SCHED_DURABILITY``, or ``memory``.
         durability_timeout: seconds until a submit raises ``DurabilityNotReached`` (tasks are accepted even then).
+        signing_key: signs what is submitted; None: what the environment says (``signing.py``), or unsigned.
 
     Every method may raise ``RedisUnavailable`` (or a subclass). Nothing is asked of Redis before the first call.
 
@@ -59,9 +58,11 @@ class Client:
         *,
         durability: str | None = None,
         durability_timeout: float = SECONDS,
+        signing_key: str | None = None,
     ) -> None:
         level = durability_level(durability, durability_timeout)
-        store = Store(resolve_namespace(namespace), durability=level)
+        key = signing_key or find_signing_key()
+        store = Store(resolve_namespace(namespace), durability=level, signing_key=key)
         self._use(Link(resolve_url(url), answer_seconds=store.answer_seconds), Flows(store))
 
     def _use(self, link: Link, flows: Flows) -> None:
@@ -371,40 +372,3 @@ class Client:
     def undrain(self, node_id: str) -> NodeState:
         """A drained node takes tasks again.  Raises: NodeNotFound."""
         return self._link.run(self._store.node_undrain(node_id))
-
-    # -- taking steps -----------------------------------------------------------------------------
-
-    def _do(self, flow: Flow[T]) -> T:
-        answer: Any = None
-        for value in self._stream(last(flow)):
-            answer = value
-        return answer  # type: ignore[no-any-return]
-
-    def _pause(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def _stream(self, flow: Flow[None]) -> Iterator[Any]:
-        """Take the steps of a flow; yields what it emits."""
-        with closing(flow), ExitStack() as listening:
-            ears: Ears | None = None
-            step = advance(flow)
-            while step is not None:
-                answer: Any = None
-                try:
-                    match step:
-                        case Emit(value):
-                            yield value
-                        case Run(op):
-                            answer = self._link.run(op)
-                        case Listen(channel):
-                            listening.close()
-                            ears = listening.enter_context(self._link.listen(channel))
-                        case Hear(timeout) if ears is not None:
-                            message = ears.get(timeout)
-                            answer = message and message[1]
-                        case Pause(seconds):
-                            self._pause(seconds)
-                except RqSchedError as error:
-                    step = advance(flow, error=error)
-                else:
-                    step = advance(flow, answer)

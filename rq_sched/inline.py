@@ -87,7 +87,7 @@ class InlineNode:
         report = Report(order.token, order.task_id, "completed", ran=0.0)
         self._link.run(self._store.task_start(*self._who, [order.token]))
         packed = self._link.run(self._store.payload(order.task_id)) if order.payload_bytes else order.arguments
-        args, kwargs = unpack(packed) if packed else ([], {})
+        args, kwargs = unpack(packed)[:2] if packed else ([], {})
         try:
             with self._as_current(order):
                 if order.function.startswith("exec:"):

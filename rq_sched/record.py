@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 from rq_sched.resources import Resources
+from rq_sched.signing import Signer
 from rq_sched.task import DEFAULT_CRASH_LIMIT, INLINE_LIMIT, State, TaskInfo, TaskRequest, need_of, unpack
 
 FIELDS = {
@@ -16,7 +17,7 @@ FIELDS = {
     "n": "sequence, 10 hex digits: the order among equals",
     "p": "priority (0)",
     "f": "function",
-    "a": "msgpack [args, kwargs] (none)",
+    "a": "msgpack [args, kwargs], and the signature where there is one (none)",
     "ax": "bytes of the arguments in payload:ID (none there)",
     "q": "digest of the request: the same id with another one is refused",
     "t": "submitted_at, ms",
@@ -51,9 +52,11 @@ FIELDS = {
 }
 
 
-def encode(request: TaskRequest) -> list[str | bytes | int]:
+def encode(request: TaskRequest, signer: Signer | None = None) -> list[str | bytes | int]:
     """A checked request as the flat arguments of ``task_submit.lua``:
     id, digest, class, priority, delay (ms), long payload, number of further arguments, field, value, ….
+
+    The digest is the same whether the request is signed or not, and with which key.
     """
     arguments = request.pack_arguments()
     record: list[str | bytes | int] = ["f", request.function]
@@ -82,6 +85,11 @@ def encode(request: TaskRequest) -> list[str | bytes | int]:
     digest = blake2b(f"{task_class} {request.priority} {delay} {record}".encode(), digest_size=8)
     if payload:
         digest.update(payload)
+    if signer is not None:
+        signed = signer.sign(str(request.task_id), request.function, arguments, request.time_limit)
+        short = len(signed) <= INLINE_LIMIT
+        payload = b"" if short else signed
+        record[2 : 4 if arguments else 2] = ("a", signed) if short else ("ax", len(signed))
     return [
         request.task_id or "",
         base64.b64encode(digest.digest())[:11],
@@ -119,7 +127,7 @@ def decode(
     active = state in (State.ASSIGNED, State.RUNNING)
     held = need_of(text("A") or text("c") or "1:1") if active else Resources(0, 0)
     packed = record.get(b"a") or payload
-    args, kwargs = unpack(packed) if packed else ([], {})
+    args, kwargs = unpack(packed)[:2] if packed else ([], {})
     outcome = record.get(b"R") if state is State.COMPLETED else record.get(b"E")
     if outcome is None:
         outcome = long_result

@@ -14,6 +14,7 @@ from rq_sched.link import Op, Request
 from rq_sched.record import encode
 from rq_sched.safekeeping import Safekeeping, answer_seconds
 from rq_sched.scripts import Argument
+from rq_sched.signing import Signer
 from rq_sched.task import TaskRequest
 
 BATCH = 64
@@ -34,6 +35,7 @@ class Submits(Explain):
         now_ms: a clock in ms that replaces Redis' (tests and simulations move it); None: Redis' own.
         placings: how many tasks a submit call may place itself; 0 leaves all to the schedulers.
         durability: how safe tasks must be before a submit answers.
+        signing_key: a secret shared with the workers, with which submits are signed (``signing.py``).
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class Submits(Explain):
         placings: int = SUBMIT_PLACINGS,
         *,
         durability: Durability = MEMORY,
+        signing_key: str | None = None,
     ) -> None:
         super().__init__(Keys(namespace), now_ms)
+        self._signer = Signer(signing_key, namespace) if signing_key else None
         self._safekeeping = Safekeeping(self.keys, durability) if durability.waits else None
         self.answer_seconds = answer_seconds(durability)
         """How long a link must wait for an answer."""
@@ -69,7 +73,7 @@ class Submits(Explain):
         batch: list[Argument] = []
         count = size = 0
         for request in requests:
-            encoded = encode(request)
+            encoded = encode(request, self._signer)
             batch += encoded
             count += 1
             size += len(encoded[5]) if encoded[5] else 100  # type: ignore[arg-type]

@@ -30,6 +30,9 @@ class Session:
         self.redis: str | None = None
         self.namespace: str | None = None
         self.json = False
+        self.durability: str | None = None
+        self.durability_timeout = 5.0
+        self.signing_key_file: str | None = None
 
     @cached_property
     def url(self) -> str:
@@ -48,13 +51,16 @@ class Session:
     def link(self) -> Link:
         from rq_sched.link import Link
 
-        return Link(self.url)
+        return Link(self.url, answer_seconds=self.store.answer_seconds)
 
     @cached_property
     def store(self) -> Store:
+        from rq_sched.durability import durability_level
+        from rq_sched.signing import signing_key
         from rq_sched.store import Store
 
-        return Store(self.space)
+        level = durability_level(self.durability, self.durability_timeout)
+        return Store(self.space, durability=level, signing_key=signing_key(self.signing_key_file))
 
     @cached_property
     def client(self) -> Client:

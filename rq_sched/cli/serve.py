@@ -56,6 +56,8 @@ def scheduler_command(session: Session, log_level: str, log_format: str, with_pa
               help="After this long without a heartbeat the node counts as dead.")  # fmt: skip
 @click.option("--on-lost-redis", type=click.Choice(["kill", "keep"]), default="kill", show_default=True,
               help="What becomes of running tasks before the node counts as dead elsewhere.")  # fmt: skip
+@click.option("--signing-key-file", metavar="FILE",
+              help="Run only what is signed with the secret in it (or RQ_SCHED_SIGNING_KEY).")  # fmt: skip
 @logging_options("info")
 @with_parent
 @click.pass_obj
@@ -69,6 +71,7 @@ def worker_command(
     grace: float,
     ttl: float,
     on_lost_redis: str,
+    signing_key_file: str | None,
     log_level: str,
     log_format: str,
     with_parent: int | None,
@@ -81,6 +84,7 @@ def worker_command(
     stop_with_parent(with_parent)
     from rq_sched.cli.machine import default_node_id, machine_size
     from rq_sched.resources import Resources
+    from rq_sched.signing import signing_key
     from rq_sched.worker import WorkerConfig, run
 
     size = machine_size() if cpu is None or memory is None else Resources(cpu, memory)
@@ -95,6 +99,7 @@ def worker_command(
             ttl=ttl,
             grace=grace,
             on_lost_redis=on_lost_redis,
+            signing_key=signing_key(signing_key_file),
             log_level=log_level,
             log_format="json" if session.json else log_format,
         )

@@ -48,6 +48,10 @@ class SubmitCommand(CommonCommand):
 @click.option("--delay", type=DURATION, help="Not before this time has passed.")
 @click.option("--elastic", type=click.Choice(["off", "cpu", "all"]), help="What it lends while unused (default: cpu).")
 @click.option("--preemptible", is_flag=True, default=None, help="A task of higher priority may stop it.")
+@click.option("--durability", metavar="LEVEL",
+              help="memory, aof, replicated or replicated:N: how safe it must be before this returns.")  # fmt: skip
+@click.option("--durability-timeout", type=DURATION, default=5.0, show_default=True, help="How long that may take.")
+@click.option("--signing-key-file", metavar="FILE", help="The secret with which the request is signed.")
 @click.option("--from-file", metavar="FILE", help="JSON Lines, one task a line; - is standard input.")
 @click.option("--dry-run", is_flag=True, help="Say what would become of it, and submit nothing.")
 @click.option("--wait", is_flag=True, help="Wait until it is final and print its result.")
@@ -61,6 +65,9 @@ def submit_command(
     dry_run: bool,
     wait: bool,
     quiet: bool,
+    durability: str | None,
+    durability_timeout: float,
+    signing_key_file: str | None,
     **fields: Any,
 ) -> int:
     """Submit a task: a function, a command, or a file of tasks.
@@ -82,6 +89,8 @@ def submit_command(
     The same id with the same request again is the same task: nothing is run twice.
     """
     session = ctx.ensure_object(Session)
+    session.durability, session.durability_timeout = durability, durability_timeout
+    session.signing_key_file = signing_key_file
     given = {name: value for name, value in fields.items() if value is not None}
     after: list[str] | None = ctx.meta.get("after")
     if dry_run and (wait or quiet):

@@ -24,7 +24,7 @@ from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import Session
 from rq_sched.cli.submit import warn_if_stuck
-from rq_sched.errors import InvalidValue, RedisUnavailable, RqSchedError, TaskExists
+from rq_sched.errors import DurabilityNotReached, InvalidValue, RedisUnavailable, RqSchedError, TaskExists
 from rq_sched.fit import fit_counts
 from rq_sched.resources import Resources
 from rq_sched.task import State, TaskRequest, request_from_json
@@ -93,6 +93,7 @@ class Submission:
         self.rehearsal = rehearsal
         self.accepted = 0
         self.refused = 0
+        self.not_safe = 0
         self.line = 0
         self.flushed_line = 0
         self._batch: list[tuple[int, TaskRequest]] = []
@@ -149,6 +150,10 @@ class Submission:
             outcomes = self.session.run(self.session.store.submit([request for _, request in batch]))
         except RedisUnavailable as error:
             self._lost(batch, error)
+        except DurabilityNotReached as error:
+            outcomes = error.outcomes
+            self.not_safe += len(error.task_ids)
+            print_error(error.code, f"lines {batch[0][0]} to {batch[-1][0]}: {error}", as_json=self.session.json)
         new: list[TaskRequest] = []
         same: list[TaskRequest] = []
         for (number, request), outcome in zip(batch, outcomes, strict=True):
@@ -312,7 +317,7 @@ def submit_file(session: Session, path: str, *, wait: bool, quiet: bool, dry_run
         rehearsal.sum_up(submission.refused)
     else:
         report.sum_up(submission)
-    code = 1 if submission.refused else 0
+    code = 1 if submission.refused else DurabilityNotReached.exit_code if submission.not_safe else 0
     if report.ids is not None:
         from rq_sched.cli.wait import wait_many
 

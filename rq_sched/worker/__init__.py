@@ -39,6 +39,8 @@ A second SIGTERM: stopped at once.
 
 from __future__ import annotations
 
+import os
+
 from rq_sched.worker.config import WorkerConfig as WorkerConfig
 
 __all__ = ["WorkerConfig", "run"]
@@ -60,5 +62,6 @@ def run(config: WorkerConfig) -> int:
     from rq_sched import logs
     from rq_sched.worker import parent
 
+    os.environ.pop("RQ_SCHED_SIGNING_KEY", None)  # it is in the configuration, and no affair of the tasks
     logs.setup(config.log_level, config.log_format)
     return parent.run(config)

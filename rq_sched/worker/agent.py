@@ -20,6 +20,7 @@ from typing import Any
 from rq_sched.errors import NodeAlive, RedisUnavailable, RqSchedError
 from rq_sched.link import AsyncLink, Outage
 from rq_sched.link.outage import is_outage
+from rq_sched.signing import Signer
 from rq_sched.store import Store
 from rq_sched.worker import system
 from rq_sched.worker.attempts import Attempts, Ending
@@ -116,6 +117,8 @@ class Agent:
         )
         errands = Errands(self.session, store, lambda: self.attempts, self._spawn)
         self.attempts = Attempts(loop, self.pool, self.outbox, errands, config.grace)
+        if config.signing_key is not None:
+            self.attempts.signer = Signer(config.signing_key, config.namespace)
         self.orders = Orders(self.session, store, self.attempts.start, self.attempts.stop, lambda: self.lease.held)
         self.lease = Lease(self.session, store, self.orders, config.ttl, config.on_lost_redis == "kill", self._fence)
 

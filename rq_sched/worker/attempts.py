@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from rq_sched.node import Start, Stop
 from rq_sched.resources import Resources
+from rq_sched.signing import Signer
 from rq_sched.store import Report
 from rq_sched.task import Reason
 from rq_sched.worker.errands import Errands
@@ -26,6 +27,10 @@ from rq_sched.worker.runner import signal_name
 
 log = logging.getLogger("rq_sched.worker")
 
+NOT_SIGNED = (
+    "this node runs only signed requests, and the signature of this one is missing or wrong: submit it with the "
+    "workers' secret (--signing-key-file, RQ_SCHED_SIGNING_KEY)"
+)
 FORK_AGAIN = 1.0
 """Seconds until a child is asked for again when the machine had no room for one."""
 
@@ -85,6 +90,8 @@ class Attempts:
         self.closing = False
         """Whether new ones are no longer begun."""
         self._returning = False
+        self.signer: Signer | None = None
+        """Where there is one, only what it has signed is run."""
         pool.listener = self
 
     # -- orders -----------------------------------------------------------------------------------
@@ -117,12 +124,20 @@ class Attempts:
         """Its arguments are there: give it to a child."""
         if attempt.order.token not in self.all or self.closing:
             return  # stopped meanwhile, or about to be given back
+        if self.signer is not None and not self._signed(attempt.order, self.signer):
+            log.error("a request's signature is missing or wrong: not run", extra=_about(attempt))
+            self._end(attempt, "failed", reason=Reason.NOT_ALLOWED, error=NOT_SIGNED)
+            return
         child = self._pool.take()
         if child is not None:
             self._begin(attempt, child)
         else:
             self._waiting.append(attempt)
             self._grow()
+
+    @staticmethod
+    def _signed(order: Start, signer: Signer) -> bool:
+        return signer.verify(order.task_id, order.function, order.arguments, order.time_limit)
 
     def cannot_launch(self, attempt: Attempt, why: str) -> None:
         """Its arguments are gone."""

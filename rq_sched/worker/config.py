@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rq_sched.address import parse
 from rq_sched.errors import InvalidValue, UsageError
 from rq_sched.keys import check_id
 from rq_sched.resources import Resources
+from rq_sched.signing import Signer
 from rq_sched.worker.allow import Allow
 
 
@@ -26,6 +27,7 @@ class WorkerConfig:
         ttl: seconds without a heartbeat after which the node counts as dead.
         grace: seconds that running tasks have to end when the worker is stopped.
         on_lost_redis: ``kill`` or ``keep`` running tasks before others declare the node dead.
+        signing_key: only requests signed with this secret are run (``signing.py``); None: signatures aren't looked at.
         log_level, log_format: as for ``logs.setup``.
     """
 
@@ -40,6 +42,7 @@ class WorkerConfig:
     on_lost_redis: str = "kill"
     log_level: str = "info"
     log_format: str = "text"
+    signing_key: str | None = field(default=None, repr=False)
 
     def check(self) -> Allow:
         """What it may run, if everything else is right too.
@@ -54,6 +57,8 @@ class WorkerConfig:
                 "a worker on a network socket runs only what it is told to: name it with --allow, such as "
                 "--allow 'pkg.mod:*' or --allow exec:/usr/bin/convert"
             )
+        if self.signing_key is not None:
+            Signer(self.signing_key, self.namespace)
         if not os.path.isdir(self.folder):
             raise InvalidValue(f"--chdir: no such folder {self.chdir!r}")
         if not 0.1 <= self.ttl <= 86_400:

@@ -108,7 +108,7 @@ class Runner:
         text: str | None = None
         exit_code: int | None = None
         try:
-            args, kwargs = unpack(arguments) if arguments else ((), {})
+            args, kwargs = unpack(arguments)[:2] if arguments else ((), {})
             if function.startswith("exec:"):
                 result = pack(self._command(function[5:], args, kwargs), "the result")
                 exit_code = 0
