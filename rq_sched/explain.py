@@ -131,7 +131,7 @@ class Explain(Queries):
                 "reserved_since": _time(reservation.at),
                 "reserved_until": _time(reservation.until),
             }
-        if reservation is not None and reservation.task_id == info.task_id:
+        if reservation is not None and reservation.first == info.task_id and reservation.since is not None:
             answer |= yield from self._first_blocked(info, reservation.since)
         return answer
 

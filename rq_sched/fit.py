@@ -46,14 +46,17 @@ class Room(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """The first blocked task that some node could hold when empty (hash ``reservation``; times in ms).
+    """What is kept for whom (hash ``reservation``; times in ms).
 
-    ``node_id`` is None until ``reserve_after`` has passed. Then later tasks may use ``spare`` there, or end ``until``.
+    ``first``: the first blocked task that some node could hold when empty, ``since`` when it has been that. After
+    ``reserve_after`` a node is kept for it: then ``task_id`` is it (or one that was the first before it), and later
+    tasks may use ``spare`` on that node, or end before ``until``, when it is expected to start.
     """
 
-    task_id: str
+    first: str | None
+    since: int | None
+    task_id: str | None
     place: Place
-    since: int
     node_id: str | None
     at: int | None
     until: int | None
@@ -62,17 +65,18 @@ class Reservation(NamedTuple):
     @classmethod
     def of(cls, record: Mapping[str, str]) -> Reservation | None:
         """From the fields of the hash; None where there is none."""
-        if "task" not in record:
+        if not record:
             return None
 
         def number(name: str) -> int | None:
             return round(float(record[name])) if record.get(name) else None
 
         return cls(
-            task_id=record["task"],
+            first=record.get("first"),
+            since=number("since"),
+            task_id=record.get("task"),
             place=Place(float(record.get("score", 0)), record.get("sequence", "")),
-            since=number("since") or 0,
-            node_id=record.get("node") or None,
+            node_id=record.get("node"),
             at=number("at"),
             until=number("until"),
             spare=Resources(number("spare_cpu") or 0, number("spare_memory") or 0),

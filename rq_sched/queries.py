@@ -300,7 +300,7 @@ class Queries:
 
     def reservation(self) -> Op[Reservation | None]:
         """What is reserved, or about to be."""
-        names = ("task", "score", "sequence", "since", "node", "at", "until", "spare_cpu", "spare_memory")
+        names = ("first", "since", "task", "score", "sequence", "node", "at", "until", "spare_cpu", "spare_memory")
         values = (yield [("HMGET", self.keys.reservation, *names)])[0]
         return Reservation.of({n: v.decode() for n, v in zip(names, values, strict=True) if v is not None})
 

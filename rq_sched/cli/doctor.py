@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from rq_sched.cli.options import Session, command
 from rq_sched.errors import RedisRefused, WrongType
 
 if TYPE_CHECKING:
+    from rq_sched.audit.mend import Mended
     from rq_sched.link import Op
 
 LUA_HOLE = "CVE-2025-49844"
@@ -35,19 +37,49 @@ class Finding(NamedTuple):
 
 
 @command("doctor")
+@click.option(
+    "--repair", is_flag=True, help="Mend ledgers, indexes and counts that don't add up, and say what was done."
+)
 @click.pass_obj
-def doctor_command(session: Session) -> int:
-    """Check the server, its security, and that every ledger adds up. Exit code 1: something is wrong."""
+def doctor_command(session: Session, repair: bool) -> int:
+    """Check the server, its security, and that every ledger adds up. Exit code 1: something is wrong.
+
+    With --repair what doesn't add up is put right first, by its records and ledgers; what is in order isn't touched,
+    so that it may run on a live system at any time. The server's configuration is left to you.
+    """
+    repaired = _repair(session) if repair else []
     findings = [*_server_findings(session), *_audit_findings(session)]
     ok = all(finding.ok for finding in findings)
     if session.json:
-        show.json_line({"ok": ok, "findings": [finding._asdict() for finding in findings]})
+        mended = {"repaired": [asdict(one) for one in repaired]} if repair else {}
+        show.json_line({"ok": ok, "findings": [finding._asdict() for finding in findings], **mended})
         return 0 if ok else 1
+    if repair:
+        show.line(f"repaired: {show.count(len(repaired), 'thing')}" if repaired else "nothing needed a repair")
+        for one in repaired:
+            show.paragraph(f"{one.check}: {one.subject}: {one.message}", indent=2)
+        show.line()
     show.report((finding.ok, finding.check, finding.message) for finding in findings)
     wrong = sum(not finding.ok for finding in findings)
     show.line()
-    show.line("all is well" if ok else f"{show.count(wrong, 'thing')} to look at")
+    hint = " (`rq-sched doctor --repair` mends what doesn't add up)" if not repair and _mendable(findings) else ""
+    show.line("all is well" if ok else f"{show.count(wrong, 'thing')} to look at{hint}")
     return 0 if ok else 1
+
+
+def _mendable(findings: Sequence[Finding]) -> bool:
+    from rq_sched.audit import CHECKS
+
+    return any(not finding.ok and finding.check in CHECKS for finding in findings)
+
+
+def _repair(session: Session) -> list[Mended]:
+    from rq_sched.audit.mend import repair
+
+    try:
+        return session.run(repair(session.space))
+    except WrongType:
+        return []  # the check that follows tells of it
 
 
 def _ask(*words: str) -> Op[Any]:

@@ -146,7 +146,9 @@ def test_many_classes_cost_few_commands_and_a_bound_is_told(cell: Cell, monkeypa
 def plant(cell: Cell, **fields: Any) -> None:
     """A reservation as the script `reserve` makes it: for `big` on node a."""
     sequence = cell.run(plain(("HGET", cell.store.keys.task("big"), "n")))[0].decode()
-    given = {"task": "big", "class": "4:100", "score": 0, "sequence": sequence, "since": cell.now} | fields
+    given = {"first": "big", "since": cell.now} | fields
+    if "node" in fields:
+        given |= {"task": "big", "class": "4:100", "score": 0, "sequence": sequence}
     cell.run(plain(("HSET", cell.store.keys.reservation, *(x for pair in given.items() for x in pair))))
 
 
@@ -184,7 +186,7 @@ def test_what_is_reserved_for_whom(kept: Cell) -> None:
 def test_the_first_blocked_task_is_told_what_follows_when(cell: Cell) -> None:
     cell.node("a", 4, 4000)
     cell.submit("big", cpu=4, priority=3)
-    plant(cell, score=-3)
+    plant(cell)
     found = why(cell, "big")
     assert found["blocked_since"] == "1970-01-01T00:16:40.000Z"
     assert "reserved_node" not in found
@@ -204,7 +206,7 @@ def test_surplus_cores_count_as_free(cell: Cell) -> None:
     cell.submit("t1", cpu=2)
     assert (why(cell, "t1")["fits_now"], why(cell, "t1")["short_cpu"]) == (0, 2)
     node = cell.store.keys.node("a")
-    cell.run(plain(("HSET", node, "surplus", 2)))
+    cell.run(plain(("HSET", node, "surplus", 2)))  # planted, as no elastic task has grown here
     found = why(cell, "t1")
     assert (found["fits_now"], found["fits_surplus"], found["short_cpu"], found["reason"]) == (1, 1, 1, "behind")
     cell.run(plain(("HDEL", node, "surplus")))

@@ -57,9 +57,9 @@ def test_reserved(cli: Cli, hand: HandCell):
     cli("submit", "m:f", "--id", "big", "--cpu", "4", "-q")
     cli("submit", "m:f", "--id", "late", "--cpu", "3", "-q")
     keys = hand.store.keys
-    plant = (
-        "HSET",
-        keys.reservation,
+    hand.run(ask("HSET", keys.reservation, "first", "big", "since", 1))
+    assert "It is the first in order that waits for room, since 1970" in cli("explain", "big").out
+    kept = (
         "task",
         "big",
         "class",
@@ -68,12 +68,14 @@ def test_reserved(cli: Cli, hand: HandCell):
         0,
         "sequence",
         "0000000002",
-        "since",
-        1,
+        "node",
+        "n1",
+        "at",
+        30_001,
+        "until",
+        "",
     )
-    hand.run(ask(*plant))
-    assert "It is the first in order that waits for room, since 1970" in cli("explain", "big").out
-    hand.run(ask("HSET", keys.reservation, "node", "n1", "at", 30_001, "until", "", "spare_cpu", 0, "spare_memory", 0))
+    hand.run(ask("HSET", keys.reservation, *kept, "spare_cpu", 0, "spare_memory", 0))
     assert "Node n1 is kept for it, since 1970" in cli("explain", "big").out
     assert "Node n1 is kept for big" in cli("explain", "late").out
     hand.run(ask("HSET", keys.node("n1"), "free_cpu", 3))

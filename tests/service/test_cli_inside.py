@@ -242,3 +242,22 @@ def test_doctor_finds_an_open_door(cli: Cli, tmp_path: Path, server_binary: Path
 )  # fmt: skip
 def test_versions_with_a_known_hole(info, ok):
     assert doctor._version(info).ok is ok
+
+
+@pytest.mark.no_audit("a ledger is bent on purpose")
+def test_doctor_repairs(cli: Cli, hand: HandCell):
+    cli("submit", "m:f", "--id", "t1", "--delay", "1h", "-q")
+    hand.node("n1", ttl=600)
+    assert cli("doctor", "--repair").lines[0] == "nothing needed a repair"
+    hand.run(ask("HINCRBY", hand.store.keys.node("n1"), "free_cpu", -1))
+    hand.run(ask("ZREM", hand.store.keys.delayed, "t1"))
+    assert "`rq-sched doctor --repair` mends" in cli("doctor", code=1).lines[-1]
+    found = cli.json("doctor", "--repair").one
+    assert found["ok"] is True
+    assert [(one["check"], one["subject"]) for one in found["repaired"]] == [("tasks", "t1"), ("nodes", "n1")]
+    assert "free_cpu 3 -> 4" in found["repaired"][1]["message"]
+    hand.run(ask("ZREM", hand.store.keys.delayed, "t1"))
+    said = cli("doctor", "--repair")
+    assert said.lines[:2] == ["repaired: 1 thing", "  tasks: t1: delayed: entered"]
+    assert said.lines[-1] == "all is well"
+    assert cli.json("doctor").one["ok"] is True

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rq_sched import scripts
+from rq_sched.audit.mend import Mends
 from rq_sched.fit import Place
 from rq_sched.resources import Resources
 from rq_sched.scripts import Call, ScriptError
@@ -51,6 +52,7 @@ def test_an_unknown_script_is_named() -> None:
 def _calls() -> list[Call]:
     """One call of every method that runs a script."""
     store = Store("x")
+    mends = Mends(store.keys)
     report = Report("k", "t", "completed", result=b"")
     operations: list[Any] = [
         store.submit([TaskRequest("m:f").check()]),
@@ -81,6 +83,14 @@ def _calls() -> list[Call]:
         store.rooms_of(["a"]),
         store.count_ahead(Place(0.0, ""), [("1:256", 0, 1)]),
         store.events_about("t", "-", "+"),
+        mends.task("t"),
+        mends.entry("held", "t"),
+        mends.head("1:256", ["1:256"]),
+        mends.ledger("a", "1"),
+        mends.node_of("a"),
+        mends.key("log", "t"),
+        mends.room("t"),
+        mends.count_is("", 0),
     ]
     return [next(operation)[0] for operation in operations]
 

@@ -1,0 +1,173 @@
+--@include _ledger
+-- Putting right what doesn't add up. Everything is looked at again in the script that mends it: what is in order is
+-- never written to, so that a repair may run at any time, any number of times.
+
+local done = {} -- what was done, in words
+
+local function did(text)
+  done[#done + 1] = text
+end
+
+local function key_type(key)
+  local found = call('TYPE', key)
+  return type(found) == 'table' and found.ok or found
+end
+
+-- A score in an index as it should be (nil: not in it).
+local function index_set(index, member, right)
+  local score = tonumber(call('ZSCORE', P .. index, member) or nil)
+  if score == right then return false end
+  if right then call('ZADD', P .. index, right, member) else call('ZREM', P .. index, member) end
+  did(index .. (right and ': entered' or ': entry dropped'))
+  return true
+end
+
+local function stop_order(node_id, token, id)
+  local key = P .. 'node:' .. node_id
+  local number = call('HINCRBY', key, 'ordered', 1)
+  local incarnation = call('HGET', key, 'incarnation')
+  call('RPUSH', key .. ':' .. incarnation .. ':orders', number .. ' stop ' .. token .. ' ' .. id .. ' 0')
+  call('PUBLISH', P .. 'bell:' .. node_id, number)
+end
+
+-- What the ledger holds: CPU, memory, entries, those started at least and at most, and the orders that must be there.
+local function ledger_sum(path)
+  local sum = { cpu = 0, memory = 0, entries = 0, started = 0, stopping = 0, orders = {} }
+  local flat = call('HGETALL', path .. ':tasks')
+  for i = 1, #flat, 2 do
+    local id, cpu, memory, mark = entry_parse(flat[i + 1])
+    if not id then
+      call('HDEL', path .. ':tasks', flat[i])
+      did('an entry of the ledger that says nothing dropped')
+    else
+      sum.cpu, sum.memory, sum.entries = sum.cpu + cpu, sum.memory + memory, sum.entries + 1
+      if mark == 'r' then sum.started = sum.started + 1 end
+      if mark == 's' then
+        local r = call('HMGET', P .. 'task:' .. id, 'k', 'S')
+        if r[1] == flat[i] and r[2] then sum.stopping = sum.stopping + 1 end
+        sum.orders[#sum.orders + 1] = 'stop ' .. flat[i] .. ' ' .. id .. ' 10000'
+      elseif mark == 'a' then
+        sum.orders[#sum.orders + 1] = 'start ' .. flat[i] .. ' ' .. id
+      end
+    end
+  end
+  return sum
+end
+
+-- CPU beyond need of elastic attempts; entries of attempts that are over go.
+local function surplus_sum(path)
+  local sum = 0
+  local flat = call('HGETALL', path .. ':grown')
+  for i = 1, #flat, 2 do
+    if call('HEXISTS', path .. ':tasks', flat[i]) == 1 then
+      sum = sum + (tonumber(flat[i + 1]) or 0)
+    else
+      call('HDEL', path .. ':grown', flat[i])
+      did('surplus of an attempt that is over dropped')
+    end
+  end
+  return sum
+end
+
+local NODE_FIELDS = { 'state', 'incarnation', 'total_cpu', 'total_memory', 'free_cpu', 'free_memory', 'running', 'started',
+  'ordered', 'acked', 'ttl', 'surplus', 'reserved', 'drain' }
+
+local function node_read(id)
+  local r = call('HMGET', P .. 'node:' .. id, unpack(NODE_FIELDS))
+  local node = {}
+  for i, name in ipairs(NODE_FIELDS) do
+    node[name] = r[i] or nil
+    if i > 2 and i < 13 and name ~= 'reserved' then node[name] = tonumber(r[i] or nil) end
+  end
+  return node
+end
+
+local function field_set(id, node, name, right)
+  if node[name] == right then return false end
+  call('HSET', P .. 'node:' .. id, name, right)
+  did(name .. ' ' .. tostring(node[name]) .. ' -> ' .. tostring(right))
+  node[name] = right
+  return true
+end
+
+-- The amounts can't be made to add up: the registration is given up, its tasks go back to their places, and its worker
+-- registers anew with what it really has.
+local function node_give_up(now, id, node, sum)
+  did('its registration given up: its tasks go back to their places, its worker registers anew')
+  node.state = 'dead'
+  call('HSET', P .. 'node:' .. id, 'state', 'dead', 'total_cpu', math.max(node.total_cpu or 0, sum.cpu),
+    'total_memory', math.max(node.total_memory or 0, sum.memory))
+  node.total_cpu, node.total_memory = math.max(node.total_cpu or 0, sum.cpu), math.max(node.total_memory or 0, sum.memory)
+  call('DEL', P .. 'node:' .. id .. ':alive')
+  if node.incarnation and sum.entries > 0 then call('SADD', P .. 'lost', id .. ':' .. node.incarnation .. ':left') end
+  event('dead', id, id)
+  wake()
+end
+
+-- Orders that were lost: all that may still be wanted are given again; an agent knows by the token what it has done.
+local function orders_again(id, path, node, sum)
+  local kept = call('LLEN', path .. ':orders')
+  if kept == (node.ordered or 0) - (node.acked or 0) then return end
+  local number = node.ordered or 0
+  call('DEL', path .. ':orders')
+  call('HSET', P .. 'node:' .. id, 'acked', number, 'ordered', number + #sum.orders)
+  for i, text in ipairs(sum.orders) do call('RPUSH', path .. ':orders', number + i .. ' ' .. text) end
+  call('PUBLISH', P .. 'bell:' .. id, number + #sum.orders)
+  did('orders given again: ' .. #sum.orders)
+end
+
+local function node_indexes(now, id, node)
+  local up, alive = node.state == 'up', node.state ~= 'dead'
+  local heartbeat = tonumber(call('ZSCORE', P .. 'nodes', id) or nil)
+  index_set('nodes', id, alive and (heartbeat or now + (node.ttl or 10000)) or nil)
+  index_set('gone', id, not alive and (tonumber(call('ZSCORE', P .. 'gone', id) or nil) or now) or nil)
+  local room = (node.free_cpu + (node.surplus or 0)) * MEMORY_BITS + node.free_memory
+  local offered = index_set('free', id, up and not node.reserved and room or nil)
+  if node.surplus then index_set('totals', id, up and node.total_cpu * MEMORY_BITS + node.total_memory or nil) end
+  if not up and call('ZREM', P .. 'dirty', id) == 1 then did('dirty: entry dropped') end
+  return offered and up
+end
+
+-- A node's amounts from its ledger, its indexes from its record.
+local function node_recompute(now, id)
+  local key = P .. 'node:' .. id
+  if key_type(key) ~= 'hash' then
+    for _, index in ipairs({ 'nodes', 'gone', 'free', 'totals', 'dirty' }) do index_set(index, id, nil) end
+    return
+  end
+  local node = node_read(id)
+  local path = key .. ':' .. (node.incarnation or '')
+  local sum = ledger_sum(path)
+  if node.state ~= 'up' and node.state ~= 'draining' and node.state ~= 'dead' then
+    local alive = call('ZSCORE', P .. 'nodes', id)
+    field_set(id, node, 'state', alive and (node.drain and 'draining' or 'up') or 'dead')
+  end
+  local cpu, memory = (node.total_cpu or 0) - sum.cpu, (node.total_memory or 0) - sum.memory
+  if not node.incarnation or not node.total_cpu or not node.total_memory or cpu < 0 or memory < 0 then
+    node_give_up(now, id, node, sum)
+    cpu, memory = node.total_cpu - sum.cpu, node.total_memory - sum.memory
+  end
+  local changed = field_set(id, node, 'free_cpu', cpu)
+  changed = field_set(id, node, 'free_memory', memory) or changed
+  field_set(id, node, 'running', sum.entries)
+  if not node.started or node.started < sum.started or node.started > sum.started + sum.stopping then
+    field_set(id, node, 'started', sum.started + sum.stopping)
+  end
+  if node.surplus then changed = field_set(id, node, 'surplus', surplus_sum(path)) or changed end
+  if node.reserved and call('HGET', P .. 'reservation', 'node') ~= id then
+    call('HDEL', key, 'reserved')
+    node.reserved = nil
+    did('a reservation that there isn\'t dropped')
+  end
+  if node_indexes(now, id, node) or (changed and node.state == 'up') then
+    call('ZADD', P .. 'dirty', now, id)
+    wake()
+  end
+  if node.state ~= 'dead' then orders_again(id, path, node, sum) end
+end
+
+local function repaired()
+  counts_flush()
+  events_flush()
+  return table.concat(done, '; ')
+end

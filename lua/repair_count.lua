@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+--- repair_count: set the count of pending tasks, if nothing has happened since they were counted.
+-- KEYS: prefix
+-- ARGV: now_ms last_event pending
+--   last_event: the id of the last entry of the decision log before counting: every change of a queue adds one
+-- Replies: what was done, in words ('' nothing), or `moved`: count again
+-- Refuses: nothing
+-- Promises: written only where the count given is that of this very moment
+--@include _repair
+
+local last = call('XREVRANGE', P .. 'events', '+', '-', 'COUNT', 1)
+if (last[1] and last[1][1] or '') ~= ARGV[2] then return 'moved' end
+local counted = tonumber(call('HGET', P .. 'counts', 'pending') or 0)
+if counted ~= tonumber(ARGV[3]) then
+  call('HSET', P .. 'counts', 'pending', ARGV[3])
+  did('pending ' .. counted .. ' -> ' .. ARGV[3])
+end
+return repaired()

@@ -1,0 +1,59 @@
+#!lua flags=allow-oom
+--- repair_ledger: drop an allocation that has no attempt, or see to it that somebody gives back what a ledger holds.
+-- KEYS: prefix
+-- ARGV: now_ms node_id incarnation token
+--   token '': all of the incarnation
+-- Replies: what was done, in words ('' nothing)
+-- Refuses: nothing
+-- Promises: an allocation with its attempt isn't touched; the worker is told to stop what it may run under a dropped one
+--@include _repair
+
+local now, id, incarnation, token = clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+local key = P .. 'node:' .. id
+local path = key .. ':' .. incarnation
+local r = call('HMGET', key, 'incarnation', 'state')
+local alive = r[1] == incarnation and r[2] ~= 'dead'
+
+local function answered()
+  if alive then return true end
+  for _, how in ipairs({ 'crashed', 'left' }) do
+    if call('SISMEMBER', P .. 'lost', id .. ':' .. incarnation .. ':' .. how) == 1 then return true end
+  end
+  return false
+end
+
+local function whole()
+  if answered() then return end
+  if call('EXISTS', path .. ':tasks') == 1 then
+    call('SADD', P .. 'lost', id .. ':' .. incarnation .. ':left')
+    did('what it holds is given back by the schedulers')
+    wake()
+  elseif call('DEL', path .. ':orders', path .. ':grown') > 0 then
+    did('dropped')
+  end
+end
+
+local function allocation()
+  local entry = call('HGET', path .. ':tasks', token)
+  if not entry then return end
+  local task_id = entry_parse(entry)
+  local record = task_id and call('HMGET', P .. 'task:' .. task_id, 's', 'k', 'i') or {}
+  local active = record[1] == 'assigned' or record[1] == 'running'
+  if active and record[2] == token then
+    if record[3] == id .. ':' .. incarnation then return end
+    local node_id, other = string.match(record[3] or '', '^([^:]+):([^:]+)$')
+    if not node_id or call('HEXISTS', P .. 'node:' .. node_id .. ':' .. other .. ':tasks', token) == 0 then
+      call('HSET', P .. 'task:' .. task_id, 'i', id .. ':' .. incarnation)
+      return did('its task is said to be here')
+    end
+  end
+  call('HDEL', path .. ':tasks', token)
+  did('allocation without an attempt dropped')
+  if alive then
+    node_recompute(now, id)
+    stop_order(id, token, task_id or 'unknown')
+  end
+end
+
+if token == '' then whole() else allocation() end
+return repaired()

@@ -1,0 +1,19 @@
+#!lua flags=allow-oom
+--- repair_room: let the schedulers look at a task that fits somewhere and was overlooked.
+-- KEYS: prefix
+-- ARGV: now_ms task_id
+-- Replies: what was done, in words ('' nothing)
+-- Refuses: nothing
+-- Promises: only `fresh` is written to: at worst a scheduler looks in vain
+--@include _queue
+--@include _repair
+
+local record = call('HMGET', P .. 'task:' .. ARGV[2], 's', 'c', 'n')
+if record[2] and not record[1] and call('ZSCORE', P .. 'pending:' .. record[2], (record[3] or '') .. ARGV[2]) then
+  local score, head = first_of(P .. 'pending:' .. record[2])
+  if call('ZADD', P .. 'fresh', score, string.sub(head, 1, SEQUENCE) .. record[2]) == 1 then
+    did('offered to the schedulers')
+    wake()
+  end
+end
+return repaired()

@@ -1,0 +1,185 @@
+"""``doctor --repair``: each kind of planted damage is mended, and what is in order is never written to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rq_sched import audit
+from rq_sched.audit.looks import group_of
+from rq_sched.audit.mend import Mends, repair
+from rq_sched.link import Link
+from rq_sched.node import Start, Stop
+from rq_sched.store import Store
+from rq_sched.task import State
+from tests.faults.scene import K, Scene, build, damaged, plainly
+from tests.faults.test_audit import DAMAGE, filled_in
+from tests.faults.test_audit_live import Churn
+
+UNMENDED = {"unknown key", "wrong type"}
+"""What only a person can judge: `doctor` goes on finding it."""
+
+
+@pytest.fixture
+def scene(link: Link, store: Store) -> Scene:
+    return build(link, store)
+
+
+def mend(scene: Scene) -> list[str]:
+    return [str(one) for one in scene.link.run(repair(scene.store.keys.namespace))]
+
+
+def snapshot(scene: Scene) -> dict[bytes, bytes]:
+    keys = scene.link.run(plainly(("KEYS", scene.store.keys.prefix + "*")))[0]
+    return dict(zip(keys, scene.link.run(plainly(*(("DUMP", key) for key in keys))), strict=True))
+
+
+def state(scene: Scene, task_id: str) -> State | None:
+    return scene.link.run(scene.store.states([task_id]))[0]
+
+
+@damaged
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_planted_damage_is_mended(scene: Scene, kind: str) -> None:
+    commands, expected = DAMAGE[kind]
+    scene.plant(*([filled_in(scene, part) for part in command] for command in commands))
+    done = mend(scene)
+    left = scene.found()
+    if kind in UNMENDED:
+        assert set(left) == {(check, filled_in(scene, subject)) for check, subject in expected}
+        assert done == []
+    else:
+        assert left == {}, done
+        assert bool(done) == bool(expected), done
+    before = snapshot(scene)
+    assert mend(scene) == []
+    assert snapshot(scene) == before
+
+
+def test_what_is_in_order_is_not_written_to(scene: Scene) -> None:
+    """Every mending script on every subject of a healthy namespace."""
+    run, store = scene.link.run, scene.store
+    mends = Mends(store.keys)
+    before = snapshot(scene)
+    ops: list[Any] = [mends.task(t) for t in ("long", "c1", "f1", "x1", "a1", "r1", "s1", "p1", "p3", "q1", "h1", "d1")]
+    ops += [mends.node_of(node) for node in ("n1", "n2", "n3", "unknown")]
+    ops += [mends.ledger("n1", "i1", token) for token in scene.tokens.values()]
+    ops += [mends.ledger(*which) for which in (("n1", "i1"), ("n2", "i2"), ("n3", "i3"), ("n9", "i9"))]
+    ops += [mends.entry(*which) for which in (("delayed", "d1"), ("held", "h1"), ("finished:completed", "c1"))]
+    ops += [mends.entry("pending:2:1000", scene.member("p1")), mends.entry("finished:failed", "f1")]
+    heads = [scene.member(task_id)[:10] + name for task_id, name in (("p3", "2:1000"), ("q1", "3:1000"))]
+    ops += [mends.head(group_of(head[10:]), [head, head[10:]]) for head in heads]
+    ops += [mends.key(*which) for which in (("payload", "long"), ("result", "long"), ("result", "f1"), ("log", "long"))]
+    ops += [mends.count()]
+    for op in ops:
+        assert run(op) == ""
+    assert mend(scene) == []
+    assert snapshot(scene) == before
+
+
+def test_a_repair_of_a_live_namespace_changes_nothing(redis_url: str, link: Link, store: Store) -> None:
+    rounds = 0
+    with Churn(redis_url, store) as churn:
+        churn.goes_on(50)
+        while rounds < 12 or churn.finished < 500:
+            assert link.run(repair(store.keys.namespace)) == []
+            rounds += 1
+    assert churn.finished >= 500
+
+
+def test_scripts_on_live_subjects_change_nothing(redis_url: str, link: Link, store: Store) -> None:
+    """Not only what the checker suspects: every task and node of a busy namespace, again and again."""
+    mends = Mends(store.keys)
+    looked = 0
+    with Churn(redis_url, store) as churn:
+        churn.goes_on(50)
+        while looked < 3000:
+            keys = [
+                key.decode().removeprefix(store.keys.prefix)
+                for key in link.run(plainly(("KEYS", store.keys.task("*"))))[0]
+            ]
+            ids = [key.removeprefix("task:") for key in keys[-300:]]
+            for op in [*map(mends.task, ids), mends.node_of("m0"), mends.node_of("m1")]:
+                assert link.run(op) == ""
+            looked += len(ids)
+    assert audit.problems(link.run(audit.check(store.keys.namespace))) == []
+
+
+@damaged
+def test_damage_is_mended_while_tasks_move(redis_url: str, scene: Scene) -> None:
+    with Churn(redis_url, scene.store) as churn:
+        churn.goes_on(50)
+        scene.plant(("ZREM", K.delayed, "d1"), ("HINCRBY", K.node("n2"), "free_cpu", 1), ("ZADD", K.held, 1, "c1"))
+        done = mend(scene)
+        churn.goes_on()
+    assert {text.split(": ")[1] for text in done} == {"d1", "n2", "held c1"}
+    assert scene.found() == {}
+
+
+# -- what a mend means ----------------------------------------------------------------------------
+
+
+@damaged
+def test_a_lost_attempt_goes_back_to_its_place(scene: Scene) -> None:
+    place = scene.member("r1")
+    scene.plant(("HDEL", K.ledger("n1", "i1"), scene.tokens["r1"]))
+    assert any("pending again, at its old place" in text for text in mend(scene))
+    assert state(scene, "r1") in (State.PENDING, State.ASSIGNED)
+    assert scene.member("r1") == place
+
+
+@damaged
+def test_an_attempt_on_the_ledger_goes_on(scene: Scene) -> None:
+    scene.plant(("HSET", K.task("r1"), "k", "t.9"))
+    mend(scene)
+    assert state(scene, "r1") is State.RUNNING
+    token = scene.link.run(plainly(("HGET", scene.store.keys.task("r1"), "k")))[0]
+    assert token.decode() == scene.tokens["r1"]
+
+
+@damaged
+def test_a_node_that_holds_more_than_it_has_is_given_up(scene: Scene) -> None:
+    scene.plant(("HSET", K.node("n1"), "total_cpu", 2))
+    assert any("its registration given up" in text for text in mend(scene))
+    assert scene.link.run(scene.store.node("n1")).state == "dead"
+    while scene.link.run(scene.store.reap("n1:i1:left"))[1]:
+        pass
+    assert state(scene, "r1") is State.PENDING
+    assert scene.found() == {}
+
+
+@damaged
+def test_lost_orders_are_given_again(scene: Scene) -> None:
+    def orders() -> list[tuple[int, str, str]]:
+        found = scene.link.run(scene.store.node_poll("n1", "i1", acked=6))
+        return [(o.number, type(o).__name__, o.task_id) for o in found if isinstance(o, Start | Stop)]
+
+    before = orders()
+    scene.plant(("DEL", K.orders("n1", "i1")))
+    assert orders() == []
+    mend(scene)
+    again = orders()
+    assert {("Stop", "s1"), ("Start", "a1")} == {what[1:] for what in again}
+    assert min(number for number, *_ in again) > max(number for number, *_ in before)
+
+
+@damaged
+def test_lost_arguments_end_a_task_that_waits(scene: Scene) -> None:
+    scene.plant(("HSET", K.task("h1"), "ax", 300))
+    mend(scene)
+    assert state(scene, "h1") is State.FAILED
+    (info,) = scene.link.run(scene.store.status(["h1"]))
+    assert info is not None
+    assert info.error == "its arguments were lost"
+
+
+@damaged
+def test_more_findings_than_one_turn_mends(link: Link, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.faults.scene import request
+
+    monkeypatch.setattr("rq_sched.audit.mend.LIMIT", 20)
+    link.run(store.submit([request(f"t{i}", delay=600) for i in range(110)]))
+    link.run(plainly(("DEL", store.keys.delayed)))
+    assert len(link.run(repair(store.keys.namespace))) == 110
+    assert audit.problems(link.run(audit.check(store.keys.namespace))) == []
