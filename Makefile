@@ -3,7 +3,7 @@
 # make test-full   what needs Debian packages (installed when root): lint of Lua, units, the oldest server we support
 # make check       the same as test, in the environment as it is
 # make format      rewrite the code in the one format
-# make bench       measure; see bench/
+# make bench       measure; see bench/ (bench-peers: beside other queues; bench-scale: 1,000 nodes)
 # make clean       remove everything that was made
 
 VENV := .venv
@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 PYTEST := $(BIN)/python -m pytest
 DEBIAN := redis-server:redis-server luacheck:lua-check systemd-analyze:systemd
 
-.PHONY: demo test test-full check lint format bench clean debian
+.PHONY: demo test test-full check lint format bench bench-peers bench-scale clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -41,6 +41,12 @@ test-full: $(VENV)/.dev debian
 
 bench: $(VENV)/.embedded
 	$(BIN)/python -m bench.throughput
+
+bench-peers: $(VENV)/.dev
+	$(BIN)/python -m bench.peers --plot docs/img/peers.png
+
+bench-scale: $(VENV)/.embedded
+	$(BIN)/python -m bench.scale
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

@@ -40,9 +40,10 @@ def info(link: Link, section: str) -> dict[str, str]:
 
 
 @contextmanager
-def server(persistence: str) -> Iterator[EmbeddedServer]:
-    """A fresh embedded server. ``persistence``: ``everysec`` (the default of rq-sched), ``always`` or ``off``."""
-    settings = {"latency-tracking-info-percentiles": "50 99 100"}
+def server(persistence: str, port: int = 0) -> Iterator[EmbeddedServer]:
+    """A fresh embedded server. ``persistence``: ``everysec`` (the default of rq-sched), ``always`` or ``off``.
+    ``port``: a TCP port besides its socket."""
+    settings = {"latency-tracking-info-percentiles": "50 99 100", "port": str(port)}
     settings |= {"appendonly": "no"} if persistence == "off" else {"appendfsync": persistence}
     with tempfile.TemporaryDirectory(prefix="rqs-bench-") as folder:
         with EmbeddedServer(Path(folder), settings=settings) as running:

@@ -49,7 +49,18 @@ class System:
         where = ("--redis", self.url, "--namespace", self.store.keys.namespace)
         with ExitStack() as processes:
             self.pids["scheduler"] = processes.enter_context(process(*where, "scheduler", "--log-level", "warning"))
-            node = ("worker", "--node-id", "n1", "--cpu", str(slots), "--memory", "65536", "--log-level", "warning")
+            node: tuple[str, ...] = (
+                "worker",
+                "--node-id",
+                "n1",
+                "--cpu",
+                str(slots),
+                "--memory",
+                "65536",
+                "--log-level",
+                "warning",
+            )
+            node += ("--allow", "bench.noop:*")
             self.pids["worker"] = processes.enter_context(process(*where, *node))
             self.until(lambda: self.link.run(self.store.nodes())[:1] and self.node_state() is NodeState.UP)
             self.client.submit_many(requests(WARM_UP, "w-"))
