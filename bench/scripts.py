@@ -45,7 +45,7 @@ end
 """
 
 
-def workload(count: int, classes: int, seed: int) -> Iterator[TaskRequest]:
+def workload(count: int, classes: int, seed: int, prefix: str = "t") -> Iterator[TaskRequest]:
     """Tasks of so many classes and three priorities, in random order."""
     rng = random.Random(seed)
     if classes <= 28:
@@ -57,7 +57,7 @@ def workload(count: int, classes: int, seed: int) -> Iterator[TaskRequest]:
         yield TaskRequest(
             "bench.noop:f",
             [i, "x"],
-            task_id=f"t{i:011d}",
+            task_id=f"{prefix}{i:011d}",
             cpu_needed=cpu,
             memory_needed=memory,
             priority=rng.randrange(3),
