@@ -12,11 +12,16 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+
+import psutil
 
 from bench.common import Results, circumstances, cpu_by_kind, info, metered, printed, process, server
+from bench.scripts import bare
 from rq_sched import Client, TaskRequest
 from rq_sched.link import Link
 from rq_sched.node import NodeState
@@ -24,6 +29,7 @@ from rq_sched.store import Store
 
 PENDING = 100_000  # for the size of a pending task
 LATENCIES = 500
+HANDOVERS = 2000
 WARM_UP = 2000
 PATIENCE = 300.0
 
@@ -135,15 +141,15 @@ def flow(figures: dict[str, float], rate: float) -> dict[str, float]:
     return {"tasks/s": rate, **{name: figures[name] for name in ("redis_cpu_us", "calls", "commands")}}
 
 
-def latency(system: System) -> dict[str, float]:
+def latency(system: System, count: int = LATENCIES) -> dict[str, float]:
     """One task after the other, from before its submit to its result in hand."""
     times = []
     with metered(system.link) as cost:
-        for i in range(LATENCIES):
+        for i in range(count):
             start = time.perf_counter()
             system.client.submit("bench.noop:f", i, "x", memory=1).result(timeout=PATIENCE)
             times.append((time.perf_counter() - start) * 1000)
-    figures = cost.per(LATENCIES)
+    figures = cost.per(count)
     return {
         "p50_ms": statistics.median(times),
         "p99_ms": statistics.quantiles(times, n=100)[98],
@@ -151,6 +157,29 @@ def latency(system: System) -> dict[str, float]:
         "calls": figures["calls"],
         "commands": figures["commands"],
     }
+
+
+def handover(system: System, tasks: int) -> dict[str, float]:
+    """On one slot with a backlog: from the end of a task to the start of the next, both by the tasks' own clock."""
+    before = system.completed()
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/stamps"
+        system.link.run(system.store.node_drain("n1"))
+        system.client.submit_many(TaskRequest("bench.noop:stamp", [path], memory_needed=1) for _ in range(tasks))
+        system.link.run(system.store.node_undrain("n1"))
+        system.until_completed(before + tasks)
+        with open(path, encoding="ascii") as file:
+            stamps = sorted(tuple(map(int, line.split())) for line in file)
+    gaps = [(begun - ended) / 1e6 for (_, ended), (begun, _) in pairwise(stamps)]
+    return {"p50_ms": statistics.median(gaps), "p99_ms": statistics.quantiles(gaps, n=100)[98]}
+
+
+def memory(system: System) -> dict[str, float]:
+    """MB: of the agent its share (PSS), of a child what is its own (USS; the median)."""
+    processes = psutil.Process(system.pids["worker"]).children(recursive=True)
+    own = [one.memory_full_info().uss for one in processes if one.name() == "rqs-child"]
+    agent = sum(one.memory_full_info().pss for one in processes if one.name() == "rqs-agent")
+    return {"agent_pss_mb": agent / 2**20, "child_own_mb": statistics.median(own) / 2**20}
 
 
 def main() -> None:
@@ -174,6 +203,11 @@ def main() -> None:
                     results.add(f"backlog drained, {slots} slots", drain(system, options.tasks))
                     results.add(f"submit and run at once, {slots} slots", at_once(system, options.tasks))
                     results.add(f"one on an idle system, {slots} slots", latency(system))
+                    results.add(f"memory, {slots} slots", memory(system))
+            alone = System(running.url, f"alone{run}")
+            with alone.running(1):
+                results.add("finish → next start, 1 slot", handover(alone, HANDOVERS))
+            results.add("bare commands of one life cycle", bare(link, run))
             link.close()
         print(f"run {run + 1} of {options.runs} done", file=sys.stderr)
     printed([results], around, options.json)

@@ -7,6 +7,7 @@ The states and the table of transitions are the truth that the scripts and the d
 from __future__ import annotations
 
 import base64
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -232,18 +233,23 @@ def unpack(packed: bytes) -> Any:
     return msgpack.unpackb(packed, strict_map_key=False)
 
 
+@functools.lru_cache(maxsize=1000)
+def _is_target(text: str) -> bool:
+    """Remembered: who submits many tasks mostly names few functions."""
+    module, colon, name = text.partition(":")
+    if module == "exec" and name:
+        return name.isprintable()
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
+
+
 def check_function(target: object) -> str:
     """``pkg.mod:func`` or ``exec:/path``, itself.
 
     Raises:
         InvalidTarget: anything else.
     """
-    if isinstance(target, str):
-        module, colon, name = target.partition(":")
-        if module == "exec" and name and name.isprintable():
-            return target
-        if colon and all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
-            return target
+    if isinstance(target, str) and _is_target(target):
+        return target
     raise InvalidTarget(f"bad target {target!r}: write a function as pkg.mod:func, a command after --")
 
 

@@ -1,0 +1,38 @@
+"""What a task costs Redis, in calls: counts, which no machine makes faster or slower. Times are the benches' affair."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.common import server
+from bench.throughput import System, at_once, drain, latency
+
+TASKS = 1500
+
+
+@pytest.fixture(scope="module")
+def costs() -> dict[str, dict[str, float]]:
+    with server("everysec") as running:
+        system = System(running.url, "costs")
+        with system.running(64):
+            return {
+                "drain": drain(system, TASKS),
+                "at once": at_once(system, TASKS),
+                "alone": latency(system, 50),
+            }
+
+
+def test_ends_travel_in_batches(costs: dict[str, dict[str, float]]) -> None:
+    """28 reports a call at most, so 0.036; a scheduler that is rung, or a poll, after each would double that."""
+    assert costs["drain"]["calls"] < 0.07, costs["drain"]
+    assert costs["at once"]["calls"] < 0.12, costs["at once"]
+
+
+def test_the_commands_of_a_life_are_few(costs: dict[str, dict[str, float]]) -> None:
+    assert costs["drain"]["commands"] < 7, costs["drain"]
+    assert costs["at once"]["commands"] < 12, costs["at once"]
+
+
+def test_a_task_alone_takes_four_calls(costs: dict[str, dict[str, float]]) -> None:
+    """Submit (which places it), orders, end, result; heartbeats and sweeps of the time that passes come on top."""
+    assert costs["alone"]["calls"] < 6, costs["alone"]
