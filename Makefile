@@ -13,7 +13,7 @@ OK := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(OK)' 2>/dev/null && echo $$p && break; done)
 PYTEST := $(BIN)/python -m pytest
-DEBIAN := redis-server:redis-server luacheck:lua-check systemd-analyze:systemd
+DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
 .PHONY: demo test test-full check lint format bench bench-peers bench-scale clean debian
 .DEFAULT_GOAL := test
@@ -37,7 +37,7 @@ format: $(VENV)/.dev
 
 test-full: $(VENV)/.dev debian
 	$(PYTEST) -m full
-	$(PYTEST) tests/lua tests/service/test_server.py --server "$$(command -v redis-server)"
+	$(PYTEST) tests/lua tests/service/test_server.py tests/service/test_acl.py --server "$$(command -v redis-server)"
 
 bench: $(VENV)/.embedded
 	$(BIN)/python -m bench.throughput

@@ -28,9 +28,18 @@ OPTIONS = frozenset(
         "health_check_interval",
         "socket_timeout",
         "socket_connect_timeout",
+        "ssl_ca_certs",
+        "ssl_ca_path",
+        "ssl_certfile",
+        "ssl_cert_reqs",
+        "ssl_check_hostname",
+        "ssl_ciphers",
+        "ssl_keyfile",
+        "ssl_min_version",
+        "ssl_password",
     }
 )
-"""Query parameters besides those of TLS."""
+"""Query parameters; those of TLS are named as the driver names them."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/]+)(?::(\d{1,5}))?")
 _FORM = "use redis://HOST:PORT/DB, rediss://…, unix:///PATH or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB"
 
@@ -88,8 +97,8 @@ def parse(url: str) -> Address:
         raise _bad(url, _FORM)
     options = dict(parse_qsl(parts.query))
     for name in options:
-        if not name.startswith("ssl_") and name not in OPTIONS:
-            raise _bad(url, f"unknown option {name!r}; known are ssl_… and {', '.join(sorted(OPTIONS))}")
+        if name not in OPTIONS:
+            raise _bad(url, f"unknown option {name!r}; known are {', '.join(sorted(OPTIONS))}")
     database = options.pop("db", None)
     if parts.scheme == "unix":
         if not parts.path:

@@ -40,6 +40,11 @@ class Script:
     variadic: bool
 
     @property
+    def reads_only(self) -> bool:
+        """Whether it says that it changes nothing: then a user who may only read may run it."""
+        return self.source.startswith("#!lua flags=no-writes")
+
+    @property
     def plain(self) -> str:
         return _SHEBANG.sub("\n", self.source)
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 import click
 
 from rq_sched.cli import show
+from rq_sched.cli.doctor_safety import safety
 from rq_sched.cli.options import Session, command
 from rq_sched.errors import RedisRefused, WrongType
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LUA_HOLE = "CVE-2025-49844"
 """A script could break out of Lua's sandbox; the first versions without it:"""
 LUA_HOLE_CLOSED: dict[str, dict[tuple[int, ...], tuple[int, ...]]] = {
-    "redis": {(7, 2): (7, 2, 11), (7, 4): (7, 4, 6), (8, 0): (8, 0, 4), (8, 2): (8, 2, 2)},
+    "redis": {(6, 2): (6, 2, 20), (7, 2): (7, 2, 11), (7, 4): (7, 4, 6), (8, 0): (8, 0, 4), (8, 2): (8, 2, 2)},
     "valkey": {(7, 2): (7, 2, 11), (8, 0): (8, 0, 6), (8, 1): (8, 1, 4)},
 }
 CLOSED_SINCE = {"redis": (8, 2, 2), "valkey": (8, 1, 4)}
@@ -110,7 +110,7 @@ def _server_findings(session: Session) -> Iterator[Finding]:
     yield _eviction(info)
     yield _memory(info)
     yield _events(_config(session, "notify-keyspace-events"))
-    yield from _security(session)
+    yield from (Finding(*said) for said in safety(session.url, info, lambda: _users(session)))
 
 
 def _version(info: Mapping[str, str]) -> Finding:
@@ -182,36 +182,12 @@ def _events(flags: str | None) -> Finding:
     )  # fmt: skip
 
 
-def _security(session: Session) -> Iterator[Finding]:
-    parts = urlsplit(session.url)
-    if parts.scheme == "unix":
-        yield Finding("security", True, "unix socket: only users of this machine whom its folder admits")
-        return
-    loopback = parts.hostname in ("localhost", "::1") or str(parts.hostname).startswith("127.")
-    if parts.scheme == "redis" and not loopback:
-        yield Finding(
-            "encryption", False, f"plain TCP to {parts.hostname}: anyone on the way can read and write (rediss://)"
-        )
-    else:
-        yield Finding("encryption", True, "TLS" if parts.scheme == "rediss" else "loopback only")
-    if not parts.password or _open_default_user(session):
-        yield Finding(
-            "password",
-            False,
-            "the server lets anyone in (nopass): set a password, see deploy/ for users and their rights",
-        )
-    else:
-        yield Finding("password", True, "asked for")
-
-
-def _open_default_user(session: Session) -> bool:
-    """Whether the user `default` is on and needs no password; False where this user may not look."""
+def _users(session: Session) -> list[str] | None:
+    """The server's ACL users; None where this user may not look."""
     try:
-        users = session.run(_ask("ACL", "LIST"))
+        return [user.decode("utf-8", "replace") for user in session.run(_ask("ACL", "LIST"))]
     except RedisRefused:
-        return False
-    words: list[str] = next((u.decode().split() for u in users if u.startswith(b"user default ")), [])
-    return "on" in words and "nopass" in words
+        return None
 
 
 def _audit_findings(session: Session) -> Iterator[Finding]:

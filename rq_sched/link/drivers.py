@@ -30,7 +30,7 @@ _KINDS: dict[str, Any] = {
     "health_check_interval": int,
     "max_connections": int,
     "ssl_check_hostname": lambda text: text.lower() not in ("0", "f", "false", "n", "no"),
-    "ssl_cert_reqs": str,
+    "ssl_min_version": int,
 }
 
 

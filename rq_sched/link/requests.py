@@ -87,8 +87,11 @@ class Talk:
 
     def _command(self, request: Request) -> Command:
         if isinstance(request, Call):
-            sha = request.script.plain_sha if self._plain else request.script.sha
-            return ("EVALSHA", sha, 1, request.prefix, *request.arguments)
+            script = request.script
+            if self._plain:
+                return ("EVALSHA", script.plain_sha, 1, request.prefix, *request.arguments)
+            verb = "EVALSHA_RO" if script.reads_only else "EVALSHA"
+            return (verb, script.sha, 1, request.prefix, *request.arguments)
         return request.command if isinstance(request, Barrier) else request
 
     def translate(self, error: BaseException) -> RqSchedError:
