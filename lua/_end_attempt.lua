@@ -8,7 +8,7 @@ local NO_RETRY = { not_found = true, not_allowed = true }
 local ended = {} -- state → list of score, id for finished:STATE
 local heard = {} -- channel → what to tell the waiting clients
 
-local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'rx' }
+local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'rx', 'v' }
 
 local function end_record(id)
   return record_read(id, END_FIELDS)
@@ -97,6 +97,39 @@ local function attempt_failed(now, id, record, node_id, report)
   event('retry', id, node_id, record.u, report.reason)
 end
 
+-- The most memory that a node with enough CPU has when it is empty.
+local function largest_memory(cpu)
+  local found = call('ZRANGEBYSCORE', P .. 'totals', cpu * MEMORY_BITS, '+inf', 'WITHSCORES')
+  local most = 0
+  for i = 2, #found, 2 do most = math.max(most, found[i] % MEMORY_BITS) end
+  return most
+end
+
+-- It was stopped for memory. With less than its need (the rest was released by measurement) it goes back with all of it,
+-- at no cost. Else its need doubles, up to its maximum and the largest node: once at no cost, then for a retry.
+local function attempt_oom(now, id, record, node_id, report)
+  local key = P .. 'task:' .. id
+  local need = class_of(record.c)
+  if report.memory < need.memory then
+    call('HSET', key, 'h', 'cpu')
+    return task_back(id, record, record.n, node_id, 'released')
+  end
+  local r = call('HMGET', key, 'Y', 'G')
+  local most = math.max(tonumber(r[1]) or 0, need.memory)
+  local memory = math.min(most, 2 * need.memory, math.max(need.memory, largest_memory(need.cpu)))
+  if memory > need.memory then
+    local labels = string.match(record.c, '^%d+:%d+(.*)$')
+    local class = need.cpu .. ':' .. memory .. labels
+    call('HSET', key, 'G', r[2] or need.memory)
+    if not r[2] or tonumber(record.y or 0) < tonumber(record.r or 0) then
+      call('HSET', key, 'c', class)
+      record.c = class
+    end
+    if not r[2] then return task_back(id, record, record.n, node_id, 'oom') end
+  end
+  return attempt_failed(now, id, record, node_id, report)
+end
+
 -- The process or its node died, and not because we stopped it.
 local function attempt_crashed(now, id, record, node_id, report)
   local crashes = tonumber(record.z or 0) + 1
@@ -120,6 +153,7 @@ local function end_attempt(now, id, record, node_id, mark, outcome, report)
     return task_back(id, record, sequence, node_id, record.b == 'requeue' and 'cancelled' or 'stopped')
   end
   if outcome == 'completed' then return attempt_completed(now, id, record, node_id, report) end
+  if outcome == 'failed' and report.reason == 'oom' then return attempt_oom(now, id, record, node_id, report) end
   if outcome == 'failed' then return attempt_failed(now, id, record, node_id, report) end
   if outcome == 'crashed' then return attempt_crashed(now, id, record, node_id, report) end
   return task_back(id, record, record.n, node_id, 'returned')

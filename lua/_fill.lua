@@ -1,35 +1,40 @@
---@include _first_fit
---@include _ledger
 -- Placing: giving pending tasks an allocation and an order (pending → assigned).
+--@include _first_fit
+--@include _surplus
+--@include _reservation
 
-local ORDER_FIELDS = { 'k', 'u', 'f', 'a', 'ax', 'c', 'X', 'Y', 'l', 'e' }
+local ORDER_FIELDS = { 'k', 'u', 'f', 'a', 'ax', 'c', 'X', 'Y', 'l', 'e', 'h', 'v', 'p' }
 
 -- A start order as the agent gets it, from the record's ORDER_FIELDS.
 local function start_order(number, token, id, record)
   return { number, 'start', token, id, record[2] or '1', record[3], record[4] or '', record[5] or '0', record[6],
-    record[7] or '', record[8] or '', record[9] or '', record[10] or 'cpu' }
+    record[7] or '', record[8] or '', record[9] or '', record[11] or record[10] or 'cpu' }
 end
 
 local placings = 0
 
 -- Puts the head of `class` on `node`; with `orders`, the order is added there in full.
 local function assign(now, nonce, node, class, orders)
-  local _, member = class_take(class)
+  local score, member = class_take(class)
   local id = string.sub(member, SEQUENCE + 1)
   local key = P .. 'task:' .. id
   placings = placings + 1
   local token = nonce .. '.' .. placings
+  if class.cpu > node.cpu then reclaim(node, class.cpu - node.cpu) end
   allocate(node, token, id, class.cpu, class.memory)
+  if node.reserved and reservation() then reservation_used(now, node, token, score, member, class) end
   local number = order_add(node, 'start ' .. token .. ' ' .. id)
-  local attempt
+  local attempt, preemptible, priority
   if orders then
     local record = call('HMGET', key, unpack(ORDER_FIELDS))
-    attempt = tonumber(record[2] or 0) + 1
+    attempt, preemptible, priority = tonumber(record[2] or 0) + 1, record[12], record[13]
     record[2] = attempt
     orders[#orders + 1] = start_order(number, token, id, record)
   else
-    attempt = tonumber(call('HGET', key, 'u') or 0) + 1
+    local record = call('HMGET', key, 'u', 'v', 'p')
+    attempt, preemptible, priority = tonumber(record[1] or 0) + 1, record[2], record[3]
   end
+  if preemptible then call('ZADD', P .. 'preemptible', priority or 0, token .. ' ' .. node.id) end
   call('HSET', key, 's', 'assigned', 'u', attempt, 'k', token, 'i', node.id .. ':' .. node.incarnation, 'T', now)
   event('placed', id, node.id, attempt)
 end
@@ -41,7 +46,7 @@ local function fill(now, nonce, node, limit, orders)
   if node.state ~= 'up' then return 0, false end
   first_fit_reset()
   while placed < limit do
-    local class = first_fit(node.cpu, node.memory)
+    local class = first_fit(room_cpu(node), node.memory, admission(now, node))
     if not class then return placed, false end
     assign(now, nonce, node, class, orders)
     placed = placed + 1

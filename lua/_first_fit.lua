@@ -54,7 +54,7 @@ local function first_fit_reset()
 end
 
 -- The first head of the group that fits, among classes that this script hasn't taken from.
-local function group_untouched(group, cpu, memory)
+local function group_untouched(group, cpu, memory, accept)
   while true do
     if group.cursor > #group.heads then
       if group.all then return nil end
@@ -64,20 +64,25 @@ local function group_untouched(group, cpu, memory)
       if #group.heads == n then return nil end
     end
     local head = group.heads[group.cursor]
-    if head.cpu <= cpu and head.memory <= memory and not head_class(head).touched then return head end
+    if head.cpu <= cpu and head.memory <= memory and not head_class(head).touched
+      and (not accept or accept(head.score, head.member, head_class(head))) then
+      return head
+    end
     group.cursor = group.cursor + 1
   end
 end
 
 -- The earliest task of the group that fits: score, member, class.
-local function group_fit(group, cpu, memory)
+local function group_fit(group, cpu, memory, accept)
   local score, member, class
-  local head = group_untouched(group, cpu, memory)
+  local head = group_untouched(group, cpu, memory, accept)
   if head then score, member, class = head.score, head.member, head_class(head) end
   for _, touched in ipairs(group.classes) do
     if touched.cpu <= cpu and touched.memory <= memory then
       local s, m = class_peek(touched)
-      if s and (not score or earlier(s, m, score, member)) then score, member, class = s, m, touched end
+      if s and (not score or earlier(s, m, score, member)) and (not accept or accept(s, m, touched)) then
+        score, member, class = s, m, touched
+      end
     end
   end
   return score, member, class
@@ -93,8 +98,9 @@ local function group_may_fit(head, cpu, memory)
   return cpu > head.cpu_above and memory > head.memory_above
 end
 
--- The class whose head is the earliest task that fits, or nil.
-local function first_fit(cpu, memory)
+-- The class whose head is the earliest task that fits, or nil. `accept(score, member, class)`, where given, must allow a
+-- head too; what it has refused it must refuse until first_fit_reset().
+local function first_fit(cpu, memory, accept)
   local best_score, best_member, best, best_head
   if cpu < 1 or memory < 1 then return nil end
   local i = 1
@@ -108,10 +114,10 @@ local function first_fit(cpu, memory)
     local group = head.group
     local score, member, class
     if best_score and earlier(best_score, best_member, head.score, head.member) then break end
-    if not group and head.cpu <= cpu and head.memory <= memory then
+    if not group and not accept and head.cpu <= cpu and head.memory <= memory then
       score, member = head.score, head.member
     elseif group_may_fit(head, cpu, memory) then
-      score, member, class = group_fit(head_group(head), cpu, memory)
+      score, member, class = group_fit(head_group(head), cpu, memory, accept)
     end
     if score and (not best_score or earlier(score, member, best_score, best_member)) then
       best_score, best_member, best, best_head = score, member, class, head

@@ -1,4 +1,4 @@
---@include _ledger
+--@include _reservation
 -- A node that is no more: out of the indexes at once; its allocations are given back in bites by node_reap.
 -- `lost` holds NODE:INCARNATION:HOW with HOW = crashed (tasks that had started are charged a crash) or left.
 
@@ -6,12 +6,12 @@ local function node_gone(now, node, how)
   local id = node.id
   call('HSET', P .. 'node:' .. id, 'state', 'dead')
   call('ZREM', P .. 'nodes', id)
-  call('ZREM', P .. 'free', id)
-  call('ZREM', P .. 'dirty', id)
+  node_withdraw(node)
   call('DEL', P .. 'node:' .. id .. ':alive')
   call('ZADD', P .. 'gone', now, id)
   call('SADD', P .. 'lost', id .. ':' .. node.incarnation .. ':' .. how)
   event(how == 'left' and 'left' or 'dead', id, id)
   node.state = 'dead'
+  if node.reserved and reservation() then unreserve(now) end
   wake()
 end

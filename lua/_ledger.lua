@@ -5,20 +5,32 @@ local MEMORY_BITS = 16777216 -- 2^24: the index `free` packs CPU × 2^24 + memor
 
 local nodes_seen, nodes_changed = {}, {}
 
+-- What a need of CPU can have: what is free, and what elastic attempts hold beyond their need (_surplus takes it back).
+local function room_cpu(node)
+  return node.cpu + node.surplus
+end
+
 local function node_load(id)
   local node = nodes_seen[id]
   if node then return node end
   local r = call('HMGET', P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory', 'ordered', 'acked',
-    'running', 'started')
+    'running', 'started', 'surplus', 'reserved')
   if not r[1] then return nil end
   node = {
     id = id, state = r[1], incarnation = r[2], cpu = tonumber(r[3]), memory = tonumber(r[4]),
     ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
-    entries = {}, cleared = {}, orders = {},
+    surplus = tonumber(r[9] or 0), reserved = r[10] or nil, entries = {}, cleared = {}, orders = {},
   }
+  node.surplus_read = node.surplus
   node.path = P .. 'node:' .. id .. ':' .. node.incarnation
   nodes_seen[id] = node
   return node
+end
+
+-- As it is now: it was registered in this script.
+local function node_reload(id)
+  nodes_seen[id] = nil
+  return node_load(id)
 end
 
 -- The node of an agent that calls, or nil and the refusal: this registration was given up.
@@ -64,11 +76,25 @@ local function give_back(node, token, cpu, memory, started)
   node.cleared[#node.cleared + 1] = token
 end
 
--- The index that placing looks into: only nodes that are up.
+-- The index that placing looks into: nodes that are up and not reserved.
 local function node_index(node)
-  if node.state == 'up' then
-    call('ZADD', P .. 'free', node.cpu * MEMORY_BITS + node.memory, node.id)
+  if node.state == 'up' and not node.reserved then
+    call('ZADD', P .. 'free', room_cpu(node) * MEMORY_BITS + node.memory, node.id)
   end
+end
+
+-- A node offers itself: into the indexes, and to the schedulers.
+local function node_offer(now, node)
+  local total = call('HMGET', P .. 'node:' .. node.id, 'total_cpu', 'total_memory')
+  call('ZADD', P .. 'totals', tonumber(total[1]) * MEMORY_BITS + tonumber(total[2]), node.id)
+  node_index(node)
+  call('ZADD', P .. 'dirty', now, node.id)
+  wake()
+end
+
+-- A node takes no more tasks: out of the indexes.
+local function node_withdraw(node)
+  for _, index in ipairs({ 'free', 'totals', 'dirty' }) do call('ZREM', P .. index, node.id) end
 end
 
 local function acknowledge(node, acked)
@@ -86,6 +112,7 @@ local function nodes_flush(quiet)
     if #node.entries > 0 then call('HSET', node.path .. ':tasks', unpack(node.entries)) end
     call('HSET', P .. 'node:' .. node.id, 'free_cpu', node.cpu, 'free_memory', node.memory, 'ordered', node.ordered,
       'acked', node.acked, 'running', node.running, 'started', node.started)
+    if node.surplus ~= node.surplus_read then call('HSET', P .. 'node:' .. node.id, 'surplus', node.surplus) end
     node_index(node)
     if #node.orders > 0 then
       call('RPUSH', node.path .. ':orders', unpack(node.orders))

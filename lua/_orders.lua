@@ -3,9 +3,9 @@
 
 local function orders_read(node, limit, orders)
   for _, text in ipairs(call('LRANGE', node.path .. ':orders', 0, limit - 1)) do
-    local number, kind, token, id, grace = string.match(text, '^(%d+) (%a+) (%S+) (%S+) ?(%S*)$')
-    if kind == 'stop' then
-      orders[#orders + 1] = { tonumber(number), 'stop', token, id, grace }
+    local number, kind, token, id, amount = string.match(text, '^(%d+) (%a+) (%S+) (%S+) ?(%S*)$')
+    if kind ~= 'start' then -- stop with its grace, resize with the allocation
+      orders[#orders + 1] = { tonumber(number), kind, token, id, amount }
     else
       local record = call('HMGET', P .. 'task:' .. id, unpack(ORDER_FIELDS))
       if record[1] == token then

@@ -31,7 +31,7 @@ end
 
 -- The node on which the need leaves least CPU, and of those least memory (best fit): exact and without a scan, as
 -- `free` is ordered by (free CPU, free memory): at most two look-ups for each different number of free cores.
-local function choose_node(cpu, memory)
+local function best_fit(cpu, memory)
   if known_blocked(cpu, memory) then return nil end
   local from = cpu * MEMORY_BITS + memory
   while true do
@@ -44,6 +44,17 @@ local function choose_node(cpu, memory)
     local free_cpu = math.floor(score / MEMORY_BITS)
     if score - free_cpu * MEMORY_BITS >= memory then return node_load(found[1]) end
     from = free_cpu * MEMORY_BITS + memory
+  end
+end
+
+-- The reserved node isn't in `free`: it comes last, for those who may use it.
+local function choose_node(now, class)
+  local node = best_fit(class.cpu, class.memory)
+  if node or not reservation() then return node end
+  node = node_load(reservation().node)
+  if node and node.state == 'up' and class.cpu <= room_cpu(node) and class.memory <= node.memory then
+    local score, member = class_peek(class)
+    if may_use(now, score, member, class) then return node end
   end
 end
 
@@ -72,11 +83,16 @@ local function follow(class, entry)
   if score then call('ZADD', FRESH, score, string.sub(member, 1, SEQUENCE) .. class.name) end
 end
 
--- Puts tasks of the class on the node while they are the earliest of all that is fresh.
+-- Puts tasks of the class on the node until an earlier one waits in another class of `fresh`. (`until_member` may be
+-- an old entry with the sequence of a task that has changed its class since: equal is not earlier.)
 local function run_of(now, nonce, limit, class, node, until_score, until_member)
-  while placed < limit and class.cpu <= node.cpu and class.memory <= node.memory do
+  local until_sequence = until_member and string.sub(until_member, 1, SEQUENCE)
+  while placed < limit and class.cpu <= room_cpu(node) and class.memory <= node.memory do
     local score, member = class_peek(class)
-    if not score or (until_score and not earlier(score, member, until_score, until_member)) then break end
+    if not score then break end
+    if until_score and earlier(until_score, until_sequence, score, string.sub(member, 1, SEQUENCE)) then break end
+    local accept = admission(now, node)
+    if accept and not accept(score, member, class) then break end
     assign(now, nonce, node, class)
     placed = placed + 1
   end
@@ -88,7 +104,7 @@ local function place_fresh(now, nonce, limit)
     local class, entry = freshest(limit)
     if not class then return end
     looked = looked + 1
-    local node = choose_node(class.cpu, class.memory)
+    local node = choose_node(now, class)
     if node then
       local second = call('ZRANGE', FRESH, 1, 1, 'WITHSCORES')
       run_of(now, nonce, limit, class, node, tonumber(second[2]), second[1])
@@ -103,6 +119,7 @@ end
 local function place(now, nonce, limit)
   place_dirty(now, nonce, limit)
   place_fresh(now, nonce, limit)
+  reservation_flush(now)
   queue_flush()
   return placed, call('EXISTS', FRESH, DIRTY) > 0
 end

@@ -7,10 +7,10 @@
 -- Replies: {state, cursor}: call again with the cursor until it is '0'
 -- Refuses: node_not_found, stale_incarnation
 -- Promises: repeated it changes nothing; costs the tasks no retry
---@include _events
 --@include _stop
+--@include _reservation
 
-local id, incarnation = ARGV[2], ARGV[3]
+local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
 local key = P .. 'node:' .. id
 local node = node_load(id)
 if not node then return refuse('node_not_found', 'no node ' .. id) end
@@ -21,8 +21,8 @@ if ARGV[4] == '1' then call('HSET', key, 'drain', '1') end
 if node.state == 'up' then
   node.state = 'draining'
   call('HSET', key, 'state', 'draining')
-  call('ZREM', P .. 'free', id)
-  call('ZREM', P .. 'dirty', id)
+  node_withdraw(node)
+  if node.reserved and reservation() then unreserve(now) end
   event('draining', id, id)
 end
 local cursor = '0'

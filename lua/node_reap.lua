@@ -8,6 +8,7 @@
 -- Promises: only an incarnation that stands in `lost` is touched; each attempt is given back once; tasks get their old
 --   places in the order; only started tasks of a crash are charged
 --@include _end_attempt
+--@include _surplus
 
 local now, lost, limit = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local id, incarnation, how = string.match(lost, '^([^:]+):([^:]+):(%a+)$')
@@ -24,6 +25,7 @@ for i = 1, #held, 2 do
   local record = end_record(task_id)
   tokens[#tokens + 1] = token
   if node then give_back(node, token, cpu, memory, record.S) end
+  if record.v then call('ZREM', P .. 'preemptible', token .. ' ' .. id) end
   if record.k == token then
     local outcome = how == 'crashed' and mark ~= 'a' and 'crashed' or 'returned'
     end_attempt(now, task_id, record, id, mark, outcome, report)
@@ -32,7 +34,7 @@ end
 if #tokens > 0 then call('HDEL', path .. ':tasks', unpack(tokens)) end
 local left = call('HLEN', path .. ':tasks')
 if left == 0 then
-  call('DEL', path .. ':orders')
+  call('DEL', path .. ':orders', path .. ':grown')
   call('SREM', P .. 'lost', lost)
 end
 ends_flush()

@@ -28,15 +28,11 @@ end
 local state = call('HGET', key, 'drain') and 'draining' or 'up'
 call('HSET', key, 'state', state, 'incarnation', incarnation, 'total_cpu', cpu, 'total_memory', memory,
   'free_cpu', cpu, 'free_memory', memory, 'running', 0, 'started', 0, 'ordered', 0, 'acked', 0,
-  'ttl', ttl, 'host', host, 'registered', now)
+  'surplus', 0, 'ttl', ttl, 'host', host, 'registered', now)
 call('ZREM', P .. 'gone', id)
 call('ZADD', P .. 'nodes', now + ttl, id)
 call('SET', key .. ':alive', incarnation, 'PX', ttl)
-if state == 'up' then
-  call('ZADD', P .. 'free', tonumber(cpu) * MEMORY_BITS + tonumber(memory), id)
-  call('ZADD', P .. 'dirty', now, id)
-  wake()
-end
+if state == 'up' then node_offer(now, node_reload(id)) end
 event('joined', id, id, nil, cpu .. ':' .. memory)
 events_flush()
 return state

@@ -15,9 +15,7 @@ call('HDEL', key, 'drain')
 if node.state == 'draining' then
   node.state = 'up'
   call('HSET', key, 'state', 'up')
-  node_index(node)
-  call('ZADD', P .. 'dirty', now, id)
-  wake()
+  node_offer(now, node)
   event('undrained', id, id)
   events_flush()
 end

@@ -10,6 +10,7 @@
 -- Promises: the same operation again changes nothing; an end that was promised is never taken back
 --@include _end_attempt
 --@include _stop
+--@include _reservation
 
 local now, id, operation = clock(ARGV[1]), ARGV[2], ARGV[3]
 local requeue, grace, note = ARGV[4] == '1', ARGV[5], ARGV[6]
@@ -51,6 +52,7 @@ end
 
 local outcome = cancel()
 ends_flush()
+reservation_flush(now)
 if queue_flush() then wake() end
 nodes_flush()
 counts_flush()

@@ -32,10 +32,12 @@ local function finish(at, entry)
   local id, cpu, memory, mark = entry_parse(entry)
   local record = end_record(id)
   give_back(node, token, cpu, memory, record.S)
+  attempt_gone(node, token, record.v)
+  reservation_restored(node, token)
   if record.k ~= token then return 'stale' end
   local report = {
     reason = ARGV[at + 4], result = ARGV[at + 5], error = ARGV[at + 6], exit_code = ARGV[at + 7], random = random,
-    started = ran ~= '' and not record.S and now - tonumber(ran) or nil,
+    started = ran ~= '' and not record.S and now - tonumber(ran) or nil, memory = memory,
   }
   if ARGV[at + 8] ~= '' then output_append(id, ARGV[at + 8]) end
   end_attempt(now, id, record, node_id, mark, outcome, report)
@@ -64,6 +66,7 @@ else -- too much to tell in one reply: the room is offered later
   call('ZADD', P .. 'dirty', now, node_id)
   wake()
 end
+reservation_flush(now)
 queue_flush()
 nodes_flush(node_id)
 counts_flush()

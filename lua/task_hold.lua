@@ -6,6 +6,7 @@
 -- Refuses: task_not_found, task_final, wrong_state (it holds an allocation)
 -- Promises: repeated it changes nothing
 --@include _pending
+--@include _reservation
 
 local now, id = clock(ARGV[1]), ARGV[2]
 local record = waiting_record(id)
@@ -21,7 +22,9 @@ take_out(id, record)
 call('HSET', P .. 'task:' .. id, 's', 'held')
 call('ZADD', P .. 'held', now, id)
 event('held', id)
+reservation_flush(now)
 queue_flush()
+nodes_flush()
 counts_flush()
 events_flush()
 return 'held'

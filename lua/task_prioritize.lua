@@ -6,7 +6,9 @@
 -- Refuses: task_not_found, task_final
 -- Promises: a waiting task stands at its new place at once; a running one has it for its next attempt
 --@include _pending
+--@include _reservation
 
+local now = clock(ARGV[1])
 local id, priority = ARGV[2], tonumber(ARGV[3])
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
@@ -18,6 +20,7 @@ call('HSET', P .. 'task:' .. id, 'p', priority)
 event('prioritized', id, nil, nil, priority)
 if record.s == 'pending' then
   take_out(id, record)
+  reservation_flush(now)
   queue_flush()
   queue_add(record.c, score_of(priority, tonumber(record.t)), record.n .. id)
   if queue_flush() then wake() end

@@ -3,8 +3,9 @@
 -- KEYS: prefix
 -- ARGV: now_ms nonce node_id incarnation token number cpu memory limit
 --   cpu and memory (MB) are absolute targets, '' leaves them; number grows with each call of an attempt
--- Replies: {cpu, memory}: the allocation as it is now; unchanged where the growth isn't free, goes beyond the task's
---   maximum, or the number isn't new
+-- Replies: {cpu, memory, ordered}: the allocation as it is now (unchanged where the growth isn't free, goes into a
+--   reservation or beyond the task's maximum, or the number isn't new), and the number of the last order: a resize order
+--   up to that one is older than this answer
 -- Refuses: stale_incarnation
 -- Promises: repeated it changes nothing; what is given back is offered in the same call
 --@include _fill
@@ -12,31 +13,35 @@
 local now, nonce, node_id, incarnation, token = clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
-local id, cpu, memory, mark = entry_parse(call('HGET', node.path .. ':tasks', token) or '')
-if not id then return { 0, 0 } end
+local entry = allocation_of(node, token)
+if not entry then return { 0, 0, node.ordered } end
 
-local record = call('HMGET', P .. 'task:' .. id, 'c', 'X', 'Y', 'N')
+local record = call('HMGET', P .. 'task:' .. entry.id, 'c', 'X', 'Y', 'N', 'e')
 local need = class_of(record[1])
-local to_cpu = ARGV[7] ~= '' and tonumber(ARGV[7]) or cpu
-local to_memory = ARGV[8] ~= '' and tonumber(ARGV[8]) or memory
+local cpu = ARGV[7] ~= '' and tonumber(ARGV[7]) or entry.cpu
+local memory = ARGV[8] ~= '' and tonumber(ARGV[8]) or entry.memory
 local most_cpu = math.max(tonumber(record[2]) or 0, need.cpu)
 local most_memory = math.max(tonumber(record[3]) or 0, need.memory)
-local refused = mark == 's' or tonumber(ARGV[6]) <= tonumber(record[4] or 0)
-  or to_cpu < 1 or to_memory < 1 or to_cpu > most_cpu or to_memory > most_memory
-  or to_cpu - cpu > node.cpu or to_memory - memory > node.memory
-if refused then return { cpu, memory } end
+local grows, shrinks = cpu > entry.cpu or memory > entry.memory, cpu < entry.cpu or memory < entry.memory
 
-node_touch(node)
-node.cpu, node.memory = node.cpu - (to_cpu - cpu), node.memory - (to_memory - memory)
-node.entries = { token, id .. ':' .. to_cpu .. ':' .. to_memory .. ':' .. mark }
-call('HSET', P .. 'task:' .. id, 'A', to_cpu .. ':' .. to_memory, 'N', ARGV[6])
-event('resized', id, node_id, nil, to_cpu .. ':' .. to_memory)
-if to_cpu < cpu or to_memory < memory then
+local available = cpu <= need.cpu and room_cpu(node) or node.cpu -- up to its need it may take others' surplus
+local refused = entry.mark == 's' or tonumber(ARGV[6]) <= tonumber(record[4] or 0)
+  or cpu < 1 or memory < 1 or cpu > most_cpu or memory > most_memory
+  or cpu - entry.cpu > available or memory - entry.memory > node.memory or (grows and node.reserved)
+if refused or not (grows or shrinks) then return { entry.cpu, entry.memory, node.ordered } end
+
+if cpu - entry.cpu > node.cpu then reclaim(node, cpu - entry.cpu - node.cpu) end
+allocation_set(node, token, entry, cpu, memory)
+call('HSET', P .. 'task:' .. entry.id, 'N', ARGV[6])
+if record[5] ~= 'off' then surplus_set(node, token, math.max(0, cpu - need.cpu)) end
+if shrinks then
   local _, undone = fill(now, nonce, node, tonumber(ARGV[9]))
   if undone then wake() end
 end
+local left = allocation_of(node, token) -- the fill may have taken surplus back
+reservation_flush(now)
 queue_flush()
 nodes_flush()
 counts_flush()
 events_flush()
-return { to_cpu, to_memory }
+return { left.cpu, left.memory, node.ordered }

@@ -134,9 +134,10 @@ class InlineNode:
         def resize(cpu: int | None, memory: int | None) -> Resources:
             nonlocal number
             number += 1
-            return self._link.run(
+            answer = self._link.run(
                 self._store.task_resize(*self._who, order.token, number=number, cpu=cpu, memory=memory)
             )
+            return answer.allocation
 
         return resize
 

@@ -23,10 +23,10 @@ class Janitor:
         total = 0
         while True:
             dropped = await self._link.run(
-                self._store.forget(older_than=settings["keep_seconds"], keep=int(settings["keep_tasks"]))
+                self._store.forget(older_than=float(settings["keep_seconds"]), keep=int(settings["keep_tasks"]))
             )
             total += dropped
             if not dropped:
                 break
-        await self._link.run(self._store.forget_nodes(older_than=settings["keep_seconds"]))
+        await self._link.run(self._store.forget_nodes(older_than=float(settings["keep_seconds"])))
         return total

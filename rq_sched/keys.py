@@ -29,14 +29,17 @@ key                            type     holds; who writes it; how long it lives
 ``node:ID:INCARNATION:orders`` list     orders not yet acknowledged: ``NUMBER start|stop TOKEN ID …``
 ``node:ID:alive``              string   the heartbeat: holds the incarnation, expires with its time to live
 ``nodes``                      zset     live nodes by when their heartbeat runs out
+``node:ID:INCARNATION:grown``  hash     token → cores that an elastic attempt holds beyond its need: they count as free
 ``lost``                       set      incarnations whose tasks are to be given back: ``NODE:INCARNATION:HOW``
 ``gone``                       zset     dead or departed nodes by when that was; the janitor trims
-``free``                       zset     ``up`` nodes by free capacity: score = free CPU × 2²⁴ + free memory
-``reservation``                hash     the first blocked task that some node could hold when empty, and the node
-                                        kept for it: task, class, score, sequence, since; node, at, until, spare_cpu,
-                                        spare_memory, and ``+TOKEN`` for each later attempt let in; ``reserve``
-``preemptible``                zset     running attempts that may be stopped for a task of higher priority:
-                                        ``TOKEN NODE`` by priority
+``free``                       zset     ``up`` nodes that aren't reserved, by room: score = (free + surplus) CPU × 2²⁴ +
+                                        free memory
+``totals``                     zset     ``up`` nodes by size: score = CPU × 2²⁴ + memory
+``reservation``                hash     ``first``, ``since``: the first blocked task that some node could hold, since
+                                        when; ``task`` … ``spare_memory``: the node kept for a task, what later tasks
+                                        may use there, and (``+TOKEN``) which do; ``reserve``
+``preemptible``                zset     attempts that may be stopped for a task of higher priority: ``TOKEN NODE`` by
+                                        priority; every placing and ending script
 ``wake``                       list     the doorbell of the schedulers: at most one element
 ``counts``                     hash     tasks by state, totals of what ever happened
 ``settings``                   hash     what all processes must agree on (``config.SETTINGS``)
@@ -90,6 +93,7 @@ class Keys:
         self.gone = p + "gone"
         self.lost = p + "lost"
         self.free = p + "free"
+        self.totals = p + "totals"
         self.reservation = p + "reservation"
         self.preemptible = p + "preemptible"
         self.wake = p + "wake"

@@ -26,6 +26,8 @@ FIELDS = {
     "total_memory": "MB",
     "free_cpu": "cores not allocated",
     "free_memory": "MB not allocated",
+    "surplus": "cores that elastic attempts hold beyond their need: they count as free",
+    "reserved": "the task that the node is kept for",
     "running": "allocations on the ledger",
     "started": "how many of them have been reported as started",
     "ordered": "the number of the last order",
@@ -113,10 +115,20 @@ class Stop:
 
 
 @dataclass(slots=True)
+class Resize:
+    """The allocation of an attempt has changed: it grew into idle CPU, or surplus was taken back."""
+
+    number: int
+    token: str
+    task_id: str
+    allocation: Resources
+
+
+@dataclass(slots=True)
 class Void:
     """An order that was overtaken before it was read (its attempt is over). Only its number matters."""
 
     number: int
 
 
-Order = Start | Stop | Void
+Order = Start | Stop | Resize | Void

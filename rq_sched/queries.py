@@ -361,11 +361,13 @@ class Queries:
             "ever": {name: counts.get(name, 0) for name in total},
         }
 
-    def settings(self) -> Op[dict[str, float]]:
-        """The settings that all processes share, with their defaults."""
-        flat = (yield [("HGETALL", self.keys.settings)])[0]
-        known = {name.decode(): float(value) for name, value in as_dict(flat).items()}
+    def settings(self) -> Op[dict[str, float | str]]:
+        """The settings that all processes share, with their defaults (``config.SETTINGS``; ``off`` is infinity)."""
+        flat = as_dict((yield [("HGETALL", self.keys.settings)])[0])
+        known = {name.decode(): value.decode() for name, value in flat.items()}
         unknown = set(known) - set(SETTINGS)
         if unknown:
             raise InvalidValue(f"unknown setting {sorted(unknown)[0]!r} in {self.keys.settings}")
-        return {name: known.get(name, default) for name, (default, _) in SETTINGS.items()}
+        return {
+            name: setting.parse(known[name]) if name in known else setting.default for name, setting in SETTINGS.items()
+        }

@@ -1,5 +1,5 @@
-"""The scheduler process: placer, promoter, reaper and janitor in one loop. It keeps no state, so any number may run,
-and any of them may be killed at any time."""
+"""The scheduler process: placer, promoter, reserver, reaper and janitor in one loop. It keeps no state, so any number
+may run, and any of them may be killed at any time."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rq_sched.loop import Loop, back_off
 from rq_sched.placer import Placer
 from rq_sched.promoter import Promoter
 from rq_sched.reaper import Reaper
+from rq_sched.reserver import Reserver
 from rq_sched.store import Store
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,10 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
     outage = Outage()
     link = AsyncLink(config.url, outage=outage)
     await link.run(store.counts())  # a wrong address or password is told now, not for ever in the log
-    loop = Loop([Placer(link, store), Promoter(link, store), Reaper(link, store), Janitor(link, store)], outage)
+    loop = Loop(
+        [Placer(link, store), Promoter(link, store), Reserver(link, store), Reaper(link, store), Janitor(link, store)],
+        outage,
+    )
     loop.stop_on_signals()
     log.info("scheduler ready", extra={"namespace": config.namespace})
     if ready is not None:

@@ -15,9 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rq_sched.config import SETTINGS
+from rq_sched.errors import InvalidValue
 from rq_sched.keys import check_id
 from rq_sched.link import Command, Op
-from rq_sched.node import NodeState, Order, Start, Stop, Void
+from rq_sched.node import NodeState, Order, Resize, Start, Stop, Void
 from rq_sched.resources import Resources
 from rq_sched.scripts import Argument
 from rq_sched.submits import BATCH as BATCH
@@ -84,6 +86,26 @@ class Placed:
     placed: int
     more: bool
     items: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What a reserving call did: the first blocked task and the node that is kept for it (None: none), how many tasks
+    were told to stop for it, and how many heads were looked at."""
+
+    task_id: str | None
+    node_id: str | None
+    preempted: int
+    looked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """The allocation as it is after a ``task_resize`` (0:0 if the attempt is over), and the number of the last order:
+    resize orders up to that one are older than this answer."""
+
+    allocation: Resources
+    ordered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +193,12 @@ class Store(Submits):
         """Find nodes for pending tasks: one bounded bite."""
         placed, more, items = yield from self._one("place", nonce(), limit)
         return Placed(placed, bool(more), items.decode())
+
+    def reserve(self, grace: float = DEFAULT_GRACE) -> Op[Reserved]:
+        """Keep a node for the first blocked task, if it has waited for long enough; ``grace``: seconds that preempted
+        tasks have to end."""
+        task, node, preempted, looked = yield from self._one("reserve", round(grace * 1000))
+        return Reserved(task.decode() or None, node.decode() or None, preempted, looked)
 
     def promote(self, limit: int = BATCH) -> Op[Promoted]:
         """Delayed tasks whose time has come join their queues: one bite."""
@@ -275,13 +303,13 @@ class Store(Submits):
 
     def task_resize(
         self, node_id: str, incarnation: str, token: str, *, number: int, cpu: int | None, memory: int | None
-    ) -> Op[Resources]:
+    ) -> Op[Resized]:
         """Set an allocation to absolute amounts (None leaves one); answers the allocation as it is now.
 
         Raises:
             StaleIncarnation
         """
-        now_cpu, now_memory = yield from self._one(
+        now_cpu, now_memory, ordered = yield from self._one(
             "task_resize",
             nonce(),
             node_id,
@@ -292,13 +320,37 @@ class Store(Submits):
             "" if memory is None else memory,
             REFILL,
         )
-        return Resources(now_cpu, now_memory)
+        return Resized(Resources(now_cpu, now_memory), ordered)
+
+    def task_grow(
+        self, node_id: str, incarnation: str, tokens: Sequence[str], *, idle: float = 0.0
+    ) -> Op[tuple[int, float]]:
+        """Ask for the node's idle CPU, for elastic attempts below their maximum: how many got some (resize orders say
+        how much), and after how many seconds it is worth asking again. ``idle``: seconds since the node last got a
+        task.
+
+        Raises:
+            StaleIncarnation
+        """
+        grown, wait = yield from self._one("task_grow", node_id, incarnation, round(idle * 1000), *tokens)
+        return grown, wait / 1000
 
     # -- settings ---------------------------------------------------------------------------------
 
-    def set_setting(self, name: str, value: float) -> Op[None]:
-        """Change a setting that all processes share (``config.SETTINGS``)."""
-        command: Command = ("HSET", self.keys.settings, name, value)
+    def set_setting(self, name: str, value: float | str) -> Op[None]:
+        """Change a setting that all processes share; ``"default"`` resets it.
+
+        Raises:
+            InvalidValue: there is no such setting, or it can't be that.
+        """
+        setting = SETTINGS.get(name)
+        if setting is None:
+            raise InvalidValue(f"no setting {name!r}; there are {', '.join(SETTINGS)}")
+        try:
+            text = setting.show(setting.parse(value))
+        except InvalidValue as error:
+            raise InvalidValue(f"{name} {error}") from None
+        command: Command = ("HSET", self.keys.settings, name, text)
         yield [command]
 
 
@@ -314,6 +366,8 @@ def _order(raw: list[Any]) -> Order:
     token, task_id = raw[2].decode(), raw[3].decode()
     if kind == b"stop":
         return Stop(number, token, task_id, int(raw[4]) / 1000)
+    if kind == b"resize":
+        return Resize(number, token, task_id, need_of(raw[4].decode()))
     need = need_of(raw[8].decode())
     return Start(
         number=number,

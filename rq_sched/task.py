@@ -61,6 +61,9 @@ class Reason(StrEnum):
     RESERVED = "reserved_for_other"  # pending: the room is kept for an earlier task
     RETRY = "retry"  # delayed: back-off after a failure
     CANCELLING = "cancelling"  # assigned, running: told to stop by a cancel
+    PREEMPTING = (
+        "preempting"  # running: told to stop to make room for a more important task; goes back to its old place
+    )
     STOPPING = "stopping"  # assigned, running: told to stop by a drain; goes back to its old place
     ERROR = "error"  # failed: the function raised
     TIMEOUT = "timeout"  # failed: ran longer than its time limit

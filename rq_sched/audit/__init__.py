@@ -38,17 +38,19 @@ CHECKS = {
 }
 BITE = 250  # subjects a round trip
 KINDS = {
-    **dict.fromkeys(("task", "counts", "settings"), b"hash"),
+    **dict.fromkeys(("task", "counts", "settings", "reservation"), b"hash"),
     **dict.fromkeys(("payload", "result", "log", "seq", "swept"), b"string"),
     **dict.fromkeys(("pending", "classes", "groups", "fresh", "dirty", "delayed", "held"), b"zset"),
-    **dict.fromkeys(("finished", "nodes", "gone", "free"), b"zset"),
+    **dict.fromkeys(("finished", "nodes", "gone", "free", "totals", "preemptible"), b"zset"),
     "lost": b"set",
     "wake": b"list",
     "events": b"stream",
 }
-NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list"}
+NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list", "grown": b"hash"}
 NAMED = frozenset({"task", "payload", "result", "log", "pending", "classes", "finished", "node"})  # kind:NAME
-STAYS = frozenset({"seq", "counts", "settings", "swept", "events", "wake", "nodes", "gone", "free", "dirty", "fresh"})
+STAYS = frozenset(
+    {"seq", "counts", "settings", "swept", "events", "wake", "nodes", "gone", "free", "totals", "dirty", "fresh"}
+)
 """What is left when every task is done and forgotten, beside the records of nodes and their heartbeats."""
 
 
@@ -156,10 +158,10 @@ class _Audit:
         rooms: list[tuple[Resources, str]] = []
         for start in range(0, len(offered), BITE):
             bite = offered[start : start + BITE]
-            free = yield [("HMGET", self.keys.node(node), "free_cpu", "free_memory") for node in bite]
+            free = yield [("HMGET", self.keys.node(node), "free_cpu", "surplus", "free_memory") for node in bite]
             rooms += [
-                (Resources(int(cpu or 0), int(memory or 0)), node)
-                for node, (cpu, memory) in zip(bite, free, strict=True)
+                (Resources(int(cpu or 0) + int(surplus or 0), int(memory or 0)), node)
+                for node, (cpu, surplus, memory) in zip(bite, free, strict=True)
             ]
         self.looks.rooms = largest(rooms)
 
@@ -263,7 +265,7 @@ class _Audit:
             yield _Walk("ZSCAN", keys.classes(name), partial(self.class_head, keys.classes(name)))
         elif kind == "groups":
             yield _Walk("ZSCAN", keys.groups, self.group_head)
-        elif kind in ("nodes", "gone", "free", "dirty"):
+        elif kind in ("nodes", "gone", "free", "totals", "dirty"):
             yield _Walk("ZSCAN", getattr(keys, kind), self.node)
         elif kind == "node":
             yield from self.of_node(*name.split(":"))

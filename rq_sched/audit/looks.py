@@ -92,6 +92,11 @@ class Node:
     def free(self) -> Resources:
         return Resources(self.number("free_cpu"), self.number("free_memory"))
 
+    @property
+    def room(self) -> Resources:
+        """What a need can have: surplus is taken back for it."""
+        return self.free.plus(Resources(self.number("surplus"), 0))
+
     def sums(self) -> str | None:
         """What doesn't add up."""
         total = Resources(self.number("total_cpu"), self.number("total_memory"))
@@ -107,19 +112,27 @@ class Node:
             return f"started is {self.number('started')}, the ledger's marks are {dict(marks)}"
         return None
 
-    def indexes(self, heartbeat: Any, gone: Any, free: Any, orders: int) -> str | None:
+    def indexes(self, heartbeat: Any, gone: Any, free: Any, totals: Any, orders: int) -> str | None:
         """Which index doesn't agree, given the node's scores in them and how many orders are kept."""
         if self.state not in ("up", "draining", "dead"):
             return f"its state is {self.state!r}"
         alive = self.state != "dead"
         if (heartbeat is not None) != alive or (gone is None) != alive:
             return f"it is {self.state}; in nodes: {heartbeat is not None}, in gone: {gone is not None}"
-        right = self.free.cpu * MEMORY_STEP + self.free.memory if self.state == "up" else None
+        up = self.state == "up"
+        right = _packed(self.room) if up and "reserved" not in self.record else None
         if number(free) != right:
-            return f"it is {self.state} with {_amount(self.free)} free; its score in free is {free}, not {right}"
+            return f"it is {self.state} with room for {_amount(self.room)}; its score in free is {free}, not {right}"
+        right = _packed(Resources(self.number("total_cpu"), self.number("total_memory"))) if up else None
+        if number(totals) != right:
+            return f"it is {self.state}; its score in totals is {totals}, not {right}"
         if alive and orders != self.number("ordered") - self.number("acked"):
             return f"{orders} orders are kept, from {self.number('acked')} to {self.number('ordered')}"
         return None
+
+
+def _packed(amount: Resources) -> int:
+    return amount.cpu * MEMORY_STEP + amount.memory
 
 
 def _amount(amount: Resources) -> str:
@@ -245,8 +258,8 @@ class Looks:
         looked_at_soon = dirty is not None or task_class in {text(entry)[SEQUENCE:] for entry in entries}
         if Record.of(task_id, again) != record or looked_at_soon or node.state != "up":
             return None
-        if need_of(task_class).fits(node.free):
-            return f"needs {task_class} and waits, {node_id} has {_amount(node.free)} free"
+        if need_of(task_class).fits(node.room) and "reserved" not in node.record:
+            return f"needs {task_class} and waits, {node_id} has room for {_amount(node.room)}"
         return None
 
     # -- tasks, from the indexes --------------------------------------------------------------------
@@ -313,7 +326,7 @@ class Looks:
         """A node's ledger and indexes add up."""
         keys, node = self.keys, self.keys.node(node_id)
         incarnation = text((yield [("HGET", node, "incarnation")])[0])
-        indexes = (keys.nodes, keys.gone, keys.free, keys.dirty)
+        indexes = (keys.nodes, keys.gone, keys.free, keys.totals, keys.dirty)
         *scores, record, ledger, orders = yield [
             *(("ZSCORE", index, node_id) for index in indexes),
             ("HGETALL", node),
@@ -325,8 +338,8 @@ class Looks:
         found = Node.of(record, ledger)
         if found.record.get("incarnation") != incarnation:
             return None
-        heartbeat, gone, free, _ = scores
-        return found.sums() or found.indexes(heartbeat, gone, free, orders)
+        heartbeat, gone, free, totals, _ = scores
+        return found.sums() or found.indexes(heartbeat, gone, free, totals, orders)
 
     def answered(self, node_id: str, incarnation: str, key: str) -> Op[str | None]:
         """A ledger or list of orders belongs to a live incarnation, or to one whose tasks are being given back."""

@@ -112,7 +112,7 @@ def _field(kind: str, name: str, value: bytes) -> Entry:
     if kind == "node:ID":
         return Entry(name, when(shown) if name == "registered" else shown, node.FIELDS.get(name, ""))
     if kind == "settings":
-        return Entry(name, shown, SETTINGS[name][1] if name in SETTINGS else "")
+        return Entry(name, shown, SETTINGS[name].meaning if name in SETTINGS else "")
     return Entry(name, shown, _allocation(shown) if kind.endswith(":tasks") else "")
 
 

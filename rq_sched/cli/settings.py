@@ -7,7 +7,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.options import Session, command
 from rq_sched.cli.show import Column
-from rq_sched.config import SETTINGS
+from rq_sched.config import OFF, SETTINGS
 from rq_sched.errors import InvalidValue
 
 
@@ -20,29 +20,12 @@ def settings_command(session: Session, name: str | None, value: str | None) -> N
     if name is not None and name not in SETTINGS:
         raise InvalidValue(f"no setting {name!r}; there are {', '.join(SETTINGS)}")
     if name is not None and value is not None:
-        session.run(session.store.set_setting(name, _number(name, value)))
+        session.run(session.store.set_setting(name, value))
     values = session.run(session.store.settings())
+    shown = {one: SETTINGS[one].show(value) for one, value in values.items() if name in (None, one)}
     if session.json:
-        show.json_line(values if name is None else {name: values[name]})
+        show.json_line({one: "off" if values[one] == OFF else values[one] for one in shown})
         return
     columns = [Column("SETTING"), Column("VALUE", right=True), Column("DEFAULT", right=True), Column("WHAT IT IS")]
-    show.table(
-        columns,
-        (
-            (one, f"{values[one]:g}", f"{default:g}", meaning)
-            for one, (default, meaning) in SETTINGS.items()
-            if name in (None, one)
-        ),
-    )
-
-
-def _number(name: str, value: str) -> float:
-    if value == "default":
-        return SETTINGS[name][0]
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e12:
-        raise InvalidValue(f"{name} must be a number from 0, not {value!r}")
-    return number
+    rows = ((one, shown[one], SETTINGS[one].show(SETTINGS[one].default), SETTINGS[one].meaning) for one in shown)
+    show.table(columns, rows)

@@ -67,7 +67,7 @@ class Errands:
         attempt.resizes += 1
         number, token = attempt.resizes, attempt.order.token
         try:
-            allocation = await self._session.ask(
+            answer = await self._session.ask(
                 lambda node, incarnation: self._store.task_resize(
                     node, incarnation, token, number=number, cpu=cpu, memory=memory
                 )
@@ -77,5 +77,7 @@ class Errands:
         except RqSchedError as error:
             log.warning("an allocation stays as it is: %s", error, extra={"task_id": attempt.order.task_id})
             allocation = attempt.allocation
+        else:
+            allocation = answer.allocation
         if allocation.cpu:  # else it has ended meanwhile
             self._attempts().resized(attempt, allocation)

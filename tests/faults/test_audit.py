@@ -96,6 +96,7 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     "running miscounted": ([("HINCRBY", NODE, "running", 1)], {("nodes", "n1")}),
     "started miscounted": ([("HINCRBY", NODE, "started", 2)], {("nodes", "n1")}),
     "stale index of free": ([("ZINCRBY", K.free, 1, "n1")], {("nodes", "n1")}),
+    "stale index of totals": ([("ZINCRBY", K.totals, 1, "n1")], {("nodes", "n1")}),
     "up and not in free": ([("ZREM", K.free, "n1")], {("nodes", "n1")}),
     "draining and in free": (
         [("ZADD", K.free, 8 * 2**24 + 8000, "n2")],
@@ -169,15 +170,24 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     ),
     # -- work that is overlooked
     "room that nobody was told of": (
-        [("HSET", NODE, "total_cpu", 6, "free_cpu", 3, "free_memory", 1000), ("ZADD", K.free, 3 * 2**24 + 1000, "n1")],
+        [
+            ("ZADD", K.totals, 6 * 2**24 + 4000, "n1"),
+            ("HSET", NODE, "total_cpu", 6, "free_cpu", 3, "free_memory", 1000),
+            ("ZADD", K.free, 3 * 2**24 + 1000, "n1"),
+        ],
         {("room", name) for name in ("p1", "p2", "p3", "q1")},
     ),
     "room for one class only": (
-        [("HSET", NODE, "total_cpu", 5, "free_cpu", 2), ("ZADD", K.free, 2 * 2**24 + 1000, "n1")],
+        [
+            ("ZADD", K.totals, 5 * 2**24 + 4000, "n1"),
+            ("HSET", NODE, "total_cpu", 5, "free_cpu", 2),
+            ("ZADD", K.free, 2 * 2**24 + 1000, "n1"),
+        ],
         {("room", name) for name in ("p1", "p2", "p3")},
     ),
     "room, but the node is dirty": (
         [
+            ("ZADD", K.totals, 6 * 2**24 + 4000, "n1"),
             ("HSET", NODE, "total_cpu", 6, "free_cpu", 3),
             ("ZADD", K.free, 3 * 2**24 + 1000, "n1"),
             ("ZADD", K.dirty, 1, "n1"),
@@ -186,6 +196,7 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     ),
     "room, but one class is fresh": (
         [
+            ("ZADD", K.totals, 6 * 2**24 + 4000, "n1"),
             ("HSET", NODE, "total_cpu", 6, "free_cpu", 3),
             ("ZADD", K.free, 3 * 2**24 + 1000, "n1"),
             ("ZADD", K.fresh, -3, "@p3:2:1000"),

@@ -60,7 +60,7 @@ BUGS = {
         "return true",
     ),
     "a doorbell as the only memory of a node that joined": (
-        "call('ZADD', P .. 'dirty', now, id)\n  wake()\nend",
+        "call('ZADD', P .. 'dirty', now, node.id)\n  wake()\nend",
         "wake()\nend",
     ),
     "a bound reached is forgotten": (
@@ -81,8 +81,8 @@ BUGS = {
         "call('HSET', P .. 'task:' .. id, 's', 'held')",
     ),
     "half of a resize": (
-        "node.cpu, node.memory = node.cpu - (to_cpu - cpu), node.memory - (to_memory - memory)",
-        "node.cpu = node.cpu - (to_cpu - cpu)",
+        "node.cpu, node.memory = node.cpu + entry.cpu - cpu, node.memory + entry.memory - memory",
+        "node.cpu = node.cpu + entry.cpu - cpu",
     ),
     "a restart undoes a drain": ("call('HGET', key, 'drain') and 'draining' or 'up'", "'up'"),
     "promotion loses what it didn't reach": ("call('ZREM', P .. 'delayed', id)\n", "call('DEL', P .. 'delayed')\n"),

@@ -280,7 +280,7 @@ def test_resize_gives_back_and_never_waits(cell: Cell) -> None:
     start = cell.starts("a")["t"]
 
     def resize(number: int, cpu: int | None = None, memory: int | None = None) -> tuple[int, int]:
-        return cell.run(cell.store.task_resize("a", "1", start.token, number=number, cpu=cpu, memory=memory))
+        return cell.run(cell.store.task_resize("a", "1", start.token, number=number, cpu=cpu, memory=memory)).allocation
 
     assert resize(1, cpu=5) == (3, 600)  # beyond its maximum
     assert resize(1, cpu=1) == (1, 600)  # the waiting one gets it in the same call

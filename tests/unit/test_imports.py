@@ -34,7 +34,7 @@ ROOMS: dict[str, list[str]] = {
     ],
     "redis": ["scripts", "link", "queries", "explain", "safekeeping", "submits", "store"],
     "checker": ["audit"],
-    "actors": ["placer", "promoter", "reaper", "janitor"],
+    "actors": ["placer", "promoter", "reserver", "reaper", "janitor"],
     "scheduler": ["loop", "scheduler"],
     "worker": ["worker"],
     "client": [

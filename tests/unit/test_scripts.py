@@ -66,6 +66,7 @@ def _calls() -> list[Call]:
         store.forget(),
         store.forget_nodes(older_than=1),
         store.place(),
+        store.reserve(),
         store.promote(),
         store.sweep(),
         store.reap("a:1:left"),
@@ -91,6 +92,7 @@ def _calls() -> list[Call]:
         mends.key("log", "t"),
         mends.room("t"),
         mends.count_is("", 0),
+        store.task_grow("a", "1", ["k"]),
     ]
     return [next(operation)[0] for operation in operations]
 

@@ -1,0 +1,94 @@
+--@include _queue
+--@include _ledger
+-- The reservation: one node is kept for the first blocked task (hash `reservation`; the node's field `reserved`). It
+-- holds only against later tasks. They may use what is spare: what the node has beyond the reserved need (everything
+-- that ran there before will have ended when the task starts), or end before the task is expected to start.
+
+local RESERVATION = P .. 'reservation'
+local TIMED_LOOKS = 64 -- time limits read in one script
+local held             -- the reservation as read; false: there is none
+local timed_looks = 0
+
+local function reservation()
+  if held == nil then
+    local r = call('HMGET', RESERVATION, 'task', 'node', 'class', 'score', 'sequence', 'until', 'spare_cpu', 'spare_memory')
+    held = r[2] and {
+      task = r[1], node = r[2], class = r[3], score = tonumber(r[4]), sequence = r[5], expected = tonumber(r[6]),
+      cpu = tonumber(r[7]), memory = tonumber(r[8]),
+    } or false
+  end
+  return held or nil
+end
+
+-- The reserved node is free for all again; whoever changes the queues next may use it.
+local function unreserve(now)
+  local node = node_load(held.node)
+  call('DEL', RESERVATION)
+  if node and node.reserved == held.task then
+    node.reserved = nil
+    call('HDEL', P .. 'node:' .. node.id, 'reserved')
+    if node.state == 'up' then
+      node_index(node)
+      call('ZADD', P .. 'dirty', now, node.id)
+      wake()
+    end
+    event('unreserved', held.task, node.id)
+  end
+  held = false
+end
+
+local function is_later(score, member)
+  return earlier(held.score, held.sequence, score, string.sub(member, 1, SEQUENCE))
+    and not (score == held.score and string.sub(member, 1, SEQUENCE) == held.sequence)
+end
+
+-- Whether the head of a class ends in time if it starts now: only with a time limit, and a known start to be in time for.
+local function ends_before(now, class)
+  if not held.expected or timed_looks >= TIMED_LOOKS then return false end
+  timed_looks = timed_looks + 1
+  local _, member = class_peek(class)
+  local limit = member and call('HGET', P .. 'task:' .. string.sub(member, SEQUENCE + 1), 'l')
+  return limit and now + tonumber(limit) <= held.expected
+end
+
+-- Whether the head of a class may use the reserved node, if it fits there. While a node is filled, once no is no.
+local function may_use(now, score, member, class)
+  if not is_later(score, member) then return true end
+  return (class.cpu <= held.cpu and class.memory <= held.memory) or ends_before(now, class)
+end
+
+-- For first_fit: what must hold beside the fit on this node; nil where nothing does.
+local function admission(now, node)
+  if not node.reserved or not reservation() then return nil end
+  return function(score, member, class) return not held or may_use(now, score, member, class) end
+end
+
+-- A task is put on the reserved node.
+local function reservation_used(now, node, token, score, member, class)
+  if string.sub(member, SEQUENCE + 1) == held.task then return unreserve(now) end
+  if not is_later(score, member) or not (class.cpu <= held.cpu and class.memory <= held.memory) then return end
+  held.cpu, held.memory = held.cpu - class.cpu, held.memory - class.memory
+  call('HSET', RESERVATION, 'spare_cpu', held.cpu, 'spare_memory', held.memory,
+    '+' .. token, class.cpu .. ':' .. class.memory)
+end
+
+-- An attempt on the reserved node has ended: if it used what is spare, that is spare again.
+local function reservation_restored(node, token)
+  if not node.reserved or not reservation() then return end
+  local used = call('HGET', RESERVATION, '+' .. token)
+  if not used then return end
+  local cpu, memory = string.match(used, '^(%d+):(%d+)$')
+  held.cpu, held.memory = held.cpu + tonumber(cpu), held.memory + tonumber(memory)
+  call('HDEL', RESERVATION, '+' .. token)
+  call('HSET', RESERVATION, 'spare_cpu', held.cpu, 'spare_memory', held.memory)
+end
+
+-- Before queue_flush(): when the task leaves its queue for whatever reason, its reservation ends.
+local function reservation_flush(now)
+  if not taken or not reservation() then return end
+  local class = classes[held.class]
+  if not class then return end
+  for _, member in ipairs(class.removed) do
+    if string.sub(member, SEQUENCE + 1) == held.task then return unreserve(now) end
+  end
+end

@@ -1,0 +1,57 @@
+--@include _ledger
+-- Allocations that change while their task runs. CPU that an elastic attempt holds beyond its need is surplus
+-- (node:…:grown, token → cores): it counts as free, and is taken back in the script that gives it to another.
+-- Changes are written at once: a script may look at an allocation again.
+
+local function allocation_set(node, token, entry, cpu, memory)
+  node_touch(node)
+  node.cpu, node.memory = node.cpu + entry.cpu - cpu, node.memory + entry.memory - memory
+  entry.cpu, entry.memory = cpu, memory
+  call('HSET', node.path .. ':tasks', token, entry.id .. ':' .. cpu .. ':' .. memory .. ':' .. entry.mark)
+  call('HSET', P .. 'task:' .. entry.id, 'A', cpu .. ':' .. memory)
+  event('resized', entry.id, node.id, nil, cpu .. ':' .. memory)
+end
+
+-- How much of an attempt's CPU is surplus from now on.
+local function surplus_set(node, token, cores)
+  local grown = node.path .. ':grown'
+  local before = tonumber(call('HGET', grown, token) or 0)
+  if cores == before then return end
+  node_touch(node)
+  node.surplus = node.surplus + cores - before
+  if cores > 0 then call('HSET', grown, token, cores) else call('HDEL', grown, token) end
+end
+
+local function resize_order(node, token, entry)
+  order_add(node, 'resize ' .. token .. ' ' .. entry.id .. ' ' .. entry.cpu .. ':' .. entry.memory)
+end
+
+local function allocation_of(node, token)
+  local id, cpu, memory, mark = entry_parse(call('HGET', node.path .. ':tasks', token) or '')
+  return id and { id = id, cpu = cpu, memory = memory, mark = mark } or nil
+end
+
+-- Takes so many cores back, from those first that have most beyond their need.
+local function reclaim(node, cores)
+  local flat = call('HGETALL', node.path .. ':grown')
+  local donors = {}
+  for i = 1, #flat, 2 do donors[#donors + 1] = { token = flat[i], surplus = tonumber(flat[i + 1]) } end
+  table.sort(donors, function(a, b)
+    return a.surplus > b.surplus or (a.surplus == b.surplus and a.token < b.token)
+  end)
+  for _, donor in ipairs(donors) do
+    if cores <= 0 then return end
+    local entry = allocation_of(node, donor.token)
+    local taken = math.min(cores, donor.surplus)
+    allocation_set(node, donor.token, entry, entry.cpu - taken, entry.memory)
+    surplus_set(node, donor.token, donor.surplus - taken)
+    resize_order(node, donor.token, entry)
+    cores = cores - taken
+  end
+end
+
+-- What follows from an attempt's end, beside its allocation: its surplus, and its place among those that may be stopped.
+local function attempt_gone(node, token, preemptible)
+  if node.surplus > 0 then surplus_set(node, token, 0) end
+  if preemptible then call('ZREM', P .. 'preemptible', token .. ' ' .. node.id) end
+end

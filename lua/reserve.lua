@@ -1,0 +1,177 @@
+#!lua flags=allow-oom
+--- reserve: keep a node for the first blocked task; stop preemptible tasks of lower priority where that makes room.
+-- KEYS: prefix
+-- ARGV: now_ms grace_ms
+-- Replies: {task, node, preempted, looked}: the first blocked task and the node kept for it ('' none), how many tasks
+--   were told to stop, how many heads were looked at
+-- Refuses: nothing
+-- Promises: at most one reservation; it comes when the task has been the first blocked one for `reserve_after`, and
+--   stays until it is placed or taken away, or an earlier task takes it over; preemption takes `preempt_after`, stops only
+--   tasks of lower priority that are marked preemptible, have run for a while and weren't stopped so too often
+--@include _reservation
+--@include _preempt
+--@include _first_fit
+
+local now, grace = clock(ARGV[1]), ARGV[2]
+local LOOKS = 500  -- heads looked at in one call
+local NODES = 1000 -- nodes looked at in one call
+local NEAREST = 8  -- nodes whose tasks' time limits are read
+
+local function after(name)
+  local value = call('HGET', P .. 'settings', name) or '30'
+  return value ~= 'off' and tonumber(value) * 1000 or nil
+end
+
+local hopeless, possible = {}, {} -- needs that no node, or some node, could hold
+local function known(list, cpu, memory)
+  for _, need in ipairs(list) do
+    if cpu >= need[1] and memory >= need[2] then return true end
+  end
+  return false
+end
+
+-- Whether some node that is up could hold the need when empty.
+local function feasible(cpu, memory)
+  if known(hopeless, cpu, memory) then return false end
+  if possible[cpu] and memory <= possible[cpu] then return true end
+  local from = cpu * MEMORY_BITS + memory
+  while true do
+    local found = call('ZRANGEBYSCORE', P .. 'totals', from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    if not found[1] then
+      hopeless[#hopeless + 1] = { cpu, memory }
+      return false
+    end
+    local score = tonumber(found[2])
+    local total_cpu = math.floor(score / MEMORY_BITS)
+    if score - total_cpu * MEMORY_BITS >= memory then
+      possible[cpu] = math.max(possible[cpu] or 0, memory)
+      return true
+    end
+    from = total_cpu * MEMORY_BITS + memory
+  end
+end
+
+-- The most CPU and the most memory that any node has.
+local function largest()
+  local found = call('ZREVRANGE', P .. 'totals', 0, NODES - 1, 'WITHSCORES')
+  local memory = 0
+  for i = 2, #found, 2 do memory = math.max(memory, found[i] % MEMORY_BITS) end
+  return found[2] and math.floor(found[2] / MEMORY_BITS) or 0, memory
+end
+
+-- The first pending task that some node could hold when empty.
+local looked = 0
+local function first_blocked()
+  if call('EXISTS', P .. 'groups') == 0 then return nil end
+  local cpu, memory = largest()
+  local class = first_fit(cpu, memory, function(_, _, class)
+    looked = looked + 1
+    return looked >= LOOKS or feasible(class.cpu, class.memory)
+  end)
+  if not class or looked >= LOOKS then return nil end
+  local score, member = class_peek(class)
+  return { class = class, score = score, sequence = string.sub(member, 1, SEQUENCE), task = string.sub(member, SEQUENCE + 1) }
+end
+
+-- Since when it has been the first.
+local function since(first)
+  local known_first, when = unpack(call('HMGET', RESERVATION, 'first', 'since'))
+  if known_first == first.task then return tonumber(when) end
+  call('HSET', RESERVATION, 'first', first.task, 'since', now)
+  return now
+end
+
+-- When the tasks on a node leave room for the need at the latest, by their time limits; nil if that isn't known.
+local function expected(node, cpu, memory)
+  local flat = call('HVALS', node.path .. ':tasks')
+  if #flat > 256 then return nil end
+  local ends = {}
+  for _, text in ipairs(flat) do
+    local id, held_cpu, held_memory = entry_parse(text)
+    local r = call('HMGET', P .. 'task:' .. id, 'S', 'T', 'l')
+    if r[3] then ends[#ends + 1] = { (r[1] or r[2]) + r[3], held_cpu, held_memory } end
+  end
+  table.sort(ends, function(a, b) return a[1] < b[1] end)
+  local free_cpu, free_memory = room_cpu(node), node.memory
+  for _, one in ipairs(ends) do
+    free_cpu, free_memory = free_cpu + one[2], free_memory + one[3]
+    if free_cpu >= cpu and free_memory >= memory then return one[1] end
+  end
+end
+
+-- Nodes that could hold the need when empty, those first that lack least of it now.
+local function nearest(class)
+  local list = {}
+  local found = call('ZREVRANGE', P .. 'free', 0, NODES - 1, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local total = tonumber(call('ZSCORE', P .. 'totals', found[i]))
+    local total_cpu, total_memory = math.floor(total / MEMORY_BITS), total % MEMORY_BITS
+    if total_cpu >= class.cpu and total_memory >= class.memory then
+      local free = tonumber(found[i + 1])
+      local cpu, memory = math.floor(free / MEMORY_BITS), free % MEMORY_BITS
+      local lack = math.max(0, class.cpu - cpu) / class.cpu + math.max(0, class.memory - memory) / class.memory
+      list[#list + 1] = { id = found[i], lack = lack, cpu = total_cpu, memory = total_memory }
+    end
+  end
+  table.sort(list, function(a, b) return a.lack < b.lack or (a.lack == b.lack and a.id < b.id) end)
+  return list
+end
+
+-- The node that is expected to have room first; where that isn't known, the one that lacks least.
+local function choose(class)
+  local list = nearest(class)
+  local best, best_time
+  for i = 1, math.min(NEAREST, #list) do
+    local time = expected(node_load(list[i].id), class.cpu, class.memory)
+    if time and (not best_time or time < best_time) then best, best_time = list[i], time end
+  end
+  return best or list[1], best_time
+end
+
+local function keep(first, id, total_cpu, total_memory, time)
+  if reservation() then
+    unreserve(now)
+    call('HSET', RESERVATION, 'first', first.task, 'since', first.since)
+  end
+  local node = node_load(id)
+  node.reserved = first.task
+  call('HSET', P .. 'node:' .. id, 'reserved', first.task)
+  call('ZREM', P .. 'free', id)
+  call('HSET', RESERVATION, 'task', first.task, 'class', first.class.name, 'score', first.score,
+    'sequence', first.sequence, 'node', id, 'incarnation', node.incarnation, 'at', now, 'until', time or '',
+    'spare_cpu', total_cpu - first.class.cpu, 'spare_memory', total_memory - first.class.memory)
+  event('reserved', first.task, id)
+  return first.task, id, 0
+end
+
+local function run()
+  local reserve_after, preempt_after = after('reserve_after'), after('preempt_after')
+  local first = (reserve_after or preempt_after) and first_blocked()
+  if not first then
+    if reservation() then unreserve(now) else call('DEL', RESERVATION) end
+    return '', '', 0
+  end
+  first.since = since(first)
+  local waited = now - first.since
+  local present = reservation()
+  local mine = present and present.task == first.task
+  if preempt_after and waited >= preempt_after then
+    local last = mine and tonumber(call('HGET', RESERVATION, 'preempting') or nil)
+    local chosen = not (last and now - last < preempt_after) and victims(now, first)
+    if chosen then
+      keep(first, chosen.node.id, chosen.total_cpu, chosen.total_memory)
+      call('HSET', RESERVATION, 'preempting', now)
+      return first.task, chosen.node.id, preempt(chosen, grace)
+    end
+  end
+  if reserve_after and waited >= reserve_after and not mine then
+    local node, time = choose(first.class)
+    if node then return keep(first, node.id, node.cpu, node.memory, time) end
+  end
+  return first.task, mine and present.node or '', 0
+end
+
+local task, node, preempted = run()
+nodes_flush()
+events_flush()
+return { task, node, preempted, looked }

@@ -1,0 +1,63 @@
+#!lua flags=allow-oom
+--- task_grow: a node's idle CPU goes to its elastic tasks, up to their maximum.
+-- KEYS: prefix
+-- ARGV: now_ms node_id incarnation idle_ms *tokens
+--   idle_ms: for how long the node has got no new task
+-- Replies: {grown, wait_ms}: how many attempts got more (resize orders say how much); when it is worth asking again
+-- Refuses: stale_incarnation
+-- Promises: nothing is given away that pending tasks or a reservation wait for; what is given is surplus: it still counts
+--   as free, and is taken back at once when a task needs it
+--@include _surplus
+
+local now, node_id, incarnation, idle = clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
+local node, stale = node_of(node_id, incarnation)
+if stale then return stale end
+
+local setting = call('HGET', P .. 'settings', 'grow_after') or '1'
+local wait = setting == 'off' and 60000 or tonumber(setting) * 1000 - idle
+if wait > 0 then return { 0, math.ceil(wait) } end
+local asked_for = node.reserved or call('EXISTS', P .. 'fresh') == 1 or call('ZSCORE', P .. 'dirty', node_id)
+if node.state ~= 'up' or node.cpu < 1 or asked_for then return { 0, 1000 } end
+
+-- Those that may have more: how much they have, need and may have.
+local function candidate(token)
+  local entry = allocation_of(node, token)
+  if not entry or entry.mark == 's' then return nil end
+  local record = call('HMGET', P .. 'task:' .. entry.id, 'c', 'X', 'e')
+  local need = tonumber(string.match(record[1], '^%d+'))
+  local most = math.max(tonumber(record[2]) or 0, need)
+  if record[3] == 'off' or entry.cpu >= most then return nil end
+  return { token = token, entry = entry, need = need, most = most, cpu = entry.cpu }
+end
+
+local open, grown = {}, {}
+for i = 5, #ARGV do
+  local one = candidate(ARGV[i])
+  if one then
+    open[#open + 1] = one
+    grown[#grown + 1] = one
+  end
+end
+local idle_cores = node.cpu
+while idle_cores > 0 and #open > 0 do -- a core each in turn
+  local still = {}
+  for _, one in ipairs(open) do
+    if idle_cores > 0 then
+      one.cpu, idle_cores = one.cpu + 1, idle_cores - 1
+      if one.cpu < one.most then still[#still + 1] = one end
+    end
+  end
+  open = still
+end
+local n = 0
+for _, one in ipairs(grown) do
+  if one.cpu > one.entry.cpu then
+    allocation_set(node, one.token, one.entry, one.cpu, one.entry.memory)
+    surplus_set(node, one.token, math.max(0, one.cpu - one.need))
+    resize_order(node, one.token, one.entry)
+    n = n + 1
+  end
+end
+nodes_flush()
+events_flush()
+return { n, 1000 }
