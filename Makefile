@@ -4,6 +4,7 @@
 # make check       the same as test, in the environment as it is
 # make format      rewrite the code in the one format
 # make bench       measure; see bench/ (bench-peers: beside other queues; bench-scale: 1,000 nodes)
+# make quality     how good the schedules are: the workloads in TRACES (else the shipped ones); see bench/quality.py
 # make clean       remove everything that was made
 
 VENV := .venv
@@ -15,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 PYTEST := $(BIN)/python -m pytest
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
-.PHONY: demo test test-full check lint format bench bench-peers bench-scale clean debian
+.PHONY: demo test test-full check lint format bench bench-peers bench-scale quality clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -47,6 +48,9 @@ bench-peers: $(VENV)/.dev
 
 bench-scale: $(VENV)/.embedded
 	$(BIN)/python -m bench.scale
+
+quality: $(VENV)/.embedded
+	$(BIN)/python -m bench.quality
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

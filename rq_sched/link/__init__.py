@@ -6,7 +6,8 @@ replies. So the same operations serve both links, and neither knows what they ar
 
 ``requests.py`` what is asked, and how it becomes commands (without IO, for both links) · ``answers.py`` errors ·
 ``drivers.py`` the driver's clients, also by way of Sentinel · ``blocking.py``, ``awaiting.py`` the two links ·
-``outage.py`` one line in the log when Redis is lost, one when it is back.
+``outage.py`` one line in the log when Redis is lost, one when it is back ·
+``stream.py`` requests sent ahead of their replies.
 
 What a link does about a bad line: the driver sends again what may have been lost (every script may be repeated), twice,
 each time on a new connection; what gives no answer within ``ANSWER_SECONDS`` counts as lost. A server that says that
@@ -27,6 +28,7 @@ from rq_sched.link.requests import Barrier as Barrier
 from rq_sched.link.requests import Command as Command
 from rq_sched.link.requests import Op as Op
 from rq_sched.link.requests import Request as Request
+from rq_sched.link.stream import Stream as Stream
 
 __all__ = [
     "ANSWER_SECONDS",
@@ -39,5 +41,6 @@ __all__ = [
     "Op",
     "Outage",
     "Request",
+    "Stream",
     "shown",
 ]

@@ -12,6 +12,7 @@ from redis import exceptions
 
 from rq_sched.link import drivers
 from rq_sched.link.requests import Command, Op, Talk, left_behind
+from rq_sched.link.stream import Stream
 
 T = TypeVar("T")
 SIGN_OF_LIFE = 10.0
@@ -85,6 +86,10 @@ class Link(Talk):
         finally:
             with contextlib.suppress(exceptions.RedisError, OSError):
                 pubsub.close()
+
+    def stream(self, scripts: Sequence[str]) -> Stream:
+        """A connection on which requests are sent ahead of their replies. See ``Stream``."""
+        return Stream(self, self._redis.connection_pool.get_connection(), scripts)
 
     def close(self) -> None:
         self._redis.close()
