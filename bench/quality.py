@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rq_sched.config import SETTINGS
+from rq_sched.config import OFF, SETTINGS
 from rq_sched.simulate import Report, simulate
 from rq_sched.simulate.workload import Workload, read_nodes, read_tasks
 
@@ -34,9 +34,7 @@ class Variant(NamedTuple):
 
 def variants() -> list[Variant]:
     """The marks of the project: without reservation, as it comes, with known durations."""
-    if "reserve_after" not in SETTINGS:
-        return [Variant("default")]
-    off = (("reserve_after", "off"), ("preempt_after", "off"))
+    off = (("reserve_after", OFF), ("preempt_after", OFF))
     return [Variant("off", off), Variant("default"), Variant("known", known=True)]
 
 
@@ -87,7 +85,8 @@ def main() -> None:
     parser.add_argument("--huge", action="store_true", help="the huge ones too")
     parser.add_argument("--policy", action="append", default=[], metavar="KEY=VALUE", help="for all of them")
     options = parser.parse_args()
-    extra = tuple(tuple(text.partition("=")[::2]) for text in options.policy)
+    pairs = (text.partition("=")[::2] for text in options.policy)
+    extra = tuple((key, SETTINGS[key].parse(value)) for key, value in pairs)
     known = references(options.folder)
     print(HEADING)
     for name, workload in workloads(options.folder, [word for word in options.only.split(",") if word]):

@@ -82,9 +82,9 @@ def _setting(text: str) -> tuple[str, Any]:
     if not equals or name not in SETTINGS:
         raise InvalidValue(f"--policy must be KEY=VALUE with KEY one of {', '.join(SETTINGS)}, not {text!r}")
     try:
-        return name, float(value)
-    except ValueError:
-        raise InvalidValue(f"--policy {name} must be a number, not {value!r}") from None
+        return name, SETTINGS[name].parse(value)
+    except InvalidValue as error:
+        raise InvalidValue(f"--policy {name} {error}") from None
 
 
 def _verdict(session: Session, outcome: Outcome) -> int:

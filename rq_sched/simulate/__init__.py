@@ -126,7 +126,7 @@ def simulate(
         inversions_checked=verdict.starts,
         gap_filled=verdict.gap_filled,
         reservations=len(replay.records.reserved),
-        preemptions=0,
+        preemptions=replay.preemptions,
         hurt=0,
         decisions=replay.decisions,
         redis_us_per_decision=cpu / max(1, replay.decisions) * 1e6,

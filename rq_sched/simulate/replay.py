@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from rq_sched.config import OFF, SETTINGS
 from rq_sched.errors import RqSchedError
 from rq_sched.link import Link, Op
 from rq_sched.node import Start, Stop
@@ -32,6 +33,7 @@ from rq_sched.simulate.ops import one, together
 from rq_sched.simulate.records import BACK, COMPLETED, Records, Reserved
 from rq_sched.simulate.workload import Row, Workload
 from rq_sched.store import BATCH, PLACE_BATCH, REFILL, Finished, Report, Store
+from rq_sched.store import Reserved as Told
 from rq_sched.task import TaskRequest
 
 START = 10**12
@@ -42,7 +44,7 @@ LIFETIME = 10 * 365 * 86_400.0
 MOST_PLACE_CALLS = 16
 """Calls of ``place`` that travel together at most."""
 FUNCTION = "simulate:run"
-SCRIPTS = ("task_submit", "task_finish", "task_start", "task_trim", "place", "node_poll")
+SCRIPTS = ("task_submit", "task_finish", "task_start", "task_trim", "place", "reserve", "node_poll")
 
 Progress = Callable[[int, float], None]
 """Called with how many tasks are done, and the virtual time in seconds."""
@@ -62,8 +64,6 @@ class Replay:
         workload: what to replay.
         known_durations: give each task's duration as its time limit.
         policy: settings to set beforehand.
-        waits: after how many seconds ``reserve`` may act on a task that is the first to be blocked (the settings
-            ``reserve_after`` and ``preempt_after``); none: it isn't called.
         refill: whether a report of ends refills the node; else the nodes wait for ``place``.
         progress: told now and then how far it is.
     """
@@ -75,7 +75,6 @@ class Replay:
         *,
         known_durations: bool = False,
         policy: Sequence[tuple[str, Any]] = (),
-        waits: Sequence[float] = (),
         refill: bool = True,
         progress: Progress | None = None,
     ) -> None:
@@ -91,7 +90,7 @@ class Replay:
         self._workload = workload
         self._known = known_durations
         self._policy = policy
-        self._waits = sorted(round(1000 * wait) for wait in waits)
+        self._waits = waits_of(policy)
         self._limit = REFILL if refill else 0
         self._progress = progress or (lambda done, seconds: None)
         self._store = Store("simulate", now_ms=lambda: START + self.now, placings=0)
@@ -307,8 +306,7 @@ class Replay:
         """Looks after the first blocked task; answers whether there may be something to place now."""
         before = (self._first.task_id, self._first.node_id)
         stops: list[str] = []
-        store: Any = self._store
-        self._ask(store.reserve(), lambda told: self._told(told, stops))
+        self._ask(self._store.reserve(), lambda told: self._told(told, stops))
         self._answers()
         for node_id in stops:
             self._stop_on(self._machines[node_id])
@@ -317,7 +315,7 @@ class Replay:
         self._more = self._more or bool(stops) or (changed and before[1] is not None)
         return self._more
 
-    def _told(self, told: Any, stops: list[str]) -> None:
+    def _told(self, told: Told, stops: list[str]) -> None:
         first = self._first
         if told.task_id != first.task_id:
             self._keep_until_now()
@@ -325,7 +323,7 @@ class Replay:
         if told.node_id != first.node_id:
             self._keep_until_now()
             first.node_id, first.kept_since = told.node_id, self.now
-        if told.preempted:
+        if told.preempted and told.node_id is not None:
             stops.append(told.node_id)
 
     def _keep_until_now(self) -> None:
@@ -376,6 +374,13 @@ class Replay:
                 self.preemptions += 1
         self._finish(machine, reports)
         self._answers()
+
+
+def waits_of(policy: Sequence[tuple[str, Any]]) -> list[int]:
+    """After how many ms ``reserve`` may act on a task that is the first to be blocked; none: it need not be called."""
+    values = {name: SETTINGS[name].default for name in ("reserve_after", "preempt_after")} | dict(policy)
+    seconds = [float(values["reserve_after"]), float(values["preempt_after"])]
+    return sorted(round(1000 * wait) for wait in seconds if wait != OFF)
 
 
 def _ignore(_: Any) -> None:
