@@ -22,6 +22,10 @@ from rq_sched.store import Store
 
 log = logging.getLogger(__name__)
 
+ANSWER_SECONDS = 2.0
+"""Seconds until a silent line counts as dead: recovery of others' tasks waits for it."""
+PATIENCE = 5.0
+"""Seconds until a call that was tried again and again counts as failed."""
 POP_TIMEOUT = 1.0
 """Seconds that one wait for the doorbell lasts."""
 
@@ -51,7 +55,7 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
     """
     store = Store(config.namespace)
     outage = Outage()
-    link = AsyncLink(config.url, outage=outage)
+    link = AsyncLink(config.url, outage=outage, answer_seconds=ANSWER_SECONDS, patience=PATIENCE)
     await link.run(store.counts())  # a wrong address or password is told now, not for ever in the log
     loop = Loop(
         [Placer(link, store), Promoter(link, store), Reserver(link, store), Reaper(link, store), Janitor(link, store)],

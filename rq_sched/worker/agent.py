@@ -104,7 +104,7 @@ class Agent:
         self._parent = ParentChannel(loop, self._sock, self._heard, self._parent_lost)
         patience = min(max(config.ttl / 2, PATIENCE[0]), PATIENCE[1])
         self.outage = Outage()
-        self._link = AsyncLink(config.url, outage=self.outage, patience=patience)
+        self._link = AsyncLink(config.url, outage=self.outage, answer_seconds=patience / 2, patience=patience)
         self._store = store = Store(config.namespace)
         self.session = Session(config, self._link, store, lambda name: self._parent.send((Word.INCARNATION, name)))
         self.pool = Pool(loop, self._parent.send, min(KEEP, config.total.cpu))
