@@ -46,8 +46,8 @@ class Loop:
         self._outage = outage
         self._stopping = asyncio.Event()
         self._bells = {id(actor): asyncio.Event() for actor in actors}
-        self.last_success = 0.0
-        """The event loop's clock when an actor last did its work."""
+        self.done: dict[str, float] = {}
+        """When (by the event loop's clock) each actor last did its work, or the loop began."""
 
     def ring(self) -> None:
         """Bring forward the turn of every actor that listens for the doorbell."""
@@ -83,17 +83,28 @@ class Loop:
                 one.cancel()
             await asyncio.gather(*hearing, return_exceptions=True)
 
+    def overdue(self, late: float) -> str | None:
+        """Who hasn't done his work for more than ``late`` seconds beyond his period, and for how long."""
+        now = asyncio.get_running_loop().time()
+        for actor in self._actors:
+            name = type(actor).__name__.lower()
+            quiet = now - self.done.get(name, now)
+            if quiet > late + actor.every:
+                return f"the {name} has done nothing for {quiet:.0f} s"
+        return None
+
     async def _turns(self, actor: Actor) -> None:
         bell = self._bells[id(actor)]
         name = type(actor).__name__.lower()
         failures = 0
+        self.done[name] = asyncio.get_running_loop().time()
         while not self.stopping:
             bell.clear()
             began = asyncio.get_running_loop().time()
             try:
                 result = await actor.run_once()
                 failures = 0
-                self.last_success = asyncio.get_running_loop().time()
+                self.done[name] = asyncio.get_running_loop().time()
                 wait = 0.0 if getattr(result, "more", False) else actor.every * random.uniform(0.8, 1.0)
             except RqSchedError as error:
                 failures += 1

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from dataclasses import dataclass
 
 from rq_sched import logs
 from rq_sched.address import parse
 from rq_sched.errors import RqSchedError
+from rq_sched.health import EVERY, LATE, Mood, Reporter, Systemd
 from rq_sched.janitor import Janitor
 from rq_sched.link import AsyncLink, Outage
 from rq_sched.loop import Loop, back_off
@@ -32,12 +34,14 @@ POP_TIMEOUT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
-    """What a scheduler process needs to know. ``log_format``: ``text`` or ``json``."""
+    """What a scheduler process needs to know. ``log_format``: ``text`` or ``json``.
+    ``health_file``: where it notes how it is (``health.py``)."""
 
     url: str
     namespace: str = "default"
     log_level: str = "info"
     log_format: str = "text"
+    health_file: str | None = None
 
 
 def run(config: SchedulerConfig) -> int:
@@ -66,10 +70,32 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
     if ready is not None:
         ready.set()
     try:
-        await loop.run(_doorbell(loop, link, store), _expiries(loop, link, store, config.url))
+        await loop.run(
+            _doorbell(loop, link, store),
+            _expiries(loop, link, store, config.url),
+            _health(loop, outage, Reporter("scheduler", str(os.getpid()), config.health_file)),
+        )
     finally:
         await link.close()
         log.info("scheduler stopped", extra={"namespace": config.namespace})
+
+
+async def _health(loop: Loop, outage: Outage, reporter: Reporter) -> None:
+    """Tell how we are, until cancelled."""
+    systemd = Systemd()
+    try:
+        while True:
+            if outage.since is not None:
+                mood, message = Mood.WAITING, outage.error
+            else:
+                overdue = loop.overdue(LATE)
+                mood, message = (Mood.STUCK, overdue) if overdue else (Mood.OK, "")
+            reporter.note(mood, message)
+            systemd.tell(mood, message)
+            await asyncio.sleep(EVERY)
+    finally:
+        systemd.stopping()
+        reporter.remove()
 
 
 async def _doorbell(loop: Loop, link: AsyncLink, store: Store) -> None:

@@ -52,6 +52,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "up": ("up", "Run everything on this machine."),
         "scheduler": ("serve", "Run a scheduler."),
         "worker": ("serve", "Run a worker: this machine becomes a node."),
+        "health": ("health", "Say whether those of this machine are well."),
     },
     "Shell": {
         "completion": ("completion", "Print the script that completes commands in your shell."),

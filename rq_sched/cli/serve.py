@@ -27,10 +27,13 @@ def stop_with_parent(parent: int | None) -> None:
 
 
 @command("scheduler")
+@click.option("--health-file", metavar="FILE", help="Where it notes how it is; `rq-sched health` reads that.")
 @logging_options("info")
 @with_parent
 @click.pass_obj
-def scheduler_command(session: Session, log_level: str, log_format: str, with_parent: int | None) -> int:
+def scheduler_command(
+    session: Session, health_file: str | None, log_level: str, log_format: str, with_parent: int | None
+) -> int:
     """Run a scheduler: it places tasks on nodes, and gives back what dead nodes held.
 
     Any number may run, on any machines; any of them may be killed at any time. SIGTERM or Ctrl-C stops it.
@@ -38,7 +41,8 @@ def scheduler_command(session: Session, log_level: str, log_format: str, with_pa
     stop_with_parent(with_parent)
     from rq_sched.scheduler import SchedulerConfig, run
 
-    return run(SchedulerConfig(session.url, session.space, log_level, "json" if session.json else log_format))
+    log_format = "json" if session.json else log_format
+    return run(SchedulerConfig(session.url, session.space, log_level, log_format, health_file))
 
 
 @command("worker")
@@ -58,6 +62,7 @@ def scheduler_command(session: Session, log_level: str, log_format: str, with_pa
               help="What becomes of running tasks before the node counts as dead elsewhere.")  # fmt: skip
 @click.option("--signing-key-file", metavar="FILE",
               help="Run only what is signed with the secret in it (or RQ_SCHED_SIGNING_KEY).")  # fmt: skip
+@click.option("--health-file", metavar="FILE", help="Where it notes how it is; `rq-sched health` reads that.")
 @logging_options("info")
 @with_parent
 @click.pass_obj
@@ -72,6 +77,7 @@ def worker_command(
     ttl: float,
     on_lost_redis: str,
     signing_key_file: str | None,
+    health_file: str | None,
     log_level: str,
     log_format: str,
     with_parent: int | None,
@@ -100,6 +106,7 @@ def worker_command(
             grace=grace,
             on_lost_redis=on_lost_redis,
             signing_key=signing_key(signing_key_file),
+            health_file=health_file,
             log_level=log_level,
             log_format="json" if session.json else log_format,
         )

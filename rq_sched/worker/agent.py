@@ -18,6 +18,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from rq_sched.errors import NodeAlive, RedisUnavailable, RqSchedError
+from rq_sched.health import EVERY, LATE, Mood, Reporter
 from rq_sched.link import AsyncLink, Outage
 from rq_sched.link.outage import is_outage
 from rq_sched.signing import Signer
@@ -215,9 +216,33 @@ class Agent:
         os._exit(1)
 
     async def _give_signs_of_life(self) -> None:
-        while True:
-            self._parent.send((Word.ALIVE,))
-            await asyncio.sleep(self._config.tick)
+        reporter = Reporter("worker", self._config.node_id, self._config.health_file)
+        noted = -EVERY
+        try:
+            while True:
+                mood, message = self._mood()
+                self._parent.send((Word.ALIVE, str(mood), message))
+                if self._loop.time() - noted >= EVERY:
+                    noted = self._loop.time()
+                    reporter.note(mood, message)
+                await asyncio.sleep(min(self._config.tick, EVERY))
+        finally:
+            reporter.remove()
+
+    def _mood(self) -> tuple[Mood, str]:
+        """How we are (``health.py``)."""
+        now = self._loop.time()
+        if self.outage.since is not None:
+            return Mood.WAITING, self.outage.error
+        if not self.session.joined:
+            return Mood.WAITING, "not joined yet"
+        if not self.lease.held:
+            return Mood.STUCK, "no heartbeat got through"
+        if self.orders.behind is not None and now - self.orders.behind > LATE:
+            return Mood.STUCK, f"orders wait for {now - self.orders.behind:.0f} s"
+        if not self.outbox.empty.is_set() and now - self.outbox.told > LATE:
+            return Mood.STUCK, f"reports wait for {now - self.outbox.told:.0f} s"
+        return Mood.OK, ""
 
     # -- the end ----------------------------------------------------------------------------------
 

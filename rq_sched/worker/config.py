@@ -27,6 +27,7 @@ class WorkerConfig:
         ttl: seconds without a heartbeat after which the node counts as dead.
         grace: seconds that running tasks have to end when the worker is stopped.
         on_lost_redis: ``kill`` or ``keep`` running tasks before others declare the node dead.
+        health_file: where the worker notes how it is; None: a file that ``rq-sched health`` looks for (``health.py``).
         signing_key: only requests signed with this secret are run (``signing.py``); None: signatures aren't looked at.
         log_level, log_format: as for ``logs.setup``.
     """
@@ -42,6 +43,7 @@ class WorkerConfig:
     on_lost_redis: str = "kill"
     log_level: str = "info"
     log_format: str = "text"
+    health_file: str | None = None
     signing_key: str | None = field(default=None, repr=False)
 
     def check(self) -> Allow:

@@ -9,7 +9,7 @@ from → to          frame              fields
 agent → parent     ``FORK``           number: fork the child with this number
 agent → parent     ``SIGNAL``         number, signal: signal the child's process group (SIGKILL: and what left it)
 agent → parent     ``INCARNATION``    id: I am about to register under it; empty: Redis knows of none any more
-agent → parent     ``ALIVE``          nothing: I don't hang
+agent → parent     ``ALIVE``          I don't hang; how I am: ``ok``, ``waiting``, ``stuck``; about it
 agent → parent     ``REFUSED``        code, message: I can't start, and trying again wouldn't help
 parent → agent     ``FORKED``         number, pid, with two descriptors: our end of the socket pair, and the pipe with
                                       the child's output

@@ -49,6 +49,9 @@ class Orders:
         self._wanted = asyncio.Event()
         self.seen = 0
         """The number of the last order that was worked off."""
+        self.behind: float | None = None
+        """Since when (by the event loop's clock) there are orders that weren't worked off; None: there are none."""
+        self._known = 0
 
     def take(self, orders: list[Order]) -> None:
         """Work off those that are new."""
@@ -64,15 +67,21 @@ class Orders:
                 self._stop(order)
         if len(orders) >= REFILL:
             self._wanted.set()
+        if self.seen >= self._known:
+            self.behind = None
 
     def heard(self, ordered: int) -> None:
         """There are orders up to this number."""
         if ordered > self.seen:
+            self._known = max(self._known, ordered)
+            if self.behind is None:
+                self.behind = asyncio.get_running_loop().time()
             self._wanted.set()
 
     def reset(self) -> None:
         """A new incarnation is about to begin."""
-        self.seen = 0
+        self.seen = self._known = 0
+        self.behind = None
         self._wanted.set()
 
     async def fetch(self) -> None:

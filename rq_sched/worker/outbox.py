@@ -89,6 +89,8 @@ class Outbox:
         self.progress: dict[str, float] = {}
         self.reported = Remembered(REMEMBERED)
         """Tokens whose end stands here or was told, the last ones."""
+        self.told = self._loop.time()
+        """When (by the event loop's clock) ends were last told, or there were none to tell."""
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -96,6 +98,7 @@ class Outbox:
         """Tell of an end."""
         if not self._reports:
             self.empty.clear()
+            self.told = self._loop.time()
             self._work.set()
         self._reports.append(report)
         self.reported.add(report.token)
@@ -198,6 +201,7 @@ class Outbox:
         finished = await self._session.ask(
             lambda node, incarnation: self._store.task_finish(node, incarnation, acked=self._taken(), reports=batch)
         )
+        self.told = self._loop.time()
         for report, outcome in zip(batch, finished.outcomes, strict=True):
             self._reports.popleft()
             if outcome == "stale":

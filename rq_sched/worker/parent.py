@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 
 from rq_sched import errors
+from rq_sched.health import Mood, Systemd
 from rq_sched.worker import child, system
 from rq_sched.worker.config import Assignment, WorkerConfig
 from rq_sched.worker.frames import READ, BadFrame, Frame, Frames, Word, pack
@@ -63,6 +64,7 @@ class Parent:
         self._nursery = Nursery(self._become_child, system.children_of(self._pid))
         self._agent: Agent
         self._incarnation = record.left.incarnation if record.left else ""
+        self._systemd = Systemd()
         self._closing = 0  # signals to stop that came
         self._deaths = 0
         self._next_tick = 0.0
@@ -143,6 +145,7 @@ class Parent:
         for number in os.read(self._ear, 4096):
             if number != signal.SIGCHLD:
                 self._closing += 1
+                self._systemd.stopping()
                 name = signal.Signals(number).name
                 log.info("stopping" if self._closing == 1 else "stopping at once", extra={"signal": name})
                 self._tell(Word.CLOSE, self._closing > 1)
@@ -226,6 +229,8 @@ class Parent:
                 self._fork(number)
             case [Word.SIGNAL, number, signum]:
                 self._nursery.signal(number, signum)
+            case [Word.ALIVE, mood, message]:
+                self._systemd.tell(Mood(mood), message)
             case [Word.INCARNATION, incarnation]:
                 self._incarnation = incarnation
                 self._note()

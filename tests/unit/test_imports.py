@@ -27,6 +27,7 @@ ROOMS: dict[str, list[str]] = {
         "target",
         "clock",
         "server",
+        "health",
         "config",
         "logs",
         "context",

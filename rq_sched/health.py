@@ -1,0 +1,161 @@
+"""Is a scheduler or worker on this machine well? Well means that it *consumed* lately, not that its process is there.
+
+``ok``: what there was to do was done lately. ``waiting``: Redis can't be used right now; it tries again and again, and
+starting it anew would not help. ``stuck``: Redis answers, and still nothing is done: start it anew.
+
+Each process writes its mood to a file once a second (``rq-sched health`` reads it: a file that isn't fresh means that
+the process is gone, or hangs), and tells systemd, where it was started by systemd (``Type=notify``, ``WatchdogSec=``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from rq_sched.server import state_dir
+
+EVERY = 1.0
+"""Seconds between two notes."""
+FRESH = 10.0
+"""Seconds after which a note counts as old."""
+LATE = 15.0
+"""Seconds that something to do may lie undone while Redis answers."""
+
+
+class Mood(StrEnum):
+    """How a process is."""
+
+    OK = "ok"  # what there was to do was done lately
+    WAITING = "waiting"  # Redis can't be used right now
+    STUCK = "stuck"  # Redis answers, and nothing is done
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a health file says. ``at``: seconds since 1970."""
+
+    role: str
+    name: str
+    pid: int
+    at: float
+    mood: Mood
+    message: str
+
+    def problem(self, now: float, *, live: bool = False) -> str | None:
+        """What is wrong; None: nothing. ``live``: waiting for Redis is well enough."""
+        age = now - self.at
+        if age > FRESH:
+            return f"no sign of life for {age:.0f} s: it is gone, or hangs"
+        if self.mood is Mood.OK or (live and self.mood is Mood.WAITING):
+            return None
+        return f"{self.mood}: {self.message}"
+
+
+def folder() -> Path:
+    """Where the files are: systemd's ``RuntimeDirectory=``, the user's runtime folder, or ``state_dir()``."""
+    given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given)
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime) / "rq-sched" if runtime else state_dir() / "health"
+
+
+class Reporter:
+    """Writes the notes of one process. What can't be written isn't: nobody may fail for his health's sake.
+
+    Parameters:
+        path: the file; None: one in ``folder()``.
+    """
+
+    def __init__(self, role: str, name: str, path: str | None = None) -> None:
+        self._role = role
+        self._name = name
+        self._path = Path(path) if path else folder() / f"{role}-{name}.health"
+
+    def note(self, mood: Mood, message: str = "") -> None:
+        line = json.dumps(asdict(Note(self._role, self._name, os.getpid(), time.time(), mood, message)))
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+            fresh.write_text(line + "\n")
+            fresh.replace(self._path)
+        except OSError:
+            pass
+
+    def remove(self) -> None:
+        """It ended in order."""
+        try:
+            self._path.unlink()
+        except OSError:
+            pass
+
+
+def read(path: Path) -> Note | None:
+    """What a file says; None: there is none, or it isn't one of ours."""
+    try:
+        fields = json.loads(path.read_text())
+        return Note(**{**fields, "mood": Mood(fields["mood"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def notes() -> Iterator[Note]:
+    """What the processes of this user say. (Who was killed leaves a file: it is removed when its process is gone.)"""
+    for path in sorted(folder().glob("*.health")):
+        note = read(path)
+        if note is None:
+            continue
+        if time.time() - note.at > FRESH and not _exists(note.pid):
+            path.unlink(missing_ok=True)
+            continue
+        yield note
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+class Systemd:
+    """Tells systemd how we are, if it wants to know (sd_notify). Processes that we start don't inherit that."""
+
+    def __init__(self) -> None:
+        self._address = os.environ.pop("NOTIFY_SOCKET", "")
+        self._ready = False
+        self._told = 0.0
+
+    def tell(self, mood: Mood, message: str = "") -> None:
+        """READY=1 when first ok; WATCHDOG=1 unless stuck; at most once a second."""
+        if not self._address or time.monotonic() - self._told < EVERY / 2:
+            return
+        self._told = time.monotonic()
+        lines = [f"STATUS={mood}{': ' if message else ''}{message}"]
+        if mood is not Mood.STUCK:
+            lines.append("WATCHDOG=1")
+        if mood is Mood.OK and not self._ready:
+            self._ready = True
+            lines.append("READY=1")
+        self.send("\n".join(lines))
+
+    def stopping(self) -> None:
+        if self._address:
+            self.send("STOPPING=1")
+
+    def send(self, text: str) -> None:
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
+                line.sendto(text.encode(), address)
+        except OSError:
+            pass
