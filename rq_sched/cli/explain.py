@@ -35,13 +35,13 @@ def explain_command(session: Session, task_id: str) -> None:
     print_explained(session, session.run(session.store.explain(task_id)))
 
 
-def print_explained(session: Session, found: Mapping[str, Any]) -> None:
-    """The answer of ``explain`` or ``dry_run``, for people or as JSON."""
+def print_explained(session: Session, found: Mapping[str, Any], name: str = "") -> None:
+    """The answer of ``explain`` or ``dry_run``, for people or as JSON. ``name``: what to call a task without an id."""
     if session.json:
         show.json_line(found)
         return
     reason = f" ({found['reason']})" if found.get("reason") else ""
-    show.heading(found["task_id"], f"{found['state']}{reason}")
+    show.heading(found["task_id"] or name, f"{found['state']}{reason}")
     for text in _sentences(found):
         show.paragraph(text, indent=2)
 
@@ -95,11 +95,11 @@ def _pending(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"It needs {_need(found)}, and no node is up: start one (`rq-sched worker`, or `rq-sched up`)."
         return
     if not found["fits_empty"]:
+        end = f"end it ({_do(found, 'cancel --no-requeue')}) and ask" if not found.get("dry_run") else "ask"
         largest = show.needs(found["largest_cpu"], found["largest_memory"])
         yield (
             f"It needs {_need(found)}, and no node could hold it even when empty: of {show.count(nodes, 'node')} up, "
-            f"the largest offers are {largest}. Start a larger node, or end it ({_do(found, 'cancel --no-requeue')}) "
-            "and ask for less."
+            f"the largest offers are {largest}. Start a larger node, or {end} for less."
         )
         return
     yield from _room(found)
@@ -240,10 +240,10 @@ def _ended(found: Mapping[str, Any], state: State) -> Iterator[str]:
         advice = ADVICE.get(found["reason"])
         if advice:
             yield advice.format(id=found["task_id"])
+    if found.get("error"):
+        yield "Its error:\n" + "\n".join(f"  {one}" for one in str(found["error"]).rstrip().splitlines())
     if state is not State.COMPLETED:
         yield f"To run it again: {_do(found, 'requeue')}"
-    if found.get("error"):
-        yield str(found["error"]).rstrip()
 
 
 def _history(found: Mapping[str, Any]) -> Iterator[str]:

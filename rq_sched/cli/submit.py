@@ -42,8 +42,10 @@ class SubmitCommand(CommonCommand):
 @click.option("--memory", "memory_needed", type=MEMORY, help="MB that it needs, or such as 2G (default: 256).")
 @click.option("--max-cpu", "max_cpu_needed", type=CPU, help="Cores that it may grow to (default: --cpu).")
 @click.option("--max-memory", "max_memory_needed", type=MEMORY, help="MB that it may grow to (default: --memory).")
-@click.option("--retries", type=click.IntRange(0), help="How many failures are tried again (default: 0).")
-@click.option("--crash-limit", type=click.IntRange(1), help="Deaths of its process or node that end it (default: 3).")
+@click.option("--retries", metavar="N", type=click.IntRange(0), help="How many failures are tried again (default: 0).")
+@click.option(
+    "--crash-limit", metavar="N", type=click.IntRange(1), help="Deaths of its process or node that end it (default: 3)."
+)
 @click.option("--time-limit", type=DURATION, help="How long a run may take; 90, 10m, 2h (default: no limit).")
 @click.option("--delay", type=DURATION, help="Not before this time has passed.")
 @click.option("--elastic", type=click.Choice(["off", "cpu", "all"]), help="What it lends while unused (default: cpu).")
@@ -106,7 +108,10 @@ def submit_command(
     if dry_run:
         from rq_sched.cli.explain import print_explained
 
-        print_explained(session, session.run(session.store.dry_run(request)))
+        found = session.run(session.store.dry_run(request))
+        if "task_id" not in given:
+            found["task_id"] = None  # the one that was made up for it means nothing
+        print_explained(session, found, show.call(request.function, request.args, request.kwargs))
         return 0
     info, new = _submit_one(session, request)
     if wait:

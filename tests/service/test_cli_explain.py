@@ -128,7 +128,7 @@ def test_ended(cli: Cli, hand: HandCell):
     assert "It failed, with attempt 1 on n1." in said
     assert "submit it with a longer --time-limit" in said
     assert "`rq-sched requeue bad`" in said
-    assert "too slow" in said
+    assert "  Its error:\n    too slow\n" in said
     cli("submit", "m:f", "--id", "gone", "--cpu", "99", "-q")
     cli("cancel", "gone", "--no-requeue")
     assert "A user ended it, before it was placed anywhere." in cli("explain", "gone").out
@@ -163,10 +163,13 @@ def test_dry_run(cli: Cli, hand: HandCell, link: Link):
     hand.node("n1", ttl=600)
     before = snapshot(link, hand)
     said = cli("submit", "m:f", "--dry-run").out
+    assert said.splitlines()[0] == "m:f()  assigned"
     assert "It would be placed at once: 1 CPU, 256 MB is free on 1 of 1 node." in said
     assert "Nothing was submitted (--dry-run)." in said
     said = cli("submit", "--cpu", "5", "--dry-run", "m:f").out
     assert "no node could hold it even when empty" in said
+    assert "Start a larger node, or ask for less." in said
+    assert cli.json("submit", "--dry-run", "m:f").one["task_id"] is None
     found = cli.json("submit", "--id", "t1", "--cpu", "5", "--dry-run", "m:f").one
     assert {"task_id": "t1", "state": "pending", "reason": "infeasible", "fits_now": 0, "nodes": 1, "short_cpu": 1,
             "short_memory": 0, "fits_empty": 0, "ahead": 0, "dry_run": True}.items() <= found.items()  # fmt: skip
