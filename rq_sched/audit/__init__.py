@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from rq_sched.audit.kept import Kept
 from rq_sched.audit.looks import SEQUENCE, Looks, group_of, largest
 from rq_sched.audit.reads import Look, at_once, pairs, text, together
 from rq_sched.keys import Keys
@@ -33,6 +34,7 @@ CHECKS = {
     "nodes": "on each node free + allocations = total, and the indexes agree",  # I2
     "ledgers": "each allocation has its attempt, and somebody answers for it",  # I1, I2
     "room": "no pending task fits on a node, unless a scheduler is about to look",  # I11
+    "kept": "what is reserved, preemptible and surplus agrees with records and ledgers",
     "counts": "the count of pending tasks is right",
     "keys": "no key has a wrong type, is unknown, or has lost its owner",  # I8
 }
@@ -117,6 +119,7 @@ class _Audit:
         self.keys = keys
         self.limit = limit
         self.looks = Looks(keys)
+        self.kept = Kept(keys)
         self.findings: list[Finding] = []
         self.wrong: Counter[str] = Counter()
         self.right: Counter[str] = Counter()
@@ -267,6 +270,10 @@ class _Audit:
             yield _Walk("ZSCAN", keys.groups, self.group_head)
         elif kind in ("nodes", "gone", "free", "totals", "dirty"):
             yield _Walk("ZSCAN", getattr(keys, kind), self.node)
+        elif kind == "reservation":
+            yield _Subject("kept", "reservation", self.kept.reservation)
+        elif kind == "preemptible":
+            yield _Walk("ZSCAN", keys.preemptible, self.preemptible)
         elif kind == "node":
             yield from self.of_node(*name.split(":"))
 
@@ -291,10 +298,14 @@ class _Audit:
     def node(self, node_id: str) -> _Subject:
         return _Subject("nodes", node_id, partial(self.looks.node, node_id))
 
+    def preemptible(self, member: str) -> _Subject:
+        return _Subject("kept", f"preemptible {member}", partial(self.kept.entry, member))
+
     def of_node(self, node_id: str, incarnation: str = "", part: str = "") -> Iterable[_Subject | _Walk]:
         """``node:ID``, ``node:ID:alive``, ``node:ID:INCARNATION:tasks``, ``node:ID:INCARNATION:orders``."""
         if not incarnation:
             yield self.node(node_id)
+            yield _Subject("kept", node_id, partial(self.kept.node, node_id))
         if not part:
             return
         key = f"{self.keys.node(node_id)}:{incarnation}:{part}"
@@ -307,6 +318,13 @@ class _Audit:
                 return _Subject("ledgers", f"{node_id}:{incarnation} {token}", look)
 
             yield _Walk("HSCAN", key, subject)
+
+            def attempt(token: str) -> _Subject:
+                return _Subject(
+                    "kept", f"preemptible {token} {node_id}", partial(self.kept.attempt, node_id, incarnation, token)
+                )
+
+            yield _Walk("HSCAN", key, attempt)
 
     def left_over(self, kind: str, name: str) -> Iterable[_Subject | _Walk]:
         """``each_key``, for ``leftovers``."""

@@ -23,7 +23,7 @@ LIMIT = 1000
 """Findings of a check that one turn mends."""
 TURNS = 50
 TRIES = 5
-ORDER = ("tasks", "ledgers", "nodes", "indexes", "heads", "keys", "room", "counts")
+ORDER = ("tasks", "ledgers", "kept", "nodes", "indexes", "heads", "keys", "room", "counts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,9 @@ class Mends(Queries):
 
     def room(self, task_id: str) -> Op[str]:
         return (yield from self._ask("repair_room", task_id))
+
+    def kept(self, token: str = "", node_id: str = "") -> Op[str]:
+        return (yield from self._ask("repair_kept", token, node_id))
 
     def count_is(self, last_event: str, pending: int) -> Op[str]:
         return (yield from self._ask("repair_count", last_event, pending))
@@ -111,6 +114,12 @@ class Mends(Queries):
                 yield self._of_ledger(*subject.partition(" ")[::2])
             case "keys":
                 yield from self._of_key(subject)
+            case "kept" if subject == "reservation":
+                yield self.kept()
+            case "kept" if subject.startswith("preemptible "):
+                yield self.kept(*subject.split(" ")[1:])
+            case "kept":
+                yield self.node_of(subject)
             case "counts":
                 yield self.count()
 

@@ -30,7 +30,7 @@ def scene(link: Link, store: Store) -> Scene:
 
 
 class Churn:
-    """Threads that submit, place, start and finish as fast as they can, each with a node of its own."""
+    """Threads that submit, place, reserve, start, grow and finish as fast as they can, each with a node of its own."""
 
     def __init__(self, url: str, store: Store, threads: int = 2) -> None:
         self._stop = threading.Event()
@@ -39,14 +39,20 @@ class Churn:
 
     def _turn(self, url: str, store: Store, node: str) -> None:
         link = Link(url)
+        link.run(store.set_setting("reserve_after", 0))
+        link.run(store.set_setting("grow_after", 0))
         link.run(store.node_register(node, "i", Resources(4, 4000), ttl=600))
         acked, turn = 0, 0
         reports: list[Report] = []
         while not self._stop.is_set() or reports:
             turn += 1
             if not self._stop.is_set():
-                mixed = [request(f"{node}-{turn}-{j}", cpu=1 + j, memory=300 * j + 1, priority=j) for j in range(4)]
+                mixed = [
+                    request(f"{node}-{turn}-{j}", cpu=1 + j, max_cpu_needed=4, memory=300 * j + 1, priority=j % 2,
+                            preemptible=j < 2, time_limit=60 if j == 1 else None) for j in range(4)
+                ]  # fmt: skip
                 link.run(store.submit(mixed))
+                link.run(store.reserve())
                 with contextlib.suppress(WrongState):  # the other thread, or the submit, may have placed it
                     link.run(store.hold(f"{node}-{turn}-0"))
                 link.run(store.place())
@@ -55,6 +61,7 @@ class Churn:
             acked = orders[-1].number if orders else acked
             starts = [order for order in orders if isinstance(order, Start)]
             link.run(store.task_start(node, "i", [order.token for order in starts]))
+            link.run(store.task_grow(node, "i", [order.token for order in starts]))
             reports = [Report(order.token, order.task_id, "completed", 0.0, result=b"\xc0") for order in starts]
             self.finished += len(reports)
         link.close()

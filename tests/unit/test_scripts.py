@@ -93,6 +93,7 @@ def _calls() -> list[Call]:
         mends.room("t"),
         mends.count_is("", 0),
         store.task_grow("a", "1", ["k"]),
+        mends.kept("k", "a"),
     ]
     return [next(operation)[0] for operation in operations]
 

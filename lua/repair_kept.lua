@@ -1,0 +1,69 @@
+#!lua flags=allow-oom
+--- repair_kept: drop a reservation that doesn't hold together, put an attempt into or out of the preemptible ones.
+-- KEYS: prefix
+-- ARGV: now_ms token node_id
+--   token '': the reservation
+-- Replies: what was done, in words ('' nothing)
+-- Refuses: nothing
+-- Promises: what holds together isn't written to; a reservation that is dropped is made anew by the schedulers
+--@include _repair
+
+local now, token, node_id = clock(ARGV[1]), ARGV[2], ARGV[3]
+local RESERVATION = P .. 'reservation'
+
+local function holds(kept)
+  for _, name in ipairs({ 'task', 'class', 'score', 'sequence', 'incarnation', 'spare_cpu', 'spare_memory' }) do
+    if not kept[name] then return false end
+  end
+  local node = call('HMGET', P .. 'node:' .. kept.node, 'state', 'incarnation', 'reserved', 'total_cpu', 'total_memory')
+  if node[1] ~= 'up' or node[2] ~= kept.incarnation or node[3] ~= kept.task then return false end
+  local task = call('HMGET', P .. 'task:' .. kept.task, 's', 'c', 'n')
+  if task[1] or task[2] ~= kept.class or task[3] ~= kept.sequence then return false end
+  local cpu, memory = string.match(kept.class, '^(%d+):(%d+)')
+  cpu, memory = cpu + kept.spare_cpu, memory + kept.spare_memory
+  for name, value in pairs(kept) do
+    if string.sub(name, 1, 1) == '+' then
+      local ledger = P .. 'node:' .. kept.node .. ':' .. kept.incarnation .. ':tasks'
+      if call('HEXISTS', ledger, string.sub(name, 2)) == 0 then return false end
+      local used_cpu, used_memory = string.match(value, '^(%d+):(%d+)$')
+      cpu, memory = cpu + (used_cpu or 0), memory + (used_memory or 0)
+    end
+  end
+  return cpu == tonumber(node[4]) and memory == tonumber(node[5])
+end
+
+local function reservation()
+  local kept = {}
+  local flat = call('HGETALL', RESERVATION)
+  for i = 1, #flat, 2 do kept[flat[i]] = flat[i + 1] end
+  if not kept.node or holds(kept) then return end
+  call('DEL', RESERVATION)
+  did('dropped: the schedulers make it anew')
+  if call('HDEL', P .. 'node:' .. kept.node, 'reserved') == 1 then node_recompute(now, kept.node) end
+end
+
+-- In the index is what is on the ledger of the node, of a task that may be preempted.
+local function attempt()
+  local member = token .. ' ' .. node_id
+  local incarnation = call('HGET', P .. 'node:' .. node_id, 'incarnation') or ''
+  local entry = call('HGET', P .. 'node:' .. node_id .. ':' .. incarnation .. ':tasks', token)
+  if not entry then
+    for _, lost in ipairs(call('SMEMBERS', P .. 'lost')) do
+      if string.sub(lost, 1, #node_id + 1) == node_id .. ':' then return end -- its tasks are being given back
+    end
+    index_set('preemptible', member, nil)
+    return
+  end
+  local id, _, _, mark = entry_parse(entry)
+  local task = id and call('HMGET', P .. 'task:' .. id, 'v', 'p', 'k') or {}
+  if task[3] ~= token then return end
+  local score = call('ZSCORE', P .. 'preemptible', member)
+  if not task[1] then
+    index_set('preemptible', member, nil)
+  elseif score or mark ~= 's' then
+    index_set('preemptible', member, tonumber(task[2] or 0))
+  end
+end
+
+if token == '' then reservation() else attempt() end
+return repaired()

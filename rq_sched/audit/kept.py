@@ -1,0 +1,113 @@
+"""Looks at what is kept for one task or lent by another: the reservation, the preemptible attempts, surplus cores."""
+
+from __future__ import annotations
+
+from rq_sched.audit.reads import number, pairs, text
+from rq_sched.keys import Keys
+from rq_sched.link import Command, Op
+from rq_sched.task import need_of
+
+NEEDED = ("task", "class", "score", "sequence", "node", "incarnation", "spare_cpu", "spare_memory")
+
+
+class Kept:
+    """The looks of one run."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+
+    def reservation(self) -> Op[str | None]:
+        """The node that is kept is up and says so, its task waits, and what is spare adds up."""
+        read: Command = ("HGETALL", self.keys.reservation)
+        before = {name: text(value) for name, value in pairs((yield [read])[0])}
+        if "node" not in before:
+            return None  # nothing is reserved yet
+        missing = [name for name in NEEDED if name not in before]
+        if missing:
+            return f"it lacks {', '.join(missing)}"
+        node_id, task_id = before["node"], before["task"]
+        fields = ("state", "incarnation", "reserved", "total_cpu", "total_memory")
+        again, node, task, tokens = yield [
+            read,
+            ("HMGET", self.keys.node(node_id), *fields),
+            ("HMGET", self.keys.task(task_id), "s", "c", "n"),
+            ("HKEYS", self.keys.ledger(node_id, before["incarnation"])),
+        ]
+        if {name: text(value) for name, value in pairs(again)} != before:
+            return None
+        state, incarnation, reserved, *total = map(text, node)
+        if (state, incarnation, reserved) != ("up", before["incarnation"], task_id):
+            return f"node {node_id} is {state or 'unknown'} ({incarnation}), reserved for {reserved or 'nobody'}"
+        if task[0] is not None or (text(task[1]), text(task[2])) != (before["class"], before["sequence"]):
+            return (
+                f"its task {task_id} is {text(task[0]) or 'pending'}, class {text(task[1])}, sequence {text(task[2])}"
+            )
+        return self._spare(before, [int(amount) for amount in total], {text(token) for token in tokens})
+
+    def _spare(self, record: dict[str, str], total: list[int], tokens: set[str]) -> str | None:
+        lent = {name[1:]: need_of(value) for name, value in record.items() if name.startswith("+")}
+        gone = sorted(lent.keys() - tokens)
+        if gone:
+            return f"{gone[0]} uses what is spare and isn't on the node"
+        need = need_of(record["class"])
+        cpu = int(record["spare_cpu"]) + sum(used.cpu for used in lent.values()) + need.cpu
+        memory = int(record["spare_memory"]) + sum(used.memory for used in lent.values()) + need.memory
+        if [cpu, memory] != total:
+            return f"its need + what is spare + what is lent is {cpu}:{memory}, the node has {total[0]}:{total[1]}"
+        return None
+
+    def node(self, node_id: str) -> Op[str | None]:
+        """What a node says of a reservation, and of surplus cores."""
+        incarnation = text((yield [("HGET", self.keys.node(node_id), "incarnation")])[0])
+        path = self.keys.ledger(node_id, incarnation)
+        node, kept, grown, tokens = yield [
+            ("HMGET", self.keys.node(node_id), "incarnation", "reserved", "surplus", "state"),
+            ("HMGET", self.keys.reservation, "node", "task"),
+            ("HGETALL", path.removesuffix("tasks") + "grown"),
+            ("HKEYS", path),
+        ]
+        current, reserved, surplus, state = map(text, node)
+        if current != incarnation:
+            return None
+        if reserved and (node_id, reserved) != tuple(map(text, kept)):
+            return f"it is reserved for {reserved}, which the reservation doesn't say"
+        cores = {token: int(value) for token, value in pairs(grown)}
+        gone = sorted(cores.keys() - {text(token) for token in tokens})
+        if gone and state != "dead":
+            return f"surplus of {gone[0]}, which isn't on its ledger"
+        if state != "dead" and sum(cores.values()) != int(surplus or 0):
+            return f"surplus is {surplus or 0}, its attempts have {sum(cores.values())}"
+        return None
+
+    def entry(self, member: str) -> Op[str | None]:
+        """An entry of the preemptible attempts has its attempt on the node."""
+        token, _, node_id = member.partition(" ")
+        incarnation = text((yield [("HGET", self.keys.node(node_id), "incarnation")])[0])
+        found, current, entry, lost = yield [
+            ("ZSCORE", self.keys.preemptible, member),
+            ("HGET", self.keys.node(node_id), "incarnation"),
+            ("HGET", self.keys.ledger(node_id, incarnation), token),
+            ("SMEMBERS", self.keys.lost),
+        ]
+        if found is None or text(current) != incarnation:
+            return None
+        if entry is None and not any(text(one).startswith(f"{node_id}:") for one in lost):
+            return f"{token} isn't on the ledger of {node_id}"
+        return None
+
+    def attempt(self, node_id: str, incarnation: str, token: str) -> Op[str | None]:
+        """An attempt that may be preempted stands in the index by its priority."""
+        get: Command = ("HGET", self.keys.ledger(node_id, incarnation), token)
+        entry = text((yield [get])[0])
+        task_id = entry.split(":")[0]
+        again, task, score = yield [
+            get,
+            ("HMGET", self.keys.task(task_id), "v", "p", "k"),
+            ("ZSCORE", self.keys.preemptible, f"{token} {node_id}"),
+        ]
+        if text(again) != entry or not task[0] or text(task[2]) != token:
+            return None
+        right = float(task[1] or 0)
+        if number(score) != right and (score is not None or not entry.endswith(":s")):
+            return f"task {task_id} is preemptible with priority {right:g}; its score there is {number(score)}"
+        return None
