@@ -189,7 +189,7 @@ def _scheduler(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _placed(found: Mapping[str, Any], state: State) -> Iterator[str]:
     node, attempt = found["node_id"], found["attempt"]
-    if found.get("reason") in (Reason.CANCELLING, Reason.STOPPING, "preempting"):
+    if found.get("reason") in (Reason.CANCELLING, Reason.STOPPING, Reason.PREEMPTING):
         why = {Reason.CANCELLING: "a cancel", Reason.STOPPING: "a drain"}.get(
             found["reason"], "a task of higher priority"
         )

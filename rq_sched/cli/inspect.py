@@ -83,7 +83,7 @@ def _names(session: Session, name: str | None) -> list[str]:
         names += [f"{kind}:{name}" for kind in ("task", "payload", "result", "log", "node")] + [f"node:{name}:alive"]
         incarnation = session.run(_ask("HGET", session.store.keys.node(name), "incarnation"))
         if incarnation:
-            names += [f"node:{name}:{incarnation.decode()}:{part}" for part in ("tasks", "orders")]
+            names += [f"node:{name}:{incarnation.decode()}:{part}" for part in ("tasks", "grown", "orders")]
     return names
 
 

@@ -25,6 +25,22 @@ MEMORY_STEP = 2**24
 _ROW = re.compile(r"^``(?P<name>[^`]+)``\s+(?P<type>\w+)\s+(?P<text>.+)$")
 _PARTS = {"ID": r"[^:]+", "INCARNATION": r"[^:]+", "CLASS": r"\d+:\d+.*", "GROUP": r"\d+:\d+.*", "STATE": r"[a-z]+"}
 _TASK_TIMES = frozenset({"t", "T", "S", "F", "d"})
+_KEPT_TIMES = frozenset({"since", "at", "until", "preempting"})
+KEPT = {
+    "first": "the first blocked task that some node could hold when empty",
+    "since": "ms, since when it is that",
+    "task": "the task that a node is kept for",
+    "class": "its class: CPU:MEMORY (:LABELS)",
+    "score": "its place in the order: −priority, aged",
+    "sequence": "its place among equals",
+    "node": "the node that is kept",
+    "incarnation": "that node's registration",
+    "at": "ms, since when it is kept",
+    "until": "ms, when the task is expected to start (empty: unknown)",
+    "spare_cpu": "cores that later tasks may still use there",
+    "spare_memory": "MB that later tasks may still use there",
+    "preempting": "ms, when tasks were last told to stop for it",
+}
 _MARKS = {"a": "assigned", "r": "running", "s": "stopping"}
 
 
@@ -113,7 +129,16 @@ def _field(kind: str, name: str, value: bytes) -> Entry:
         return Entry(name, when(shown) if name == "registered" else shown, node.FIELDS.get(name, ""))
     if kind == "settings":
         return Entry(name, shown, SETTINGS[name].meaning if name in SETTINGS else "")
+    if kind == "reservation":
+        return Entry(name, when(shown) if name in _KEPT_TIMES and shown else shown, _kept(name))
+    if kind.endswith(":grown"):
+        return Entry(name, shown, "cores beyond its need")
     return Entry(name, shown, _allocation(shown) if kind.endswith(":tasks") else "")
+
+
+def _kept(name: str) -> str:
+    """What a field of the reservation means."""
+    return "an attempt that uses what is spare: CPU:MEMORY" if name.startswith("+") else KEPT.get(name, "")
 
 
 def _allocation(entry: str) -> str:
@@ -130,6 +155,11 @@ def member(kind: str, name: str, score: float) -> Entry:
         return Entry(name[SEQUENCE:], f"priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
     if kind in ("groups", "fresh", "classes:GROUP"):
         return Entry(name[SEQUENCE:], f"head: priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
+    if kind == "totals":
+        return Entry(name, f"{score:.0f}", str(Resources(int(score) // MEMORY_STEP, int(score) % MEMORY_STEP)))
+    if kind == "preemptible":
+        token, _, node_id = name.partition(" ")
+        return Entry(token, f"priority {score:g}", f"on {node_id}")
     if kind == "free":
         return Entry(name, f"{score:.0f}", f"{Resources(int(score) // MEMORY_STEP, int(score) % MEMORY_STEP)} free")
     return Entry(name, when(score), "")

@@ -16,7 +16,14 @@ from rq_sched.errors import InvalidValue
 @click.argument("value", required=False)
 @click.pass_obj
 def settings_command(session: Session, name: str | None, value: str | None) -> None:
-    """Show the settings that all processes of the namespace share, or set NAME to VALUE ('default' resets it)."""
+    """Show the settings that all processes of the namespace share, or set NAME to VALUE.
+
+    VALUE 'default' resets it; 'off' works where a time may never come. A change takes effect at once, everywhere.
+
+    \b
+    rq-sched settings reserve_after 60
+    rq-sched settings preempt_after off
+    """
     if name is not None and name not in SETTINGS:
         raise InvalidValue(f"no setting {name!r}; there are {', '.join(SETTINGS)}")
     if name is not None and value is not None:

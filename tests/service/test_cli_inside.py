@@ -118,7 +118,17 @@ def test_settings(cli: Cli):
     assert cli.json("settings", "keep_seconds", "60").one == {"keep_seconds": 60}
     assert cli.json("settings").one["keep_seconds"] == 60
     assert cli.json("settings", "keep_seconds", "default").one == {"keep_seconds": 86400}
-    for words in (["settings", "nope"], ["settings", "aging", "much"], ["settings", "aging", "-1"]):
+    assert cli.json("settings", "reserve_after", "off").one == {"reserve_after": "off"}
+    assert rows(cli("settings"))["reserve_after"][1:3] == ["off", "30"]
+    assert cli.json("settings", "node_choice").one == {"node_choice": "best_fit"}
+    assert "or off" in cli("settings", "reserve_after", "soon", code=2).err
+    for words in (
+        ["settings", "keep_tasks", "off"],
+        ["settings", "node_choice", "worst"],
+        ["settings", "nope"],
+        ["settings", "aging", "much"],
+        ["settings", "aging", "-1"],
+    ):
         (line,) = cli(*words, code=2).err.splitlines()
         assert words[1] in line
 
@@ -155,6 +165,25 @@ def test_inspect_decodes_a_node_and_a_queue(cli: Cli, hand: HandCell):
     assert "25 more" in queue.out
     assert "3 CPU, 768 MB free" in cli("inspect", "free").out
     assert "rqs:" in cli("inspect").out
+
+
+def test_inspect_decodes_what_is_kept(cli: Cli, hand: HandCell):
+    cli("submit", "m:f", "--id", "may", "--preemptible", "-p", "-3", "-q")
+    hand.begin("may")
+    cli("submit", "m:f", "--id", "big", "--cpu", "4", "-q")
+    cli("settings", "reserve_after", "0")
+    hand.run(hand.store.reserve())
+    hand.run(hand.store.reserve())
+    said = cli("inspect", "reservation").out
+    for part in ("the task that a node is kept for", "cores that later tasks may still use there", "n1"):
+        assert part in said
+    assert "priority -3  on n1" in cli("inspect", "preemptible").out
+    assert "4 CPU, 1 GB" in cli("inspect", "totals").out
+    assert "reserved" in cli("inspect", "n1").out
+    assert "Node n1 is kept for it" in cli("explain", "big").out
+    assert "It is the first in order that waits for room, since 2" in cli("explain", "big").out
+    kept = {entry["name"] for entry in cli.json("inspect", "reservation").one["keys"][0]["entries"]}
+    assert kept - {"preempting"} <= set(schema.KEPT)
 
 
 def test_inspect_names_foreign_and_wrong_keys(cli: Cli, link: Link, namespace: str):

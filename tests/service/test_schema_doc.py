@@ -9,25 +9,34 @@ from typing import Any
 
 import pytest
 
-from rq_sched.link import Link
+from rq_sched.link import Link, Op
 from tests.lua.cell import Cell
 
 PAGE = Path(__file__).parents[2] / "docs" / "redis-schema.md"
 COMMANDS = [line for block in re.findall(r"```\n(.*?)```", PAGE.read_text(), re.S) for line in block.splitlines()]
 
 
+def ask_token(cell: Cell, task_id: str) -> Op[str]:
+    return (yield [("HGET", cell.store.keys.task(task_id), "k")])[0].decode()  # type: ignore[no-any-return]
+
+
 @pytest.fixture
 def cell(link: Link, namespace: str) -> Cell:
     """Something in every key that the page names."""
     cell = Cell(link, namespace)
-    cell.node("n1", 2, 2048, incarnation="i1")
-    cell.submit("t1", "t2", "t3", memory=256)
+    cell.node("n1", 3, 512, incarnation="i1")
+    cell.submit("t1", "t2", "t3", memory=256, max_cpu_needed=2, preemptible=True)
     cell.submit("later", delay=60)
     cell.submit("aside")
     cell.run(cell.store.hold("aside"))
     cell.submit("bad", memory=256, priority=9)
     cell.place()
     cell.finish("n1", cell.starts("n1", "i1")["bad"], "failed", incarnation="i1", reason="error", error="boom")
+    cell.run(cell.store.reserve())
+    tokens = [cell.run(ask_token(cell, task_id)) for task_id in ("t1", "t2")]
+    cell.run(cell.store.task_start("n1", "i1", tokens))
+    cell.place()
+    cell.run(cell.store.task_grow("n1", "i1", tokens, idle=2))
     cell.submit("fresh", cpu=2)
     cell.node("n2", 1, 64)
     return cell
