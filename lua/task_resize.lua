@@ -28,11 +28,11 @@ local available = cpu <= need.cpu and room_cpu(node) or node.cpu -- up to its ne
 local refused = entry.mark == 's' or tonumber(ARGV[6]) <= tonumber(record[4] or 0)
   or cpu < 1 or memory < 1 or cpu > most_cpu or memory > most_memory
   or cpu - entry.cpu > available or memory - entry.memory > node.memory or (grows and node.reserved)
+if not refused then call('HSET', P .. 'task:' .. entry.id, 'N', ARGV[6]) end
 if refused or not (grows or shrinks) then return { entry.cpu, entry.memory, node.ordered } end
 
 if cpu - entry.cpu > node.cpu then reclaim(node, cpu - entry.cpu - node.cpu) end
 allocation_set(node, token, entry, cpu, memory)
-call('HSET', P .. 'task:' .. entry.id, 'N', ARGV[6])
 if record[5] ~= 'off' then surplus_set(node, token, math.max(0, cpu - need.cpu)) end
 if shrinks then
   local _, undone = fill(now, nonce, node, tonumber(ARGV[9]))

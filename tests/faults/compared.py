@@ -93,9 +93,7 @@ class Compared(RuleBasedStateMachine):
         )
         assert [order.number for order in orders] == list(range(node.acked + 1, node.acked + 1 + len(orders)))
         new = Counter(
-            ("start" if isinstance(o, Start) else "stop", o.token)
-            for o in orders
-            if o.number > node.ordered and not isinstance(o, Void)
+            (type(o).__name__.lower(), o.token) for o in orders if o.number > node.ordered and not isinstance(o, Void)
         )
         assert new == Counter(node.fresh_orders), node
         assert len(orders) == node.ordered + len(node.fresh_orders) - node.acked

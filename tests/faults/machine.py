@@ -304,13 +304,15 @@ class Cell(Clients):
         to = held.amount.plus(Resources(*by))
         grows = Resources(max(0, by[0]), max(0, by[1]))
         wanted = task.resized + (not late)
-        if not late and held.mark != "s" and min(to) >= 1 and to.fits(task.most) and grows.fits(node.free):
+        available = Resources((node.room if to.cpu <= task.need.cpu else node.free).cpu, node.free.memory)
+        if not late and held.mark != "s" and min(to) >= 1 and to.fits(task.most) and grows.fits(available):
+            node.reclaim(grows.cpu - node.free.cpu)
             held.amount, task.resized = to, wanted
-        now = self.run(
+        answer = self.run(
             self.store.task_resize(node.node_id, node.incarnation, token, number=wanted, cpu=to.cpu, memory=to.memory)
         )
-        assert now == held.amount
         self.placings()
+        assert answer.allocation == held.amount
         self.settle()
 
 

@@ -51,7 +51,13 @@ class Held:
 
     task_id: str
     amount: Resources
+    need: Resources
     mark: str = "a"
+
+    @property
+    def surplus(self) -> int:
+        """Cores beyond its need: they are taken back for who needs them."""
+        return max(0, self.amount.cpu - self.need.cpu)
 
 
 @dataclass
@@ -76,6 +82,20 @@ class Node:
         for held in self.ledger.values():
             free = free.minus(held.amount)
         return free
+
+    @property
+    def room(self) -> Resources:
+        """What a need can have."""
+        return self.free.plus(Resources(sum(held.surplus for held in self.ledger.values()), 0))
+
+    def reclaim(self, cores: int) -> None:
+        """Take so many cores back, from those first that have most beyond their need."""
+        for token, held in sorted(self.ledger.items(), key=lambda item: (-item[1].surplus, item[0])):
+            taken = min(cores, held.surplus)
+            if taken > 0:
+                held.amount = held.amount.minus(Resources(taken, 0))
+                self.fresh_orders.append(("resize", token))
+                cores -= taken
 
 
 class Model:
@@ -108,17 +128,18 @@ class Model:
         assert task.state == State.PENDING, f"{task_id} was placed while {task.state}"
         assert node.state == "up", f"{task_id} was placed on {node.node_id}, which is {node.state}"
         assert amount == task.need, f"{task_id} needs {task.need} and got {amount}"
-        assert amount.fits(node.free), f"{task_id} needs {amount}; {node.node_id} had {node.free} free"
-        passed_over = [t for t in self.pending() if t.order < task.order and t.need.fits(node.free)]
+        assert amount.fits(node.room), f"{task_id} needs {amount}; {node.node_id} had room for {node.room}"
+        passed_over = [t for t in self.pending() if t.order < task.order and t.need.fits(node.room)]
         assert not passed_over, f"{task_id} was placed on {node.node_id} before {[t.task_id for t in passed_over]}"
-        node.ledger[token] = Held(task_id, amount)
+        node.reclaim(amount.cpu - node.free.cpu)
+        node.ledger[token] = Held(task_id, amount, task.need)
         node.fresh_orders.append(("start", token))
         task.state, task.attempt, task.token = State.ASSIGNED, task.attempt + 1, token
         task.place = (node.node_id, node.incarnation)
 
     def fitting(self, nodes: list[Node]) -> list[tuple[str, str]]:
         """Pending tasks that fit on one of the nodes: there must be none where somebody has just looked."""
-        return [(t.task_id, n.node_id) for t in self.pending() for n in nodes if t.need.fits(n.free)]
+        return [(t.task_id, n.node_id) for t in self.pending() for n in nodes if t.need.fits(n.room)]
 
     # -- the life of a task -------------------------------------------------------------------------
 
