@@ -33,12 +33,14 @@ class CurrentTask:
         allocation: Resources,
         report: Callable[[float], None],
         resize: Callable[[int | None, int | None], Resources],
+        refresh: Callable[[], Resources | None] = lambda: None,
     ) -> None:
         self._id = task_id
         self._attempt = attempt
         self._allocation = allocation
         self._report = report
         self._resize = resize
+        self._refresh = refresh
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._reported = (-1.0, 0.0)  # fraction, when
@@ -57,13 +59,14 @@ class CurrentTask:
 
     @property
     def cpu(self) -> int:
-        """Cores that are allocated to it now."""
-        return self._allocation.cpu
+        """Cores that are allocated to it now. It may change while the task runs: a task with a maximum grows into what
+        is idle on its node, and gives it back when another wants it."""
+        return self._now().cpu
 
     @property
     def memory(self) -> int:
         """MB that are allocated to it now."""
-        return self._allocation.memory
+        return self._now().memory
 
     @property
     def cancelled(self) -> bool:
@@ -84,8 +87,9 @@ class CurrentTask:
         """
         self._check_process()
         with self._lock:
-            keep_cpu = None if cpu is None else min(parse_cpu(cpu), self.cpu)
-            keep_memory = None if memory is None else min(parse_memory(memory), self.memory)
+            now = self._heard()
+            keep_cpu = None if cpu is None else min(parse_cpu(cpu), now.cpu)
+            keep_memory = None if memory is None else min(parse_memory(memory), now.memory)
             self._ask(keep_cpu, keep_memory)
 
     def try_grow(self, cpu: int | None = None, memory: int | str | None = None) -> bool:
@@ -103,10 +107,12 @@ class CurrentTask:
         """
         self._check_process()
         with self._lock:
-            want_cpu = None if cpu is None else max(parse_cpu(cpu), self.cpu)
-            want_memory = None if memory is None else max(parse_memory(memory), self.memory)
+            now = self._heard()
+            want_cpu = None if cpu is None else max(parse_cpu(cpu), now.cpu)
+            want_memory = None if memory is None else max(parse_memory(memory), now.memory)
             self._ask(want_cpu, want_memory)
-            return self.cpu >= (want_cpu or 0) and self.memory >= (want_memory or 0)
+            now = self._allocation
+            return now.cpu >= (want_cpu or 0) and now.memory >= (want_memory or 0)
 
     def progress(self, fraction: float) -> None:
         """Say how far it is; ``status`` shows it. Cheap enough to be called often.
@@ -127,8 +133,21 @@ class CurrentTask:
             self._report(float(fraction))
 
     def _ask(self, cpu: int | None, memory: int | None) -> None:
-        if cpu not in (None, self.cpu) or memory not in (None, self.memory):
+        if cpu not in (None, self._allocation.cpu) or memory not in (None, self._allocation.memory):
             self._allocation = self._resize(cpu, memory)
+
+    def _now(self) -> Resources:
+        """The allocation, with changes that have come meanwhile; while another thread asks for one, the last known."""
+        if os.getpid() == self._pid and self._lock.acquire(blocking=False):
+            try:
+                return self._heard()
+            finally:
+                self._lock.release()
+        return self._allocation
+
+    def _heard(self) -> Resources:
+        self._allocation = self._refresh() or self._allocation
+        return self._allocation
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:

@@ -63,6 +63,10 @@ def scheduler_command(
 @click.option("--signing-key-file", metavar="FILE",
               help="Run only what is signed with the secret in it (or RQ_SCHED_SIGNING_KEY).")  # fmt: skip
 @click.option("--health-file", metavar="FILE", help="Where it notes how it is; `rq-sched health` reads that.")
+@click.option("--affinity", type=click.Choice(["auto", "off"]), default="auto", show_default=True,
+              help="Whether tasks are pinned to cores of their own, where the node's cores are real.")  # fmt: skip
+@click.option("--memory-limit", type=click.Choice(["enforce", "off"]), default="enforce", show_default=True,
+              help="Whether tasks that use more memory than they may are killed.")  # fmt: skip
 @logging_options("info")
 @with_parent
 @click.pass_obj
@@ -78,6 +82,8 @@ def worker_command(
     on_lost_redis: str,
     signing_key_file: str | None,
     health_file: str | None,
+    affinity: str,
+    memory_limit: str,
     log_level: str,
     log_format: str,
     with_parent: int | None,
@@ -107,6 +113,8 @@ def worker_command(
             on_lost_redis=on_lost_redis,
             signing_key=signing_key(signing_key_file),
             health_file=health_file,
+            affinity=affinity,
+            memory=memory_limit,
             log_level=log_level,
             log_format="json" if session.json else log_format,
         )

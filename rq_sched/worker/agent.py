@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from rq_sched.errors import NodeAlive, RedisUnavailable, RqSchedError
@@ -24,15 +24,19 @@ from rq_sched.link.outage import is_outage
 from rq_sched.signing import Signer
 from rq_sched.store import Store
 from rq_sched.worker import system
-from rq_sched.worker.attempts import Attempts, Ending
+from rq_sched.worker.attempt import Attempt, Ending
+from rq_sched.worker.attempts import Attempts
 from rq_sched.worker.config import Assignment, WorkerConfig
+from rq_sched.worker.cores import Cores
 from rq_sched.worker.errands import Errands
 from rq_sched.worker.frames import Frame, ParentChannel, Word
+from rq_sched.worker.growth import Growth
 from rq_sched.worker.lease import Lease
 from rq_sched.worker.orders import Orders
 from rq_sched.worker.outbox import Outbox
 from rq_sched.worker.pool import KEEP, Pool
 from rq_sched.worker.session import Session, Superseded, back_off
+from rq_sched.worker.watchdog import Watchdog
 
 log = logging.getLogger("rq_sched.worker")
 
@@ -47,9 +51,9 @@ PATIENCE = (0.5, 10.0)
 """Seconds, least and most, that a call may take before its connection counts as dead."""
 
 
-def main(config: WorkerConfig, sock: socket.socket, assignment: Assignment) -> int:
+def main(config: WorkerConfig, sock: socket.socket, assignment: Assignment, cores: Sequence[int]) -> int:
     """Be the agent, in a process just forked; the exit code."""
-    return asyncio.run(Agent(config, sock, assignment).run())
+    return asyncio.run(Agent(config, sock, assignment, cores).run())
 
 
 def _allow_many_descriptors() -> None:
@@ -60,12 +64,19 @@ def _allow_many_descriptors() -> None:
 
 
 class Agent:
-    """The agent of one worker."""
+    """The agent of one worker.
 
-    def __init__(self, config: WorkerConfig, sock: socket.socket, assignment: Assignment) -> None:
+    Parameters:
+        cores: those that its tasks are pinned to; none: they aren't.
+    """
+
+    def __init__(
+        self, config: WorkerConfig, sock: socket.socket, assignment: Assignment, cores: Sequence[int] = ()
+    ) -> None:
         self._config = config
         self._sock = sock
         self._assignment = assignment
+        self._cores = cores
         self._background: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> int:
@@ -115,13 +126,24 @@ class Agent:
             lambda: self.orders.seen,
             lambda orders: self.orders.take(orders),
             lambda: self.attempts.all.values(),
+            self._lasts,
         )
         errands = Errands(self.session, store, lambda: self.attempts, self._spawn)
-        self.attempts = Attempts(loop, self.pool, self.outbox, errands, config.grace)
+        cores = Cores(self._cores) if self._cores else None
+        self.attempts = attempts = Attempts(loop, self.pool, self.outbox, errands, config.grace, cores)
         if config.signing_key is not None:
-            self.attempts.signer = Signer(config.signing_key, config.namespace)
-        self.orders = Orders(self.session, store, self.attempts.start, self.attempts.stop, lambda: self.lease.held)
+            attempts.signer = Signer(config.signing_key, config.namespace)
+        self.watchdog = Watchdog(loop, attempts, errands, config.memory == "enforce")
+        self.growth = Growth(self.session, store, attempts, self._spawn, config.total.cpu)
+        attempts.watchers = [self.watchdog, self.growth]
+        self.orders = Orders(
+            self.session, store, attempts.start, attempts.stop, attempts.resize, lambda: self.lease.held
+        )
         self.lease = Lease(self.session, store, self.orders, config.ttl, config.on_lost_redis == "kill", self._fence)
+
+    def _lasts(self, attempt: Attempt) -> None:
+        self.watchdog.lasts(attempt)
+        self.growth.lasts(attempt)
 
     # -- coming -----------------------------------------------------------------------------------
 
@@ -263,6 +285,7 @@ class Agent:
         await self._first(self.outbox.empty.wait(), seconds=TELL_SECONDS)
         told = not attempts.all and self.outbox.empty.is_set() and await self._leave()
         log.info("node left" if told else "node ended, but could not say so")
+        self.watchdog.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)

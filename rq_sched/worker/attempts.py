@@ -12,18 +12,22 @@ import collections
 import logging
 import os
 import signal
-from enum import StrEnum
+from typing import Protocol
 
-from rq_sched.node import Start, Stop
+from rq_sched.node import Resize, Start, Stop
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
 from rq_sched.store import Report
 from rq_sched.task import Reason
+from rq_sched.worker import affinity, system
+from rq_sched.worker.attempt import Attempt as Attempt
+from rq_sched.worker.attempt import Ending as Ending
+from rq_sched.worker.attempt import about, how_it_ended, sound
+from rq_sched.worker.cores import Cores
 from rq_sched.worker.errands import Errands
 from rq_sched.worker.frames import Frame, Word
 from rq_sched.worker.outbox import Outbox
 from rq_sched.worker.pool import Child, Pool
-from rq_sched.worker.runner import signal_name
 
 log = logging.getLogger("rq_sched.worker")
 
@@ -35,31 +39,17 @@ FORK_AGAIN = 1.0
 """Seconds until a child is asked for again when the machine had no room for one."""
 
 
-class Ending(StrEnum):
-    """Why we end an attempt."""
+class Watcher(Protocol):
+    """Who looks after attempts that last."""
 
-    TIMEOUT = "timeout"  # it ran longer than its time limit
-    RETURNED = "returned"  # shutdown, self-fencing: the task goes back, at no cost
-    STOPPED = "stopped"  # a stop order: someone else has decided what follows
-    DROPPED = "dropped"  # the incarnation was given up: nobody wants to hear of it
+    def over(self, attempt: Attempt) -> None:
+        """An attempt is over, be it one that didn't last."""
 
+    def shrunk(self, attempt: Attempt) -> None:
+        """An attempt has fewer cores than before."""
 
-class Attempt:
-    """One attempt of a task on this node."""
-
-    __slots__ = ("allocation", "begun", "child", "ending", "final", "order", "output", "resizes", "timer", "told")
-
-    def __init__(self, order: Start) -> None:
-        self.order = order
-        self.allocation = order.allocation
-        self.child: Child | None = None
-        self.begun = 0.0
-        self.told = False  # whether the start was reported
-        self.output = bytearray()  # what wasn't reported yet
-        self.ending: Ending | None = None
-        self.final: Report | None = None  # to be sent when its processes are gone
-        self.timer: asyncio.TimerHandle | None = None
-        self.resizes = 0
+    def keeps_too_much(self, attempt: Attempt, child: Child) -> bool:
+        """Whether a child, its task done, shouldn't be used again."""
 
 
 class Attempts:
@@ -68,6 +58,7 @@ class Attempts:
     Parameters:
         errands: gets what attempts need from Redis.
         grace: seconds for a task to end after its time limit.
+        cores: the cores of this node; None: tasks aren't pinned to them.
     """
 
     def __init__(
@@ -77,8 +68,10 @@ class Attempts:
         outbox: Outbox,
         errands: Errands,
         grace: float,
+        cores: Cores | None = None,
     ) -> None:
         self._loop = loop
+        self._cores = cores
         self._pool = pool
         self._outbox = outbox
         self._errands = errands
@@ -92,6 +85,11 @@ class Attempts:
         self._returning = False
         self.signer: Signer | None = None
         """Where there is one, only what it has signed is run."""
+        self.oom_kills = system.oom_kills()
+        """How often the kernel has killed for memory, as far as we have noticed."""
+        self.last_start = 0.0
+        """When the last attempt was given to a child."""
+        self.watchers: list[Watcher] = []
         pool.listener = self
 
     # -- orders -----------------------------------------------------------------------------------
@@ -115,7 +113,7 @@ class Attempts:
         """A stop order: answered when nothing of the attempt runs here any more."""
         attempt = self.all.get(order.token)
         if attempt is not None:
-            log.info("stopping a task", extra=_about(attempt, grace=order.grace))
+            log.info("stopping a task", extra=about(attempt, grace=order.grace))
             self._stop(attempt, Ending.STOPPED, order.grace)
         elif order.token not in self._outbox.reported:
             self._outbox.add(Report(order.token, order.task_id, "stopped"))
@@ -125,7 +123,7 @@ class Attempts:
         if attempt.order.token not in self.all or self.closing:
             return  # stopped meanwhile, or about to be given back
         if self.signer is not None and not self._signed(attempt.order, self.signer):
-            log.error("a request's signature is missing or wrong: not run", extra=_about(attempt))
+            log.error("a request's signature is missing or wrong: not run", extra=about(attempt))
             self._end(attempt, "failed", reason=Reason.NOT_ALLOWED, error=NOT_SIGNED)
             return
         child = self._pool.take()
@@ -145,6 +143,10 @@ class Attempts:
             return
         self._end(attempt, "failed", reason=Reason.ERROR, error=why)
 
+    def kill(self, attempt: Attempt, ending: Ending) -> None:
+        """End one at once."""
+        self._stop(attempt, ending, 0)
+
     def stop_all(self, ending: Ending, grace: float) -> None:
         """End everything."""
         for attempt in list(self.all.values()):
@@ -157,11 +159,48 @@ class Attempts:
         for attempt in [attempt for attempt in self.all.values() if attempt.child is None]:
             self._stop(attempt, Ending.RETURNED, 0)
 
-    def resized(self, attempt: Attempt, allocation: Resources) -> None:
-        """Tell the task what it has now."""
-        attempt.allocation = allocation
-        if attempt.child is not None:
-            attempt.child.channel.send((Word.SIZE, allocation.cpu, allocation.memory))
+    def resize(self, order: Resize) -> None:
+        """A resize order."""
+        attempt = self.all.get(order.token)
+        if attempt is not None and order.number > attempt.ordered:
+            self.resized(attempt, order.allocation, order.number)
+
+    def resized(self, attempt: Attempt, allocation: Resources, ordered: int, answer: bool = False) -> None:
+        """An attempt's allocation as of that order.
+
+        Parameters:
+            answer: the task has asked, and waits for what it has now.
+        """
+        changed = ordered >= attempt.ordered and allocation != attempt.allocation
+        if ordered >= attempt.ordered:
+            attempt.ordered = ordered
+        if changed:
+            log.info("an allocation changed", extra=about(attempt, was=attempt.allocation, now=allocation))
+            before, attempt.allocation = attempt.allocation.cpu, allocation
+            if allocation.cpu != before and self._cores is not None and attempt.runs:
+                self._cores.give(attempt.order.token, allocation.cpu)
+                self._pin(attempt)
+                self._settle_cores()
+            if allocation.cpu < before:
+                for watcher in self.watchers:
+                    watcher.shrunk(attempt)
+        if attempt.runs and (changed or answer):
+            assert attempt.child is not None
+            attempt.child.channel.send((Word.SIZE, *attempt.allocation, answer))
+
+    def _pin(self, attempt: Attempt) -> None:
+        """Its processes may run on its cores, from now on."""
+        assert self._cores is not None
+        child = attempt.child
+        if child is not None:
+            child.cores = self._cores.of(attempt.order.token)
+            affinity.pin(child.pid, child.cores)
+
+    def _settle_cores(self) -> None:
+        """Cores came free: they may be due to someone."""
+        assert self._cores is not None
+        for token in self._cores.settle():
+            self._pin(self.all[token])
 
     # -- children ---------------------------------------------------------------------------------
 
@@ -173,7 +212,7 @@ class Attempts:
 
     def said(self, child: Child, frame: Frame) -> None:
         attempt = child.attempt
-        if attempt is None or not _sound(frame):  # a task has written to our socket
+        if attempt is None or not sound(frame):  # a task has written to our socket
             self._pool.signal(child, signal.SIGKILL)
         elif frame[0] == Word.DONE:
             self._done(attempt, child, frame)
@@ -181,6 +220,8 @@ class Attempts:
             self._outbox.progress[attempt.order.token] = frame[1]
         elif frame[0] == Word.RESIZE:
             self._errands.resize(attempt, frame[1], frame[2])
+        elif frame[0] == Word.NOT_BEGUN:
+            self._not_begun(attempt, child)
 
     def gone(self, child: Child, status: int) -> None:
         attempt = child.attempt
@@ -191,18 +232,31 @@ class Attempts:
                 if attempt.final is not None:
                     self._settle(attempt, attempt.final)
                 else:
-                    how = _how(status)
-                    log.error("a task's process died", extra=_about(attempt, pid=child.pid, how=how))
-                    self._end(attempt, "crashed", error=f"its process {how}")
+                    self._died(attempt, child, status)
             case Ending.TIMEOUT:
                 limit = attempt.order.time_limit
                 self._end(
                     attempt, "failed", reason=Reason.TIMEOUT, error=f"ran longer than its time limit of {limit:g} s"
                 )
+            case Ending.OOM:
+                self._end(attempt, "failed", reason=Reason.OOM, error=attempt.why)
             case Ending.DROPPED:
                 self._remove(attempt)
             case ending:
                 self._end(attempt, ending.value)
+
+    def _died(self, attempt: Attempt, child: Child, status: int) -> None:
+        """Its process died, and not by us."""
+        how = how_it_ended(status)
+        log.error("a task's process died", extra=about(attempt, pid=child.pid, how=how))
+        if os.waitstatus_to_exitcode(status) == -signal.SIGKILL:
+            before, self.oom_kills = self.oom_kills, system.oom_kills()
+            if self.oom_kills > before:
+                allowed = attempt.allocation.memory
+                why = f"the kernel killed it, as the machine ran out of memory; it was allowed {allowed} MB"
+                self._end(attempt, "failed", reason=Reason.OOM, error=why)
+                return
+        self._end(attempt, "crashed", error=f"its process {how}")
 
     def fork_failed(self) -> None:
         """The machine had no room for a child."""
@@ -218,18 +272,32 @@ class Attempts:
         order = attempt.order
         attempt.child = child
         child.attempt = attempt
-        attempt.begun = self._loop.time()
+        self.last_start = attempt.begun = self._loop.time()
+        cores = None
+        if self._cores is not None:
+            cores = child.cores = self._cores.give(order.token, attempt.allocation.cpu, child.cores)
         if order.time_limit is not None:
             attempt.timer = self._loop.call_later(order.time_limit, self._stop, attempt, Ending.TIMEOUT, self._grace)
         frame = (Word.RUN, order.token, order.task_id, order.attempt, order.function, order.arguments)
-        if child.channel.send((*frame, *attempt.allocation, *order.maximum)):
+        if child.channel.send((*frame, *attempt.allocation, *order.maximum, cores)):
             self._outbox.watch()
         else:  # it has died idle, and we haven't heard yet: not the fault of this task
             self._unbind(attempt, child)
             self.launch(attempt)
 
+    def _not_begun(self, attempt: Attempt, child: Child) -> None:
+        """Someone has sent SIGTERM to its child before it began. If it was for this task, the death of the child tells
+        the rest; else the task goes to another one."""
+        if attempt.ending is None:
+            self._unbind(attempt, child)
+            self.launch(attempt)
+        self._pool.signal(child, signal.SIGKILL)
+
     def _unbind(self, attempt: Attempt, child: Child) -> None:
+        if self._cores is not None:
+            self._cores.take_back(attempt.order.token)
         attempt.child = child.attempt = None
+        attempt.told = False
         if attempt.timer is not None:
             attempt.timer.cancel()
 
@@ -254,9 +322,15 @@ class Attempts:
                 attempt.timer.cancel()
             self._pool.signal(child, signal.SIGKILL)
             return
+        retired = attempt.told and any(watcher.keeps_too_much(attempt, child) for watcher in self.watchers)
         self._settle(attempt, report)
         child.attempt = None
-        self.ready(child)
+        if retired:
+            log.debug("a child kept much memory", extra=about(attempt, pid=child.pid, kept=round(child.base)))
+            self._pool.retire(child)
+            self._grow()
+        else:
+            self.ready(child)
 
     def _stop(self, attempt: Attempt, ending: Ending, grace: float) -> None:
         """End an attempt: SIGTERM, after the grace SIGKILL."""
@@ -271,7 +345,7 @@ class Attempts:
                 self._end(attempt, ending.value)
             return
         if ending is Ending.TIMEOUT:
-            log.warning("a task ran too long", extra=_about(attempt, time_limit=attempt.order.time_limit))
+            log.warning("a task ran too long", extra=about(attempt, time_limit=attempt.order.time_limit))
         if attempt.timer is not None:
             attempt.timer.cancel()
         if grace > 0 and attempt.final is None:
@@ -291,42 +365,18 @@ class Attempts:
         self._outbox.add(report)
         if report.outcome == "completed":
             if log.isEnabledFor(logging.INFO):
-                log.info("a task completed", extra=_about(attempt, ran=round(report.ran or 0, 6)))
+                log.info("a task completed", extra=about(attempt, ran=round(report.ran or 0, 6)))
         else:
-            log.info("a task ended", extra=_about(attempt, outcome=report.outcome, reason=report.reason))
+            log.info("a task ended", extra=about(attempt, outcome=report.outcome, reason=report.reason))
 
     def _remove(self, attempt: Attempt) -> None:
         if attempt.timer is not None:
             attempt.timer.cancel()
         del self.all[attempt.order.token]
+        if self._cores is not None:
+            self._cores.take_back(attempt.order.token)
+            self._settle_cores()
+        for watcher in self.watchers:
+            watcher.over(attempt)
         if not self.all:
             self.empty.set()
-
-
-_REASONS = frozenset(Reason)
-
-
-def _sound(frame: Frame) -> bool:
-    """Whether a child's frame is as it should be: what a task may forge must not get further than here."""
-    match frame:
-        case [Word.DONE, None, bytes(), None, None | 0, bool()]:
-            return True
-        case [Word.DONE, str(reason), None, str(), None | int(), bool()]:
-            return reason in _REASONS
-        case [Word.PROGRESS, float(fraction)]:
-            return 0 <= fraction <= 1
-        case [Word.RESIZE, None | int(), None | int()]:
-            return True
-    return False
-
-
-def _how(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        return f"was killed by {signal_name(-code)}"
-    return f"ended by itself with exit code {code}"
-
-
-def _about(attempt: Attempt, **more: object) -> dict[str, object]:
-    """The fields of a log line."""
-    return {"task_id": attempt.order.task_id, "attempt": attempt.order.attempt, **more}

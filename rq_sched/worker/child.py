@@ -43,14 +43,17 @@ class Line:
         with self._lock:
             self._sock.sendall(pack(frame))
 
-    def receive(self) -> Frame:
-        """The next frame.
+    def receive(self, wait: bool = True) -> Frame | None:
+        """The next frame. None: none has come yet (only without ``wait``).
 
         Raises:
             EOFError: the agent has closed it.
         """
         while not self._heard:
-            data = self._sock.recv(READ)
+            try:
+                data = self._sock.recv(READ, 0 if wait else socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return None
             if not data:
                 raise EOFError
             self._heard.extend(self._frames.feed(data))
@@ -88,9 +91,12 @@ def _serve(line: Line, runner: Runner) -> None:
     err: IO[str] = sys.stderr
     while True:
         frame = line.receive()
-        if frame[0] != Word.RUN:
+        if frame is None or frame[0] != Word.RUN:
             continue
         done = runner.run(frame)
+        if done[0] == Word.NOT_BEGUN:
+            line.send(done)
+            return
         out, err = _flushed(sys.stdout, out, 1), _flushed(sys.stderr, err, 2)
         sys.stdout, sys.stderr = out, err
         if _signal.getsignal(_SIGTERM) is not stop:

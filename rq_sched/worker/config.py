@@ -29,6 +29,8 @@ class WorkerConfig:
         on_lost_redis: ``kill`` or ``keep`` running tasks before others declare the node dead.
         health_file: where the worker notes how it is; None: a file that ``rq-sched health`` looks for (``health.py``).
         signing_key: only requests signed with this secret are run (``signing.py``); None: signatures aren't looked at.
+        affinity: ``auto``: tasks are pinned to cores of their own where the node's cores are real; or ``off``.
+        memory: ``enforce``: tasks that use more than they may are killed; or ``off``.
         log_level, log_format: as for ``logs.setup``.
     """
 
@@ -41,6 +43,8 @@ class WorkerConfig:
     ttl: float = 10.0
     grace: float = 10.0
     on_lost_redis: str = "kill"
+    affinity: str = "auto"
+    memory: str = "enforce"
     log_level: str = "info"
     log_format: str = "text"
     health_file: str | None = None
@@ -69,6 +73,10 @@ class WorkerConfig:
             raise InvalidValue(f"--grace must be between 0 seconds and a day, not {self.grace:g} seconds")
         if self.on_lost_redis not in ("kill", "keep"):
             raise InvalidValue(f"--on-lost-redis must be kill or keep, not {self.on_lost_redis!r}")
+        if self.affinity not in ("auto", "off"):
+            raise InvalidValue(f"--affinity must be auto or off, not {self.affinity!r}")
+        if self.memory not in ("enforce", "off"):
+            raise InvalidValue(f"--memory-limit must be enforce or off, not {self.memory!r}")
         return Allow(self.allow or ("*",))
 
     @property

@@ -12,7 +12,8 @@ from rq_sched.store import Store
 from rq_sched.worker.session import Session, Superseded, back_off
 
 if TYPE_CHECKING:
-    from rq_sched.worker.attempts import Attempt, Attempts
+    from rq_sched.worker.attempt import Attempt
+    from rq_sched.worker.attempts import Attempts
 
 log = logging.getLogger("rq_sched.worker")
 
@@ -42,8 +43,14 @@ class Errands:
         self._spawn(self._fetch(attempt))
 
     def resize(self, attempt: Attempt, cpu: int | None, memory: int | None) -> None:
-        """Ask for another allocation (absolute; None leaves one), and tell the task what it has then."""
-        self._spawn(self._resize(attempt, cpu, memory))
+        """The task asks for another allocation (absolute; None leaves one): tell it what it has then."""
+        self._spawn(self._resize(attempt, cpu, memory, True))
+
+    def adjust(
+        self, attempt: Attempt, cpu: int | None, memory: int | None, then: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        """Change an allocation because of what was measured; ``then`` hears whether it is at least that now."""
+        self._spawn(self._adjust(attempt, cpu, memory, then))
 
     async def _fetch(self, attempt: Attempt) -> None:
         order = attempt.order
@@ -63,21 +70,30 @@ class Errands:
                 self._attempts().cannot_launch(attempt, "its arguments are no longer in Redis")
             return
 
-    async def _resize(self, attempt: Attempt, cpu: int | None, memory: int | None) -> None:
-        attempt.resizes += 1
-        number, token = attempt.resizes, attempt.order.token
-        try:
-            answer = await self._session.ask(
-                lambda node, incarnation: self._store.task_resize(
-                    node, incarnation, token, number=number, cpu=cpu, memory=memory
+    async def _adjust(
+        self, attempt: Attempt, cpu: int | None, memory: int | None, then: Callable[[bool], None]
+    ) -> None:
+        await self._resize(attempt, cpu, memory, False)
+        now = attempt.allocation
+        then(now.cpu >= (cpu or 0) and now.memory >= (memory or 0))
+
+    async def _resize(self, attempt: Attempt, cpu: int | None, memory: int | None, answer: bool) -> None:
+        if attempt.line is None:
+            attempt.line = asyncio.Lock()
+        async with attempt.line:  # one after the other: a number that comes late counts for nothing
+            attempt.resizes += 1
+            number, token = attempt.resizes, attempt.order.token
+            allocation, ordered = attempt.allocation, attempt.ordered
+            try:
+                resized = await self._session.ask(
+                    lambda node, incarnation: self._store.task_resize(
+                        node, incarnation, token, number=number, cpu=cpu, memory=memory
+                    )
                 )
-            )
-        except Superseded:
-            return
-        except RqSchedError as error:
-            log.warning("an allocation stays as it is: %s", error, extra={"task_id": attempt.order.task_id})
-            allocation = attempt.allocation
-        else:
-            allocation = answer.allocation
-        if allocation.cpu:  # else it has ended meanwhile
-            self._attempts().resized(attempt, allocation)
+                allocation, ordered = resized.allocation, resized.ordered
+            except Superseded:
+                return
+            except RqSchedError as error:
+                log.warning("an allocation stays as it is: %s", error, extra={"task_id": attempt.order.task_id})
+            if allocation.cpu:  # else it has ended meanwhile
+                self._attempts().resized(attempt, allocation, ordered, answer)

@@ -15,10 +15,13 @@ parent → agent     ``FORKED``         number, pid, with two descriptors: our e
                                       the child's output
 parent → agent     ``EXITED``         number, status (as of waitpid): all processes of the child are gone
 parent → agent     ``CLOSE``          at once (bool): end, in order or at once
-agent → child      ``RUN``            token, task id, attempt, function, arguments, cpu, memory, max cpu, max memory
-agent → child      ``SIZE``           cpu, memory: the answer to RESIZE
+agent → child      ``RUN``            token, task id, attempt, function, arguments, cpu, memory, max cpu, max memory,
+                                      the cores to run on (none: any)
+agent → child      ``SIZE``           cpu, memory, answer: the allocation now; answer (bool): to RESIZE, else it has
+                                      changed from outside
 child → agent      ``DONE``           reason (none: completed), result, error, exit code, left: whether processes of
                                       the task are left over
+child → agent      ``NOT_BEGUN``      nothing: SIGTERM came before the task began, and I end
 child → agent      ``PROGRESS``       fraction
 child → agent      ``RESIZE``         cpu, memory: absolute; none leaves one as it is
 =================  =================  ============================================================================
@@ -62,6 +65,7 @@ class Word(IntEnum):
     DONE = 11
     PROGRESS = 12
     RESIZE = 13
+    NOT_BEGUN = 14
 
 
 class BadFrame(Exception):

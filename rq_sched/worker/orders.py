@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rq_sched.errors import RqSchedError
-from rq_sched.node import Order, Start, Stop
+from rq_sched.node import Order, Resize, Start, Stop
 from rq_sched.store import REFILL, Store
 from rq_sched.worker.session import Session, Superseded, back_off
 
@@ -29,7 +29,7 @@ class Orders:
     """The orders of the present incarnation.
 
     Parameters:
-        start, stop: work an order off.
+        start, stop, resize: work an order off.
         may: whether orders may be worked off now.
     """
 
@@ -39,12 +39,14 @@ class Orders:
         store: Store,
         start: Callable[[Start], None],
         stop: Callable[[Stop], None],
+        resize: Callable[[Resize], None],
         may: Callable[[], bool],
     ) -> None:
         self._session = session
         self._store = store
         self._start = start
         self._stop = stop
+        self._resize = resize
         self._may = may
         self._wanted = asyncio.Event()
         self.seen = 0
@@ -65,6 +67,8 @@ class Orders:
                 self._start(order)
             elif isinstance(order, Stop):
                 self._stop(order)
+            elif isinstance(order, Resize):
+                self._resize(order)
         if len(orders) >= REFILL:
             self._wanted.set()
         if self.seen >= self._known:

@@ -20,7 +20,7 @@ from rq_sched.store import REFILL, Report, Store
 from rq_sched.worker.session import Session, Superseded, back_off, together
 
 if TYPE_CHECKING:
-    from rq_sched.worker.attempts import Attempt
+    from rq_sched.worker.attempt import Attempt
 
 log = logging.getLogger("rq_sched.worker")
 
@@ -64,6 +64,7 @@ class Outbox:
         taken: the number of the last order that was worked off.
         take: works off orders.
         attempts: what runs now.
+        lasts: hears of an attempt when it has run for ``START_AFTER``.
     """
 
     def __init__(
@@ -73,12 +74,14 @@ class Outbox:
         taken: Callable[[], int],
         take: Callable[[list[Order]], None],
         attempts: Callable[[], Iterable[Attempt]],
+        lasts: Callable[[Attempt], object] = lambda _: None,
     ) -> None:
         self._session = session
         self._store = store
         self._taken = taken
         self._take = take
         self._attempts = attempts
+        self._lasts = lasts
         self._loop = asyncio.get_running_loop()
         self._reports: collections.deque[Report] = collections.deque()
         self._starts: list[Attempt] = []
@@ -146,6 +149,7 @@ class Outbox:
             if not attempt.told and now - attempt.begun >= START_AFTER:
                 attempt.told = True
                 self._starts.append(attempt)
+                self._lasts(attempt)
                 log.info("a task runs", extra={"task_id": attempt.order.task_id, "attempt": attempt.order.attempt})
             token = attempt.order.token
             if due and attempt.output and token not in self._output:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from rq_sched import errors
 from rq_sched.health import Mood, Systemd
-from rq_sched.worker import child, system
+from rq_sched.worker import affinity, child, system
 from rq_sched.worker.config import Assignment, WorkerConfig
 from rq_sched.worker.frames import READ, BadFrame, Frame, Frames, Word, pack
 from rq_sched.worker.nursery import Ended, Nursery, blocked_signals
@@ -61,6 +61,7 @@ class Parent:
         self._allow = config.check()
         self._folder = config.folder
         self._pid = os.getpid()
+        self._cores: tuple[int, ...] = ()
         self._nursery = Nursery(self._become_child, system.children_of(self._pid))
         self._agent: Agent
         self._incarnation = record.left.incarnation if record.left else ""
@@ -83,6 +84,7 @@ class Parent:
         signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
         try:
             self._clean_up_after_previous()
+            self._claim_cores()
             gc.collect()
             gc.freeze()  # what children share with us stays shared
             self._start_agent(0.0)
@@ -105,6 +107,15 @@ class Parent:
             )
             if stuck := kill_groups(self._record.left.groups):
                 log.error("processes of the previous worker can't be killed", extra={"groups": stuck})
+
+    def _claim_cores(self) -> None:
+        if self._config.affinity == "off":
+            return
+        self._cores, why = affinity.claim(self._config.total.cpu, self._config.node_id)
+        if why:
+            log.info("tasks aren't pinned to cores: %s", why)
+        else:
+            log.info("tasks are pinned to cores", extra={"cores": ",".join(map(str, self._cores))})
 
     # -- the loop ---------------------------------------------------------------------------------
 
@@ -201,7 +212,7 @@ class Parent:
             self._record.close()
             from rq_sched.worker import agent  # asyncio, redis: not in the parent
 
-            code = agent.main(self._config, theirs, assignment)
+            code = agent.main(self._config, theirs, assignment, self._cores)
         except BaseException:
             log.exception("the agent failed")
         finally:

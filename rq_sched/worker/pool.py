@@ -14,7 +14,7 @@ from rq_sched.worker.frames import READ, Channel, Frame, Word
 from rq_sched.worker.switchboard import Switchboard
 
 if TYPE_CHECKING:
-    from rq_sched.worker.attempts import Attempt
+    from rq_sched.worker.attempt import Attempt
 
 OUTPUT_LIMIT = 64 * 1024
 """Bytes of output that are kept of a task, the last ones."""
@@ -27,7 +27,7 @@ KEEP = 2
 class Child:
     """One child: its socket, its output, the attempt that it works on."""
 
-    __slots__ = ("_board", "_descriptor", "attempt", "channel", "number", "pid", "rested")
+    __slots__ = ("_board", "_descriptor", "attempt", "base", "channel", "cores", "number", "pid", "rested")
 
     def __init__(
         self,
@@ -44,6 +44,8 @@ class Child:
         self.pid = pid
         self.attempt: Attempt | None = None
         self.rested = 0.0
+        self.cores: tuple[int, ...] = ()  # those of its last task, empty: it wasn't pinned
+        self.base = 0.0  # MB that its last task has left in it, where that was measured
         self._board = board
         self._descriptor = output
         os.set_blocking(output, False)
@@ -123,6 +125,10 @@ class Pool:
         child.rested = self._loop.time()
         self._idle.append(child)
 
+    def retire(self, child: Child) -> None:
+        """The child isn't used again."""
+        child.channel.close()  # it notices, and ends
+
     def grow(self) -> None:
         """Ask for one more; ``listener.ready`` hears of it."""
         self._numbers += 1
@@ -157,7 +163,7 @@ class Pool:
         """Let children go that had nothing to do for long."""
         now = self._loop.time()
         while len(self.children) > self._keep and self._idle and now - self._idle[0].rested > IDLE_SECONDS:
-            self._idle.pop(0).channel.close()  # it notices, and ends
+            self.retire(self._idle.pop(0))
 
     def _lost(self, child: Child) -> None:
         """It closed its socket, or something else wrote there: of no more use, whatever runs there."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rq_sched.context import CurrentTask, TaskCancelled, set_current
 from rq_sched.resources import Resources
 from rq_sched.task import Reason, pack, unpack
-from rq_sched.worker import errors_text, system
+from rq_sched.worker import affinity, errors_text, system
 from rq_sched.worker.allow import Allow, find_command
 from rq_sched.worker.frames import Frame, Word
 
@@ -48,16 +48,22 @@ class Refusal(Exception):
         self.exit_code = exit_code
 
 
+class _NotBegun(BaseException):
+    """SIGTERM came before the task: perhaps meant for it, perhaps from someone else. The agent knows."""
+
+
 class Runner:
     """Runs tasks, one at a time.
 
     Parameters:
         allow: what may be run.
         send: sends a frame to the agent.
-        receive: waits for the agent's next frame.
+        receive: the agent's next frame; whether to wait for it.
     """
 
-    def __init__(self, allow: Allow, send: Callable[[tuple[Any, ...]], None], receive: Callable[[], Frame]) -> None:
+    def __init__(
+        self, allow: Allow, send: Callable[[tuple[Any, ...]], None], receive: Callable[[bool], Frame | None]
+    ) -> None:
         self._allow = allow
         self._send = send
         self._receive = receive
@@ -70,9 +76,11 @@ class Runner:
         self._allocation: Resources | None = None
 
     def run(self, frame: Frame) -> tuple[Any, ...]:
-        """Run what a RUN frame says; the DONE frame to answer with."""
+        """Run what a RUN frame says; the frame to answer with: DONE, or NOT_BEGUN."""
         try:
             done = self._attempt(frame)
+        except _NotBegun:
+            return (Word.NOT_BEGUN,)
         except TaskCancelled as error:  # it came a moment too late: at most one is raised for a task
             done = (Word.DONE, Reason.ERROR, None, errors_text.describe(error), None)
         self._interruptible = False
@@ -95,9 +103,11 @@ class Runner:
             raise TaskCancelled("told to stop")
 
     def _attempt(self, frame: Frame) -> tuple[Any, ...]:
-        _, _, task_id, attempt, function, arguments, cpu, memory, _, _ = frame
+        _, _, task_id, attempt, function, arguments, cpu, memory, _, _, cores = frame
         allocation = Resources(cpu, memory)
-        self._task = CurrentTask(task_id, attempt, allocation, self._progress, self._resize)
+        if cores is not None:
+            affinity.pin_self(cores)
+        self._task = CurrentTask(task_id, attempt, allocation, self._progress, self._resize, self._refresh)
         set_current(self._task)
         os.environ["RQ_SCHED_TASK_ID"] = task_id
         if os.environ.get("RQ_SCHED_ATTEMPT") != (text_of_attempt := str(attempt)):  # to look is cheaper than to set
@@ -124,6 +134,8 @@ class Runner:
         except Refusal as error:
             self._interruptible = False
             reason, text, exit_code = error.reason, str(error), error.exit_code
+        except _NotBegun:
+            raise
         except BaseException as error:  # also SystemExit and KeyboardInterrupt: the child goes on
             self._interruptible = False
             reason, text = Reason.ERROR, errors_text.describe(error)
@@ -133,7 +145,7 @@ class Runner:
         """After this, a SIGTERM finds somebody: one that came before is heeded here."""
         if self._told_to_stop:
             self._interruptible = False
-            raise TaskCancelled("told to stop before it began")
+            raise _NotBegun
 
     # -- functions --------------------------------------------------------------------------------
 
@@ -219,8 +231,23 @@ class Runner:
 
     def _resize(self, cpu: int | None, memory: int | None) -> Resources:
         self._send((Word.RESIZE, cpu, memory))
-        _, cpu_now, memory_now = self._receive()
-        allocation = Resources(cpu_now, memory_now)
+        while True:
+            frame = self._receive(True)
+            if frame is not None and frame[0] == Word.SIZE:
+                allocation = self._sized(frame)
+                if frame[3]:
+                    return allocation
+
+    def _refresh(self) -> Resources | None:
+        """The allocation, if it has changed from outside."""
+        allocation = None
+        while (frame := self._receive(False)) is not None:
+            if frame[0] == Word.SIZE:
+                allocation = self._sized(frame)
+        return allocation
+
+    def _sized(self, frame: Frame) -> Resources:
+        allocation = Resources(frame[1], frame[2])
         self._tell_size(allocation)
         return allocation
 

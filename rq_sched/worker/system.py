@@ -86,8 +86,40 @@ def children_of(pid: int) -> list[int]:
     except OSError:
         return found
     for thread in threads:
-        found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+        found += map(int, read_bytes(f"/proc/{pid}/task/{thread}/children").split())
     return found
+
+
+def tree(leader: int) -> list[int]:
+    """A process and all that are below it; those that leave their group or lose their parent stay below a child of
+    ours, which is a subreaper. Empty: it isn't there."""
+    if not LINUX:
+        return _tree_by_psutil(leader)
+    found, i = [leader], 0
+    while i < len(found):
+        below = children_of(found[i])
+        if i == 0 and not below and not os.path.exists(f"/proc/{leader}"):
+            return []
+        found += below
+        i += 1
+    return found
+
+
+def _tree_by_psutil(leader: int) -> list[int]:
+    import psutil
+
+    try:
+        return [leader, *(process.pid for process in psutil.Process(leader).children(recursive=True))]
+    except psutil.Error:
+        return []
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed on this machine because memory ran out (Linux)."""
+    for line in read_bytes("/proc/vmstat").splitlines():
+        if line.startswith(b"oom_kill "):
+            return int(line.split()[1])
+    return 0
 
 
 def group_exists(group: int) -> bool:
@@ -150,3 +182,17 @@ def _read(path: str) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+def read_bytes(path: str) -> bytes:
+    """What a file in ``/proc`` says, quickly; empty if it isn't there."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(file, 64 * 1024)
+    except OSError:  # the process has ended meanwhile
+        return b""
+    finally:
+        os.close(file)

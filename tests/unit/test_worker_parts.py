@@ -198,7 +198,7 @@ def start(number: int, token: str = "") -> Start:
 
 
 def orders_of(taken: list[Order], may: list[bool]) -> Orders:
-    return Orders(session_of(FakeLink()), FakeStore(), taken.append, taken.append, lambda: may[0])  # type: ignore[arg-type]
+    return Orders(session_of(FakeLink()), FakeStore(), taken.append, taken.append, taken.append, lambda: may[0])  # type: ignore[arg-type]
 
 
 def test_orders_are_worked_off_once_each() -> None:
