@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from hashlib import blake2b
+from typing import Any
 
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
@@ -130,7 +131,7 @@ def decode(
     active = state in (State.ASSIGNED, State.RUNNING)
     held = need_of(text("A") or text("c") or "1:1") if active else Resources(0, 0)
     packed = record.get(b"a") or payload
-    args, kwargs = unpack(packed)[:2] if packed else ([], {})
+    args, kwargs = _readable(packed)[:2] if packed else ([], {})
     outcome = record.get(b"R") if state is State.COMPLETED else record.get(b"E")
     if outcome is None:
         outcome = long_result
@@ -166,7 +167,19 @@ def decode(
         elastic=text("e") or "cpu",
         preemptible=bool(number("v")),
         progress=None if progress is None else float(progress),
-        result=unpack(outcome) if outcome is not None and state is State.COMPLETED else None,
+        result=_readable(outcome, one=True) if outcome is not None and state is State.COMPLETED else None,
         error=outcome.decode("utf-8", "replace") if outcome is not None and state is not State.COMPLETED else None,
         exit_code=None if exit_code is None else int(exit_code),
     )
+
+
+def _readable(packed: bytes, one: bool = False) -> Any:
+    """What is packed, or (``one`` value, or the pair of args and kwargs) None where it can't be read: who can write to
+    Redis may write anything, and whoever looks is to see the rest."""
+    try:
+        value = unpack(packed)
+    except ValueError:
+        value = None
+    if one or (isinstance(value, list) and len(value) in (2, 3)):
+        return value
+    return None, None

@@ -55,4 +55,4 @@ def _print(session: Session, event: Event) -> None:
     where = f" on {event.node_id}" if event.node_id and event.task_id else ""
     details = "".join(f"  {name} {value}" for name, value in event.data.items())
     what = event.task_id or event.node_id or ""
-    show.line(f"{show.clock(event.time, fraction=True)}  {event.type:<11} {show.safe(what + where + details)}")
+    show.line(f"{show.clock(event.time, fraction=True)}  {show.safe(f'{event.type:<11} {what}{where}{details}')}")
