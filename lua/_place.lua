@@ -1,7 +1,7 @@
---@include _fill
+--@include _choose
 -- Finding nodes for pending tasks, the earliest first: those that stand in `fresh`, and nodes that stand in `dirty`.
 
-local FRESH, FREE, DIRTY = P .. 'fresh', P .. 'free', P .. 'dirty'
+local FRESH, DIRTY = P .. 'fresh', P .. 'dirty'
 local placed, looked = 0, 0 -- what this script did so far; both are bounded by the limit
 
 -- Nodes that came with room: joined, undrained, or left half filled.
@@ -21,35 +21,9 @@ local function place_dirty(now, nonce, limit)
   end
 end
 
-local blocked = {} -- needs that fit nowhere: while this script runs, room only shrinks
-local function known_blocked(cpu, memory)
-  for _, need in ipairs(blocked) do
-    if cpu >= need[1] and memory >= need[2] then return true end
-  end
-  return false
-end
-
--- The node on which the need leaves least CPU, and of those least memory (best fit): exact and without a scan, as
--- `free` is ordered by (free CPU, free memory): at most two look-ups for each different number of free cores.
-local function best_fit(cpu, memory)
-  if known_blocked(cpu, memory) then return nil end
-  local from = cpu * MEMORY_BITS + memory
-  while true do
-    local found = call('ZRANGEBYSCORE', FREE, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    if not found[1] then
-      blocked[#blocked + 1] = { cpu, memory }
-      return nil
-    end
-    local score = tonumber(found[2])
-    local free_cpu = math.floor(score / MEMORY_BITS)
-    if score - free_cpu * MEMORY_BITS >= memory then return node_load(found[1]) end
-    from = free_cpu * MEMORY_BITS + memory
-  end
-end
-
 -- The reserved node isn't in `free`: it comes last, for those who may use it.
 local function choose_node(now, class)
-  local node = best_fit(class.cpu, class.memory)
+  local node = node_with_room(class.cpu, class.memory)
   if node or not reservation() then return node end
   node = node_load(reservation().node)
   if node and node.state == 'up' and class.cpu <= room_cpu(node) and class.memory <= node.memory then

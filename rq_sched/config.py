@@ -65,7 +65,9 @@ SETTINGS: dict[str, Setting] = {
         30, "seconds that the first blocked task waits until preemptible tasks of lower priority make room", off=True
     ),
     "grow_after": Setting(1, "seconds that a node's idle CPU is kept for others before elastic tasks grow", off=True),
-    "node_choice": Setting("best_fit", "how a node is chosen for a task", choices=("best_fit",)),
+    "node_choice": Setting(
+        "first_fit", "how a node is chosen for a task (lua/_choose.lua)", choices=("first_fit", "best_fit", "tight")
+    ),
 }
 
 

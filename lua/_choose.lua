@@ -1,0 +1,86 @@
+--@include _fill
+-- Which of the nodes with room a task is put on (setting node_choice).
+--   first_fit  the smallest node, of equal ones the first by name: large nodes and whole nodes stay free for large tasks
+--   best_fit   the one on which least CPU is left, of equal ones least memory
+--   tight      the one on which least is left of both, as shares of what the task asks for
+-- first_fit and tight weigh the CANDIDATES nodes with least free CPU among those with enough of it; where none of these has
+-- the memory, the best fit beyond them is taken. So no choice ever misses a node with room.
+
+local FREE = P .. 'free'
+local CANDIDATES = 32
+local blocked = {} -- needs that fit nowhere: while this script runs, room only shrinks
+
+local function known_blocked(cpu, memory)
+  for _, need in ipairs(blocked) do
+    if cpu >= need[1] and memory >= need[2] then return true end
+  end
+  return false
+end
+
+-- Exact and without a scan, as `free` is ordered by (free CPU, free memory): at most two look-ups for each different
+-- number of free cores.
+local function best_fit(cpu, memory)
+  local from = cpu * MEMORY_BITS + memory
+  while true do
+    local found = call('ZRANGEBYSCORE', FREE, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    if not found[1] then
+      blocked[#blocked + 1] = { cpu, memory }
+      return nil
+    end
+    local score = tonumber(found[2])
+    local free_cpu = math.floor(score / MEMORY_BITS)
+    if score - free_cpu * MEMORY_BITS >= memory then return found[1] end
+    from = free_cpu * MEMORY_BITS + memory
+  end
+end
+
+-- The candidates with room: their ids, and what they have free as the index packs it.
+local function candidates(cpu, memory)
+  local found = call('ZRANGEBYSCORE', FREE, cpu * MEMORY_BITS + memory, '+inf', 'WITHSCORES', 'LIMIT', 0, CANDIDATES)
+  local ids, scores = {}, {}
+  for i = 1, #found, 2 do
+    local score = tonumber(found[i + 1])
+    if score % MEMORY_BITS >= memory then
+      ids[#ids + 1] = found[i]
+      scores[#scores + 1] = score
+    end
+  end
+  return ids, scores
+end
+
+-- The candidate with the least rank, of equal ones the first by name.
+local function least(ids, ranks)
+  local best = 1
+  for i = 2, #ids do
+    local rank, least_rank = tonumber(ranks[i]), tonumber(ranks[best])
+    if rank < least_rank or (rank == least_rank and ids[i] < ids[best]) then best = i end
+  end
+  return ids[best]
+end
+
+local CHOICES = { best_fit = best_fit }
+
+function CHOICES.first_fit(cpu, memory)
+  local ids = candidates(cpu, memory)
+  if #ids < 2 then return ids[1] or best_fit(cpu, memory) end
+  return least(ids, call('ZMSCORE', P .. 'totals', unpack(ids)))
+end
+
+function CHOICES.tight(cpu, memory)
+  local ids, scores = candidates(cpu, memory)
+  if #ids == 0 then return best_fit(cpu, memory) end
+  for i, score in ipairs(scores) do
+    scores[i] = math.floor(score / MEMORY_BITS) / cpu + (score % MEMORY_BITS) / memory
+  end
+  return least(ids, scores)
+end
+
+local choice
+
+-- The node for a need, or nil if it fits nowhere.
+local function node_with_room(cpu, memory)
+  if known_blocked(cpu, memory) then return nil end
+  choice = choice or CHOICES[call('HGET', P .. 'settings', 'node_choice') or ''] or CHOICES.first_fit
+  local id = choice(cpu, memory)
+  return id and node_load(id)
+end
