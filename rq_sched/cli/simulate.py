@@ -31,6 +31,12 @@ OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
     "--policy", "policies", metavar="KEY=VALUE", multiple=True, help="A setting to try, such as reserve_after=off."
 )
 @click.option("--known-durations", is_flag=True, help="The tasks' durations are given as their time limits.")
+@click.option(
+    "--elastic",
+    type=click.Choice(["off", "cpu", "all"]),
+    default="off",
+    help="What is released by measurement, where the file says what tasks used.",
+)
 @click.option("--dump", type=OUTPUT, help="Write who ran where and when: JSON Lines.")
 @click.option("--plot", type=OUTPUT, metavar="FILE.png", help="Draw utilisation and waits over time.")
 @click.pass_obj
@@ -40,6 +46,7 @@ def simulate_command(
     tasks_file: Path,
     policies: Sequence[str],
     known_durations: bool,
+    elastic: str,
     dump: Path | None,
     plot: Path | None,
 ) -> int:
@@ -62,6 +69,7 @@ def simulate_command(
             workload,
             known_durations=known_durations,
             policy=policy,
+            elastic=elastic,
             progress=lambda done, seconds: update(done, f"at {show.duration(seconds)}"),
         )
     if dump is not None:
@@ -113,6 +121,7 @@ def _print(r: Report) -> None:
             ("gap-filled starts", f"{r.gap_filled:,}"),
             ("reservations", f"{r.reservations:,}"),
             ("preemptions", f"{r.preemptions:,}"),
+            ("hurt by release", f"{r.hurt:,} tasks killed and run again"),
             (
                 "promises",
                 f"{r.over_allocations} over-allocations, {r.inversions} inversions in {r.inversions_checked:,} starts",

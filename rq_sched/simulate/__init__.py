@@ -82,6 +82,7 @@ def simulate(
     *,
     known_durations: bool = False,
     policy: Sequence[tuple[str, Any]] = (),
+    elastic: str = "off",
     progress: Progress | None = None,
 ) -> Outcome:
     """Replay a workload and judge it.
@@ -90,6 +91,7 @@ def simulate(
         workload: see ``workload.read_nodes`` and ``read_tasks``.
         known_durations: the durations are given as time limits, so that the scheduler knows them.
         policy: settings (``config.SETTINGS``) and their values.
+        elastic: what is released by measurement: ``off``, ``cpu`` or ``all`` (for tasks whose use is known).
         progress: told now and then how many tasks are done, and the virtual time.
 
     Raises:
@@ -109,7 +111,7 @@ def simulate(
             if progress is not None:
                 progress(done, seconds)
 
-        replay = Replay(link, workload, known_durations=known_durations, policy=policy, progress=watch)
+        replay = Replay(link, workload, known_durations=known_durations, policy=policy, elastic=elastic, progress=watch)
         replay.run()
         replayed = time.monotonic() - began
         meter.look()
@@ -127,7 +129,7 @@ def simulate(
         gap_filled=verdict.gap_filled,
         reservations=len(replay.records.reserved),
         preemptions=replay.preemptions,
-        hurt=0,
+        hurt=replay.hurt,
         decisions=replay.decisions,
         redis_us_per_decision=cpu / max(1, replay.decisions) * 1e6,
         redis_memory_mb=memory / 2**20,

@@ -19,6 +19,8 @@ class Attempt:
     start: int
     cpu: int
     memory: int
+    since: int
+    """Since when it has held so much."""
 
 
 @dataclass(slots=True)
@@ -30,13 +32,3 @@ class Machine:
     incarnation: str
     acked: int = 0
     running: dict[str, Attempt] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class First:
-    """The first blocked task as ``reserve`` last told it: since when, and the node that is kept for it."""
-
-    task_id: str | None = None
-    node_id: str | None = None
-    since: int = 0
-    kept_since: int = 0

@@ -10,8 +10,8 @@ The world stands still while it is looked at. At each instant, in this order:
    of its settings has run out.
 
 So a node gives its room away when all its ends and all arrivals of that instant are known: among calls that are
-simultaneous in virtual time, none is early. Nodes come in the order of the file, so that the same workload gives the
-same schedule.
+simultaneous in virtual time, none is early. Nodes come in the order of their names, as in `dirty`, so that the same
+workload gives the same schedule.
 
 Calls are sent ahead of their replies (``Stream``): while the server works on the first, the next are made.
 """
@@ -19,32 +19,33 @@ Calls are sent ahead of their replies (``Stream``): while the server works on th
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from rq_sched.config import OFF, SETTINGS
 from rq_sched.errors import RqSchedError
 from rq_sched.link import Link, Op
 from rq_sched.node import Start, Stop
 from rq_sched.record import encode
-from rq_sched.simulate.machines import Attempt, First, Machine
+from rq_sched.resources import Resources
+from rq_sched.simulate.calls import Calls
+from rq_sched.simulate.elastic import Meter
+from rq_sched.simulate.kept import NEVER, Kept
+from rq_sched.simulate.machines import Attempt, Machine
 from rq_sched.simulate.ops import one, together
-from rq_sched.simulate.records import BACK, COMPLETED, Records, Reserved
+from rq_sched.simulate.records import BACK, COMPLETED, RESIZED, Records
 from rq_sched.simulate.workload import Row, Workload
-from rq_sched.store import BATCH, PLACE_BATCH, REFILL, Finished, Report, Store
+from rq_sched.store import BATCH, PLACE_BATCH, REFILL, Finished, Report, Resized, Store
 from rq_sched.store import Reserved as Told
 from rq_sched.task import TaskRequest
 
 START = 10**12
 """Redis' time at the beginning, ms: some time in 2001, so that no script sees a zero."""
-NEVER = 1 << 60
 LIFETIME = 10 * 365 * 86_400.0
 """Seconds that a node's heartbeat lasts: nobody sweeps here."""
 MOST_PLACE_CALLS = 16
 """Calls of ``place`` that travel together at most."""
 FUNCTION = "simulate:run"
-SCRIPTS = ("task_submit", "task_finish", "task_start", "task_trim", "place", "reserve", "node_poll")
+SCRIPTS = "task_submit task_finish task_start task_resize task_trim place reserve node_poll".split()  # noqa: SIM905
 
 Progress = Callable[[int, float], None]
 """Called with how many tasks are done, and the virtual time in seconds."""
@@ -64,6 +65,7 @@ class Replay:
         workload: what to replay.
         known_durations: give each task's duration as its time limit.
         policy: settings to set beforehand.
+        elastic: ``off``, ``cpu`` or ``all``: what is released by measurement (see ``elastic.py``).
         refill: whether a report of ends refills the node; else the nodes wait for ``place``.
         progress: told now and then how far it is.
     """
@@ -75,6 +77,7 @@ class Replay:
         *,
         known_durations: bool = False,
         policy: Sequence[tuple[str, Any]] = (),
+        elastic: str = "off",
         refill: bool = True,
         progress: Progress | None = None,
     ) -> None:
@@ -85,12 +88,14 @@ class Replay:
         self.decisions = 0
         self.preemptions = 0
         self._link = link
-        self._line = link.stream(SCRIPTS)
-        self._asked: deque[tuple[Op[Any], int, Callable[[Any], None]]] = deque()
+        self._line = Calls(link, SCRIPTS)
         self._workload = workload
         self._known = known_durations
         self._policy = policy
-        self._waits = waits_of(policy)
+        self._elastic = elastic
+        self._samples: list[tuple[int, int, Meter]] = []
+        self._unreleased: set[int] = set()
+        self.hurt = 0
         self._limit = REFILL if refill else 0
         self._progress = progress or (lambda done, seconds: None)
         self._store = Store("simulate", now_ms=lambda: START + self.now, placings=0)
@@ -101,7 +106,7 @@ class Replay:
         self._waiting: dict[str, tuple[int, Row]] = {}
         self._preemptible = any(row.preemptible for row in workload.rows)
         self._started: dict[str, list[str]] = {}
-        self._first = First()
+        self._kept = Kept(policy, self._preemptible, self.records.reserved)
         self._wake = NEVER
         self._more = self._changed = False
         self._calls = 0
@@ -127,25 +132,6 @@ class Replay:
             left = len(self._waiting) - self.infeasible
             raise Stuck(f"{left} tasks that some node could hold were never placed: this is a fault of the scripts")
 
-    # -- calls ----------------------------------------------------------------------------------------
-
-    def _ask(self, op: Op[Any], then: Callable[[Any], None]) -> None:
-        """Send what an operation of one round trip asks; ``then`` gets its result."""
-        requests = next(op)
-        self._line.send(requests)
-        self._asked.append((op, len(requests), then))
-
-    def _answers(self) -> None:
-        """Take all replies, in the order of the calls."""
-        while self._asked:
-            op, count, then = self._asked.popleft()
-            try:
-                op.send(self._line.receive(count))
-            except StopIteration as stop:
-                then(stop.value)
-            else:
-                raise RqSchedError("an operation of several round trips can't travel with others")
-
     # -- the world ------------------------------------------------------------------------------------
 
     def _set_up(self) -> None:
@@ -163,20 +149,23 @@ class Replay:
     def _next_instant(self) -> int:
         arrival = self._next.submit_at if self._next else NEVER
         end = self._ends[0][0] if self._ends else NEVER
-        return min(arrival, end, self._wake)
+        sample = self._samples[0][0] if self._samples else NEVER
+        return min(arrival, end, sample, self._wake)
 
     def _instant(self) -> None:
         """Everything that happens now."""
         arrived = self._submit()
         reports = self._end()
+        if self._samples:
+            self._measure(apart=bool(arrived or reports))
         bites, self._untrimmed = divmod(self._untrimmed, BATCH)
         for _ in range(bites):
-            self._ask(self._store.forget(), _ignore)
+            self._line.ask(self._store.forget(), _ignore)
         if arrived or self._limit == 0:
             self._place(1 + (max(reports, arrived) if self._limit == 0 else arrived) // PLACE_BATCH)
-        self._answers()
+        self._line.answers()
         self._place_all()
-        while self._waits and self._reserve():
+        while self._kept.wanted and self._reserve():
             self._place_all()
 
     def _place_all(self) -> None:
@@ -184,14 +173,14 @@ class Replay:
         calls = 1
         while self._more:
             self._place(calls)
-            self._answers()
+            self._line.answers()
             calls *= 2
         if self._started:
             for node_id, tokens in self._started.items():
                 machine = self._machines[node_id]
-                self._ask(self._store.task_start(node_id, machine.incarnation, tokens), _ignore)
+                self._line.ask(self._store.task_start(node_id, machine.incarnation, tokens), _ignore)
             self._started = {}
-            self._answers()
+            self._line.answers()
 
     def _submit(self) -> int:
         """Who arrives now."""
@@ -215,7 +204,7 @@ class Replay:
 
     def _submit_batch(self, batch: list[Any]) -> None:
         self._calls += 1
-        self._ask(one(self._store.call("task_submit", f"s{self._calls}", 0, "", *batch)), _check_new)
+        self._line.ask(one(self._store.call("task_submit", f"s{self._calls}", 0, "", *batch)), _check_new)
 
     def _request(self, row: Row) -> TaskRequest:
         return TaskRequest(
@@ -228,7 +217,7 @@ class Replay:
             max_memory_needed=row.most and row.most.memory,
             time_limit=row.duration / 1000 if self._known else None,
             preemptible=row.preemptible,
-            elastic="off",
+            elastic=self._elastic,
         ).check()
 
     def _end(self) -> int:
@@ -244,7 +233,7 @@ class Replay:
             self._record(attempt, COMPLETED)
             self.completed += 1
             self._untrimmed += 1
-        for node_id in sorted(by_node, key=lambda node_id: self._machines[node_id].place):
+        for node_id in sorted(by_node):
             self._finish(self._machines[node_id], by_node[node_id])
         return len(by_node)
 
@@ -252,7 +241,7 @@ class Replay:
         op = self._store.task_finish(
             machine.node_id, machine.incarnation, acked=machine.acked, reports=reports, limit=self._limit
         )
-        self._ask(op, lambda finished: self._finished(machine, finished))
+        self._line.ask(op, lambda finished: self._finished(machine, finished))
 
     def _finished(self, machine: Machine, finished: Finished) -> None:
         if "stale" in finished.outcomes:
@@ -264,10 +253,11 @@ class Replay:
                 self._start(order.task_id, machine, order.token)
 
     def _record(self, attempt: Attempt, ended: int) -> None:
-        if attempt.start < self.now:
+        if attempt.since < self.now:
             self.records.add(
-                attempt.number, attempt.node.place, attempt.start, self.now, attempt.cpu, attempt.memory, ended
+                attempt.number, attempt.node.place, attempt.since, self.now, attempt.cpu, attempt.memory, ended
             )
+            attempt.since = self.now
 
     # -- the scheduler --------------------------------------------------------------------------------
 
@@ -279,7 +269,7 @@ class Replay:
 
     def _place_bite(self, nonce: str) -> None:
         op = one(self._store.call("place", nonce, PLACE_BATCH))
-        self._ask(op, lambda reply: self._placed(nonce, *reply))
+        self._line.ask(op, lambda reply: self._placed(nonce, *reply))
 
     def _placed(self, nonce: str, placed: int, more: int, items: bytes) -> None:
         """Takes on what was placed. The i-th task of a call has the token ``NONCE.i`` and the next order of its node:
@@ -293,94 +283,110 @@ class Replay:
     def _start(self, task_id: str, machine: Machine, token: str) -> None:
         number, row = self._waiting.pop(task_id)
         machine.acked += 1
-        attempt = Attempt(number, row, task_id, machine, token, self.now, row.need.cpu, row.need.memory)
+        attempt = Attempt(number, row, task_id, machine, token, self.now, row.need.cpu, row.need.memory, self.now)
         machine.running[token] = attempt
         self.decisions += 1
         if self._preemptible:  # only then does the time of the start matter
             self._started.setdefault(machine.node_id, []).append(token)
-        if task_id == self._first.task_id:
-            self._keep_until_now()
+        if task_id == self._kept.task_id:
+            self._kept.ended(self.now)
         heapq.heappush(self._ends, (self.now + row.duration, number, attempt))
+        if self._elastic != "off" and row.memory_used is not None and number not in self._unreleased:
+            self._sample_later(Meter(attempt, self._elastic))
 
     def _reserve(self) -> bool:
         """Looks after the first blocked task; answers whether there may be something to place now."""
-        before = (self._first.task_id, self._first.node_id)
-        stops: list[str] = []
-        self._ask(self._store.reserve(), lambda told: self._told(told, stops))
-        self._answers()
-        for node_id in stops:
-            self._stop_on(self._machines[node_id])
-        self._set_wake()
-        changed = before != (self._first.task_id, self._first.node_id)
-        self._more = self._more or bool(stops) or (changed and before[1] is not None)
+        answers: list[Told] = []
+        self._line.ask(self._store.reserve(), answers.append)
+        self._line.answers()
+        told = answers[0]
+        number = self._waiting[told.task_id][0] if told.task_id is not None else 0
+        machine = self._machines[told.node_id] if told.node_id is not None else None
+        lifted = self._kept.told(self.now, told.task_id, number, None if machine is None else machine.place)
+        if told.preempted and machine is not None:
+            self._read_orders(machine)
+        self._wake = self._kept.wake(self.now, busy=bool(self._ends))
+        self._more = self._more or lifted or told.preempted > 0
         return self._more
 
-    def _told(self, told: Told, stops: list[str]) -> None:
-        first = self._first
-        if told.task_id != first.task_id:
-            self._keep_until_now()
-            self._first = first = First(told.task_id, None, self.now)
-        if told.node_id != first.node_id:
-            self._keep_until_now()
-            first.node_id, first.kept_since = told.node_id, self.now
-        if told.preempted and told.node_id is not None:
-            stops.append(told.node_id)
-
-    def _keep_until_now(self) -> None:
-        """The reservation, if there is one, ends."""
-        first = self._first
-        if first.node_id is not None and first.task_id is not None:
-            number = self._numbers(first.task_id)
-            self.records.reserved.append(
-                Reserved(self._machines[first.node_id].place, number, first.kept_since, self.now + 1)
-            )
-        first.node_id = None
-
-    def _numbers(self, task_id: str) -> int:
-        return self._waiting[task_id][0] if task_id in self._waiting else self._just_started(task_id)
-
-    def _just_started(self, task_id: str) -> int:
-        return next(
-            attempt.number
-            for machine in self._machines.values()
-            for attempt in machine.running.values()
-            if attempt.task_id == task_id
-        )
-
-    def _set_wake(self) -> None:
-        """When a waiting time of the first blocked task runs out next."""
-        first = self._first
-        self._wake = NEVER
-        if first.task_id is not None:
-            self._wake = min(
-                (first.since + wait for wait in self._waits if first.since + wait > self.now), default=NEVER
-            )
-            if self._preemptible and self._waits and self._wake == NEVER and self._ends:
-                self._wake = self.now + max(1000, self._waits[-1])  # victims must have run for a while
-
-    def _stop_on(self, machine: Machine) -> None:
-        """A node reads its orders, and what it was told to stop has ended."""
+    def _read_orders(self, machine: Machine) -> None:
+        """A node reads its orders: it starts what it is to start, and what it was told to stop has ended."""
         op = self._store.node_poll(machine.node_id, machine.incarnation, acked=machine.acked)
         orders: list[Any] = []
-        self._ask(op, orders.extend)
-        self._answers()
+        self._line.ask(op, orders.extend)
+        self._line.answers()
         reports = []
         for order in orders:
+            if isinstance(order, Start):
+                self._start(order.task_id, machine, order.token)
             machine.acked = order.number
             if isinstance(order, Stop) and (attempt := machine.running.pop(order.token, None)):
                 reports.append(Report(order.token, order.task_id, "stopped", (self.now - attempt.start) / 1000))
-                self._record(attempt, BACK)
-                self._waiting[attempt.task_id] = (attempt.number, attempt.row)
+                self._back(attempt)
                 self.preemptions += 1
-        self._finish(machine, reports)
-        self._answers()
+        if reports:
+            self._finish(machine, reports)
+            self._line.answers()
 
+    def _back(self, attempt: Attempt) -> None:
+        """It was stopped, and waits again."""
+        self._record(attempt, BACK)
+        self._waiting[attempt.task_id] = (attempt.number, attempt.row)
 
-def waits_of(policy: Sequence[tuple[str, Any]]) -> list[int]:
-    """After how many ms ``reserve`` may act on a task that is the first to be blocked; none: it need not be called."""
-    values = {name: SETTINGS[name].default for name in ("reserve_after", "preempt_after")} | dict(policy)
-    seconds = [float(values["reserve_after"]), float(values["preempt_after"])]
-    return sorted(round(1000 * wait) for wait in seconds if wait != OFF)
+    # -- measuring ------------------------------------------------------------------------------------
+
+    def _sample_later(self, meter: Meter) -> None:
+        at = meter.next_sample(self.now)
+        if at is not None:
+            heapq.heappush(self._samples, (at, meter.attempt.number, meter))
+
+    def _measure(self, apart: bool) -> None:
+        """The samples that are due, one a node; where something else happens at this instant, a ms later: what a node
+        gives back must not be handed out before all that happens at an instant is known."""
+        seen: set[int] = set()
+        later = []
+        while self._samples and self._samples[0][0] <= self.now:
+            _, number, meter = heapq.heappop(self._samples)
+            attempt = meter.attempt
+            if attempt.token not in attempt.node.running:
+                continue
+            if apart or attempt.node.place in seen:
+                later.append((self.now + 1, number, meter))
+                continue
+            seen.add(attempt.node.place)
+            self._sample(meter)
+        for entry in later:
+            heapq.heappush(self._samples, entry)
+
+    def _sample(self, meter: Meter) -> None:
+        attempt = meter.attempt
+        for wish in meter.wishes(self.now):
+            self._resize(meter, wish)
+        if not meter.short(self.now):
+            self._sample_later(meter)
+            return
+        self.hurt += 1
+        self._unreleased.add(attempt.number)
+        del attempt.node.running[attempt.token]
+        self._back(attempt)
+        ran = (self.now - attempt.start) / 1000
+        self._finish(attempt.node, [Report(attempt.token, attempt.task_id, "failed", ran, "oom", error="killed")])
+        self._line.answers()
+
+    def _resize(self, meter: Meter, wish: Resources) -> None:
+        attempt = meter.attempt
+        node, number = attempt.node, meter.number()
+        op = self._store.task_resize(
+            node.node_id, node.incarnation, attempt.token, number=number, cpu=wish.cpu, memory=wish.memory
+        )
+        got: list[Resized] = []
+        self._line.ask(op, got.append)
+        self._line.answers()
+        now_held = got[0].allocation
+        if now_held != (attempt.cpu, attempt.memory):
+            self._record(attempt, RESIZED)
+        meter.answered(self.now, wish, now_held)
+        self._read_orders(node)
 
 
 def _ignore(_: Any) -> None:

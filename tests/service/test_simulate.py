@@ -95,3 +95,57 @@ def test_refusals_are_one_line(capsys, tmp_path):
     assert "--policy must be KEY=VALUE" in capsys.readouterr().err
     assert main([*command, "--policy", "aging=much"]) == 2
     assert "aging" in capsys.readouterr().err
+
+
+def write_workload(folder: Path, nodes: str, tasks: str) -> Path:
+    (folder / "nodes.csv").write_text("node_id,total_cpu,total_memory\n" + nodes)
+    (folder / "tasks.csv").write_text(tasks)
+    return folder
+
+
+def test_a_whole_node_task_starts_although_small_ones_keep_coming(capsys, tmp_path):
+    """Promise 6: within reserve_after + the longest remaining run on one node + 1 s; without reservation at the end."""
+    small = "".join(f"s{i},0,1,100,{i},7\n" for i in range(150))
+    tasks = "task_id,priority,cpu_needed,memory_needed,submit_at,duration\n" + small + "whole,0,4,400,20.5,5\n"
+    folder = write_workload(tmp_path, "a,4,1000\nb,4,1000\n", tasks)
+    off = run(capsys, folder, "--policy", "reserve_after=off", "--policy", "preempt_after=off")
+    on = run(capsys, folder, "--dump", str(tmp_path / "dump"))
+    assert (off["reservations"], on["reservations"]) == (0, 1)
+    assert on["widest"] == 1
+    assert on["longest_wait_widest"] <= 30 + 7 + 1 < off["longest_wait_widest"]
+    assert (off["inversions"], on["inversions"], on["over_allocations"]) == (0, 0, 0)
+
+
+def test_preemption_stops_a_preemptible_task_which_runs_again(capsys, tmp_path):
+    tasks = (
+        "task_id,priority,cpu_needed,memory_needed,submit_at,duration,preemptible\n"
+        "low,0,4,100,0,1000,1\nurgent,5,4,100,10,20,0\n"
+    )
+    folder = write_workload(tmp_path, "a,4,1000\n", tasks)
+    report = run(capsys, folder, "--dump", str(tmp_path / "dump"))
+    assert (report["preemptions"], report["completed"], report["decisions"]) == (1, 2, 3)
+    assert report["wait_by_priority"]["5"] <= 31
+    records = [json.loads(line) for line in (tmp_path / "dump").read_text().splitlines()]
+    assert sorted((r["task_id"], r["start"]) for r in records)[0] == ("low", 0.0)
+    assert len(records) == 3
+
+
+def test_what_is_released_by_measurement_lets_more_run_at_once(capsys, tmp_path):
+    """Tasks ask for half a node and use one core of it; then: memory that one uses late isn't there in time."""
+    heading = "task_id,cpu_needed,memory_needed,submit_at,duration,cpu_used,memory_used\n"
+    tasks = "".join(f"t{i},4,200,0,100,0.5,150\n" for i in range(8))
+    folder = write_workload(tmp_path, "a,8,1000\n", heading + tasks)
+    off = run(capsys, folder)
+    cpu = run(capsys, folder, "--elastic", "cpu", "--dump", str(tmp_path / "dump"))
+    assert (off["mean_running"], off["makespan"]) == (2.0, 400.0)
+    assert cpu["mean_running"] > 3
+    assert cpu["makespan"] < 300
+    assert (cpu["hurt"], cpu["completed"], cpu["over_allocations"]) == (0, 8, 0)
+    # Memory: all of it is promised again while nobody uses it yet; who comes too late to take it back is run again.
+    memory = "".join(f"t{i},1,250,0,100,0.5,240\n" for i in range(12))
+    folder = write_workload(tmp_path, "a,32,1000\n", heading + memory)
+    everything = run(capsys, folder, "--elastic", "all")
+    assert everything["completed"] == 12
+    assert everything["hurt"] > 0
+    assert everything["decisions"] == 12 + everything["hurt"]
+    assert everything["over_allocations"] == 0
