@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import stat
 import sys
 import time
 from typing import Any
@@ -50,6 +52,40 @@ class TextFormatter(logging.Formatter):
         return line
 
 
+class PipeHandler(logging.Handler):
+    """Writes to a pipe without ever waiting for its reader: a worker that waited would be declared dead. What the pipe
+    can't take is lost, and counted in the next line that it takes.
+
+    Parameters:
+        descriptor: the pipe's; it is opened anew, as not to wait is a property of the opening, which others share.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._pipe = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record) + "\n"
+        if self._lost:
+            line = f"{self._lost} lines of this log were lost: nobody read them\n{line}"
+        data = line.encode("utf-8", "backslashreplace")
+        try:
+            self._lost = 0 if os.write(self._pipe, data) == len(data) else 1
+        except OSError:
+            self._lost += 1
+
+
+def _handler() -> logging.Handler:
+    try:
+        descriptor = sys.stderr.fileno()
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return PipeHandler(descriptor)
+    except (OSError, ValueError):  # no real file; or no /proc
+        pass
+    return logging.StreamHandler(sys.stderr)
+
+
 def setup(level: str = "info", format: str = "text") -> None:
     """Send the log of this process to standard error.
 
@@ -57,7 +93,7 @@ def setup(level: str = "info", format: str = "text") -> None:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         format: ``text`` or ``json``.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _handler()
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
