@@ -18,7 +18,7 @@ from rq_sched.node import Resize, Start, Stop
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
 from rq_sched.store import Report
-from rq_sched.task import Reason
+from rq_sched.task import MAX_PAYLOAD, Reason
 from rq_sched.worker import affinity, system
 from rq_sched.worker.attempt import Attempt as Attempt
 from rq_sched.worker.attempt import Ending as Ending
@@ -35,6 +35,8 @@ NOT_SIGNED = (
     "this node runs only signed requests, and the signature of this one is missing or wrong: submit it with the "
     "workers' secret (--signing-key-file, RQ_SCHED_SIGNING_KEY)"
 )
+MOST_BYTES = MAX_PAYLOAD + 64
+"""Bytes of arguments that are fetched: what a client may send, and a signature."""
 FORK_AGAIN = 1.0
 """Seconds until a child is asked for again when the machine had no room for one."""
 
@@ -104,6 +106,9 @@ class Attempts:
             self._end(attempt, "returned")
         elif self.closing:
             pass  # it waits to be given back
+        elif order.payload_bytes > MOST_BYTES:
+            error = f"its arguments have {order.payload_bytes} bytes, at most {MAX_PAYLOAD} are taken"
+            self._end(attempt, "failed", reason=Reason.ERROR, error=error)
         elif order.payload_bytes:
             self._errands.fetch(attempt)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rq_sched.keys import Keys
 from rq_sched.link import Op
 from rq_sched.store import Store
@@ -54,6 +56,17 @@ def test_what_was_changed_after_it_was_signed_is_not_run(desk: Desk) -> None:
     assert_refused(desk.end("function"))
     assert_refused(desk.end("arguments"))
     assert desk.end("donor").result == 7
+
+
+@pytest.mark.no_audit("the record is forged")
+def test_arguments_beyond_the_limit_are_not_fetched(desk: Desk) -> None:
+    """Whatever somebody has written to Redis."""
+    submit(desk, "huge", "x" * 3000, "y")
+    write(desk, "huge", "ax", str(300 * 1024))
+    desk.node()
+    info = desk.end("huge")
+    assert (info.state, info.reason) == (State.FAILED, "error")
+    assert "its arguments have 307200 bytes" in str(info.error)
 
 
 def test_a_worker_without_a_key_runs_signed_requests_too(desk: Desk) -> None:
