@@ -35,7 +35,7 @@ PEERS: dict[str, tuple[list[str], list[str]]] = {  # packages, variants
     "rq": (["rq"], ["no fork", "fork"]),
 }
 SLOTS = (8, 64)
-TASKS = 20_000
+TASKS = 10_000
 HIGHER = ("bulk submit/s", "drain/s", "submit and run at once/s")
 LOWER = ("latency p50, ms", "latency p99, ms", "bytes a queued task")
 
@@ -177,7 +177,9 @@ def main() -> None:
                 around = circumstances(link, options.persistence)
                 link.close()
                 try:
-                    results.add(row, peer(name, variant, url) if name else ours(url, int(variant)))
+                    figures = peer(name, variant, url) if name else ours(url, int(variant))
+                    results.add(row, figures)
+                    print(row, {column: round(value, 2) for column, value in figures.items()}, file=sys.stderr)
                 except RuntimeError as error:
                     print(f"{row} failed: {error}", file=sys.stderr)
         load.append(f"{os.getloadavg()[0]:.1f}")
