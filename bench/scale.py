@@ -272,6 +272,7 @@ def main() -> None:
                 around = circumstances(link, options.persistence)
                 for row, figures in measured(part, running.url, link, options, run):
                     table.add(row, figures)
+                    print(row, {column: round(value, 1) for column, value in figures.items()}, file=sys.stderr)
                 link.close()
             print(f"run {run + 1}: {part} done, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
     printed(list(tables.values()), around, options.json)
