@@ -16,7 +16,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from itertools import islice
 
@@ -33,7 +33,7 @@ CLASSES = 28
 IDLE_SECONDS = 10.0
 WORK_SECONDS = 15.0
 DYING = 200
-TTL = 5.0
+TTL = 10.0
 PATIENCE = 120.0
 CALLS = 1500
 
@@ -194,40 +194,46 @@ async def live(
     url: str, link: Link, nodes: int, pending: int, schedulers: int, run: int
 ) -> list[tuple[str, dict[str, float]]]:
     """Idle, working, 200 dying, 200 joining."""
-    store, rows = Store(f"live{run}"), []
+    store = Store(f"live{run}")
+    rows: list[tuple[str, dict[str, float]]] = []
+
+    def add(row: str, figures: dict[str, float]) -> None:
+        rows.append((row, figures))
+        print(row, {column: round(value, 1) for column, value in figures.items()}, file=sys.stderr)
+
     where = ("--redis", url, "--namespace", store.keys.namespace)
 
-    def up() -> int:
-        return sum(node.state is NodeState.UP for node in link.run(store.nodes()))
+    def up(names: Collection[str]) -> int:
+        return sum(node.state is NodeState.UP and node.node_id in names for node in link.run(store.nodes()))
 
     with ExitStack() as processes:
         for _ in range(schedulers):
             processes.enter_context(process(*where, "scheduler", "--log-level", "warning"))
         async with cell_of(url, store, nodes, run) as cell:
-            await until("all nodes up", lambda: up() == nodes, 0.2)
+            await until("all nodes up", lambda: up(cell.nodes) == nodes, 0.2)
             await asyncio.sleep(2)
             with metered(link) as cost:
                 await asyncio.sleep(IDLE_SECONDS)
             idle = {"redis_core_%": cost.cpu / cost.seconds / 1e4, "calls/s": cost.scripts / cost.seconds}
-            rows.append((f"{nodes:,} idle nodes, {schedulers} idle schedulers", idle | _calls(cost)))
+            add(f"{nodes:,} idle nodes, {schedulers} idle schedulers", idle | _calls(cost))
             tasks = workload(pending, CLASSES, seed=6)
             while batch := list(islice(tasks, READ_AHEAD)):
                 await cell.link.run(store.submit(batch))
             ends = cell.ends
             with metered(link) as cost:
                 await asyncio.sleep(WORK_SECONDS)
-            rows.append(("all at work, tasks of 2 s", figures_of(cost, cell.ends - ends)))
+            add("all at work, tasks of 2 s", figures_of(cost, cell.ends - ends))
             gone = [f"n{i}" for i in range(min(DYING, nodes // 2))]
             with metered(link) as cost:
                 cell.kill(gone)
-                seconds = await until("the dead are noticed", lambda: up() == nodes - len(gone), 0.1)
+                seconds = await until("the dead are noticed", lambda: not up(gone), 0.1)
                 seconds += await until("and reaped", lambda: not link.run(asked(("SCARD", store.keys.lost)))[0])
-            rows.append((f"{len(gone)} nodes die", {"seconds beyond the time to live": seconds - TTL, **_calls(cost)}))
+            add(f"{len(gone)} nodes die", {"seconds beyond the time to live": seconds - TTL, **_calls(cost)})
             back = [f"b{i}" for i in range(len(gone))]
             with metered(link) as cost:
                 await cell.join(back)
                 seconds = await until("they have work", lambda: all(cell.nodes[name].running for name in back))
-            rows.append((f"{len(gone)} nodes join", {"seconds until all have work": seconds, **_calls(cost)}))
+            add(f"{len(gone)} nodes join", {"seconds until all have work": seconds, **_calls(cost)})
     return rows
 
 
@@ -272,7 +278,8 @@ def main() -> None:
                 around = circumstances(link, options.persistence)
                 for row, figures in measured(part, running.url, link, options, run):
                     table.add(row, figures)
-                    print(row, {column: round(value, 1) for column, value in figures.items()}, file=sys.stderr)
+                    if part != "live":  # those have been shown as they came
+                        print(row, {column: round(value, 1) for column, value in figures.items()}, file=sys.stderr)
                 link.close()
             print(f"run {run + 1}: {part} done, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
     printed(list(tables.values()), around, options.json)
