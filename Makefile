@@ -5,6 +5,7 @@
 # make format      rewrite the code in the one format
 # make bench       measure; see bench/ (bench-peers: beside other queues; bench-scale: 1,000 nodes)
 # make quality     how good the schedules are: the workloads in TRACES (else the shipped ones); see bench/quality.py
+# make simulate-faults SEEDS=3000 FIRST=0   play so many seeds of the simulation of faults, or SEED=17 alone
 # make clean       remove everything that was made
 
 VENV := .venv
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 PYTEST := $(BIN)/python -m pytest
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
-.PHONY: demo test test-full check lint format bench bench-peers bench-scale quality clean debian
+.PHONY: demo test test-full check lint format bench bench-peers bench-scale quality simulate-faults clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -51,6 +52,9 @@ bench-scale: $(VENV)/.embedded
 
 quality: $(VENV)/.embedded
 	$(BIN)/python -m bench.quality
+
+simulate-faults: $(VENV)/.dev
+	$(BIN)/python -m tests.faults.sim $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),3000) --first $(or $(FIRST),0))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

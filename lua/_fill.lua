@@ -19,8 +19,9 @@ local function assign(now, nonce, node, class, orders)
   local id = string.sub(member, SEQUENCE + 1)
   local key = P .. 'task:' .. id
   placings = placings + 1
-  local token = nonce .. '.' .. placings
   if class.cpu > node.cpu then reclaim(node, class.cpu - node.cpu) end
+  -- With the order's number: a driver that sends a call again uses its nonce twice, and then another task may be placed.
+  local token = nonce .. '.' .. placings .. '.' .. node.ordered + 1
   allocate(node, token, id, class.cpu, class.memory)
   if node.reserved and reservation() then reservation_used(now, node, token, score, member, class) end
   local number = order_add(node, 'start ' .. token .. ' ' .. id)

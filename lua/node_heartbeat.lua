@@ -6,10 +6,12 @@
 -- Refuses: stale_incarnation (declared dead, or registered anew: it must stop its tasks)
 -- Promises: Redis' clock alone decides; works at full memory
 --@include _ledger
+--@include _observe
 
 local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
 local node, stale = node_of(id, incarnation)
 if stale then return stale end
+observed(now, observe(now))
 local ttl = tonumber(call('HGET', P .. 'node:' .. id, 'ttl'))
 call('ZADD', P .. 'nodes', now + ttl, id)
 call('SET', P .. 'node:' .. id .. ':alive', incarnation, 'PX', ttl)

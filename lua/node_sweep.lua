@@ -2,12 +2,14 @@
 --- node_sweep: declare dead whose heartbeat has run out (up | draining → dead).
 -- KEYS: prefix
 -- ARGV: now_ms gap_ms limit
---   gap_ms: so long without a sweep and without any heartbeat means that Redis, not the nodes, was away
+--   gap_ms: so long without a sweep and without any heartbeat means that Redis, not the nodes, was away; holes of a
+--   sixth of that prolong the leases that ran meanwhile
 -- Replies: {dead, lost}: how many were declared dead, and all incarnations whose tasks wait to be given back
 -- Refuses: nothing
 -- Promises: the scores in `nodes` and Redis' clock alone decide, expired events only make it sooner; after an outage or
 --   a jump of the clock every node gets one more time to live; scores in the future are put right
 --@include _gone
+--@include _observe
 
 local now, gap, limit = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local NODES = P .. 'nodes'
@@ -16,35 +18,37 @@ local function ttl_of(id)
   return tonumber(call('HGET', P .. 'node:' .. id, 'ttl') or 10000)
 end
 
--- One more time to live for everyone; given again only after a sweep in between.
-local function grace()
+local seen = observe(now)
+if seen.size == SET_BACK then
+  seen.size = SET_BACK - 1
   for _, id in ipairs(call('ZRANGE', NODES, 0, -1)) do
     call('ZADD', NODES, now + ttl_of(id), id)
   end
 end
+observed(now, seen)
 
-local function outage()
-  local last, graced = string.match(call('GET', P .. 'swept') or '', '^(%d+)(g?)')
-  last = tonumber(last)
-  if not last then return false end
-  if now < last then return true end
-  if now - last <= gap or graced == 'g' then return false end
-  local latest = call('ZRANGE', NODES, -1, -1, 'WITHSCORES')
-  return latest[1] ~= nil and tonumber(latest[2]) - ttl_of(latest[1]) <= last
+-- Whether the lease, which ran out then, would have been renewed but for a hole.
+local function excused(id, ran_out)
+  local ttl = ttl_of(id)
+  if seen.size > gap and now < seen.since + ttl then return true end
+  return seen.hole > gap / 6 and seen.at > ran_out - ttl and now < ran_out + seen.hole
 end
-
-local away = outage()
-if away then grace() end
-call('SET', P .. 'swept', now .. (away and 'g' or ''))
 
 for _, id in ipairs(call('ZRANGEBYSCORE', NODES, now + 3600000, '+inf', 'LIMIT', 0, limit)) do
   call('ZADD', NODES, now + ttl_of(id), id)
 end
 
-local dead = call('ZRANGEBYSCORE', NODES, '-inf', now, 'LIMIT', 0, limit)
-for _, id in ipairs(dead) do
+local late = call('ZRANGEBYSCORE', NODES, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
+local dead = 0
+for i = 1, #late, 2 do
+  local id = late[i]
   local node = node_load(id)
-  if node then node_gone(now, node, 'crashed') else call('ZREM', NODES, id) end
+  if not node then
+    call('ZREM', NODES, id)
+  elseif not excused(id, tonumber(late[i + 1])) then
+    node_gone(now, node, 'crashed')
+    dead = dead + 1
+  end
 end
 events_flush()
-return { #dead, call('SMEMBERS', P .. 'lost') }
+return { dead, call('SMEMBERS', P .. 'lost') }

@@ -169,4 +169,4 @@ def string(kind: str, value: bytes) -> str:
     """How the content of a string reads."""
     if kind in ("payload:ID", "result:ID"):
         return packed(value)
-    return when(text(value)) if kind == "swept" else text(value)
+    return when(text(value).split(" ")[0]) if kind == "swept" else text(value)

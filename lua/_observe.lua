@@ -1,0 +1,30 @@
+--@include _base
+-- Whether Redis was there all the time. Sweeps and heartbeats note when they ran; a hole between two of them may be an
+-- outage, or a jump of the clock, in which no node could renew its lease: it isn't held against the nodes.
+-- `swept` holds LAST SINCE SIZE HOLE AT (ms): the last note; when the last long hole ended, and its size; the largest
+-- short hole of late, and when it ended.
+
+local LONG, SHORT, KEPT = 1500, 250, 5000
+local SET_BACK = 1e15 -- as SIZE: the clock went back, and no sweep has put the leases right yet
+
+local function observe(now)
+  local last, since, size, hole, at =
+    string.match(call('GET', P .. 'swept') or '', '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  local seen = {
+    since = tonumber(since) or 0, size = tonumber(size) or 0, hole = tonumber(hole) or 0, at = tonumber(at) or 0,
+  }
+  last = tonumber(last) or now
+  local gap = now - last
+  if gap < 0 then
+    seen.since, seen.size, seen.hole, seen.at = now, SET_BACK, 0, 0
+  elseif gap > LONG then
+    if seen.since ~= last then seen.since, seen.size = now, gap end -- else where all come late the dead would live on
+  elseif gap > SHORT and (gap >= seen.hole or now - seen.at > KEPT) then
+    seen.hole, seen.at = gap, now
+  end
+  return seen
+end
+
+local function observed(now, seen)
+  call('SET', P .. 'swept', string.format('%.0f %.0f %.0f %.0f %.0f', now, seen.since, seen.size, seen.hole, seen.at))
+end

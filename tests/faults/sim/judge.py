@@ -1,0 +1,284 @@
+"""The judge: knows from outside Redis what was acknowledged and what really ran, and looks at the invariants.
+
+After every script that placed something: the order (I10) and each node's sums (I2), from the raw records. At every
+fault, and every so many scripts: the whole audit (I1, I2, I8, I11). At each event: one outcome (I3), no false death
+(I7), no attempt after an acknowledged end (I6), no task in two places at once. Within the bound after each death: its
+tasks are given back (I5). At the end: every task is where it belongs (I1, I4, I6), everything is free, nothing is left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+from rq_sched import audit
+from rq_sched.resources import Resources
+from rq_sched.scripts import Call
+from rq_sched.store import Store
+from rq_sched.task import FINAL, State, TaskInfo, need_of
+from tests.faults.sim.clockwork import Violated, World
+from tests.faults.sim.machines import Machine, Run
+from tests.faults.sim.network import Network
+from tests.faults.sim.people import Known
+from tests.faults.sim.trouble import Scheduler, Trouble
+
+News = list[tuple[str, list[str]]]
+ITEM = re.compile(r"([^@#=]+)(?:@([^#=]+))?(?:#(\d+))?(?:=(.*))?")
+NOTICED = 2.0
+"""Seconds beside the time to live until the tasks of a dead node must be given back."""
+SEEN = 2.5
+"""… where the parent has seen the death: 1 s, and what this network may cost."""
+
+
+@dataclass(slots=True)
+class History:
+    """What the decision log said of one task."""
+
+    placed: list[float] = field(default_factory=list)
+    ends: int = 0
+    asked: int = 0
+    crashed: int = 0
+
+
+class Judge:
+    """Watches one simulation."""
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        store: Store,
+        known: dict[str, Known],
+        machines: dict[str, Machine],
+        schedulers: list[Scheduler],
+    ) -> None:
+        self.world = world
+        self.network = network
+        self.store = store
+        self.known = known
+        self.machines = machines
+        self.schedulers = schedulers
+        self.trouble: Trouble
+        self.runs: dict[str, list[Run]] = defaultdict(list)
+        self.history: dict[str, History] = defaultdict(History)
+        self.looked: Counter[str] = Counter()
+        self.every = 60  # scripts between two audits
+        self._since_audit = 0
+
+    def violated(self, what: str) -> None:
+        raise Violated(what)
+
+    # -- as it goes ---------------------------------------------------------------------------------
+
+    def executed(self, call: Call, reply: Any, news: News) -> None:
+        """A script was carried out."""
+        self._since_audit += 1
+        for kind, items in news:
+            note = getattr(self, f"_{kind}", None)
+            parsed = [ITEM.fullmatch(item) for item in items]
+            if any(found is None for found in parsed):
+                self.violated(f"an unreadable event: {kind} {items}")
+            if note is not None:
+                note(call, [found.groups() for found in parsed if found is not None])
+        if self._since_audit >= self.every:
+            self.audit("now and then")
+
+    def audit(self, why: str) -> None:
+        """Everything in Redis adds up."""
+        self._since_audit = 0
+        self.looked["audits"] += 1
+        problems = audit.problems(self.network.run_plainly(audit.check(self.store.keys.namespace)))
+        if problems:
+            self.violated(f"({why}) " + "; ".join(str(problem) for problem in problems))
+
+    def _placed(self, call: Call, items: list[Any]) -> None:
+        for task_id, _, _, _ in items:
+            self.history[task_id].placed.append(self.world.now)
+            known = self.known[task_id]
+            if known.end_acked and known.end_answer in ("cancelled", "stopping"):
+                self.violated(f"{task_id} was placed after the end that a person was promised")
+        self.looked["placed"] += len(items)
+        self._order([(task_id, node_id) for task_id, node_id, _, _ in items])
+
+    def _order(self, placed: list[tuple[str, str]]) -> None:
+        """No earlier task fits where a later one was just put (I10), nobody has less than nothing (I2)."""
+        ids, nodes = list(self.known), list(self.machines)
+        keys = self.store.keys
+        replies = self.network.plainly(
+            *(("HMGET", keys.task(task_id), "s", "c", "n", "p", "i", "u") for task_id in ids),
+            *(("HMGET", keys.node(node), "free_cpu", "free_memory", "total_cpu", "total_memory") for node in nodes),
+        )
+        tasks = dict(zip(ids, replies, strict=False))
+        free = {}
+        for node, (cpu, memory, total_cpu, total_memory) in zip(nodes, replies[len(ids) :], strict=True):
+            if cpu is None:
+                continue
+            free[node] = Resources(int(cpu), int(memory))
+            if int(cpu) < 0 or int(memory) < 0 or int(cpu) > int(total_cpu) or int(memory) > int(total_memory):
+                self.violated(f"{node} has {free[node]} free of {total_cpu} {total_memory}")
+        pending = [
+            ((-int(priority or 0), sequence), need_of(task_class.decode()), task_id)
+            for task_id, (state, task_class, sequence, priority, _, _) in tasks.items()
+            if task_class is not None and state is None
+        ]
+        for task_id, node in reversed(placed):
+            _, task_class, sequence, priority, _, _ = tasks[task_id]
+            need = need_of(task_class.decode())
+            free[node] = free[node].plus(need)
+            order = (-int(priority or 0), sequence)
+            passed_over = [name for rank, other, name in pending if rank < order and other.fits(free[node])]
+            if passed_over and not self._reserved(node):
+                self.violated(f"{task_id} was put on {node} before {passed_over}, with {free[node]} free")
+
+    def _reserved(self, node: str) -> bool:
+        return self.network.plainly(("HGET", self.store.keys.node(node), "reserved"))[0] is not None
+
+    def _dead(self, call: Call, items: list[Any]) -> None:
+        """Nobody who is well and connected is declared dead (I7)."""
+        if call.script.name != "node_sweep":
+            return
+        for node_id, _, _, _ in items:
+            machine = self.machines[node_id]
+            self.world.tell(f"{node_id} is declared dead")
+            process = machine.process
+            well = machine.on and process is not None and process.alive and not process.frozen
+            if well and not machine.partitioned and self.world.now - machine.trouble > machine.config.ttl:
+                self.violated(f"{node_id} is well and connected, and was declared dead")
+
+    def _end(self, state: State, items: list[Any]) -> None:
+        for task_id, _, _, _ in items:
+            history = self.history[task_id]
+            history.ends += 1
+            self.looked[f"ended {state}"] += 1
+            if history.ends > 1 + history.asked:
+                self.violated(f"{task_id} has ended twice, the last time {state}")
+
+    def _completed(self, call: Call, items: list[Any]) -> None:
+        self._end(State.COMPLETED, items)
+
+    def _failed(self, call: Call, items: list[Any]) -> None:
+        self._end(State.FAILED, items)
+
+    def _cancelled(self, call: Call, items: list[Any]) -> None:
+        self._end(State.CANCELLED, items)
+
+    def _requeued(self, call: Call, items: list[Any]) -> None:
+        for task_id, _, _, why in items:
+            self.history[task_id].asked += why == "asked"
+            self.history[task_id].crashed += why == "crashed"
+
+    def ran(self, run: Run) -> None:
+        """A task begins to run on a machine: nowhere else does it run, unless somebody there can't know better."""
+        for other in self.runs[run.task_id]:
+            if other.ended is None and not self._excused(other):
+                self.violated(
+                    f"{run.task_id} begins on {run.machine.node_id} and still runs on {other.machine.node_id}"
+                )
+        self.runs[run.task_id].append(run)
+
+    def _excused(self, run: Run) -> bool:
+        machine = run.machine
+        process = machine.process
+        frozen = machine.frozen or (process is not None and process.frozen)
+        ttl = machine.config.ttl
+        return frozen or self.world.now - machine.thawed < 0.2 or self.world.now - self.trouble.redis_trouble < ttl
+
+    def died(self, machine: Machine, incarnation: str, seen: bool) -> None:
+        """An agent was killed: its tasks must be given back in time (I5)."""
+        if not incarnation:
+            return
+        then = self.world.now
+        bound = SEEN if seen else machine.config.ttl + NOTICED
+        self.world.at(bound, lambda: self._given_back(machine, incarnation, seen, then))
+
+    def _given_back(self, machine: Machine, incarnation: str, seen: bool, then: float) -> None:
+        disturbed = self.network.down or self.trouble.redis_trouble >= then or (seen and machine.hindered >= then)
+        if disturbed or not any(scheduler.well and scheduler.since < then for scheduler in self.schedulers):
+            return
+        self.looked["given back in time"] += 1
+        ledger = self.store.keys.ledger(machine.node_id, incarnation)
+        (left,) = self.network.plainly(("HLEN", ledger))
+        if left:
+            self.violated(f"{machine.node_id}:{incarnation} died {self.world.now - then:.1f} s ago and holds {left}")
+
+    # -- at the end ---------------------------------------------------------------------------------
+
+    def tasks(self) -> dict[str, TaskInfo | None]:
+        ids = list(self.known)
+        return dict(zip(ids, self.network.run_plainly(self.store.status(ids)), strict=True))
+
+    def all_final(self) -> bool:
+        """Whether nothing is left to do."""
+        keys = self.store.keys
+        counted = self.network.plainly(
+            *(("HGET", keys.task(task_id), "s") for task_id in self.known),
+            *(("EXISTS", keys.task(task_id)) for task_id in self.known),
+        )
+        n = len(self.known)
+        final = {state.encode() for state in FINAL}
+        return all(state in final or not exists for state, exists in zip(counted[:n], counted[n:], strict=True))
+
+    def ends(self) -> None:
+        """Everything has ended: rightly?"""
+        self.audit("at the end")
+        for task_id, info in self.tasks().items():
+            known = self.known[task_id]
+            if info is None:
+                if known.acked:
+                    self.violated(f"{task_id} was accepted and is gone")
+                continue
+            if info.state not in FINAL:
+                self.violated(f"{task_id} never ended: it is {info.state} ({info.reason}) on {info.node_id}")
+            self._judge(info, known)
+        for node in self.network.run_plainly(self.store.nodes()):
+            if node.running or node.free != node.total:
+                self.violated(f"{node.node_id} has {node.running} running and {node.free} free of {node.total}")
+
+    def _judge(self, info: TaskInfo, known: Known) -> None:
+        """One task's end, its attempts, its costs."""
+        runs = self.runs[info.task_id]
+        name, state = info.task_id, info.state
+        self._judge_cancel(info, known)
+        if state == State.COMPLETED:
+            run = next((run for run in runs if run.token == info.result), None)
+            if known.behaviour.kind != "ok" or run is None or run.how != "done":
+                self.violated(f"{name} is completed, but that never happened: {info.result} {runs}")
+        if known.requeued:
+            return  # it counts anew
+        used = info.retries - info.retries_left
+        if used > info.retries or used > sum(run.how == "error" for run in runs):
+            self.violated(f"{name} has used {used} retries: {[run.how for run in runs]}")
+        if info.crashes > len(runs) - (state == State.COMPLETED):
+            self.violated(f"{name} is charged {info.crashes} crashes: {[run.how for run in runs]}")
+        if state == State.FAILED and info.reason == "error" and used < info.retries:
+            self.violated(f"{name} has failed with {info.retries_left} retries left")
+        if state == State.FAILED and info.reason not in ("error", "poison"):
+            self.violated(f"{name} has failed because of {info.reason}")
+        if state == State.FAILED and info.reason == "poison" and info.crashes < info.crash_limit:
+            self.violated(f"{name} has failed as poison after {info.crashes} crashes of {info.crash_limit}")
+        if state == State.CANCELLED and not known.to_end:
+            self.violated(f"{name} is cancelled, and nobody wanted that")
+
+    def _judge_cancel(self, info: TaskInfo, known: Known) -> None:
+        answer = known.end_answer
+        if answer in ("cancelled", "stopping") and info.state != State.CANCELLED:
+            self.violated(f"{info.task_id} was cancelled for good ({answer}), and is {info.state}")
+        if answer is not None and answer.startswith("already") and answer != f"already {info.state}":
+            self.violated(f"a cancel of {info.task_id} was told {answer}; it is {info.state}")
+
+    def leftovers(self) -> None:
+        """Everything is forgotten: nothing is left (I8)."""
+        ids = [task_id for task_id, info in self.tasks().items() if info is not None]
+        for task_id in ids:
+            self.network.run_plainly(self.store.forget_ids([task_id]))
+        left = audit.problems(self.network.run_plainly(audit.leftovers(self.store.keys.namespace)))
+        if left:
+            self.violated("; ".join(str(problem) for problem in left))
+
+
+def unpacked(result: bytes) -> Any:
+    return msgpack.unpackb(result)

@@ -1,0 +1,157 @@
+"""People: they submit, and change their minds. Each is a process of its own, with a line that may fail."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from rq_sched.errors import RedisUnavailable, RqSchedError
+from rq_sched.store import Store
+from rq_sched.task import TaskRequest
+from tests.faults.sim.clockwork import Process, World
+from tests.faults.sim.machines import Behaviour
+from tests.faults.sim.network import SimLink
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of a task outside Redis."""
+
+    request: TaskRequest
+    behaviour: Behaviour
+    acked: bool = False  # somebody was told that it is accepted
+    to_end: bool = False  # somebody wants it to end for good
+    end_answer: str | None = None  # what they were told, if they were
+    end_acked: float = 0.0
+    requeued: int = 0  # how often somebody asked for another run after its end
+    tried: list[str] = field(default_factory=list)
+
+
+class Person:
+    """Somebody with a client."""
+
+    def __init__(self, world: World, store: Store, name: str, known: dict[str, Known], nodes: list[str]) -> None:
+        self.world = world
+        self.store = store
+        self.name = name
+        self.known = known
+        self.nodes = nodes
+        self.process = Process(world, name)
+        self.process.owner = self
+        self.cut_off = False
+        self.done = False
+        self._operations = 0
+
+    def agent_ended(self, process: Process) -> None: ...
+
+    def begin(self, acts: int) -> None:
+        async def main() -> None:
+            self.link = SimLink("")
+            for _ in range(acts):
+                await asyncio.sleep(self.world.rng.expovariate(2.5))
+                await self._act()
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self.done = True
+            if not task.cancelled() and task.exception() is not None:
+                self.world.crashed.append(f"{self.name}: {task.exception()!r}")
+
+        self.process.begin(main(), ended)
+
+    async def _act(self) -> None:
+        rng = self.world.rng
+        if rng.random() < 0.35 or not self.known:
+            await self._submit(rng.choice([1, 2, 3, 6]))
+        elif rng.random() < 0.1:
+            await self._drain()
+        else:
+            task_id = rng.choice(list(self.known))
+            verbs = [self._cancel, self._hold, self._unhold, self._prioritize, self._requeue, self._cancel]
+            await rng.choice(verbs)(task_id)
+
+    async def _ask(self, make: Any) -> Any:
+        """Ask until there is an answer, or give up; the same operation each time."""
+        for _ in range(self.world.rng.choice([1, 3, 10])):
+            try:
+                return await self.link.run(make())
+            except RedisUnavailable:
+                await asyncio.sleep(self.world.rng.uniform(0.05, 0.5))
+            except RqSchedError as error:
+                return error
+        return None
+
+    async def _submit(self, n: int) -> None:
+        rng = self.world.rng
+        requests = [self._request(len(self.known) + i) for i in range(n)]
+        for request in requests:
+            kind = rng.choices(["ok", "error", "dies", "poison"], [85, 8, 4, 3])[0]
+            seconds = rng.choice([0.01, 0.03, 0.06, 0.3, 1.0, 4.0]) if kind != "poison" else 1.0
+            behaviour = Behaviour(kind, seconds, rng.random() < 0.8, rng.random() < 0.2)
+            assert request.task_id is not None
+            self.known[request.task_id] = Known(request, behaviour)
+        answers = await self._ask(lambda: self.store.submit(requests))
+        if isinstance(answers, list):
+            assert set(answers) <= {"new", "same"}, answers
+            for request in requests:
+                self.known[request.task_id or ""].acked = True
+            self.world.tell(f"{self.name}: accepted {', '.join(r.task_id or '' for r in requests)}")
+
+    def _request(self, number: int) -> TaskRequest:
+        rng = self.world.rng
+        need = rng.choice([1, 1, 1, 2, 3])
+        request = TaskRequest(
+            "m:f",
+            ["x" * 200] if rng.random() < 0.1 else [],
+            task_id=f"t{number}",
+            priority=rng.choice([0, 0, 0, 1, 2]),
+            cpu_needed=need,
+            memory_needed=rng.choice([100, 100, 128, 300, 700]),
+            max_cpu_needed=need + rng.choice([0, 0, 2]),
+            retries=rng.choice([0, 1, 2]),
+            crash_limit=rng.choice([2, 3, 3, 4]),
+            delay=rng.choice([0, 0, 0, 0, 1.5]),
+        )
+        return request.check()
+
+    async def _cancel(self, task_id: str) -> None:
+        known = self.known[task_id]
+        end = not known.to_end and not known.requeued and self.world.chance(0.4)
+        known.to_end = known.to_end or end
+        operation = self._operation()
+        grace = self.world.rng.choice([0.0, 0.2, 1.0])
+        answer = await self._ask(lambda: self.store.cancel(task_id, requeue=not end, grace=grace, operation=operation))
+        if end and answer is not None and not isinstance(answer, RqSchedError):
+            known.end_answer, known.end_acked = answer.outcome, self.world.now
+        self.world.tell(f"{self.name}: cancel {task_id} end={end}: {getattr(answer, 'outcome', answer)}")
+
+    def _operation(self) -> str:
+        self._operations += 1
+        return f"{self.name}.{self._operations}"
+
+    async def _hold(self, task_id: str) -> None:
+        await self._ask(lambda: self.store.hold(task_id))
+
+    async def _unhold(self, task_id: str) -> None:
+        await self._ask(lambda: self.store.unhold(task_id))
+
+    async def _prioritize(self, task_id: str) -> None:
+        priority = self.world.rng.choice([-1, 0, 1, 3])
+        await self._ask(lambda: self.store.prioritize(task_id, priority))
+
+    async def _requeue(self, task_id: str) -> None:
+        if self.known[task_id].to_end:
+            return
+        self.known[task_id].requeued += 1
+        operation = self._operation()
+        await self._ask(lambda: self.store.requeue(task_id, operation))
+
+    async def _drain(self) -> None:
+        node = self.world.rng.choice(self.nodes)
+        requeue = self.world.chance(0.5)
+        self.world.tell(f"{self.name}: drains {node}, requeue={requeue}")
+        await self._ask(lambda: self.store.node_drain(node, requeue=requeue, grace=0.2))
+        await asyncio.sleep(self.world.rng.uniform(0.1, 2.0))
+        while (answer := await self._ask(lambda: self.store.node_undrain(node))) is None:
+            pass
+        assert answer is not None

@@ -1,0 +1,41 @@
+"""Deterministic simulation: 300 seeds in which machines, schedulers, the network and Redis fail; see ``sim``.
+
+``RQ_SCHED_SEEDS=5000`` plays so many; ``make simulate-faults SEEDS=… FIRST=…`` prints what they contained.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+from tests.faults.sim.play import Simulation
+
+SEEDS = int(os.environ.get("RQ_SCHED_SEEDS", "300"))
+PARTS = 6
+LENGTH = 6.0
+"""Simulated seconds in which things go wrong; then everything must come to its end."""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_goes_wrong_the_invariants_hold(part: int, redis_url: str) -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(part, SEEDS, PARTS):
+        played = Simulation(seed, redis_url, seconds=LENGTH).play()
+        seen += played.looked + played.troubles
+    for what in ("placed", "audits", "ended completed", "ended failed", "ended cancelled", "given back in time"):
+        assert seen[what] > 0, f"a simulation of nothing: {seen}"
+    for what in ("agent_killed", "machine_lost", "machine_frozen", "partition", "redis_away", "clock_jumps"):
+        assert seen[what] > 0, f"nothing goes wrong: {seen}"
+
+
+def test_the_same_seed_is_the_same_story(redis_url: str) -> None:
+    stories = []
+    for _ in range(2):
+        simulation = Simulation(11, redis_url, seconds=LENGTH)
+        simulation.play()
+        stories.append(simulation.world.story)
+    assert stories[0] == stories[1]
+    assert len(stories[0]) > 20
