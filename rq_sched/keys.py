@@ -43,7 +43,7 @@ key                            type     holds; who writes it; how long it lives
 ``wake``                       list     the doorbell of the schedulers: at most one element
 ``counts``                     hash     tasks by state, totals of what ever happened
 ``settings``                   hash     what all processes must agree on (``config.SETTINGS``)
-``swept``                      string   when Redis was last seen to be there, and holes in that (``_observe.lua``); sweep, heartbeat
+``swept``                      string   when Redis was last seen to be there, and holes in that; sweep, heartbeat
 ``events``                     stream   the decision log, trimmed: one entry a script call
 ============================== ======== ==========================================================================
 

@@ -18,9 +18,11 @@ from urllib.parse import unquote
 
 import hiredis
 
-from rq_sched.errors import RedisUnavailable
+from rq_sched.errors import RedisUnavailable, RqSchedError
 from rq_sched.keys import Keys
-from rq_sched.link import RETRIES, Command, Op, Request, translate
+from rq_sched.link import ANSWER_SECONDS, Barrier, Command, Op, Outage, Request
+from rq_sched.link.answers import translate
+from rq_sched.link.drivers import RETRIES
 from rq_sched.scripts import Call, Script
 from tests.faults.sim.clockwork import Process, World
 
@@ -147,6 +149,8 @@ class Network:
 
     def execute(self, request: Request, process: Process | None = None) -> Any:
         """Carry a request out, now. Redis' time is that of the simulation."""
+        if isinstance(request, Barrier):
+            request = request.command
         if not isinstance(request, Call):
             return self._server.ask(request)[0]
         self.calls += 1
@@ -306,12 +310,31 @@ class SimLink:
 
     network: Network
 
-    def __init__(self, url: str, *_: Any, **__: Any) -> None:
+    def __init__(self, url: str, *, outage: Outage | None = None, patience: float | None = None) -> None:
         self._process = asyncio.get_running_loop()
         assert isinstance(self._process, Process)
+        self.outage = outage
+        self._patience = patience
 
     async def run(self, op: Op[T]) -> T:
         """As ``AsyncLink.run``."""
+        try:
+            async with asyncio.timeout(self._patience):
+                value = await self._run(op)
+        except TimeoutError:
+            error = RedisUnavailable("no answer in time")
+            if self.outage is not None:
+                self.outage.failed(error)
+            raise error from None
+        except RqSchedError as error:
+            if self.outage is not None:
+                self.outage.failed(error)
+            raise
+        if self.outage is not None:
+            self.outage.worked()
+        return value
+
+    async def _run(self, op: Op[T]) -> T:
         replies: list[Any] | None = None
         try:
             while True:
@@ -329,8 +352,9 @@ class SimLink:
             future: asyncio.Future[list[Any]] = self._process.create_future()
             self.network.send(self._process, requests, future)
             try:
-                return await future
-            except Lost:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return await future
+            except (Lost, TimeoutError):
                 if not left:
                     raise RedisUnavailable("the connection was lost") from None
                 await asyncio.sleep(self.network.world.rng.uniform(0.02, 0.1))
