@@ -2,9 +2,9 @@
 -- Whether Redis was there all the time. Sweeps and heartbeats note when they ran; a hole between two of them may be an
 -- outage, or a jump of the clock, in which no node could renew its lease: it isn't held against the nodes.
 -- `swept` holds LAST SINCE SIZE HOLE AT (ms): the last note; when the last long hole ended, and its size; the largest
--- short hole of late, and when it ended.
+-- short hole of late, and when the last one ended.
 
-local LONG, SHORT, KEPT = 1500, 250, 5000
+local LONG, SHORT = 1500, 250
 local SET_BACK = 1e15 -- as SIZE: the clock went back, and no sweep has put the leases right yet
 
 local function observe(now)
@@ -19,8 +19,8 @@ local function observe(now)
     seen.since, seen.size, seen.hole, seen.at = now, SET_BACK, 0, 0
   elseif gap > LONG then
     if seen.since ~= last then seen.since, seen.size = now, gap end -- else where all come late the dead would live on
-  elseif gap > SHORT and (gap >= seen.hole or now - seen.at > KEPT) then
-    seen.hole, seen.at = gap, now
+  elseif gap > SHORT then
+    seen.hole, seen.at = math.max(gap, seen.hole - math.floor((now - seen.at) / 4)), now -- a large one counts for a while
   end
   return seen
 end

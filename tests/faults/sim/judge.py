@@ -131,10 +131,10 @@ class Judge:
             free[node] = free[node].plus(need)
             order = (-int(priority or 0), sequence)
             passed_over = [name for rank, other, name in pending if rank < order and other.fits(free[node])]
-            if passed_over and not self._reserved(node):
+            if passed_over and not self.is_reserved(node):
                 self.violated(f"{task_id} was put on {node} before {passed_over}, with {free[node]} free")
 
-    def _reserved(self, node: str) -> bool:
+    def is_reserved(self, node: str) -> bool:
         return self.network.plainly(("HGET", self.store.keys.node(node), "reserved"))[0] is not None
 
     def _dead(self, call: Call, items: list[Any]) -> None:

@@ -160,6 +160,7 @@ class Simulation:
         self.trouble.all_well()
         if not world.run(world.now + 30, lambda: all(person.done for person in self.people)):
             raise Violated("a person gets no answers")
+        world.run(world.now + 1)  # what still was on its way
         self._let_go()
         self._check_processes()
         if not self._until(self.judge.all_final, PATIENCE):
@@ -192,10 +193,11 @@ class Simulation:
             run(self.store.node_undrain(node.node_id))
 
     def _quiet(self) -> bool:
-        """Nothing is on any ledger, nobody is to be given back."""
+        """Nothing is on any ledger, nobody is to be given back, nothing is reserved."""
         nodes = self.network.run_plainly(self.store.nodes())
-        (lost,) = self.network.plainly(("EXISTS", self.network.keys.lost))
-        return not lost and all(not node.running for node in nodes)
+        keys = self.network.keys
+        (waits,) = self.network.plainly(("EXISTS", keys.lost, keys.reservation))
+        return not waits and all(not node.running for node in nodes)
 
     def _check_processes(self) -> None:
         if self.world.crashed:
