@@ -6,6 +6,7 @@
 # make bench       measure; see bench/ (bench-peers: beside other queues; bench-scale: 1,000 nodes)
 # make quality     how good the schedules are: the workloads in TRACES (else the shipped ones); see bench/quality.py
 # make simulate-faults SEEDS=3000 FIRST=0   play so many seeds of the simulation of faults, or SEED=17 alone
+# make chaos SECONDS=600 SEED=1   real processes, killed, frozen, cut off; Redis too
 # make clean       remove everything that was made
 
 VENV := .venv
@@ -17,7 +18,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 PYTEST := $(BIN)/python -m pytest
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
-.PHONY: demo test test-full check lint format bench bench-peers bench-scale quality simulate-faults clean debian
+.PHONY: demo test test-full check lint format bench bench-peers bench-scale quality simulate-faults chaos clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -55,6 +56,9 @@ quality: $(VENV)/.embedded
 
 simulate-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.sim $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),3000) --first $(or $(FIRST),0))
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.faults.chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

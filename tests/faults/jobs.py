@@ -12,3 +12,13 @@ def note(path: str, text: str, seconds: float = 0.0) -> None:
     line = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(line, f"{text}\n".encode())
     os.close(line)
+
+
+def effect(seconds: float) -> None:
+    """Write begin and end to the file of this node: attempt, and time on a clock that all processes share."""
+    for what in "BE":
+        note(
+            os.environ["CHAOS_RAN"],
+            f"{what} {os.environ['RQ_SCHED_TASK_ID']} {os.environ['RQ_SCHED_ATTEMPT']} {time.monotonic()}",
+            seconds if what == "E" else 0.0,
+        )

@@ -310,11 +310,20 @@ class SimLink:
 
     network: Network
 
-    def __init__(self, url: str, *, outage: Outage | None = None, patience: float | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        answer_seconds: float = ANSWER_SECONDS,
+        outage: Outage | None = None,
+        patience: float | None = None,
+        **_: Any,
+    ) -> None:
         self._process = asyncio.get_running_loop()
         assert isinstance(self._process, Process)
         self.outage = outage
         self._patience = patience
+        self._answer_seconds = answer_seconds
 
     async def run(self, op: Op[T]) -> T:
         """As ``AsyncLink.run``."""
@@ -352,7 +361,7 @@ class SimLink:
             future: asyncio.Future[list[Any]] = self._process.create_future()
             self.network.send(self._process, requests, future)
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
+                async with asyncio.timeout(self._answer_seconds):
                     return await future
             except (Lost, TimeoutError):
                 if not left:

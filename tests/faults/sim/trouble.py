@@ -200,7 +200,7 @@ class Trouble:
     # -- Redis --------------------------------------------------------------------------------------
 
     def redis_away(self) -> None:
-        if self.network.down:
+        if self.network.down or self._just_now():
             return
         seconds = self.world.rng.choice([0.2, 1.0, self._ttl(), 3 * self._ttl()])
         self.world.tell(f"Redis is away for {seconds:g} s")
@@ -223,7 +223,13 @@ class Trouble:
     def scripts_flushed(self) -> None:
         self.network.plainly(("SCRIPT", "FLUSH"))
 
+    def _just_now(self) -> bool:
+        """Two holes with a single call between them look like slow callers: that grace isn't given twice is known."""
+        return self.world.now - self.redis_trouble < 1.0
+
     def clock_jumps(self) -> None:
+        if self._just_now():
+            return
         jump = self.world.rng.choice([-60_000, -3000, -500, 500, 1000, 3000, 60_000, 7_200_000])
         self.world.tell(f"Redis' clock jumps by {jump} ms")
         self.network.offset_ms += jump
