@@ -130,6 +130,15 @@ class SimPool:
     def trim(self) -> None: ...
 
 
+class SimWatchdog:
+    """``Watchdog``, where nothing can be measured."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
 class SimParentChannel:
     """The parent, as the agent sees it."""
 

@@ -24,7 +24,7 @@ from rq_sched.worker.config import WorkerConfig
 from rq_sched.worker.lease import Lease
 from tests.faults.sim.clockwork import START, Exited, Violated, World
 from tests.faults.sim.judge import Judge
-from tests.faults.sim.machines import Machine, SimParentChannel, SimPool
+from tests.faults.sim.machines import Machine, SimParentChannel, SimPool, SimWatchdog
 from tests.faults.sim.network import Network, SimLink
 from tests.faults.sim.people import Known, Person
 from tests.faults.sim.trouble import Scheduler, Trouble
@@ -70,6 +70,7 @@ def simulated(world: World, network: Network) -> Iterator[None]:
             (agent, "AsyncLink", SimLink),
             (agent, "ParentChannel", SimParentChannel),
             (agent, "Pool", SimPool),
+            (agent, "Watchdog", SimWatchdog),
             (agent, "Lease", partial(Lease, clock=lambda: world.now)),
             (agent, "_allow_many_descriptors", lambda: None),
         ):
