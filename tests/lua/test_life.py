@@ -366,3 +366,19 @@ def test_a_short_error_after_a_long_one_leaves_nothing_beside_the_record(cell: C
     cell.finish("a", cell.starts("a")["t"], "failed", reason="error", error="short")
     assert cell.info("t").error == "short"
     assert cell.run(_exists(cell.store.keys.result("t"))) == 0
+
+
+def test_a_placing_call_that_a_driver_sends_again_gives_no_token_twice(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply was lost, and meanwhile another task came: it must not take the first one's place on the ledger."""
+    monkeypatch.setattr("rq_sched.store.nonce", lambda: "00000000")
+    cell.node("a", 4, 1024)
+    cell.submit("t1")
+    cell.place()
+    cell.submit("t2")
+    cell.place()
+    starts = cell.starts("a")
+    assert starts.keys() == {"t1", "t2"}
+    assert starts["t1"].token != starts["t2"].token
+    assert cell.run(cell.store.nodes())[0].running == 2

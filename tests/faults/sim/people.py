@@ -13,6 +13,9 @@ from tests.faults.sim.clockwork import Process, World
 from tests.faults.sim.machines import Behaviour
 from tests.faults.sim.network import SimLink
 
+ENDLESS = 1e6
+"""Seconds that a task runs which only ends when it is told to."""
+
 
 @dataclass(slots=True)
 class Known:
@@ -87,6 +90,8 @@ class Person:
         for request in requests:
             kind = rng.choices(["ok", "error", "dies", "poison"], [85, 8, 4, 3])[0]
             seconds = rng.choice([0.01, 0.03, 0.06, 0.3, 1.0, 4.0]) if kind != "poison" else 1.0
+            if kind == "ok" and rng.random() < 0.04:
+                seconds = ENDLESS
             behaviour = Behaviour(kind, seconds, rng.random() < 0.8, rng.random() < 0.2)
             assert request.task_id is not None
             self.known[request.task_id] = Known(request, behaviour)

@@ -26,7 +26,7 @@ from tests.faults.sim.clockwork import START, Exited, Violated, World
 from tests.faults.sim.judge import Judge
 from tests.faults.sim.machines import Machine, SimParentChannel, SimPool, SimWatchdog
 from tests.faults.sim.network import Network, SimLink
-from tests.faults.sim.people import Known, Person
+from tests.faults.sim.people import ENDLESS, Known, Person
 from tests.faults.sim.trouble import Scheduler, Trouble
 
 PATIENCE = 240.0
@@ -180,12 +180,13 @@ class Simulation:
         return True
 
     def _let_go(self) -> None:
-        """Nothing is held or drained any more; what is too large for any machine is given up."""
+        """Nothing is held or drained any more; what is too large for any machine, or never ends, is given up."""
         run = self.network.run_plainly
         for task_id, info in self.judge.tasks().items():
             request = self.known[task_id].request
             need = Resources(request.cpu_needed, int(request.memory_needed))
-            if info is not None and not any(need.fits(machine.total) for machine in self.machines.values()):
+            too_large = not any(need.fits(machine.total) for machine in self.machines.values())
+            if info is not None and (too_large or self.known[task_id].behaviour.seconds == ENDLESS):
                 self.known[task_id].to_end = True
                 run(self.store.cancel(task_id, requeue=False))
             elif info is not None and info.state == "held":

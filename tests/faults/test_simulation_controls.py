@@ -1,0 +1,88 @@
+"""Negative controls of the simulation: bugs that others had, each planted as a change of one line. A run of a few seeds
+must catch every one; ``-s`` prints after how many. (``test_controls.py`` does the same with the model test.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from unittest import mock
+
+import pytest
+
+from rq_sched import reaper
+from rq_sched.errors import RqSchedError
+from rq_sched.scripts import Script
+from tests.faults.sim.play import Simulation
+from tests.faults.test_controls import planted
+
+SEEDS = 60
+LINES = {
+    # what goes wrong: the line as it is, the line with the bug
+    "no attempt check: a late report counts": (
+        "if not entry then return late(given_id, token) end",
+        "entry = entry or given_id .. ':1:100:r'",
+    ),
+    "bare decrement on release": (
+        "node.cpu, node.memory = node.cpu + cpu, node.memory + memory",
+        "node.cpu = node.cpu + cpu",
+    ),
+    "no incarnation: an old one is heard": (
+        "if node and node.incarnation == incarnation and node.state ~= 'dead' then return node end",
+        "if node then return node end",
+    ),
+    "cancel by pub/sub only": (
+        "order_add(node, 'stop ' .. token .. ' ' .. id .. ' ' .. grace)",
+        "call('PUBLISH', P .. 'bell:' .. node_id, node.ordered)",
+    ),
+    "requeue before the process is gone": (
+        "local intention = (record.b == 'end'",
+        "task_pending(id, record, record.n) local intention = (record.b == 'end'",
+    ),
+    "orders without numbers": ("node.ordered = node.ordered + 1", "node.ordered = node.ordered"),
+    "submit isn't idempotent": ("if known then return known == digest and 0 or -1 end", ""),
+    "no grace after a restart or a jump of the clock": ("elseif not excused(id, tonumber(late[i + 1])) then", "else"),
+    "a doorbell as the only memory of new tasks": (
+        "call('ZADD', P .. 'fresh', score, entry)\n    return true",
+        "return true",
+    ),
+    "what never started is charged a crash": ("how == 'crashed' and mark ~= 'a' and", "how == 'crashed' and"),
+}
+
+
+def play_until_caught(redis_url: str, plant: Callable[[Script], Script] | None = None, skewed: bool = False) -> int:
+    """The number of seeds that it took."""
+    for seed in range(SEEDS):
+        simulation = Simulation(seed, redis_url, seconds=6, plant=plant)
+        if skewed:
+            network = simulation.network
+            network.senders_clock = lambda process: network.clock + 4000 * (hash_of(process.name) % 7 - 3)  # noqa: B023
+        try:
+            simulation.play()
+        except (AssertionError, RqSchedError, LookupError, ValueError):
+            return seed + 1
+    pytest.fail(f"{SEEDS} seeds, and it wasn't noticed")
+
+
+def hash_of(name: str) -> int:
+    """The same on every run."""
+    return sum(name.encode())
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("bug", LINES)
+def test_a_planted_line_is_caught(bug: str, redis_url: str) -> None:
+    right, wrong = LINES[bug]
+    print(f"\n{bug}: {play_until_caught(redis_url, partial(planted, right=right, wrong=wrong))} seeds", end=" ")
+
+
+@pytest.mark.timeout(600)
+def test_the_clients_clock_is_caught(redis_url: str) -> None:
+    """Every process brings the time of its own machine."""
+    print(f"\nthe client's clock: {play_until_caught(redis_url, skewed=True)} seeds", end=" ")
+
+
+@pytest.mark.timeout(600)
+def test_orphans_looked_for_only_at_boot_are_caught(redis_url: str) -> None:
+    """sidekiq#5540: nobody sweeps once a scheduler has started."""
+    with mock.patch.object(reaper.Reaper, "every", 1e6), mock.patch.object(reaper.Reaper, "rung", False):
+        print(f"\norphans looked for only at boot: {play_until_caught(redis_url)} seeds", end=" ")
