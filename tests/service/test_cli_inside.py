@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rq_sched.cli import doctor, schema
+from rq_sched.config import SETTINGS
 from rq_sched.keys import Keys
 from rq_sched.link import Link
 from rq_sched.server import EmbeddedServer
@@ -120,7 +121,7 @@ def test_settings(cli: Cli):
     assert cli.json("settings", "keep_seconds", "default").one == {"keep_seconds": 86400}
     assert cli.json("settings", "reserve_after", "off").one == {"reserve_after": "off"}
     assert rows(cli("settings"))["reserve_after"][1:3] == ["off", "30"]
-    assert cli.json("settings", "node_choice").one == {"node_choice": "best_fit"}
+    assert cli.json("settings", "node_choice").one == {"node_choice": SETTINGS["node_choice"].default}
     assert "or off" in cli("settings", "reserve_after", "soon", code=2).err
     for words in (
         ["settings", "keep_tasks", "off"],
