@@ -40,6 +40,30 @@ local function assign(now, nonce, node, class, orders)
   event('placed', id, node.id, attempt)
 end
 
+local HEADS = 64 -- looked at in one script for a task that ends in time
+local heads_looked = 0
+
+-- The first of those that fit and may use the reserved node: tasks that are later than the one it is kept for may have
+-- what is spare, or must end in time.
+local function first_allowed(now, node)
+  local cpu, memory = room_cpu(node), node.memory
+  if not node.only_later then
+    local class = first_fit(cpu, memory)
+    if not class or not is_later(class_peek(class)) then return class end
+    node.only_later = true -- what is free only shrinks: from here on nothing earlier fits
+  end
+  if held.expected and heads_looked < HEADS then
+    first_fit_reset()
+    local class = first_fit(cpu, memory, function(score, member, one)
+      heads_looked = heads_looked + 1
+      return heads_looked >= HEADS or may_use(now, score, member, one)
+    end)
+    if heads_looked < HEADS then return class end
+    first_fit_reset()
+  end
+  return first_fit(math.min(cpu, held.cpu), math.min(memory, held.memory))
+end
+
 -- Gives the node the earliest tasks that fit, until none does or `limit` is reached. Returns how many, and whether
 -- the node was left with work undone (it then stands in `dirty`).
 local function fill(now, nonce, node, limit, orders)
@@ -47,10 +71,13 @@ local function fill(now, nonce, node, limit, orders)
   if node.state ~= 'up' then return 0, false end
   first_fit_reset()
   while placed < limit do
-    local class = first_fit(room_cpu(node), node.memory, admission(now, node))
+    local kept = node.reserved and reservation()
+    local class
+    if kept then class = first_allowed(now, node) else class = first_fit(room_cpu(node), node.memory) end
     if not class then return placed, false end
     assign(now, nonce, node, class, orders)
     placed = placed + 1
+    if kept and not node.reserved then first_fit_reset() end -- the task it was kept for is there
   end
   call('ZADD', P .. 'dirty', now, node.id)
   return placed, true

@@ -65,8 +65,7 @@ local function run_of(now, nonce, limit, class, node, until_score, until_member)
     local score, member = class_peek(class)
     if not score then break end
     if until_score and earlier(until_score, until_sequence, score, string.sub(member, 1, SEQUENCE)) then break end
-    local accept = admission(now, node)
-    if accept and not accept(score, member, class) then break end
+    if node.reserved and reservation() and not may_use(now, score, member, class) then break end
     assign(now, nonce, node, class)
     placed = placed + 1
   end

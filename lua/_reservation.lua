@@ -51,16 +51,10 @@ local function ends_before(now, class)
   return limit and now + tonumber(limit) <= held.expected
 end
 
--- Whether the head of a class may use the reserved node, if it fits there. While a node is filled, once no is no.
+-- Whether the head of a class may use the reserved node, if it fits there.
 local function may_use(now, score, member, class)
   if not is_later(score, member) then return true end
   return (class.cpu <= held.cpu and class.memory <= held.memory) or ends_before(now, class)
-end
-
--- For first_fit: what must hold beside the fit on this node; nil where nothing does.
-local function admission(now, node)
-  if not node.reserved or not reservation() then return nil end
-  return function(score, member, class) return not held or may_use(now, score, member, class) end
 end
 
 -- A task is put on the reserved node.

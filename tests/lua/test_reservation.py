@@ -275,3 +275,37 @@ def test_preemption_can_be_switched_off(cell: Cell) -> None:
     cell.submit("vip", cpu=4, priority=1)
     reserve(cell)
     assert reserve(cell, 100).preempted == 0
+
+
+def test_a_reserved_node_is_filled_without_walking_all_that_waits(cell: Cell) -> None:
+    """Thousands of shapes that don't fit into what is spare are passed over in groups: counted in commands."""
+    cell.node("a", 64, 10**6)
+    cell.submit("long", cpu=40)
+    cell.submit("short", cpu=20)
+    cell.place()
+    starts = cell.starts("a")
+    cell.submit("wide", cpu=64)
+    cell.place()
+    reserve(cell)
+    assert reserve(cell, 30).node_id == "a"
+    for i in range(600):
+        cell.submit(f"x{i}", cpu=2 + i % 8, memory=100 + i)
+    cell.place()
+    before = commands(cell)
+    cell.finish("a", starts["short"])
+    if before is not None:
+        assert (commands(cell) or 0) - before < 100
+    assert cell.free("a")[0] == 24
+
+
+def commands(cell: Cell) -> int | None:
+    """How many commands the server has carried out, those in scripts included; None: fakeredis doesn't count."""
+
+    def ask() -> Any:
+        return (yield [("INFO", "commandstats")])[0]
+
+    try:
+        text = cell.run(ask()).decode()
+    except Exception:  # fakeredis
+        return None
+    return sum(int(line.split("calls=")[1].split(",")[0]) for line in text.splitlines() if "calls=" in line)
