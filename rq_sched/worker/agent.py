@@ -51,9 +51,9 @@ PATIENCE = (0.5, 10.0)
 """Seconds, least and most, that a call may take before its connection counts as dead."""
 
 
-def main(config: WorkerConfig, sock: socket.socket, assignment: Assignment, cores: Sequence[int]) -> int:
-    """Be the agent, in a process just forked; the exit code."""
-    return asyncio.run(Agent(config, sock, assignment, cores).run())
+def main(config: WorkerConfig, sock: socket.socket, assignment: Assignment, cores: Sequence[int], unpinned: str) -> int:
+    """Be the agent, in a process just forked; the exit code. ``unpinned``: why there are no cores."""
+    return asyncio.run(Agent(config, sock, assignment, cores, unpinned).run())
 
 
 def _allow_many_descriptors() -> None:
@@ -71,12 +71,18 @@ class Agent:
     """
 
     def __init__(
-        self, config: WorkerConfig, sock: socket.socket, assignment: Assignment, cores: Sequence[int] = ()
+        self,
+        config: WorkerConfig,
+        sock: socket.socket,
+        assignment: Assignment,
+        cores: Sequence[int] = (),
+        unpinned: str = "",
     ) -> None:
         self._config = config
         self._sock = sock
         self._assignment = assignment
         self._cores = cores
+        self._unpinned = unpinned
         self._background: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> int:
@@ -93,6 +99,10 @@ class Agent:
             self._parent.send((Word.REFUSED, error.code, str(error)))
             return 1
         if self.session.joined:
+            if self._cores:
+                log.info("tasks are pinned to cores", extra={"cores": ",".join(map(str, self._cores))})
+            else:
+                log.info("tasks aren't pinned to cores: %s", self._unpinned)
             for service in (
                 self.lease.beat(),
                 self.lease.watch(),

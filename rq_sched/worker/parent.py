@@ -62,6 +62,7 @@ class Parent:
         self._folder = config.folder
         self._pid = os.getpid()
         self._cores: tuple[int, ...] = ()
+        self._unpinned = "switched off"
         self._nursery = Nursery(self._become_child, system.children_of(self._pid))
         self._agent: Agent
         self._incarnation = record.left.incarnation if record.left else ""
@@ -111,11 +112,7 @@ class Parent:
     def _claim_cores(self) -> None:
         if self._config.affinity == "off":
             return
-        self._cores, why = affinity.claim(self._config.total.cpu, self._config.node_id)
-        if why:
-            log.info("tasks aren't pinned to cores: %s", why)
-        else:
-            log.info("tasks are pinned to cores", extra={"cores": ",".join(map(str, self._cores))})
+        self._cores, self._unpinned = affinity.claim(self._config.total.cpu, self._config.node_id)
 
     # -- the loop ---------------------------------------------------------------------------------
 
@@ -212,7 +209,7 @@ class Parent:
             self._record.close()
             from rq_sched.worker import agent  # asyncio, redis: not in the parent
 
-            code = agent.main(self._config, theirs, assignment, self._cores)
+            code = agent.main(self._config, theirs, assignment, self._cores, self._unpinned)
         except BaseException:
             log.exception("the agent failed")
         finally:

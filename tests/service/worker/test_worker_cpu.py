@@ -94,9 +94,9 @@ def test_cores_that_are_not_real_are_not_pinned(desk: Desk) -> None:
 def test_two_workers_on_a_machine_do_not_pin_to_the_same_cores(desk: Desk) -> None:
     desk.node(cpu=len(CORES), node_id="first")
     second = desk.node(cpu=1, node_id="second")
-    assert "belong to another worker" in second.log
+    wait_for(lambda: "belong to another worker" in second.log, 10, lambda: second.log)
     third = desk.node(cpu=1, node_id="third", affinity="off")
-    assert "pinned" not in third.log
+    wait_for(lambda: "switched off" in third.log, 10, lambda: third.log)
 
 
 def test_a_signal_from_outside_to_an_idle_child_harms_no_task(desk: Desk) -> None:
