@@ -79,6 +79,7 @@ local function fill(now, nonce, node, limit, orders)
     placed = placed + 1
     if kept and not node.reserved then first_fit_reset() end -- the task it was kept for is there
   end
+  if room_cpu(node) < 1 or node.memory < 1 then return placed, false end -- full: nothing is left undone
   call('ZADD', P .. 'dirty', now, node.id)
   return placed, true
 end

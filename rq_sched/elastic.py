@@ -35,9 +35,10 @@ class Rules:
         cpu_spare: share of the used cores that is kept on top (1 used core of 4: 2 are kept).
         busy: share of its cores that a task must use to count as using all of them.
         memory_window: for how long memory must have been unused.
-        memory_spare: share of the used memory that is kept on top; at least ``memory_least``, and at least twice what
-            the use has risen by within the window.
+        memory_spare: share of the used memory that is kept on top; at least ``memory_least``.
         memory_floor: share of the need that is always kept.
+        memory_still: it must not have risen by more than this share of its peak within the window: while a task's use
+            rises, nobody knows where that ends.
         memory_step: gives back only this share of the allocation, or more: small change isn't worth a call.
         near: when less than this share of the allocation is left (at least ``near_least``, and at least what the use
             rises by in ``lead`` seconds), more is asked for.
@@ -51,6 +52,7 @@ class Rules:
     memory_spare: float = 0.25
     memory_least: int = 32
     memory_floor: float = 0.125
+    memory_still: float = 0.02
     memory_step: float = 0.1
     near: float = 0.1
     near_least: int = 12
@@ -200,7 +202,7 @@ def _less_memory(usage: Usage, need: int, allocated: int) -> int | None:
         return None
     peak = max(sample.memory for sample in samples)
     risen = samples[-1].memory - min(sample.memory for sample in samples)
-    keep = math.ceil(
-        max(peak + max(rules.memory_spare * peak, rules.memory_least, 2 * risen), rules.memory_floor * need)
-    )
+    if risen > max(rules.memory_still * peak, 1):
+        return None
+    keep = math.ceil(max(peak + max(rules.memory_spare * peak, rules.memory_least), rules.memory_floor * need))
     return keep if allocated - keep >= max(rules.memory_step * allocated, rules.memory_least) else None

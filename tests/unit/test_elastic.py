@@ -91,10 +91,11 @@ def test_memory_keeps_a_margin_over_the_peak() -> None:
     assert wish(watched(10, memory=lambda second: 750 if second == 6 else 50)) is None
 
 
-def test_memory_that_rises_keeps_more() -> None:
+def test_memory_that_rises_is_kept_until_it_stays() -> None:
     rising = watched(10, memory=lambda second: 40.0 * second)
-    assert wish(rising) == Resources(4, 800)  # 400 now, 200 more within the window
-    assert wish(watched(10, memory=lambda second: 60.0 * second)) is None
+    assert wish(rising) is None
+    stays = watched(20, memory=lambda second: 40.0 * min(second, 10))
+    assert wish(stays) == Resources(4, 500)  # 400, and a quarter
 
 
 def test_small_change_is_left() -> None:
