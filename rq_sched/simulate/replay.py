@@ -272,13 +272,14 @@ class Replay:
         self._line.ask(op, lambda reply: self._placed(nonce, *reply))
 
     def _placed(self, nonce: str, placed: int, more: int, items: bytes) -> None:
-        """Takes on what was placed. The i-th task of a call has the token ``NONCE.i`` and the next order of its node:
-        nobody needs to read it."""
+        """Takes on what was placed. The i-th task of a call has the next order of its node, and the token
+        ``NONCE.i.ORDER``: nobody needs to read it."""
         self._more = bool(more)
         if placed:
             for i, item in enumerate(items.decode().split(" "), 1):
                 task_id, _, where = item.partition("@")
-                self._start(task_id, self._machines[where.partition("#")[0]], f"{nonce}.{i}")
+                machine = self._machines[where.partition("#")[0]]
+                self._start(task_id, machine, f"{nonce}.{i}.{machine.acked + 1}")
 
     def _start(self, task_id: str, machine: Machine, token: str) -> None:
         number, row = self._waiting.pop(task_id)
