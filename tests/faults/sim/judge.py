@@ -192,6 +192,7 @@ class Judge:
         if not incarnation:
             return
         then = self.world.now
+        seen = seen and not machine.partitioned  # else nobody hears of what the parent has seen
         bound = SEEN if seen else machine.config.ttl + NOTICED
         self.world.at(bound, lambda: self._given_back(machine, incarnation, seen, then))
 

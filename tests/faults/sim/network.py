@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import hiredis
+from redis.exceptions import ResponseError
 
 from rq_sched.errors import RedisUnavailable, RqSchedError
 from rq_sched.keys import Keys
@@ -41,7 +42,7 @@ class Wire:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(unquote(url.removeprefix("unix://")))
         self._socket.settimeout(20)
-        self._reader = hiredis.Reader()
+        self._reader = hiredis.Reader(replyError=ResponseError)
 
     def ask(self, *commands: Command) -> list[Any]:
         """The replies; errors among them as exceptions."""
