@@ -48,7 +48,7 @@ def test_who_may_be_preempted_is_asked_again():
 
 
 def meter(policy: str, memory_used: int) -> Meter:
-    row = Row("t", Resources(4, 1000), 100_000, cpu_used=0.5, memory_used=memory_used)
+    row = Row("t", Resources(4, 1000), 2_000_000, cpu_used=0.5, memory_used=memory_used)
     return Meter(Attempt(0, row, "t", Machine(0, "n", "i"), "k", 0, 4, 1000, 0), policy)
 
 
@@ -78,11 +78,11 @@ def test_memory_goes_down_with_policy_all_and_up_again_in_time():
     wishes = replay(one, grants=True)
     assert min(wish.memory for wish in wishes) < 600
     assert one.attempt.memory >= 600
-    assert not one.short(99_999)
+    assert not one.short(1_999_999)
 
 
 def test_a_task_that_does_not_get_its_memory_back_is_short():
     one = meter("all", 900)
     replay(one, grants=False)
-    assert one.short(50_000)
-    assert not meter("all", 900).short(99_999)  # nothing was taken from this one
+    assert one.short(1_000_000)
+    assert not meter("all", 900).short(1_999_999)  # nothing was taken from this one
