@@ -23,7 +23,7 @@ local function assign(now, nonce, node, class, orders)
   -- With the order's number: a driver that sends a call again uses its nonce twice, and then another task may be placed.
   local token = nonce .. '.' .. placings .. '.' .. node.ordered + 1
   allocate(node, token, id, class.cpu, class.memory)
-  if node.reserved and reservation() then reservation_used(now, node, token, score, member, class) end
+  if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local number = order_add(node, 'start ' .. token .. ' ' .. id)
   local attempt, preemptible, priority
   if orders then

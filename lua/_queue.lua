@@ -7,8 +7,7 @@
 
 local SEQUENCE = 10
 local classes, groups = {}, {} -- as seen by this script: name → object
-local queue_changed = {}       -- class objects with something to write
-local taken = false            -- whether something was taken out of a queue
+local queue_changed = {}       -- class objects with something to write; .taken: something leaves its queue
 
 local function earlier(score, member, than_score, than_member)
   return score < than_score or (score == than_score and member < than_member)
@@ -76,7 +75,7 @@ end
 local function queue_remove(class_name, member)
   local class = class_of(class_name)
   class_touch(class)
-  taken = true
+  queue_changed.taken = true
   class.removed[#class.removed + 1] = member
   count('pending', -1)
 end
@@ -106,7 +105,7 @@ local function class_take(class)
     class.group.classes[#class.group.classes + 1] = class
   end
   class.removed[#class.removed + 1] = member
-  taken = true
+  queue_changed.taken = true
   class.position = class.position + 2
   class.taken = class.taken + 1
   count('pending', -1)

@@ -92,7 +92,7 @@ end
 
 -- The amounts can't be made to add up: the registration is given up, its tasks go back to their places, and its worker
 -- registers anew with what it really has.
-local function node_give_up(now, id, node, sum)
+local function node_give_up(id, node, sum)
   did('its registration given up: its tasks go back to their places, its worker registers anew')
   node.state = 'dead'
   call('HSET', P .. 'node:' .. id, 'state', 'dead', 'total_cpu', math.max(node.total_cpu or 0, sum.cpu),
@@ -144,7 +144,7 @@ local function node_recompute(now, id)
   end
   local cpu, memory = (node.total_cpu or 0) - sum.cpu, (node.total_memory or 0) - sum.memory
   if not node.incarnation or not node.total_cpu or not node.total_memory or cpu < 0 or memory < 0 then
-    node_give_up(now, id, node, sum)
+    node_give_up(id, node, sum)
     cpu, memory = node.total_cpu - sum.cpu, node.total_memory - sum.memory
   end
   local changed = field_set(id, node, 'free_cpu', cpu)

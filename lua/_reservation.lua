@@ -58,7 +58,7 @@ local function may_use(now, score, member, class)
 end
 
 -- A task is put on the reserved node.
-local function reservation_used(now, node, token, score, member, class)
+local function reservation_used(now, token, score, member, class)
   if string.sub(member, SEQUENCE + 1) == held.task then return unreserve(now) end
   if not is_later(score, member) or not (class.cpu <= held.cpu and class.memory <= held.memory) then return end
   held.cpu, held.memory = held.cpu - class.cpu, held.memory - class.memory
@@ -79,7 +79,7 @@ end
 
 -- Before queue_flush(): when the task leaves its queue for whatever reason, its reservation ends.
 local function reservation_flush(now)
-  if not taken or not reservation() then return end
+  if not queue_changed.taken or not reservation() then return end
   local class = classes[held.class]
   if not class then return end
   for _, member in ipairs(class.removed) do

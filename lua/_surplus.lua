@@ -42,11 +42,11 @@ local function reclaim(node, cores)
   for _, donor in ipairs(donors) do
     if cores <= 0 then return end
     local entry = allocation_of(node, donor.token)
-    local taken = math.min(cores, donor.surplus)
-    allocation_set(node, donor.token, entry, entry.cpu - taken, entry.memory)
-    surplus_set(node, donor.token, donor.surplus - taken)
+    local part = math.min(cores, donor.surplus)
+    allocation_set(node, donor.token, entry, entry.cpu - part, entry.memory)
+    surplus_set(node, donor.token, donor.surplus - part)
     resize_order(node, donor.token, entry)
-    cores = cores - taken
+    cores = cores - part
   end
 end
 

@@ -10,9 +10,9 @@
 
 local last = call('XREVRANGE', P .. 'events', '+', '-', 'COUNT', 1)
 if (last[1] and last[1][1] or '') ~= ARGV[2] then return 'moved' end
-local counted = tonumber(call('HGET', P .. 'counts', 'pending') or 0)
-if counted ~= tonumber(ARGV[3]) then
+local kept = tonumber(call('HGET', P .. 'counts', 'pending') or 0)
+if kept ~= tonumber(ARGV[3]) then
   call('HSET', P .. 'counts', 'pending', ARGV[3])
-  did('pending ' .. counted .. ' -> ' .. ARGV[3])
+  did('pending ' .. kept .. ' -> ' .. ARGV[3])
 end
 return repaired()

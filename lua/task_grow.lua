@@ -9,7 +9,7 @@
 --   as free, and is taken back at once when a task needs it
 --@include _surplus
 
-local now, node_id, incarnation, idle = clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
+local node_id, incarnation, idle = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
 
