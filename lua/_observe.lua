@@ -1,17 +1,18 @@
 --@include _base
 -- Whether Redis was there all the time. Sweeps and heartbeats note when they ran; a hole between two of them may be an
 -- outage, or a jump of the clock, in which no node could renew its lease: it isn't held against the nodes.
--- `swept` holds LAST SINCE SIZE HOLE AT (ms): the last note; when the last long hole ended, and its size; the largest
--- short hole of late, and when the last one ended.
+-- `swept` holds LAST SINCE SIZE HOLE AT SWEEP (ms): the last note; when the last long hole ended, and its size; the
+-- largest short hole of late, and when the last one ended; the last sweep.
 
 local LONG, SHORT = 1500, 250
 local SET_BACK = 1e15 -- as SIZE: the clock went back, and no sweep has put the leases right yet
 
 local function observe(now)
-  local last, since, size, hole, at =
-    string.match(call('GET', P .. 'swept') or '', '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  local last, since, size, hole, at, sweep =
+    string.match(call('GET', P .. 'swept') or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) ?(%d*)$')
   local seen = {
     since = tonumber(since) or 0, size = tonumber(size) or 0, hole = tonumber(hole) or 0, at = tonumber(at) or 0,
+    sweep = tonumber(sweep) or 0,
   }
   last = tonumber(last) or now
   local gap = now - last
@@ -26,5 +27,6 @@ local function observe(now)
 end
 
 local function observed(now, seen)
-  call('SET', P .. 'swept', string.format('%.0f %.0f %.0f %.0f %.0f', now, seen.since, seen.size, seen.hole, seen.at))
+  local form = '%.0f %.0f %.0f %.0f %.0f %.0f'
+  call('SET', P .. 'swept', string.format(form, now, seen.since, seen.size, seen.hole, seen.at, seen.sweep))
 end

@@ -25,6 +25,7 @@ if seen.size == SET_BACK then
     call('ZADD', NODES, now + ttl_of(id), id)
   end
 end
+seen.sweep = now
 observed(now, seen)
 
 -- Whether the lease, which ran out then, would have been renewed but for a hole.

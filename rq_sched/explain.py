@@ -154,7 +154,8 @@ class Explain(Queries):
     def _scheduler_seen(self, now: int) -> Op[float | None]:
         """Seconds since a scheduler was last at work (each looks for dead nodes twice a second); None: never."""
         swept = (yield [("GET", self.keys.swept)])[0]
-        return max(0.0, (now - int(swept.decode().rstrip("g"))) / 1000) if swept else None
+        last = int(swept.decode().split(" ")[-1]) if swept else 0
+        return max(0.0, (now - last) / 1000) if last else None
 
     def ahead(self, place: Place) -> Op[tuple[int, bool]]:
         """How many pending tasks come before a place, over all classes; False: at least so many."""
