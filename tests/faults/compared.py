@@ -104,14 +104,14 @@ class Compared(RuleBasedStateMachine):
         node.fresh_orders = []
 
     def placings(self) -> int:
-        """Judges what was placed since the last look, in its order; how much that was. A transition comes first, then
-        what the same call placed."""
+        """Judges what was placed since the last look, in its order (the second part of a token); how much that was. A
+        transition comes first, then what the same call placed."""
         self.take_over()
         new: list[tuple[int, Node, str, str]] = []
         for node in self.model.alive():
             for token, entry in self.ledger(node).items():
                 if token not in node.ledger:
-                    new.append((int(token.rpartition(".")[2]), node, token, entry))
+                    new.append((int(token.split(".")[1]), node, token, entry))
         for _, node, token, entry in sorted(new, key=lambda placing: placing[0]):
             task_id, cpu, memory, mark = entry.split(":")
             assert mark == "a"
