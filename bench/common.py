@@ -100,10 +100,10 @@ def metered(link: Link) -> Iterator[Cost]:
     cost.cpu = (cpu_seconds(link) - cpu) * 1e6
     stats = {name.removeprefix("cmdstat_"): _numbers(value) for name, value in info(link, "commandstats").items()}
     cost.commands = int(sum(numbers["calls"] for numbers in stats.values()))
-    script = stats.get("evalsha", {})
+    script = stats.get("fcall", {})
     cost.scripts = int(script.get("calls", 0))
     cost.script_total = script.get("usec", 0.0)
-    percentiles = _numbers(info(link, "latencystats").get("latency_percentiles_usec_evalsha", ""))
+    percentiles = _numbers(info(link, "latencystats").get("latency_percentiles_usec_fcall", ""))
     cost.script_p50, cost.script_p99 = percentiles.get("p50", 0.0), percentiles.get("p99", 0.0)
     cost.script_max = percentiles.get("p100", 0.0)
 

@@ -2,7 +2,6 @@
 
 local P = KEYS[1]
 local call = redis.call
-local tonumber = tonumber
 
 -- Redis' time in ms, unless the caller moves the clock (tests, simulate).
 local function clock(given)

@@ -58,15 +58,13 @@ local function least(ids, ranks)
   return ids[best]
 end
 
-local CHOICES = { best_fit = best_fit }
-
-function CHOICES.first_fit(cpu, memory)
+local function smallest_node(cpu, memory)
   local ids = candidates(cpu, memory)
   if #ids < 2 then return ids[1] or best_fit(cpu, memory) end
   return least(ids, call('ZMSCORE', P .. 'totals', unpack(ids)))
 end
 
-function CHOICES.tight(cpu, memory)
+local function tight(cpu, memory)
   local ids, scores = candidates(cpu, memory)
   if #ids == 0 then return best_fit(cpu, memory) end
   for i, score in ipairs(scores) do
@@ -75,12 +73,18 @@ function CHOICES.tight(cpu, memory)
   return least(ids, scores)
 end
 
-local choice
+local choice -- the one of the settings
+
+local function choice_of(name)
+  if name == 'best_fit' then return best_fit end
+  if name == 'tight' then return tight end
+  return smallest_node
+end
 
 -- The node for a need, or nil if it fits nowhere.
 local function node_with_room(cpu, memory)
   if known_blocked(cpu, memory) then return nil end
-  choice = choice or CHOICES[call('HGET', P .. 'settings', 'node_choice') or ''] or CHOICES.first_fit
+  choice = choice or choice_of(call('HGET', P .. 'settings', 'node_choice'))
   local id = choice(cpu, memory)
   return id and node_load(id)
 end

@@ -9,7 +9,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from rq_sched import logs
+from rq_sched import logs, scripts
 from rq_sched.address import parse
 from rq_sched.errors import RqSchedError
 from rq_sched.health import EVERY, LATE, Mood, Reporter, Systemd
@@ -59,8 +59,9 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
     """
     store = Store(config.namespace)
     outage = Outage()
-    link = AsyncLink(config.url, outage=outage, answer_seconds=ANSWER_SECONDS, patience=PATIENCE)
+    link = AsyncLink(config.url, outage=outage, answer_seconds=ANSWER_SECONDS, patience=PATIENCE, for_all=True)
     await link.run(store.counts())  # a wrong address or password is told now, not for ever in the log
+    await link.load(scripts.names())
     loop = Loop(
         [Placer(link, store), Promoter(link, store), Reserver(link, store), Reaper(link, store), Janitor(link, store)],
         outage,

@@ -1,18 +1,20 @@
 """The Lua scripts: found, put together from their includes, and called by name.
 
 A script begins with its contract (``lua/README.md``). ``load`` reads the names of its arguments from there; a test
-holds them against the store's calls.
+holds them against the store's calls. It travels in one of three forms: a function (``library.py``: the fastest), a
+script for who may not load functions, and ``plain`` for servers that don't know ``#!lua`` (fakeredis).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha1
 from pathlib import Path
 
+from rq_sched import library
 from rq_sched.errors import RqSchedError
 
 FOLDER = Path(__file__).parent / "lua"
@@ -31,13 +33,26 @@ class ScriptError(RqSchedError):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script as the server gets it. ``plain`` is for servers that don't know ``#!lua`` (fakeredis)."""
+    """One script as the server gets it."""
 
     name: str
     source: str
     sha: str
+    function: str
+    """The name of its library, and of the function in there."""
+    library: str
     arguments: tuple[str, ...]
     variadic: bool
+
+    def with_source(self, source: str) -> Script:
+        """The same with another text (tests plant bugs)."""
+        return replace(
+            self,
+            source=source,
+            sha=sha1(source.encode()).hexdigest(),
+            function=library.name_of(self.name, source),
+            library=library.library(self.name, source),
+        )
 
     @property
     def reads_only(self) -> bool:
@@ -114,6 +129,8 @@ def load(name: str) -> Script:
         name=name,
         source=source,
         sha=sha1(source.encode()).hexdigest(),
+        function=library.name_of(name, source),
+        library=library.library(name, source),
         arguments=tuple(argument.lstrip("*") for argument in names),
         variadic=names[-1].startswith("*"),
     )

@@ -16,7 +16,8 @@ from rq_sched.errors import RedisUnavailable, RqSchedError
 from rq_sched.link import drivers
 from rq_sched.link.blocking import SIGN_OF_LIFE
 from rq_sched.link.outage import Outage
-from rq_sched.link.requests import Command, Op, Talk, left_behind
+from rq_sched.link.requests import Command, Op, Steps, Talk, left_behind
+from rq_sched.scripts import load
 
 T = TypeVar("T")
 BACK_OFF = drivers.back_off()
@@ -28,6 +29,7 @@ class AsyncLink(Talk):
     Parameters:
         outage: is told whether Redis can be used (long-running processes log it, and tell it as their health).
         patience: seconds that an operation may take, all its tries together; None: as the driver's timeouts have it.
+        for_all: loads the functions of all scripts, for users who may not (schedulers).
     """
 
     def __init__(
@@ -38,8 +40,9 @@ class AsyncLink(Talk):
         answer_seconds: float = drivers.ANSWER_SECONDS,
         outage: Outage | None = None,
         patience: float | None = None,
+        for_all: bool = False,
     ) -> None:
-        super().__init__(url, given=client is not None)
+        super().__init__(url, client is not None, for_all)
         self._redis: Any = client or drivers.awaiting(url, answer_seconds)
         self._redis.response_callbacks.clear()  # operations read replies as they come
         self._given = client is not None
@@ -55,7 +58,7 @@ class AsyncLink(Talk):
         """
         try:
             async with asyncio.timeout(self._patience):
-                value = await self._run(op)
+                value = await self._carry(self.steps(op))
         except TimeoutError:
             error = RedisUnavailable(f"Redis{self._where} gave no answer within {self._patience:g} s")
             self._failed(error)
@@ -71,8 +74,15 @@ class AsyncLink(Talk):
         if self.outage is not None:
             self.outage.failed(error)
 
-    async def _run(self, op: Op[T]) -> T:
-        steps = self.steps(op)
+    async def load(self, names: Sequence[str]) -> None:
+        """Have the server know these scripts.
+
+        Raises:
+            RqSchedError
+        """
+        await self._carry(self.loading([load(name) for name in names]))
+
+    async def _carry(self, steps: Steps[T]) -> T:
         try:
             commands = next(steps)
             while True:

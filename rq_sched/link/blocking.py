@@ -11,8 +11,9 @@ import redis
 from redis import exceptions
 
 from rq_sched.link import drivers
-from rq_sched.link.requests import Command, Op, Talk, left_behind
+from rq_sched.link.requests import Command, Op, Steps, Talk, left_behind
 from rq_sched.link.stream import Stream
+from rq_sched.scripts import load
 
 T = TypeVar("T")
 SIGN_OF_LIFE = 10.0
@@ -41,7 +42,17 @@ class Link(Talk):
         Raises:
             RqSchedError: a refusal, or Redis can't be used.
         """
-        steps = self.steps(op)
+        return self._carry(self.steps(op))
+
+    def load(self, names: Sequence[str]) -> None:
+        """Have the server know these scripts.
+
+        Raises:
+            RqSchedError
+        """
+        self._carry(self.loading([load(name) for name in names]))
+
+    def _carry(self, steps: Steps[T]) -> T:
         try:
             commands = next(steps)
             while True:
@@ -88,8 +99,9 @@ class Link(Talk):
                 pubsub.close()
 
     def stream(self, scripts: Sequence[str]) -> Stream:
-        """A connection on which requests are sent ahead of their replies. See ``Stream``."""
-        return Stream(self, self._redis.connection_pool.get_connection(), scripts)
+        """A connection on which requests are sent ahead of their replies, all by these scripts. See ``Stream``."""
+        self.load(scripts)
+        return Stream(self, self._redis.connection_pool.get_connection())
 
     def close(self) -> None:
         self._redis.close()

@@ -12,7 +12,6 @@ import hiredis
 from redis import exceptions
 
 from rq_sched.link.requests import Request, Talk
-from rq_sched.scripts import load
 
 FLUSH = 16_384
 """Bytes that are sent in one piece."""
@@ -20,20 +19,14 @@ FLUSH = 16_384
 
 class Stream:
     """One connection, made by ``Link.stream``. Nothing is sent twice: where it breaks, the work is over.
-
-    Parameters:
-        scripts: names of the scripts that will be called: they are loaded first.
+    The scripts that will be called must have been loaded.
     """
 
-    def __init__(self, link: Talk, connection: Any, scripts: Sequence[str]) -> None:
+    def __init__(self, link: Talk, connection: Any) -> None:
         self._link = link
         self._connection = connection
         self._packed: list[bytes] = []
         self._size = 0
-        for name in scripts:
-            self.send([("SCRIPT", "LOAD", load(name).source)])
-        for _ in scripts:
-            self.receive(1)
 
     def send(self, requests: Sequence[Request]) -> None:
         """Send requests, or keep them for a moment: ``receive`` sends what is left."""

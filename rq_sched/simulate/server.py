@@ -42,7 +42,7 @@ class Meter:
     def look(self) -> None:
         """Call it now and then: the log of slow commands is short."""
         entries = self._link.run(one(("SLOWLOG", "GET", -1)))
-        longest = max((entry[2] for entry in entries if entry[3][0].upper() == b"EVALSHA"), default=0)
+        longest = max((entry[2] for entry in entries if entry[3][0].upper() == b"FCALL"), default=0)
         if longest > self._longest:
             self._longest = longest
             self._link.run(one(("CONFIG", "SET", "slowlog-log-slower-than", longest)))

@@ -267,10 +267,10 @@ class Chaos:
 
     def replies_dropped(self) -> None:
         for proxy in [*self.lines.values(), *(node.proxy for node in self.nodes)]:
-            proxy.drop_replies(2, b"EVALSHA")
+            proxy.drop_replies(2, b"FCALL")
 
     def scripts_flushed(self) -> None:
-        self.run(lambda: _plainly("SCRIPT", "FLUSH"))
+        self.run(lambda: _plainly("FUNCTION", "FLUSH"))
 
     def clients_killed(self) -> None:
         self.run(lambda: _plainly("CLIENT", "KILL", "TYPE", "normal"))

@@ -84,6 +84,7 @@ def test_a_server_that_is_killed_and_restarted(world: World) -> None:
 def test_scripts_that_are_flushed_and_clients_that_are_killed(world: World) -> None:
     for _ in range(5):
         world.server.ask("SCRIPT", "FLUSH")
+        world.server.ask("FUNCTION", "FLUSH")
         world.works()
         for kind in ("normal", "pubsub"):
             world.server.ask("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rq_sched.link import AsyncLink, Link
 from rq_sched.store import Store
+from rq_sched.task import TaskRequest
 from tests.faults.cluster import Cluster
 from tests.faults.servers import Server
 from tests.service.cli_kit import Cli
@@ -32,13 +36,21 @@ FORBIDDEN = (
     ("SCRIPT", "KILL"),
     ("EVAL", "return 1", "0"),
     ("FUNCTION", "LIST"),
+    ("FUNCTION", "FLUSH"),
+    ("FUNCTION", "DELETE", "rqs_place"),
     ("MONITOR",),
     ("SAVE",),
     ("GET", "other"),
     ("SET", "other", "1"),
     ("DEL", "other"),
 )
-WRITES = (("SET", "rqs:{acl}:x", "1"), ("DEL", "rqs:{acl}:x"), ("EVALSHA", "0" * 40, "1", "rqs:{acl}:"))
+WRITES = (
+    ("SET", "rqs:{acl}:x", "1"),
+    ("DEL", "rqs:{acl}:x"),
+    ("EVALSHA", "0" * 40, "1", "rqs:{acl}:"),
+    ("FCALL", "rqs_place", "1", "rqs:{acl}:"),
+)
+LOADS = ("FUNCTION", "LOAD", "#!lua name=x")
 
 
 @pytest.fixture
@@ -60,6 +72,11 @@ def test_what_nobody_may(guarded: Server, role: str) -> None:
     for command in (*FORBIDDEN, *(WRITES if role == "observer" else ())):
         answer = guarded.ask("ACL", "DRYRUN", f"rqs-{role}", *command)
         assert b"no permissions" in answer, command
+
+
+def test_only_schedulers_may_load_functions_as_they_run_with_the_rights_of_who_calls(guarded: Server) -> None:
+    answers = {role: guarded.ask("ACL", "DRYRUN", f"rqs-{role}", *LOADS) for role in ROLES}
+    assert [role for role, answer in answers.items() if answer == b"OK"] == ["scheduler"]
 
 
 @pytest.mark.parametrize("role", ROLES[:3])
@@ -127,3 +144,36 @@ def _look(cli: Cli, doctor: int, *base: str) -> None:
     ):  # fmt: skip
         cli(*base, *words)
     cli(*base, "doctor", code=doctor)
+
+
+def _calls(server: Server, verb: str) -> int:
+    found = re.search(rf"cmdstat_{verb}:calls=(\d+)", server.ask("INFO", "commandstats").decode())
+    return int(found[1]) if found else 0
+
+
+@pytest.mark.parametrize("without", ["+fcall +fcall_ro", "+function|load"])
+def test_users_without_functions_send_scripts(guarded: Server, without: str) -> None:
+    """Those of an earlier version, or of a server that several share."""
+    rights = (ACL / "scheduler.acl").read_text().split(" on ")[1].replace(without + " ", "").split()
+    guarded.ask("ACL", "SETUSER", "rqs-older", "on", ">pass-older", *rights[1:])
+    link = Link(url(guarded, "older"))
+    store = Store("acl")
+    assert link.run(store.submit([TaskRequest("m:f", task_id=f"t{i}").check() for i in range(200)])) == ["new"] * 200
+    assert link.run(store.explain("t0")) is not None
+    link.close()
+    assert _calls(guarded, "evalsha") >= 4
+    assert _calls(guarded, "evalsha_ro") >= 1
+
+
+def test_a_scheduler_loads_the_functions_for_those_who_may_not(guarded: Server) -> None:
+    async def scheduler() -> None:
+        link = AsyncLink(url(guarded, "scheduler"), for_all=True)
+        await link.run(Store("acl").place(1))
+        await link.close()
+
+    asyncio.run(scheduler())
+    link = Link(url(guarded, "client"))
+    link.run(Store("acl").submit([TaskRequest("m:f").check()]))
+    link.close()
+    assert _calls(guarded, "fcall") >= 2
+    assert _calls(guarded, "evalsha") == 0

@@ -108,7 +108,7 @@ def test_a_password_is_never_shown() -> None:
 
 def test_scripts_that_the_server_forgot_are_sent_again_also_in_a_pipeline(link: Link, store: Store) -> None:
     link.run(store.submit(tasks(10)))
-    link.run(asked(("SCRIPT", "FLUSH")))
+    link.run(asked(("FUNCTION", "FLUSH")))
     assert set(link.run(store.submit(tasks(1500)))) == {"same", "new"}
     assert link.run(store.counts())["submitted"] == 1500
 
@@ -119,7 +119,7 @@ def test_the_async_link_too(
     async def flushed() -> list[str]:
         async with alink() as other:
             await other.run(store.submit(tasks(10)))
-            await other.run(asked(("SCRIPT", "FLUSH")))
+            await other.run(asked(("FUNCTION", "FLUSH")))
             return await other.run(store.submit(tasks(500)))
 
     assert len(asyncio.run(flushed())) == 500

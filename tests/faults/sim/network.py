@@ -159,11 +159,11 @@ class Network:
         if script is None:
             script = self._planted[request.script.name] = self.plant(request.script)
         now = self.clock if self.senders_clock is None or process is None else self.senders_clock(process)
-        command = ("EVALSHA", script.sha, 1, request.prefix, now, *request.arguments[1:])
+        command = ("FCALL", script.function, 1, request.prefix, now, *request.arguments[1:])
         log: Command = ("XRANGE", self.keys.events, "(" + self._last_event if self._last_event != "0" else "-", "+")
         reply, entries = self._server.ask(command, log)
-        if isinstance(reply, Exception) and str(reply).startswith("NOSCRIPT"):
-            self._server.ask(("SCRIPT", "LOAD", script.source))
+        if isinstance(reply, Exception) and str(reply) == "Function not found":
+            self._server.ask(("FUNCTION", "LOAD", script.library))
             reply, entries = self._server.ask(command, log)
         if isinstance(reply, Exception) and not str(reply).startswith("RQS_"):
             raise AssertionError(f"{script.name} failed: {reply}")

@@ -212,7 +212,7 @@ class Trouble:
             self.world.tell("Redis is back")
             self.network.down = False
             self.redis_trouble = self.world.now
-            self.network.plainly(("SCRIPT", "FLUSH"))
+            self.network.plainly(("FUNCTION", "FLUSH"))
             self.network.release()
 
         self.world.at(seconds, back)
@@ -221,7 +221,7 @@ class Trouble:
         self.network.hang_up()
 
     def scripts_flushed(self) -> None:
-        self.network.plainly(("SCRIPT", "FLUSH"))
+        self.network.plainly(("FUNCTION", "FLUSH"))
 
     def _just_now(self) -> bool:
         """Two holes with a single call between them look like slow callers: that grace isn't given twice is known."""
