@@ -13,14 +13,15 @@ end
 
 local placings = 0
 
--- Puts the head of `class` on `node`; with `orders`, the order is added there in full.
+-- Puts the head of `class` on `node`; with `orders`, what the node is told is added there in full.
 local function assign(now, nonce, node, class, orders)
   local score, member = class_take(class)
   local id = string.sub(member, SEQUENCE + 1)
   local key = P .. 'task:' .. id
   placings = placings + 1
-  if class.cpu > node.cpu then reclaim(node, class.cpu - node.cpu) end
-  -- With the order's number: a driver that sends a call again uses its nonce twice, and then another task may be placed.
+  if class.cpu > node.cpu then reclaim(node, class.cpu - node.cpu, orders) end
+  -- With the order's number: nonces come again (a driver sends a call twice; 32 bits), and a node takes a token that it
+  -- has seen before for an old order.
   local token = nonce .. '.' .. placings .. '.' .. node.ordered + 1
   allocate(node, token, id, class.cpu, class.memory)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end

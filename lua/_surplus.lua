@@ -22,8 +22,11 @@ local function surplus_set(node, token, cores)
   if cores > 0 then call('HSET', grown, token, cores) else call('HDEL', grown, token) end
 end
 
-local function resize_order(node, token, entry)
-  order_add(node, 'resize ' .. token .. ' ' .. entry.id .. ' ' .. entry.cpu .. ':' .. entry.memory)
+-- With `orders`, it is added there in full: a reply that left it out would have it acknowledged unseen.
+local function resize_order(node, token, entry, orders)
+  local allocation = entry.cpu .. ':' .. entry.memory
+  local number = order_add(node, 'resize ' .. token .. ' ' .. entry.id .. ' ' .. allocation)
+  if orders then orders[#orders + 1] = { number, 'resize', token, entry.id, allocation } end
 end
 
 local function allocation_of(node, token)
@@ -31,8 +34,8 @@ local function allocation_of(node, token)
   return id and { id = id, cpu = cpu, memory = memory, mark = mark } or nil
 end
 
--- Takes so many cores back, from those first that have most beyond their need.
-local function reclaim(node, cores)
+-- Takes so many cores back, from those first that have most beyond their need; `orders`: as of resize_order.
+local function reclaim(node, cores, orders)
   local flat = call('HGETALL', node.path .. ':grown')
   local donors = {}
   for i = 1, #flat, 2 do donors[#donors + 1] = { token = flat[i], surplus = tonumber(flat[i + 1]) } end
@@ -45,7 +48,7 @@ local function reclaim(node, cores)
     local part = math.min(cores, donor.surplus)
     allocation_set(node, donor.token, entry, entry.cpu - part, entry.memory)
     surplus_set(node, donor.token, donor.surplus - part)
-    resize_order(node, donor.token, entry)
+    resize_order(node, donor.token, entry, orders)
     cores = cores - part
   end
 end

@@ -5,6 +5,7 @@
 -- ARGV: now_ms node_id incarnation acked nonce limit random *reports
 --   each report: token, task id, outcome, ran (ms, '' never started), reason, result, error, exit code, output
 -- Replies: {outcomes, orders}: `recorded` or `stale` a report; all orders after `acked`, in full
+--   (at most `limit`, and beyond that only resize orders of those whose surplus new starts get)
 -- Refuses: stale_incarnation
 -- Promises: one recorded outcome an attempt: a report counts only while its token is on the ledger; sent again it
 --   answers `recorded` and changes nothing; the node gets the earliest tasks that fit before anyone else can look

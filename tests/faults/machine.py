@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from rq_sched.errors import NodeAlive, StaleIncarnation
+from rq_sched.node import Start
 from rq_sched.resources import Resources
 from rq_sched.store import Report
 from rq_sched.task import State
@@ -274,13 +275,17 @@ class Cell(Clients):
             answer = self.model.ended(node, report.token, report.outcome, report.reason or "", self.now)
             expected.append(answer if answer == "recorded" else "recorded" if late else "stale")
         finished = self.run(op)
+        first = node.ordered + 1
         node.acked = node.ordered
         assert finished.outcomes == expected
         self.judged.update(expected)
         self.placings()
-        assert len(finished.orders) <= limit
-        if len(finished.orders) < limit and node.state == "up":
-            assert self.model.fitting([node]) == []
+        numbers = [order.number for order in finished.orders]
+        assert numbers == list(range(first, first + len(numbers))), f"orders are left out of the reply: {numbers}"
+        assert sum(isinstance(order, Start) for order in finished.orders) <= limit
+        if len(finished.orders) < limit:
+            assert len(finished.orders) == len(node.fresh_orders)
+            assert node.state != "up" or self.model.fitting([node]) == []
         return self.settle()
 
     def last_token(self, task_id: str) -> str | None:
@@ -298,7 +303,9 @@ class Cell(Clients):
         node = self.busy_node(number)
         if not self.is_known(node) or not node.ledger:
             return
-        token = list(node.ledger)[which % len(node.ledger)]
+        self.resize_by(node, list(node.ledger)[which % len(node.ledger)], by, late)
+
+    def resize_by(self, node: Node, token: str, by: tuple[int, int], late: bool = False) -> None:
         held = node.ledger[token]
         task = self.model.tasks[held.task_id]
         to = held.amount.plus(Resources(*by))
@@ -314,6 +321,21 @@ class Cell(Clients):
         self.placings()
         assert answer.allocation == held.amount
         self.settle()
+
+    @rule(number=numbers)
+    def refill_from_surplus(self, number: int) -> None:
+        """One attempt grows into what is free; when another ends, that goes to a task that waits."""
+        self.submit([(Resources(1, 100), 9, 0)] * 3, retries=0, crash_limit=3, growth=2)
+        node = self.busy_node(number)
+        for token, held in list(node.ledger.items()):
+            room = min(node.free.cpu, self.model.tasks[held.task_id].most.cpu - held.amount.cpu)
+            others = [other for other in node.ledger if other != token and node.ledger[other].mark != "s"]
+            if self.is_known(node) and node.state == "up" and held.mark != "s" and room > 0 and others:
+                self.resize_by(node, token, (room, 0))
+                need = Resources(node.free.cpu + node.ledger[others[0]].amount.cpu + 1, 100)
+                self.submit([(need, 10, 0)], retries=0, crash_limit=3, growth=0)
+                self.report(node, [Report(others[0], node.ledger[others[0]].task_id, "completed", 0.1)], 8)
+                return
 
 
 def play(connect: Any, examples: int, phases: Sequence[Phase] = tuple(Phase)) -> Counter[str]:

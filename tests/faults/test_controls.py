@@ -42,6 +42,10 @@ BUGS = {
         "if false then\n    if record.b",
     ),
     "orders without numbers": ("node.ordered = node.ordered + 1", "node.ordered = node.ordered"),
+    "a refill's reply leaves out whose surplus was taken": (
+        "if orders then orders[#orders + 1] = { number, 'resize', token, entry.id, allocation } end",
+        "",
+    ),
     "orders are never trimmed": ("call('LTRIM', node.path .. ':orders', acked - node.acked, -1)", ""),
     "submit isn't idempotent": ("if known then return known == digest and 0 or -1 end", ""),
     "cancel isn't idempotent": ("if record.o == operation then return repeated() end", ""),

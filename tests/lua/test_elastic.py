@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rq_sched.node import Resize, Start
 from rq_sched.resources import Resources
+from rq_sched.store import Report
 from rq_sched.task import State
 from tests.lua.cell import Cell
 
@@ -105,6 +106,28 @@ def test_a_task_grows_back_to_its_need_from_the_surplus_of_others(cell: Cell) ->
     assert resize("t", 3) == 3
     assert allocated(cell, "u") == 1
     assert resize("u", 2) == 1  # beyond its need only what is idle
+
+
+def test_a_refill_that_takes_surplus_back_says_so_in_its_reply(cell: Cell) -> None:
+    """The agent acknowledges by number: an order that the reply leaves out would count as worked off."""
+    cell.node("a", 4, 1000)
+    cell.submit("elastic", max_cpu_needed=3)
+    cell.submit("short")
+    cell.place()
+    starts = cell.starts("a")
+    assert grow(cell, starts["elastic"]) == 1
+    assert resizes(cell) == {"elastic": Resources(3, 100)}
+    cell.submit("wide", cpu=2)
+    report = Report(starts["short"].token, "short", "completed", ran=0.1, result=b"\xc0")
+    orders = cell.run(cell.store.task_finish("a", "1", acked=cell.acked["a"], reports=[report])).orders
+    assert [(type(order), order.task_id) for order in orders if isinstance(order, (Resize, Start))] == [
+        (Resize, "elastic"),
+        (Start, "wide"),
+    ]
+    assert [order.number for order in orders] == [cell.acked["a"] + 1, cell.acked["a"] + 2]
+    assert isinstance(orders[0], Resize)
+    assert orders[0].allocation == Resources(2, 100)
+    assert allocated(cell, "elastic") == 2
 
 
 # -- killed for memory ----------------------------------------------------------------------------------

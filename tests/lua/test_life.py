@@ -382,3 +382,18 @@ def test_a_placing_call_that_a_driver_sends_again_gives_no_token_twice(
     assert starts.keys() == {"t1", "t2"}
     assert starts["t1"].token != starts["t2"].token
     assert cell.run(cell.store.nodes())[0].running == 2
+
+
+def test_no_token_comes_again_though_a_nonce_does(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nonce has 32 bits, and an agent takes a start with a token whose end it has reported for an old order. While
+    tokens had only their place in the call beside the nonce, one start in some 200,000 stayed assigned for ever."""
+    monkeypatch.setattr("rq_sched.store.nonce", lambda: "00000000")
+    cell.node("a", 1, 1024)
+    cell.submit(*(f"t{i}" for i in range(20)))
+    cell.place()
+    (start,) = cell.starts("a").values()
+    tokens = {start.token}
+    for _ in range(19):
+        (start,) = cell.finish("a", start)[1].values()
+        assert start.token not in tokens
+        tokens.add(start.token)
