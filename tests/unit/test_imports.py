@@ -33,7 +33,7 @@ ROOMS: dict[str, list[str]] = {
         "context",
         "elastic",
     ],
-    "redis": ["scripts", "link", "queries", "explain", "safekeeping", "submits", "store"],
+    "redis": ["library", "scripts", "link", "queries", "explain", "safekeeping", "submits", "store"],
     "checker": ["audit"],
     "actors": ["placer", "promoter", "reserver", "reaper", "janitor"],
     "scheduler": ["loop", "scheduler"],
