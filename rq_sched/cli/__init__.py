@@ -40,6 +40,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Looking inside": {
         "info": ("info", "Totals of this namespace."),
+        "top": ("top", "Watch it live: rates, nodes, tasks."),
         "events": ("events", "The decision log."),
         "inspect": ("inspect", "Show and explain the keys in Redis."),
         "doctor": ("doctor", "Check the server, the settings and the ledgers."),

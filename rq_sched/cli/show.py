@@ -155,7 +155,8 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """A table: by rich on a terminal, else plain. A cell that is a word of ``STYLES`` gets its colour."""
     clean = [[safe(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _rich_table(columns, clean)
+        console = _console()
+        console.print(drawn_table(columns, clean, console.width))
     else:
         _plain_table(columns, clean)
 
@@ -171,12 +172,12 @@ def _plain_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
         line("  ".join(cells).rstrip())
 
 
-def _rich_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
+def drawn_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Any:
+    """A table as rich draws it within ``width``. Its cells are ``safe`` already."""
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    console = _console()
     names = [column.name for column in columns]
     widths = [max(map(cell_len, cells)) for cells in zip(names, *rows, strict=True)]
     taken = sum(width + GAP for column, width in zip(columns, widths, strict=True) if not column.cut)
@@ -187,11 +188,11 @@ def _rich_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
             justify="right" if column.right else "left",
             no_wrap=column.cut or column.right,
             overflow="ellipsis" if column.cut else "fold",
-            max_width=max(LEAST_CUT, console.width - taken) if column.cut else None,
+            max_width=max(LEAST_CUT, width - taken) if column.cut else None,
         )
     for row in rows:
         drawn.add_row(*(Text(cell, style=STYLES.get(cell.split(" ")[0], "")) for cell in row))
-    console.print(drawn)
+    return drawn
 
 
 def pairs(items: Iterable[tuple[str, str]], indent: int = 2) -> None:

@@ -95,7 +95,7 @@ def test_nothing_typed_shows_the_help(cli: Cli):
 COMMANDS_THAT_ASK = [
     ["submit", "m:f"], ["status", "t1"], ["list"], ["cancel", "t1"], ["wait", "t1"], ["result", "t1"], ["logs", "t1"],
     ["explain", "t1"], ["hold", "t1"], ["priority", "t1", "1"], ["nodes"], ["drain", "n1"], ["info"], ["events"],
-    ["doctor"], ["inspect"], ["inspect", "t1"], ["forget"], ["settings"], ["scheduler"],
+    ["top"], ["doctor"], ["inspect"], ["inspect", "t1"], ["forget"], ["settings"], ["scheduler"],
 ]  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def test_names_cannot_act_on_the_terminal(cli: Cli):
     code = "\x1b[31m\x9b2J\u202e[bold red]"
     cli("submit", "m:f", f"arg={code}", code, "--id", "t1", "-q")
     cli("submit", "--id", "t2", "-q", "--", "/bin/echo", code)
-    for words in (["status", "t1", "t2"], ["list"], ["events"], ["inspect", "t1"], ["explain", "t1"]):
+    for words in (["status", "t1", "t2"], ["list"], ["events"], ["inspect", "t1"], ["explain", "t1"], ["top"]):
         for options in ([], ["--json"]):
             said = cli(*words, *options).out
             assert all(character not in said for character in "\x1b\x9b\u202e"), (words, said)

@@ -1,0 +1,262 @@
+"""``rq-sched top``: the live screen."""
+
+from __future__ import annotations
+
+import select
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.look import state_text
+from rq_sched.cli.options import DURATION, Session, command
+from rq_sched.cli.show import Column
+from rq_sched.errors import RedisUnavailable
+from rq_sched.node import NodeInfo, NodeState
+from rq_sched.task import State, TaskInfo, iso
+
+ROWS = 20
+"""Nodes and tasks that are listed where there is no screen to fill."""
+BAR = 24
+"""Characters of a bar over the whole width of a figure."""
+
+NODE_COLUMNS = [
+    Column("NODE"), Column("STATE"), Column("CPU used/total"), Column("MEMORY used/total"),
+    Column("TASKS", right=True), Column("HEARTBEAT", right=True),
+]  # fmt: skip
+RUNNING_COLUMNS = [
+    Column("RUNNING"), Column("NODE"), Column("PRIO", right=True), Column("CPU", right=True),
+    Column("MEMORY", right=True), Column("FOR", right=True), Column("DONE", right=True), Column("RUNS", cut=True),
+]  # fmt: skip
+PENDING_COLUMNS = [
+    Column("NEXT"), Column("STATE"), Column("PRIO", right=True), Column("CPU", right=True),
+    Column("MEMORY", right=True), Column("WAITS", right=True), Column("RUNS", cut=True),
+]  # fmt: skip
+
+
+@dataclass
+class Frame:
+    """What is shown at one moment. ``rates``: per second since the frame before; empty in the first one."""
+
+    time: float
+    clock: float
+    info: Mapping[str, Any]
+    nodes: Sequence[NodeInfo] = ()
+    running: Sequence[TaskInfo] = ()
+    pending: Sequence[TaskInfo] = ()
+    rates: dict[str, float] = field(default_factory=dict)
+
+
+def look(session: Session, before: Frame | None, rows: int) -> Frame:
+    """The next frame, with at most so many tasks of each kind."""
+    store = session.store
+    frame = Frame(time.time(), time.monotonic(), session.run(store.info()))
+    frame.nodes = sorted(session.run(store.nodes()), key=_busiest_first)
+    frame.running = session.run(store.list_tasks(state=State.RUNNING, limit=rows))
+    frame.pending = session.run(store.list_tasks(state=State.PENDING, limit=rows))
+    if before is not None:
+        seconds = max(0.001, frame.clock - before.clock)
+        ever, earlier = frame.info["ever"], before.info["ever"]
+        frame.rates = {name: max(0, ever[name] - earlier[name]) / seconds for name in ever}
+    return frame
+
+
+def _busiest_first(node: NodeInfo) -> tuple[bool, float, str]:
+    return node.state is NodeState.DEAD, -_share(node.total_cpu - node.free_cpu, node.total_cpu), node.node_id
+
+
+@command("top")
+@click.option("-d", "--interval", type=DURATION, default=2.0, metavar="DURATION", show_default=True,
+              help="Time between two refreshes.")  # fmt: skip
+@click.option("-n", "--count", type=click.IntRange(1), metavar="N",
+              help="End after so many refreshes (default: on a terminal never, elsewhere after one).")  # fmt: skip
+@click.pass_obj
+def top_command(session: Session, interval: float, count: int | None) -> None:
+    """Watch what goes on: tasks by state and per second, the busiest nodes, what runs, what is next.
+
+    On a terminal it fills the screen until 'q' or Ctrl-C; any other key refreshes it at once. In a pipe, and with
+    --json, each refresh is printed below the one before.
+    """
+    if sys.stdout.isatty() and not session.json:
+        _live(session, interval, count)
+        return
+    frame = None
+    for i in range(count or 1):
+        if i:
+            time.sleep(interval)
+            if not session.json:
+                show.line()
+        frame = look(session, frame, ROWS)
+        show.json_line(_as_json(frame)) if session.json else _print(frame)
+        sys.stdout.flush()
+
+
+def _as_json(frame: Frame) -> dict[str, Any]:
+    rates = {f"{name}_per_second": round(rate, 3) for name, rate in frame.rates.items()}
+    return {"time": iso(frame.time), **frame.info, **rates}
+
+
+def _print(frame: Frame) -> None:
+    show.heading(_title(frame))
+    show.pairs(_figures(frame, 0))
+    for columns, rows in _tables(frame, [ROWS, ROWS, ROWS], 0):
+        show.line()
+        show.table(columns, rows)
+
+
+# -- what is shown --------------------------------------------------------------------------------
+
+
+def _title(frame: Frame) -> str:
+    return f"namespace {frame.info['namespace']}  {show.clock(frame.time)}"
+
+
+def _figures(frame: Frame, bar: int) -> Iterator[tuple[str, str]]:
+    info = frame.info
+    yield "tasks", ", ".join(f"{number:,} {name}" for name, number in info["tasks"].items())
+    if frame.rates:
+        yield "per second", ", ".join(f"{rate:,.4g} {name}" for name, rate in frame.rates.items())
+    yield "nodes", ", ".join(f"{number:,} {name}" for name, number in info["nodes"].items())
+    for name, amount in (("cpu", str), ("memory", show.format_memory)):
+        total = info[f"total_{name}"]
+        used = total - info[f"free_{name}"]
+        yield name, f"{_bar(used, total, bar)}{amount(used)} of {amount(total)} allocated ({_share(used, total):.0%})"
+
+
+def _tables(frame: Frame, rows: Sequence[int], bar: int) -> Iterator[tuple[list[Column], list[tuple[str, ...]]]]:
+    """The tables that have something to show; ``rows``: at most so many of nodes, of running and of pending tasks."""
+    nodes, running, pending = rows
+    if frame.nodes:
+        yield NODE_COLUMNS, [_node_row(node, bar) for node in frame.nodes[:nodes]]
+    if frame.running:
+        yield RUNNING_COLUMNS, [_running_row(info, frame.time) for info in frame.running[:running]]
+    if frame.pending:
+        yield PENDING_COLUMNS, [_pending_row(info, frame.time) for info in frame.pending[:pending]]
+
+
+def _node_row(node: NodeInfo, bar: int) -> tuple[str, ...]:
+    cpu, memory = node.total_cpu - node.free_cpu, node.total_memory - node.free_memory
+    return (
+        node.node_id,
+        str(node.state),
+        f"{_bar(cpu, node.total_cpu, bar)}{cpu}/{node.total_cpu}",
+        f"{_bar(memory, node.total_memory, bar)}{show.format_memory(memory)}/{show.format_memory(node.total_memory)}",
+        str(node.running),
+        f"{show.age(node.last_heartbeat)} ago" if node.last_heartbeat else "-",
+    )
+
+
+def _running_row(info: TaskInfo, now: float) -> tuple[str, ...]:
+    return (
+        info.task_id, info.node_id or "-", str(info.priority), str(info.cpu_allocated),
+        show.format_memory(info.memory_allocated), show.duration(now - (info.started_at or now)),
+        "" if info.progress is None else f"{info.progress:.0%}", show.call(info.function, info.args, info.kwargs, 80),
+    )  # fmt: skip
+
+
+def _pending_row(info: TaskInfo, now: float) -> tuple[str, ...]:
+    return (
+        info.task_id, state_text(info), str(info.priority), str(info.cpu_needed),
+        show.format_memory(info.memory_needed), show.duration(now - (info.submitted_at or now)),
+        show.call(info.function, info.args, info.kwargs, 80),
+    )  # fmt: skip
+
+
+def _share(used: int, total: int) -> float:
+    return used / total if total else 0.0
+
+
+def _bar(used: int, total: int, width: int) -> str:
+    """So much of ``width`` characters, in halves; nothing where there is no room for it."""
+    if not width:
+        return ""
+    halves = round(_share(used, total) * width * 2)
+    return ("━" * (halves // 2) + "╸" * (halves % 2)).ljust(width) + " "
+
+
+# -- the screen -----------------------------------------------------------------------------------
+
+
+def _live(session: Session, interval: float, count: int | None) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    frame = look(session, None, console.height)
+    with _keys() as key, Live(console=console, screen=True, auto_refresh=False) as live:
+        shown, problem = 0, ""
+        while True:
+            live.update(screen(frame, console.width, console.height, problem), refresh=True)
+            shown += 1
+            if shown == count or key(interval) in ("q", "Q"):
+                return
+            try:
+                frame, problem = look(session, frame, console.height), ""
+            except RedisUnavailable as error:  # it may come back: the last frame stays
+                problem = str(error)
+
+
+def screen(frame: Frame, width: int, height: int, problem: str = "") -> Any:
+    """A frame as rich draws it on a screen; ``problem``: why it isn't newer."""
+    from rich.console import Group
+    from rich.text import Text
+
+    lines = [Text.assemble((show.safe(_title(frame)), "bold"), ("   q: quit", "dim"), no_wrap=True)]
+    lines += [Text(line, style="bold red") for line in textwrap.wrap(show.safe(problem), width)]
+    names = ("tasks", "per second", "nodes", "cpu", "memory")
+    margin = max(map(len, names)) + 2
+    for name, text in _figures(frame, BAR):
+        lines.append(Text.assemble((name.ljust(margin), "dim"), text, no_wrap=True, overflow="ellipsis"))
+    wanted = [len(frame.nodes), len(frame.running), len(frame.pending)]
+    around = len(lines) + sum(2 for number in wanted if number)  # with an empty line and a heading for each table
+    bar = max(4, min(BAR, (width - 70) // 2))
+    tables: list[Any] = []
+    for columns, rows in _tables(frame, shares(wanted, height - around), bar):
+        tables += [Text(), show.drawn_table(columns, [[show.safe(cell) for cell in row] for row in rows], width)]
+    return Group(*lines, *tables)
+
+
+def shares(wanted: Sequence[int], rows: int) -> list[int]:
+    """Rows for each table: as many as it has, else an equal share of what is left.
+
+    >>> shares([2, 50, 50], 20)
+    [2, 9, 9]
+    """
+    given = [0] * len(wanted)
+    for place, i in enumerate(sorted(range(len(wanted)), key=lambda i: wanted[i])):
+        given[i] = max(0, min(wanted[i], (rows - sum(given)) // (len(wanted) - place)))
+    return given
+
+
+def _no_key(seconds: float) -> str:
+    time.sleep(seconds)
+    return ""
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[float], str]]:
+    """Gives a function that waits for a key so many seconds; empty: none was pressed."""
+    try:
+        import termios
+        import tty
+
+        before = termios.tcgetattr(sys.stdin)
+    except (ImportError, OSError, ValueError):  # standard input is no terminal
+        yield _no_key
+        return
+
+    def key(seconds: float) -> str:
+        ready, _, _ = select.select([sys.stdin], [], [], seconds)
+        return sys.stdin.read(1) if ready else ""
+
+    try:
+        tty.setcbreak(sys.stdin)
+        yield key
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
