@@ -1,20 +1,36 @@
 #!lua flags=allow-oom
---- node_heartbeat: a node says that it lives.
+--- node_heartbeat: a node says that it lives, and what it believes it holds.
 -- KEYS: prefix
--- ARGV: now_ms node_id incarnation acked
--- Replies: {state, ordered}: the number of the last order; more than the agent has seen: it polls
+-- ARGV: now_ms node_id incarnation acked digest
+--   digest: of the ledger as the agent knows it (ledger_digest below); '' while something is on its way
+-- Replies: {state, ordered, agrees}: the number of the last order (more than the agent has seen: it polls; fewer: Redis
+--   has lost writes); 1 the ledger is the same, 0 it isn't, -1 not compared
 -- Refuses: stale_incarnation (declared dead, or registered anew: it must stop its tasks)
 -- Promises: Redis' clock alone decides; works at full memory
 --@include _ledger
 --@include _observe
 
+-- The number of entries, and the sum of 32 bits of a hash of each: in any order, the same on both sides.
+local function ledger_digest(node)
+  if node.running == 0 then return '0:0' end
+  local sum = 0
+  local flat = call('HGETALL', node.path .. ':tasks')
+  for i = 1, #flat, 2 do
+    sum = sum + tonumber(string.sub(redis.sha1hex(flat[i] .. ' ' .. flat[i + 1]), 1, 8), 16)
+  end
+  return string.format('%d:%.0f', #flat / 2, sum)
+end
+
 local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
+local acked, digest = tonumber(ARGV[4]), ARGV[5]
 local node, stale = node_of(id, incarnation)
 if stale then return stale end
 observed(now, observe(now))
 local ttl = tonumber(call('HGET', P .. 'node:' .. id, 'ttl'))
 call('ZADD', P .. 'nodes', now + ttl, id)
 call('SET', P .. 'node:' .. id .. ':alive', incarnation, 'PX', ttl)
-acknowledge(node, tonumber(ARGV[4]))
+local agrees = -1
+if digest ~= '' and acked == node.ordered then agrees = ledger_digest(node) == digest and 1 or 0 end
+acknowledge(node, acked)
 nodes_flush(id)
-return { node.state, node.ordered }
+return { node.state, node.ordered, agrees }

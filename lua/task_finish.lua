@@ -31,6 +31,7 @@ local function finish(at, entry)
   local token, given_id, outcome, ran = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if not entry then return late(given_id, token) end
   local id, cpu, memory, mark = entry_parse(entry)
+  if id ~= given_id then return 'stale' end -- a call sent again after a failover has given the token to another task
   local record = end_record(id)
   give_back(node, token, cpu, memory, record.S)
   attempt_gone(node, token, record.v)

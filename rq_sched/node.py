@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from hashlib import sha1
 from typing import Any
 
 from rq_sched.resources import Resources
@@ -132,3 +133,38 @@ class Void:
 
 
 Order = Start | Stop | Resize | Void
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a ledger. ``mark``: ``a`` assigned, ``r`` its start was reported, ``s`` told to stop.
+
+    >>> str(Entry("5f.1.3", "t1", Resources(1, 256), "r"))
+    '5f.1.3 t1:1:256:r'
+    """
+
+    token: str
+    task_id: str
+    allocation: Resources
+    mark: str
+
+    @classmethod
+    def parse(cls, token: str, text: str) -> Entry:
+        """The entry as the ledger holds it under its token."""
+        task_id, cpu, memory, mark = text.split(":")
+        return cls(token, task_id, Resources(int(cpu), int(memory)), mark)
+
+    @property
+    def number(self) -> int:
+        """Of its start order: the last part of a token."""
+        return int(self.token.rpartition(".")[2])
+
+    def __str__(self) -> str:
+        return f"{self.token} {self.task_id}:{self.allocation.cpu}:{self.allocation.memory}:{self.mark}"
+
+
+def digest(entries: Iterable[Entry]) -> str:
+    """What a heartbeat says of a ledger (``node_heartbeat.lua`` computes the same): how many entries, and the sum of 32
+    bits of a hash of each."""
+    hashes = [int(sha1(str(entry).encode()).hexdigest()[:8], 16) for entry in entries]
+    return f"{len(hashes)}:{sum(hashes)}"

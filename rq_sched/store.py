@@ -19,7 +19,7 @@ from rq_sched.config import SETTINGS
 from rq_sched.errors import InvalidValue
 from rq_sched.keys import check_id
 from rq_sched.link import Command, Op
-from rq_sched.node import NodeState, Order, Resize, Start, Stop, Void
+from rq_sched.node import Entry, NodeState, Order, Resize, Start, Stop, Void
 from rq_sched.resources import Resources
 from rq_sched.scripts import Argument
 from rq_sched.submits import BATCH as BATCH
@@ -46,10 +46,21 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The answer to a heartbeat: the node's state, and the number of the last order given to it."""
+    """The answer to a heartbeat: the node's state, the number of the last order given to it, and whether its ledger is
+    what the agent believes (None: not compared)."""
 
     state: NodeState
     ordered: int
+    agrees: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """One bite of a ledger: the cursor of the next one (``"0"``: this was the last), the number of the last order."""
+
+    cursor: str
+    ordered: int
+    entries: list[Entry]
 
 
 @dataclass(slots=True)
@@ -226,10 +237,25 @@ class Store(Submits):
         )
         return NodeState(state.decode())
 
-    def node_heartbeat(self, node_id: str, incarnation: str, *, acked: int) -> Op[Heartbeat]:
-        """Say that the node lives.  Raises: StaleIncarnation."""
-        state, ordered = yield from self._one("node_heartbeat", node_id, incarnation, acked)
-        return Heartbeat(NodeState(state.decode()), ordered)
+    def node_heartbeat(self, node_id: str, incarnation: str, *, acked: int, digest: str = "") -> Op[Heartbeat]:
+        """Say that the node lives, and what it believes it holds (``node.digest``; empty: it doesn't say).
+
+        Raises:
+            StaleIncarnation
+        """
+        state, ordered, agrees = yield from self._one("node_heartbeat", node_id, incarnation, acked, digest)
+        return Heartbeat(NodeState(state.decode()), ordered, None if agrees < 0 else bool(agrees))
+
+    def node_ledger(self, node_id: str, incarnation: str, cursor: str = "0") -> Op[Ledger]:
+        """One bite of what Redis believes that the node holds; call with the cursor until it is ``"0"``.
+
+        Raises:
+            StaleIncarnation
+        """
+        after, ordered, flat = yield from self._one("node_ledger", node_id, incarnation, cursor)
+        texts = [text.decode() for text in flat]
+        entries = [Entry.parse(token, text) for token, text in zip(texts[::2], texts[1::2], strict=True)]
+        return Ledger(after.decode(), ordered, entries)
 
     def node_poll(self, node_id: str, incarnation: str, *, acked: int, limit: int = REFILL) -> Op[list[Order]]:
         """The orders after ``acked``, at most ``limit``.  Raises: StaleIncarnation."""

@@ -35,6 +35,7 @@ from rq_sched.worker.lease import Lease
 from rq_sched.worker.orders import Orders
 from rq_sched.worker.outbox import Outbox
 from rq_sched.worker.pool import KEEP, Pool
+from rq_sched.worker.reconcile import Reconciler
 from rq_sched.worker.session import Session, Superseded, back_off
 from rq_sched.worker.watchdog import Watchdog
 
@@ -106,6 +107,7 @@ class Agent:
             for service in (
                 self.lease.beat(),
                 self.lease.watch(),
+                self.reconciler.run(),
                 self.orders.fetch(),
                 self.orders.listen(self._link, self._store.keys.bell(self._config.node_id)),
                 self.outbox.run(),
@@ -149,7 +151,9 @@ class Agent:
         self.orders = Orders(
             self.session, store, attempts.start, attempts.stop, attempts.resize, lambda: self.lease.held
         )
-        self.lease = Lease(self.session, store, self.orders, config.ttl, config.on_lost_redis == "kill", self._fence)
+        self.reconciler = Reconciler(self.session, store, self.orders, self.outbox, lambda: self.attempts, config.grace)
+        kill = config.on_lost_redis == "kill"
+        self.lease = Lease(self.session, store, self.orders, self.reconciler, config.ttl, kill, self._fence)
 
     def _lasts(self, attempt: Attempt) -> None:
         self.watchdog.lasts(attempt)
@@ -205,11 +209,23 @@ class Agent:
             if self._closing.is_set():
                 return
             try:
-                await self._insist(self._join)
+                await self._join_again()
             except NodeAlive as error:
                 self._parent.send((Word.REFUSED, error.code, str(error)))
                 self._loop.call_later(0.1, os._exit, 1)
                 return
+
+    async def _join_again(self) -> None:
+        """Join anew. After a failover that lost writes Redis may hold an older registration of ours for alive: until
+        that has run out (with the grace after an outage: two times to live), wait."""
+        until = self._loop.time() + 2 * self._config.ttl + 1.0
+        while True:
+            try:
+                return await self._insist(self._join)
+            except NodeAlive:
+                if self._loop.time() >= until:
+                    raise
+                await asyncio.sleep(min(self._config.ttl / 5, 1.0))
 
     # -- the parent -------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from rq_sched.node import NodeState
 from rq_sched.store import Store
 from rq_sched.worker import system
 from rq_sched.worker.orders import Orders
+from rq_sched.worker.reconcile import Reconciler
 from rq_sched.worker.session import Session, Superseded, back_off
 
 log = logging.getLogger("rq_sched.worker")
@@ -32,6 +33,7 @@ class Lease:
     """The node's lease.
 
     Parameters:
+        reconciler: gives what a heartbeat says of the attempts, and hears the answer.
         ttl: seconds that it lasts.
         kill: whether tasks are ended when it can't be renewed.
         fence: ends them.
@@ -43,6 +45,7 @@ class Lease:
         session: Session,
         store: Store,
         orders: Orders,
+        reconciler: Reconciler,
         ttl: float,
         kill: bool,
         fence: Callable[[], None],
@@ -51,6 +54,7 @@ class Lease:
         self._session = session
         self._store = store
         self._orders = orders
+        self._reconciler = reconciler
         self._ttl = ttl
         self._kill = kill
         self._fence = fence
@@ -87,15 +91,12 @@ class Lease:
                 await asyncio.sleep(min(back_off(failures), self._ttl * BEAT))
 
     async def _beat_once(self) -> None:
-        sent, seen = self._clock(), self._orders.seen
+        sent, seen, digest = self._clock(), self._orders.seen, self._reconciler.digest()
         heartbeat = await self._session.ask(
-            lambda node, incarnation: self._store.node_heartbeat(node, incarnation, acked=seen)
+            lambda node, incarnation: self._store.node_heartbeat(node, incarnation, acked=seen, digest=digest)
         )
-        if heartbeat.ordered < seen:  # Redis has lost writes: what it believes of us isn't what we do
-            log.error("Redis has forgotten orders: joining anew", extra={"ordered": heartbeat.ordered, "seen": seen})
-            self._session.give_up()
-            return
         self.renew(sent)
+        self._reconciler.heard(heartbeat, seen)
         self._orders.heard(heartbeat.ordered)
         if heartbeat.state != self._state:
             self._state = heartbeat.state

@@ -82,6 +82,11 @@ class Orders:
                 self.behind = asyncio.get_running_loop().time()
             self._wanted.set()
 
+    def rewind(self, ordered: int) -> None:
+        """Redis has lost orders: the next one has the number after this."""
+        self.seen = self._known = ordered
+        self.behind = None
+
     def reset(self) -> None:
         """A new incarnation is about to begin."""
         self.seen = self._known = 0

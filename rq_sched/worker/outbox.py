@@ -106,6 +106,21 @@ class Outbox:
         self._reports.append(report)
         self.reported.add(report.token)
 
+    @property
+    def on_its_way(self) -> bool:
+        """Whether starts or ends wait to be told, or for the answer."""
+        return bool(self._reports or self._starts)
+
+    def holds(self, token: str) -> bool:
+        """Whether an end of this attempt waits to be told, or for the answer."""
+        return any(report.token == token for report in self._reports)
+
+    def tell_start(self, attempt: Attempt) -> None:
+        """Tell that this one runs, be it once more."""
+        if attempt not in self._starts:
+            self._starts.append(attempt)
+            self._work.set()
+
     def watch(self) -> None:
         """Something runs: look now and then for what is to be told of it."""
         if self._tick is None:

@@ -31,6 +31,8 @@ def test_whatever_goes_wrong_the_invariants_hold(part: int, redis_url: str) -> N
         assert seen[what] > 0, f"a simulation of nothing: {seen}"
     for what in ("agent_killed", "machine_lost", "machine_frozen", "partition", "redis_away", "clock_jumps"):
         assert seen[what] > 0, f"nothing goes wrong: {seen}"
+    for what in ("failovers that lost writes",):
+        assert seen[what] > 0, f"nothing goes wrong: {seen}"
 
 
 def test_the_same_seed_is_the_same_story(redis_url: str) -> None:

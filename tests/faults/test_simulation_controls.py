@@ -12,6 +12,7 @@ import pytest
 from rq_sched import reaper
 from rq_sched.errors import RqSchedError
 from rq_sched.scripts import Script
+from rq_sched.worker.reconcile import Reconciler
 from tests.faults.sim.play import Simulation
 from tests.faults.test_controls import planted
 
@@ -86,3 +87,10 @@ def test_orphans_looked_for_only_at_boot_are_caught(redis_url: str) -> None:
     """sidekiq#5540: nobody sweeps once a scheduler has started."""
     with mock.patch.object(reaper.Reaper, "every", 1e6), mock.patch.object(reaper.Reaper, "rung", False):
         print(f"\norphans looked for only at boot: {play_until_caught(redis_url)} seeds", end=" ")
+
+
+@pytest.mark.timeout(600)
+def test_an_agent_that_never_compares_is_caught(redis_url: str) -> None:
+    """After a failover that has lost writes each side goes on with what it believes."""
+    with mock.patch.object(Reconciler, "heard"):
+        print(f"\nno reconciliation: {play_until_caught(redis_url)} seeds", end=" ")

@@ -72,6 +72,7 @@ def _calls() -> list[Call]:
         store.reap("a:1:left"),
         store.node_register("a", "1", Resources(1, 1)),
         store.node_heartbeat("a", "1", acked=0),
+        store.node_ledger("a", "1"),
         store.node_poll("a", "1", acked=0),
         store.node_drain("a"),
         store.node_undrain("a"),

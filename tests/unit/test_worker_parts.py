@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,12 +18,13 @@ import pytest
 from rq_sched.errors import NodeAlive, RedisUnavailable, StaleIncarnation
 from rq_sched.node import NodeState, Order, Start, Stop, Void
 from rq_sched.resources import Resources
-from rq_sched.store import Finished, Heartbeat, Report, Store
+from rq_sched.store import Finished, Heartbeat, Ledger, Report, Store
 from rq_sched.worker import WorkerConfig, errors_text, system
 from rq_sched.worker.frames import BadFrame, Frame, Frames, Word, pack
 from rq_sched.worker.lease import Lease
 from rq_sched.worker.orders import Orders
 from rq_sched.worker.outbox import BATCH, BATCH_BYTES, Outbox, Remembered
+from rq_sched.worker.reconcile import Reconciler
 from rq_sched.worker.record import Left, Record, kill_groups, path_of
 from rq_sched.worker.session import Session, Superseded, together
 from rq_sched.worker.switchboard import Switchboard
@@ -323,9 +325,9 @@ def test_tasks_are_ended_before_the_lease_runs_out() -> None:
         clock = Clock()
         fenced: list[float] = []
         orders = orders_of([], [True])
-        lease = Lease(
-            session_of(FakeLink()), Store("ns"), orders, 0.1, True, lambda: fenced.append(clock.now), clock=clock
-        )
+        session, store = session_of(FakeLink()), Store("ns")
+        reconciler = reconciler_of(session, orders)
+        lease = Lease(session, store, orders, reconciler, 0.1, True, lambda: fenced.append(clock.now), clock=clock)
         lease.renew(1000.0)
         watching = asyncio.ensure_future(lease.watch())
         clock.now = 1000.07
@@ -351,24 +353,55 @@ def test_tasks_are_ended_before_the_lease_runs_out() -> None:
 def test_a_lease_that_is_kept() -> None:
     async def scene() -> None:
         clock = Clock()
-        lease = Lease(session_of(FakeLink()), Store("ns"), orders_of([], [True]), 1.0, False, lambda: None, clock=clock)
+        session, orders = session_of(FakeLink()), orders_of([], [True])
+        reconciler = reconciler_of(session, orders)
+        lease = Lease(session, Store("ns"), orders, reconciler, 1.0, False, lambda: None, clock=clock)
         clock.now += 1000
         assert lease.held
 
     asyncio.run(scene())
 
 
-def test_a_redis_that_has_forgotten_orders_is_joined_anew() -> None:
+def reconciler_of(session: Session, orders: Orders, held: dict[str, Any] | None = None) -> Reconciler:
+    attempts: Any = SimpleNamespace(all=held or {})
+    outbox: Any = SimpleNamespace(on_its_way=False)
+    return Reconciler(session, FakeStore(), orders, outbox, lambda: attempts, 1.0)  # type: ignore[arg-type]
+
+
+def test_a_redis_that_has_forgotten_orders_is_read_and_numbers_go_on_from_there() -> None:
     async def scene() -> None:
-        link = FakeLink(NodeState.UP, Heartbeat(NodeState.UP, 3))
+        link = FakeLink(NodeState.UP, Heartbeat(NodeState.UP, 3), Ledger("0", 3, []))
         session = session_of(link)
         await session.join()
-        orders = orders_of([], [True])
+        taken: list[Order] = []
+        orders = orders_of(taken, [True])
         orders.take([start(n) for n in range(1, 6)])
-        lease = Lease(session, FakeStore(), orders, 10.0, True, lambda: None)  # type: ignore[arg-type]
-        beating = asyncio.ensure_future(lease.beat())
-        await asyncio.wait_for(session.lost.wait(), 5)
-        beating.cancel()
+        reconciler = reconciler_of(session, orders)
+        lease = Lease(session, FakeStore(), orders, reconciler, 10.0, True, lambda: None)  # type: ignore[arg-type]
+        services = [asyncio.ensure_future(service) for service in (lease.beat(), reconciler.run())]
+        await wait_for_async(lambda: len(link.asked) == 3)
+        assert link.asked[2][0] == "node_ledger"
+        assert not session.lost.is_set()
+        orders.take([start(3), start(4)])
+        assert [order.number for order in taken] == [1, 2, 3, 4, 5, 4]
+        for service in services:
+            service.cancel()
+
+    asyncio.run(scene())
+
+
+def test_a_node_that_is_never_quiet_reads_the_ledger_now_and_then() -> None:
+    async def scene() -> None:
+        link = FakeLink(NodeState.UP, *[Ledger("0", 0, [])] * 2)
+        session = session_of(link)
+        await session.join()
+        reconciler = reconciler_of(session, orders_of([], [True]))
+        running = asyncio.ensure_future(reconciler.run())
+        for agrees, read in ((None, 1), (None, 1), (True, 1), (None, 1), (None, 1), (None, 1), (None, 2), (False, 3)):
+            reconciler.heard(Heartbeat(NodeState.UP, 0, agrees), 0)
+            await asyncio.sleep(0.01)
+            assert len(link.asked) == read
+        running.cancel()
 
     asyncio.run(scene())
 

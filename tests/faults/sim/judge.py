@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgpack
@@ -33,6 +33,9 @@ NOTICED = 2.0
 SEEN = 2.5
 """… where the parent has seen the death: 1 s, and what this network may cost."""
 
+RECONCILED = 1.5
+"""Times to live until agents must agree with a Redis that has lost writes, beside 1 s."""
+
 
 @dataclass(slots=True)
 class History:
@@ -42,6 +45,14 @@ class History:
     ends: int = 0
     asked: int = 0
     crashed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the judge knew at some time: each task's history, and the answer to who wanted its end."""
+
+    history: dict[str, History]
+    answers: dict[str, tuple[str | None, float]]
 
 
 class Judge:
@@ -95,6 +106,24 @@ class Judge:
         if problems:
             self.violated(f"({why}) " + "; ".join(str(problem) for problem in problems))
 
+    # -- when writes are lost (durability ``memory``) -----------------------------------------------
+
+    def remember(self) -> Memory:
+        """What has happened so far, as Redis has it too."""
+        return Memory(
+            {task_id: replace(history, placed=[*history.placed]) for task_id, history in self.history.items()},
+            {task_id: (known.end_answer, known.end_acked) for task_id, known in self.known.items()},
+        )
+
+    def forget_since(self, memory: Memory) -> None:
+        """Redis has lost what happened since: what was acknowledged then is no longer promised. All else is."""
+        self.history.clear()
+        self.history.update(memory.history)
+        exist = self.network.plainly(*(("EXISTS", self.store.keys.task(task_id)) for task_id in self.known))
+        for (task_id, known), exists in zip(self.known.items(), exist, strict=True):
+            known.acked = known.acked and bool(exists)
+            known.end_answer, known.end_acked = memory.answers.get(task_id, (None, 0.0))
+
     def _placed(self, call: Call, items: list[Any]) -> None:
         for task_id, _, _, _ in items:
             self.history[task_id].placed.append(self.world.now)
@@ -145,6 +174,9 @@ class Judge:
             machine = self.machines[node_id]
             self.world.tell(f"{node_id} is declared dead")
             process = machine.process
+            (incarnation,) = self.network.plainly(("HGET", self.store.keys.node(node_id), "incarnation"))
+            if incarnation != machine.incarnation.encode():
+                continue  # an older one: this one's registration was lost
             well = machine.on and process is not None and process.alive and not process.frozen
             if well and not machine.partitioned and self.world.now - machine.trouble > machine.config.ttl:
                 self.violated(f"{node_id} is well and connected, and was declared dead")
@@ -185,7 +217,9 @@ class Judge:
         process = machine.process
         frozen = machine.frozen or (process is not None and process.frozen)
         ttl = machine.config.ttl
-        return frozen or self.world.now - machine.thawed < 0.2 or self.world.now - self.trouble.redis_trouble < ttl
+        if frozen or self.world.now - machine.thawed < 0.2 or self.world.now - self.trouble.redis_trouble < ttl:
+            return True
+        return self.world.now - self.trouble.lost < RECONCILED * ttl + 1
 
     def died(self, machine: Machine, incarnation: str, seen: bool) -> None:
         """An agent was killed: its tasks must be given back in time (I5)."""

@@ -25,6 +25,7 @@ from rq_sched.link import ANSWER_SECONDS, Barrier, Command, Op, Outage, Request
 from rq_sched.link.answers import translate
 from rq_sched.link.drivers import RETRIES
 from rq_sched.scripts import Call, Script
+from tests.faults.lost_writes import Snapshot
 from tests.faults.sim.clockwork import Process, World
 
 T = TypeVar("T")
@@ -119,6 +120,7 @@ class Network:
         self._waiters: list[_Waiter] = []
         self._held: list[Callable[[], None]] = []
         self._last_event = "0"
+        self._age = 0
         self._planted: dict[str, Script] = {}
 
     # -- the server ---------------------------------------------------------------------------------
@@ -252,9 +254,13 @@ class Network:
             self.world.at(self._latency(), act)
 
     def _answer(self, process: Process, future: asyncio.Future[Any], value: Any) -> None:
+        age = self._age
+
         def arrive() -> None:
-            if process.alive:
+            if process.alive and age == self._age:
                 process.call_soon(_set_result, future, value)
+            elif process.alive:  # it comes from a Redis that is no more
+                process.call_soon(_set_lost, future)
 
         self.world.at(self._latency(), arrive)
 
@@ -264,6 +270,13 @@ class Network:
                 process.call_soon(_set_lost, future)
 
         self.world.at(self._latency(), arrive)
+
+    def lose_writes(self, snapshot: Snapshot) -> None:
+        """Redis is as it was then; what it has answered since, and what is still on its way, is void."""
+        snapshot.bring_back(self.plainly)
+        self._age += 1
+        (last,) = self.plainly(("XREVRANGE", self.keys.events, "+", "-", "COUNT", 1))
+        self._last_event = last[0][0].decode() if last else "0"
 
     # -- what links do ------------------------------------------------------------------------------
 

@@ -124,7 +124,13 @@ class Simulation:
             self.machines[name] = machine
         self.people = [Person(world, self.store, f"p{i}", self.known, names) for i in range(2)]
         self.trouble = self.judge.trouble = Trouble(
-            world, self.network, list(self.machines.values()), self.schedulers, self.people, self.judge.audit
+            world,
+            self.network,
+            list(self.machines.values()),
+            self.schedulers,
+            self.people,
+            self.judge,
+            durable=world.chance(0.5),
         )
 
     def play(self) -> Played:

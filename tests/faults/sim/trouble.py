@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rq_sched import scheduler as scheduler_module
 from rq_sched.scheduler import SchedulerConfig
+from tests.faults.lost_writes import Snapshot
 from tests.faults.sim.clockwork import Process, World
 from tests.faults.sim.machines import Machine
 from tests.faults.sim.network import Network
 from tests.faults.sim.people import Person
+
+if TYPE_CHECKING:
+    from tests.faults.sim.judge import Judge
 
 
 class Scheduler:
@@ -59,7 +63,11 @@ class Scheduler:
 
 
 class Trouble:
-    """Everything that goes wrong. ``count`` says how often what did."""
+    """Everything that goes wrong. ``count`` says how often what did.
+
+    Parameters:
+        durable: whether Redis keeps what it has acknowledged; else a failover may lose the last writes.
+    """
 
     def __init__(
         self,
@@ -68,17 +76,20 @@ class Trouble:
         machines: list[Machine],
         schedulers: list[Scheduler],
         people: list[Person],
-        checked: Callable[[str], None],
+        judge: Judge,
+        durable: bool,
     ) -> None:
         self.world = world
         self.network = network
         self.machines = machines
         self.schedulers = schedulers
         self.people = people
-        self.checked = checked
+        self.judge = judge
         self.count: Counter[str] = Counter()
         self.redis_trouble = world.now
         """When Redis, its clock or its data last had trouble."""
+        self.lost = -1e9
+        """When Redis last came back without its last writes."""
         self.over = False
         self._kinds: list[tuple[int, Callable[[], None]]] = [
             (5, self.agent_killed),
@@ -96,6 +107,8 @@ class Trouble:
             (2, self.scripts_flushed),
             (3, self.clock_jumps),
         ]
+        if not durable:
+            self._kinds.append((6, self.writes_lost))
 
     def begin(self, until: float, every: float) -> None:
         """Something goes wrong every so many seconds, until then."""
@@ -106,7 +119,7 @@ class Trouble:
                 kind = self.world.rng.choices([act for _, act in self._kinds], weights)[0]
                 kind()
                 self.count[kind.__name__] += 1
-                self.checked(kind.__name__)
+                self.judge.audit(kind.__name__)
                 self.world.at(self.world.rng.expovariate(1 / every), next_one)
 
         self.world.at(self.world.rng.expovariate(1 / every), next_one)
@@ -163,9 +176,13 @@ class Trouble:
         machine = self._machine()
         machine.terminate()
 
+        process = machine.process
+
         def again() -> None:
             if not machine.on:
                 machine.start()
+            elif machine.process is process:  # it still drains
+                self.world.at(0.5, again)
 
         self.world.at(self.world.rng.uniform(1.0, 4.0), again)
 
@@ -216,6 +233,32 @@ class Trouble:
             self.network.release()
 
         self.world.at(seconds, back)
+
+    def writes_lost(self) -> None:
+        """A replica is promoted that lags behind."""
+        if self.network.down or self._just_now():
+            return
+        snapshot, remembered = Snapshot.take(self.network.plainly, self.network.keys.prefix), self.judge.remember()
+        lag, seconds = self.world.rng.choice([0.05, 0.3, 1.0]), self.world.rng.choice([0.05, 0.5, self._ttl()])
+
+        def fail_over() -> None:
+            if self.network.down or self.over or self._just_now():
+                return
+            self.world.tell(f"Redis fails over, the last {lag:g} s are lost; it is away for {seconds:g} s")
+            self.network.down = True
+            self.network.hang_up()
+            self.network.lose_writes(snapshot)
+            self.judge.forget_since(remembered)
+            self.world.at(seconds, back)
+
+        def back() -> None:
+            self.world.tell("Redis is back")
+            self.network.down = False
+            self.redis_trouble = self.lost = self.world.now
+            self.count["failovers that lost writes"] += 1
+            self.network.release()
+
+        self.world.at(lag, fail_over)
 
     def connections_cut(self) -> None:
         self.network.hang_up()

@@ -1,0 +1,14 @@
+#!lua flags=no-writes
+--- node_ledger: what Redis believes that a node holds, a bite at a time.
+-- KEYS: prefix
+-- ARGV: now_ms node_id incarnation cursor
+--   cursor: '0' first, then as answered
+-- Replies: {cursor, ordered, entries}: '0' at the end; the number of the last order; token, entry, token, entry …
+-- Refuses: stale_incarnation
+-- Promises: reads only; what is on the ledger from the first bite to the last is told (HSCAN)
+--@include _ledger
+
+local node, stale = node_of(ARGV[2], ARGV[3])
+if stale then return stale end
+local found = call('HSCAN', node.path .. ':tasks', ARGV[4], 'COUNT', 100)
+return { found[1], node.ordered, found[2] }
