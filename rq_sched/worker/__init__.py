@@ -30,6 +30,8 @@ both are killed                 the kernel kills the children; the next start on
                                 and reports (``record.py``)
 Redis can't be reached          the agent ends all tasks before others declare the node dead (``lease.py``); reports
                                 are kept until they can be sent
+Redis has lost writes           heartbeats carry a digest of what runs; on a difference the agent reads the ledger, and
+                                ends, gives back or stops what isn't as there (``reconcile.py``)
 the incarnation was given up    the agent ends all tasks and joins as a new one (``session.py``)
 ==============================  ====================================================================================
 
