@@ -10,13 +10,18 @@
 --@include _ledger
 --@include _observe
 
--- The number of entries, and the sum of 32 bits of a hash of each: in any order, the same on both sides.
+-- The number of entries, and the sum of a hash of each: in any order, the same on both sides (node.py: digest).
 local function ledger_digest(node)
   if node.running == 0 then return '0:0' end
   local sum = 0
   local flat = call('HGETALL', node.path .. ':tasks')
   for i = 1, #flat, 2 do
-    sum = sum + tonumber(string.sub(redis.sha1hex(flat[i] .. ' ' .. flat[i + 1]), 1, 8), 16)
+    local text, hash = flat[i] .. ' ' .. flat[i + 1], 0
+    for at = 1, #text, 4 do -- four bytes at a time, the first one least
+      local a, b, c, d = string.byte(text, at, at + 3)
+      hash = (hash * 1000003 + a + (b or 0) * 256 + (c or 0) * 65536 + (d or 0) * 16777216) % 4294967296
+    end
+    sum = sum + hash
   end
   return string.format('%d:%.0f', #flat / 2, sum)
 end

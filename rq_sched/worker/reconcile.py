@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rq_sched.worker")
 
-DIGEST_MOST = 256
-"""Attempts of which a digest is offered: it costs Redis 1 µs each. With more, the ledger is read now and then."""
+DIGEST_MOST = 64
+"""Attempts of which a digest is offered: it costs Redis 1.5 to 1.8 µs each. With more, reading every fourth time is
+cheaper."""
 SKIPPED_MOST = 3
 """Heartbeats in a row without a comparison (something was on its way) after which the ledger is read."""
 
