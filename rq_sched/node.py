@@ -166,7 +166,8 @@ def digest(entries: Iterable[Entry]) -> str:
     """What a heartbeat says of a ledger (``node_heartbeat.lua`` computes the same): how many entries, and the sum of a
     hash of 32 bits of each."""
     number = total = 0
-    for number, entry in enumerate(entries, 1):
+    for entry in entries:
+        number += 1
         text, hashed = str(entry).encode(), 0
         for at in range(0, len(text), 4):
             hashed = (hashed * 1000003 + int.from_bytes(text[at : at + 4], "little")) % 2**32

@@ -139,6 +139,7 @@ class Agent:
             lambda orders: self.orders.take(orders),
             lambda: self.attempts.all.values(),
             self._lasts,
+            lambda attempt: self.attempts.launch(attempt),
         )
         errands = Errands(self.session, store, lambda: self.attempts, self._spawn)
         cores = Cores(self._cores) if self._cores else None

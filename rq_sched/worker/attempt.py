@@ -36,6 +36,7 @@ class Attempt:
         "child",
         "ending",
         "final",
+        "lasts",
         "line",
         "order",
         "ordered",
@@ -52,6 +53,7 @@ class Attempt:
         self.child: Child | None = None
         self.begun = 0.0
         self.told = False  # whether the start was reported
+        self.lasts = False  # whether it has run for a while
         self.output = bytearray()  # what wasn't reported yet
         self.ending: Ending | None = None
         self.final: Report | None = None  # to be sent when its processes are gone

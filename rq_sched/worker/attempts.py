@@ -37,6 +37,9 @@ NOT_SIGNED = (
 )
 MOST_BYTES = MAX_PAYLOAD + 64
 """Bytes of arguments that are fetched: what a client may send, and a signature."""
+ANNOUNCED = 2
+"""From this attempt on the start is reported before the task begins, not 50 ms after: the attempt before may have
+killed its node so soon that nobody knows. Where all goes well that costs nothing, else a round trip an attempt."""
 FORK_AGAIN = 1.0
 """Seconds until a child is asked for again when the machine had no room for one."""
 
@@ -130,6 +133,9 @@ class Attempts:
         if self.signer is not None and not self._signed(attempt.order, self.signer):
             log.error("a request's signature is missing or wrong: not run", extra=about(attempt))
             self._end(attempt, "failed", reason=Reason.NOT_ALLOWED, error=NOT_SIGNED)
+            return
+        if attempt.order.attempt >= ANNOUNCED and not attempt.told:
+            self._outbox.tell_start(attempt)  # and then we are called again
             return
         child = self._pool.take()
         if child is not None:
@@ -302,7 +308,7 @@ class Attempts:
         if self._cores is not None:
             self._cores.take_back(attempt.order.token)
         attempt.child = child.attempt = None
-        attempt.told = False
+        attempt.lasts = False
         if attempt.timer is not None:
             attempt.timer.cancel()
 
@@ -327,7 +333,7 @@ class Attempts:
                 attempt.timer.cancel()
             self._pool.signal(child, signal.SIGKILL)
             return
-        retired = attempt.told and any(watcher.keeps_too_much(attempt, child) for watcher in self.watchers)
+        retired = attempt.lasts and any(watcher.keeps_too_much(attempt, child) for watcher in self.watchers)
         self._settle(attempt, report)
         child.attempt = None
         if retired:

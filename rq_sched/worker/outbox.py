@@ -2,7 +2,8 @@
 
 Ends are the hot path: at most one ``task_finish`` is under way, and what ends meanwhile forms the next one, so batches
 grow with the load by themselves; the reply brings the next orders. A start is reported once it has lasted
-``START_AFTER``; of a shorter task the end says how long it ran. What can't be sent is kept.
+``START_AFTER``; of a shorter task the end says how long it ran. From a task's second attempt on the start is reported
+first (``attempts.ANNOUNCED``). What can't be sent is kept.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Outbox:
         take: works off orders.
         attempts: what runs now.
         lasts: hears of an attempt when it has run for ``START_AFTER``.
+        launch: hears of an attempt whose start was told before it has begun.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Outbox:
         take: Callable[[list[Order]], None],
         attempts: Callable[[], Iterable[Attempt]],
         lasts: Callable[[Attempt], object] = lambda _: None,
+        launch: Callable[[Attempt], object] = lambda _: None,
     ) -> None:
         self._session = session
         self._store = store
@@ -82,6 +85,7 @@ class Outbox:
         self._take = take
         self._attempts = attempts
         self._lasts = lasts
+        self._launch = launch
         self._loop = asyncio.get_running_loop()
         self._reports: collections.deque[Report] = collections.deque()
         self._starts: list[Attempt] = []
@@ -116,7 +120,7 @@ class Outbox:
         return any(report.token == token for report in self._reports)
 
     def tell_start(self, attempt: Attempt) -> None:
-        """Tell that this one runs, be it once more."""
+        """Tell that this one runs, be it once more; one that wasn't told yet is launched when Redis has heard."""
         if attempt not in self._starts:
             self._starts.append(attempt)
             self._work.set()
@@ -161,9 +165,11 @@ class Outbox:
             if attempt.child is None:
                 continue
             running = True
-            if not attempt.told and now - attempt.begun >= START_AFTER:
-                attempt.told = True
-                self._starts.append(attempt)
+            if not attempt.lasts and now - attempt.begun >= START_AFTER:
+                attempt.lasts = True
+                if not attempt.told:
+                    attempt.told = True
+                    self._starts.append(attempt)
                 self._lasts(attempt)
                 log.info("a task runs", extra={"task_id": attempt.order.task_id, "attempt": attempt.order.attempt})
             token = attempt.order.token
@@ -195,6 +201,10 @@ class Outbox:
         tokens = [attempt.order.token for attempt in starts]
         await self._session.ask(lambda node, incarnation: self._store.task_start(node, incarnation, tokens))
         del self._starts[: len(starts)]
+        for attempt in starts:
+            if not attempt.told:
+                attempt.told = True
+                self._launch(attempt)
 
     async def _tell_output(self) -> None:
         output, progress = self._output, self.progress

@@ -12,6 +12,7 @@ import pytest
 from rq_sched import reaper
 from rq_sched.errors import RqSchedError
 from rq_sched.scripts import Script
+from rq_sched.worker import attempts
 from rq_sched.worker.reconcile import Reconciler
 from tests.faults.sim.play import Simulation
 from tests.faults.test_controls import planted
@@ -94,3 +95,10 @@ def test_an_agent_that_never_compares_is_caught(redis_url: str) -> None:
     """After a failover that has lost writes each side goes on with what it believes."""
     with mock.patch.object(Reconciler, "heard"):
         print(f"\nno reconciliation: {play_until_caught(redis_url)} seeds", end=" ")
+
+
+@pytest.mark.timeout(600)
+def test_a_killer_that_is_never_charged_is_caught(redis_url: str) -> None:
+    """It kills its machine before its start was reported, each time: it must not be tried for ever."""
+    with mock.patch.object(attempts, "ANNOUNCED", 10**9):
+        print(f"\nstarts are never reported first: {play_until_caught(redis_url)} seeds", end=" ")

@@ -45,6 +45,8 @@ class History:
     ends: int = 0
     asked: int = 0
     crashed: int = 0
+    attempt: int = 0
+    started: frozenset[int] = frozenset()  # attempts whose start was reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,9 @@ class Judge:
             known.end_answer, known.end_acked = memory.answers.get(task_id, (None, 0.0))
 
     def _placed(self, call: Call, items: list[Any]) -> None:
-        for task_id, _, _, _ in items:
+        for task_id, _, attempt, _ in items:
             self.history[task_id].placed.append(self.world.now)
+            self.history[task_id].attempt = int(attempt)
             known = self.known[task_id]
             if known.end_acked and known.end_answer in ("cancelled", "stopping"):
                 self.violated(f"{task_id} was placed after the end that a person was promised")
@@ -180,6 +183,10 @@ class Judge:
             well = machine.on and process is not None and process.alive and not process.frozen
             if well and not machine.partitioned and self.world.now - machine.trouble > machine.config.ttl:
                 self.violated(f"{node_id} is well and connected, and was declared dead")
+
+    def _started(self, call: Call, items: list[Any]) -> None:
+        for task_id, _, _, _ in items:
+            self.history[task_id].started |= {self.history[task_id].attempt}
 
     def _end(self, state: State, items: list[Any]) -> None:
         for task_id, _, _, _ in items:
@@ -287,7 +294,8 @@ class Judge:
         used = info.retries - info.retries_left
         if used > info.retries or used > sum(run.how == "error" for run in runs):
             self.violated(f"{name} has used {used} retries: {[run.how for run in runs]}")
-        if info.crashes > len(runs) - (state == State.COMPLETED):
+        announced = self.history[name].started - {run.attempt for run in runs}  # reported, and killed before it began
+        if info.crashes > len(runs) + len(announced) - (state == State.COMPLETED):
             self.violated(f"{name} is charged {info.crashes} crashes: {[run.how for run in runs]}")
         if state == State.FAILED and info.reason == "error" and used < info.retries:
             self.violated(f"{name} has failed with {info.retries_left} retries left")

@@ -35,6 +35,7 @@ class Run:
 
     task_id: str
     token: str
+    attempt: int
     machine: Machine
     begun: float
     ended: float | None = None
@@ -57,7 +58,7 @@ class SimChild:
 
     def send(self, frame: tuple[Any, ...]) -> bool:
         if self.alive and frame[0] == Word.RUN:
-            self.machine.run_task(self, frame[1], frame[2])
+            self.machine.run_task(self, frame[1], frame[2], frame[3])
         return self.alive
 
     def drain(self) -> None: ...
@@ -336,8 +337,8 @@ class Machine:
 
         self.world.at(delay, now)
 
-    def run_task(self, child: SimChild, token: str, task_id: str) -> None:
-        run = child.run = Run(task_id, token, self, self.world.now)
+    def run_task(self, child: SimChild, token: str, task_id: str, attempt: int) -> None:
+        run = child.run = Run(task_id, token, attempt, self, self.world.now)
         self.world.tell(f"{self.node_id}: runs {task_id} as {token}")
         self._ran(run)
         behaviour = self.behaviour(task_id)

@@ -89,7 +89,7 @@ class Person:
         requests = [self._request(len(self.known) + i) for i in range(n)]
         for request in requests:
             kind = rng.choices(["ok", "error", "dies", "poison"], [85, 8, 4, 3])[0]
-            seconds = rng.choice([0.01, 0.03, 0.06, 0.3, 1.0, 4.0]) if kind != "poison" else 1.0
+            seconds = rng.choice([0.01, 0.03, 0.06, 0.3, 1.0, 4.0] if kind != "poison" else [0.01, 0.3, 1.0])
             if kind == "ok" and rng.random() < 0.04:
                 seconds = ENDLESS
             behaviour = Behaviour(kind, seconds, rng.random() < 0.8, rng.random() < 0.2)

@@ -16,7 +16,7 @@ import pytest
 from rq_sched.link import Link
 from rq_sched.node import NodeState
 from rq_sched.server import EmbeddedServer
-from rq_sched.task import State
+from rq_sched.task import Reason, State
 from rq_sched.worker import system
 from tests.service.worker.kit import Desk, Node, lines_of
 from tests.support import wait_for
@@ -57,6 +57,14 @@ def test_the_agent_is_killed(desk: Desk, tmp_path: Path) -> None:
     assert node.agent != before
     desk.link.run(desk.store.cancel("t", requeue=False, grace=0))
     desk.end("t")
+
+
+def test_a_task_that_kills_its_node_at_once_is_not_tried_for_ever(desk: Desk) -> None:
+    """The first time nobody may know that it had begun. From then on its start is reported first."""
+    desk.node(ttl=60.0)
+    info = desk.run("kill_the_agent", task_id="t", crash_limit=2)
+    assert (info.state, info.reason, info.crashes) == (State.FAILED, Reason.POISON, 2)
+    assert info.attempt in (2, 3)
 
 
 def test_the_agent_hangs(desk: Desk, tmp_path: Path) -> None:
