@@ -8,10 +8,13 @@ local NO_RETRY = { not_found = true, not_allowed = true }
 local ended = {} -- state → list of score, id for finished:STATE
 local heard = {} -- channel → what to tell the waiting clients
 
-local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'rx', 'v' }
+local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'v' }
 
-local function end_record(id)
-  return record_read(id, END_FIELDS)
+-- What is needed of the record; most ends are good ones, and need little.
+local function end_record(id, mark, outcome)
+  if mark == 's' or outcome ~= 'completed' then return record_read(id, END_FIELDS) end
+  local r = call('HMGET', P .. 'task:' .. id, 'k', 'y', 'z', 'w', 'S', 'u', 'v')
+  return { k = r[1], y = r[2], z = r[3], w = r[4], S = r[5], u = r[6], v = r[7] }
 end
 
 local function tell(record, id, state)
@@ -21,23 +24,27 @@ local function tell(record, id, state)
   end
 end
 
--- A final state: the record, the index of ended tasks, the waiting clients.
-local function task_end(now, id, record, state, node_id, reason, fields)
-  local key = P .. 'task:' .. id
-  local change = { 's', state, 'F', now }
-  if reason then change[5], change[6] = 'm', reason end
-  for _, value in ipairs(fields or {}) do change[#change + 1] = value end
-  call('HSET', key, unpack(change))
+-- A final state: the record (`change`: what to write there), the index of ended tasks, the waiting clients.
+local function task_ended(now, id, record, state, node_id, reason, change)
+  call('HSET', P .. 'task:' .. id, unpack(change))
   local list = ended[state]
   if not list then
     list = {}
     ended[state] = list
   end
-  list[#list + 1] = now
-  list[#list + 1] = id
+  local at = #list
+  list[at + 1], list[at + 2] = stamp(now), id
   count(state, 1)
   event(state, id, node_id, record.u, reason)
   tell(record, id, state)
+end
+
+local function task_end(now, id, record, state, node_id, reason, fields)
+  local change = fields or {}
+  local n = #change
+  change[n + 1], change[n + 2], change[n + 3], change[n + 4] = 's', state, 'F', stamp(now)
+  if reason then change[n + 5], change[n + 6] = 'm', reason end
+  task_ended(now, id, record, state, node_id, reason, change)
 end
 
 -- Back to its queue, after an attempt. `sequence`: its old one, or a new one (behind its equals).
@@ -49,8 +56,9 @@ end
 -- What earlier attempts left: their error, in the record or beside it.
 local function outcome_clear(id, record)
   if tonumber(record.y or 0) + tonumber(record.z or 0) == 0 then return end
-  call('HDEL', P .. 'task:' .. id, 'E', 'rx', 'm')
-  if record.rx then call('DEL', P .. 'result:' .. id) end
+  local key = P .. 'task:' .. id
+  if call('HGET', key, 'rx') then call('DEL', P .. 'result:' .. id) end
+  call('HDEL', key, 'E', 'rx', 'm')
 end
 
 -- The error text stays in the record when short.
@@ -67,17 +75,16 @@ local function error_fields(id, text, exit_code)
 end
 
 local function attempt_completed(now, id, record, node_id, report)
-  local fields = {}
   outcome_clear(id, record)
-  if report.started then fields[1], fields[2] = 'S', report.started end
-  if #report.result <= INLINE then
-    fields[#fields + 1], fields[#fields + 2] = 'R', report.result
-  else
+  -- All of it at once: a table that grows is copied each time.
+  local change = { 's', 'completed', 'F', stamp(now), 'S', report.started or record.S or nil, 'R', report.result }
+  if not change[6] then change[5], change[6] = 's', 'completed' end
+  if #report.result > INLINE then
     call('SET', P .. 'result:' .. id, report.result)
-    fields[#fields + 1], fields[#fields + 2] = 'rx', #report.result
+    change[7], change[8] = 'rx', #report.result
   end
-  if report.exit_code ~= '' then fields[#fields + 1], fields[#fields + 2] = 'x', report.exit_code end
-  task_end(now, id, record, 'completed', node_id, nil, fields)
+  if report.exit_code ~= '' then change[9], change[10] = 'x', report.exit_code end
+  task_ended(now, id, record, 'completed', node_id, nil, change)
 end
 
 -- Back-off 1 s × 2^n up to 60 s, with jitter (`random` in 0..1 comes from the caller).

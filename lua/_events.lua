@@ -12,9 +12,13 @@ local function event(kind, id, node, attempt, reason)
     happened_types[#happened_types + 1] = kind
   end
   local item = id
-  if node then item = item .. '@' .. node end
-  if attempt then item = item .. '#' .. attempt end
-  if reason then item = item .. '=' .. reason end
+  if node and attempt and not reason then
+    item = id .. '@' .. node .. '#' .. attempt -- in one step: each makes a string
+  else
+    if node then item = item .. '@' .. node end
+    if attempt then item = item .. '#' .. attempt end
+    if reason then item = item .. '=' .. reason end
+  end
   items[#items + 1] = item
 end
 
@@ -25,7 +29,7 @@ local function events_flush()
     entry[#entry + 1] = kind
     entry[#entry + 1] = table.concat(happened[kind], ' ')
   end
-  call('XADD', P .. 'events', 'MAXLEN', '~', 100000, '*', unpack(entry))
+  call('XADD', P .. 'events', 'MAXLEN', '~', '100000', '*', unpack(entry))
   happened, happened_types = {}, {}
 end
 
@@ -38,7 +42,7 @@ end
 
 local function counts_flush()
   for name, by in pairs(counted) do
-    if by ~= 0 then call('HINCRBY', P .. 'counts', name, by) end
+    if by ~= 0 then call('HINCRBY', P .. 'counts', name, whole(by)) end
   end
   counted = {}
 end

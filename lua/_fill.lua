@@ -22,8 +22,8 @@ local function assign(now, nonce, node, class, orders)
   if class.cpu > node.cpu then reclaim(node, class.cpu - node.cpu, orders) end
   -- With the order's number: nonces come again (a driver sends a call twice; 32 bits), and a node takes a token that it
   -- has seen before for an old order.
-  local token = nonce .. '.' .. placings .. '.' .. node.ordered + 1
-  allocate(node, token, id, class.cpu, class.memory)
+  local token = nonce .. '.' .. whole(placings) .. '.' .. whole(node.ordered + 1)
+  allocate(node, token, id, class)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local number = order_add(node, 'start ' .. token .. ' ' .. id)
   local attempt, preemptible, priority
@@ -37,8 +37,9 @@ local function assign(now, nonce, node, class, orders)
     attempt, preemptible, priority = tonumber(record[1] or 0) + 1, record[2], record[3]
   end
   if preemptible then call('ZADD', P .. 'preemptible', priority or 0, token .. ' ' .. node.id) end
-  call('HSET', key, 's', 'assigned', 'u', attempt, 'k', token, 'i', node.id .. ':' .. node.incarnation, 'T', now)
-  event('placed', id, node.id, attempt)
+  local attempt_text = whole(attempt)
+  call('HSET', key, 's', 'assigned', 'u', attempt_text, 'k', token, 'i', node.place, 'T', stamp(now))
+  event('placed', id, node.id, attempt_text)
 end
 
 local HEADS = 64 -- looked at in one script for a task that ends in time

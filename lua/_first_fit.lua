@@ -15,7 +15,10 @@ local function heads_read(found, list)
   for i = 1, #found, 2 do
     local member = found[i]
     local cpu, memory = string.match(member, '^(%d+):(%d+)', SEQUENCE + 1)
-    list[#list + 1] = { score = tonumber(found[i + 1]), member = member, cpu = tonumber(cpu), memory = tonumber(memory) }
+    list[#list + 1] = {
+      score = tonumber(found[i + 1]), member = member, cpu = tonumber(cpu), memory = tonumber(memory),
+      class = nil, group = nil, cpu_above = nil, memory_above = nil, -- room for what is added later
+    }
   end
 end
 
@@ -31,7 +34,7 @@ end
 local function groups_load()
   local n = #group_list
   local bite = n == 0 and 4 or BITE
-  heads_read(call('ZRANGE', P .. 'groups', n, n + bite - 1, 'WITHSCORES'), group_list)
+  heads_read(call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1), 'WITHSCORES'), group_list)
   group_list_all = #group_list < n + bite
 end
 
@@ -59,7 +62,7 @@ local function group_untouched(group, cpu, memory, accept)
     if group.cursor > #group.heads then
       if group.all then return nil end
       local n = #group.heads
-      heads_read(call('ZRANGE', group.key, n, n + BITE - 1, 'WITHSCORES'), group.heads)
+      heads_read(call('ZRANGE', group.key, whole(n), whole(n + BITE - 1), 'WITHSCORES'), group.heads)
       group.all = #group.heads < n + BITE
       if #group.heads == n then return nil end
     end

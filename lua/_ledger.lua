@@ -16,13 +16,13 @@ local function node_load(id)
   local r = call('HMGET', P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory', 'ordered', 'acked',
     'running', 'started', 'surplus', 'reserved')
   if not r[1] then return nil end
-  node = {
+  local surplus, place = tonumber(r[9] or 0), id .. ':' .. r[2]
+  node = { -- all fields at once: a table that grows is copied each time
     id = id, state = r[1], incarnation = r[2], cpu = tonumber(r[3]), memory = tonumber(r[4]),
     ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
-    surplus = tonumber(r[9] or 0), reserved = r[10] or nil, entries = {}, cleared = {}, orders = {},
+    surplus = surplus, surplus_read = surplus, reserved = r[10] or nil, entries = {}, cleared = {}, orders = {},
+    place = place, path = P .. 'node:' .. place, touched = false,
   }
-  node.surplus_read = node.surplus
-  node.path = P .. 'node:' .. id .. ':' .. node.incarnation
   nodes_seen[id] = node
   return node
 end
@@ -49,17 +49,18 @@ end
 local function order_add(node, text)
   node_touch(node)
   node.ordered = node.ordered + 1
-  node.orders[#node.orders + 1] = node.ordered .. ' ' .. text
+  node.orders[#node.orders + 1] = whole(node.ordered) .. ' ' .. text
   return node.ordered
 end
 
 -- All or nothing: called only with what fits (promise 1).
-local function allocate(node, token, id, cpu, memory)
+local function allocate(node, token, id, class)
   node_touch(node)
-  node.cpu, node.memory = node.cpu - cpu, node.memory - memory
+  node.cpu, node.memory = node.cpu - class.cpu, node.memory - class.memory
   node.running = node.running + 1
-  node.entries[#node.entries + 1] = token
-  node.entries[#node.entries + 1] = id .. ':' .. cpu .. ':' .. memory .. ':a'
+  local entries = node.entries
+  local n = #entries
+  entries[n + 1], entries[n + 2] = token, id .. ':' .. class.need .. ':a'
 end
 
 -- An entry of the ledger: task id, cpu, memory, mark.
@@ -79,7 +80,7 @@ end
 -- The index that placing looks into: nodes that are up and not reserved.
 local function node_index(node)
   if node.state == 'up' and not node.reserved then
-    call('ZADD', P .. 'free', room_cpu(node) * MEMORY_BITS + node.memory, node.id)
+    call('ZADD', P .. 'free', whole(room_cpu(node) * MEMORY_BITS + node.memory), node.id)
   end
 end
 
@@ -99,7 +100,7 @@ end
 
 local function acknowledge(node, acked)
   if acked > node.acked and acked <= node.ordered then
-    call('LTRIM', node.path .. ':orders', acked - node.acked, -1)
+    call('LTRIM', node.path .. ':orders', whole(acked - node.acked), '-1')
     node_touch(node)
     node.acked = acked
   end
@@ -110,8 +111,9 @@ local function nodes_flush(quiet)
   for _, node in ipairs(nodes_changed) do
     if #node.cleared > 0 then call('HDEL', node.path .. ':tasks', unpack(node.cleared)) end
     if #node.entries > 0 then call('HSET', node.path .. ':tasks', unpack(node.entries)) end
-    call('HSET', P .. 'node:' .. node.id, 'free_cpu', node.cpu, 'free_memory', node.memory, 'ordered', node.ordered,
-      'acked', node.acked, 'running', node.running, 'started', node.started)
+    call('HSET', P .. 'node:' .. node.id, 'free_cpu', whole(node.cpu), 'free_memory', whole(node.memory),
+      'ordered', whole(node.ordered), 'acked', whole(node.acked), 'running', whole(node.running),
+      'started', whole(node.started))
     if node.surplus ~= node.surplus_read then call('HSET', P .. 'node:' .. node.id, 'surplus', node.surplus) end
     node_index(node)
     if #node.orders > 0 then

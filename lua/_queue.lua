@@ -26,7 +26,10 @@ local function group_of(cpu, memory, labels)
   local name = step(cpu) .. ':' .. step(memory) .. labels
   local group = groups[name]
   if not group then
-    group = { key = P .. 'classes:' .. name, classes = {}, heads = {}, all = false, cursor = 1 }
+    group = {
+      key = P .. 'classes:' .. name, classes = {}, heads = {}, all = false, cursor = 1,
+      known = false, changed = false, listed = false, old_score = nil, old_best = nil,
+    }
     groups[name] = group
   end
   return group
@@ -35,10 +38,11 @@ end
 local function class_of(name)
   local class = classes[name]
   if not class then
-    local cpu, memory, labels = string.match(name, '^(%d+):(%d+)(.*)$')
+    local need, labels = string.match(name, '^(%d+:%d+)(.*)$')
+    local cpu, memory = string.match(need, '(%d+):(%d+)')
     cpu, memory = tonumber(cpu), tonumber(memory)
     class = {
-      name = name, key = P .. 'pending:' .. name, cpu = cpu, memory = memory,
+      name = name, key = P .. 'pending:' .. name, need = need, cpu = cpu, memory = memory,
       group = group_of(cpu, memory, labels),
       added = {}, removed = {}, buffer = {}, position = 1, taken = 0,
     }
@@ -48,7 +52,7 @@ local function class_of(name)
 end
 
 local function first_of(key)
-  local found = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  local found = call('ZRANGE', key, '0', '0', 'WITHSCORES')
   return tonumber(found[2]), found[1]
 end
 
@@ -85,7 +89,11 @@ local function class_peek(class)
   local buffer = class.buffer
   if class.position > #buffer then
     if class.exhausted then return nil end
-    buffer = call('ZRANGE', class.key, class.taken, class.taken + (class.taken == 0 and 3 or 31), 'WITHSCORES')
+    if class.taken == 0 then
+      buffer = call('ZRANGE', class.key, '0', '3', 'WITHSCORES')
+    else
+      buffer = call('ZRANGE', class.key, whole(class.taken), whole(class.taken + 31), 'WITHSCORES')
+    end
     class.buffer, class.position = buffer, 1
     if #buffer == 0 then
       class.exhausted = true

@@ -22,7 +22,7 @@ local tokens, report = {}, { error = '', exit_code = '', random = 0 }
 for i = 1, #held, 2 do
   local token = held[i]
   local task_id, cpu, memory, mark = entry_parse(held[i + 1])
-  local record = end_record(task_id)
+  local record = end_record(task_id, mark)
   tokens[#tokens + 1] = token
   if node then give_back(node, token, cpu, memory, record.S) end
   if record.v then call('ZREM', P .. 'preemptible', token .. ' ' .. id) end

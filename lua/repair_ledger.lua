@@ -22,7 +22,7 @@ local function answered()
   return false
 end
 
-local function whole()
+local function whole_ledger()
   if answered() then return end
   if call('EXISTS', path .. ':tasks') == 1 then
     call('SADD', P .. 'lost', id .. ':' .. incarnation .. ':left')
@@ -55,5 +55,5 @@ local function allocation()
   end
 end
 
-if token == '' then whole() else allocation() end
+if token == '' then whole_ledger() else allocation() end
 return repaired()

@@ -32,14 +32,14 @@ local function finish(at, entry)
   if not entry then return late(given_id, token) end
   local id, cpu, memory, mark = entry_parse(entry)
   if id ~= given_id then return 'stale' end -- a call sent again after a failover has given the token to another task
-  local record = end_record(id)
+  local record = end_record(id, mark, outcome)
   give_back(node, token, cpu, memory, record.S)
   attempt_gone(node, token, record.v)
   reservation_restored(node, token)
   if record.k ~= token then return 'stale' end
   local report = {
     reason = ARGV[at + 4], result = ARGV[at + 5], error = ARGV[at + 6], exit_code = ARGV[at + 7], random = random,
-    started = ran ~= '' and not record.S and now - tonumber(ran) or nil, memory = memory,
+    started = ran ~= '' and not record.S and whole(now - tonumber(ran)) or nil, memory = memory,
   }
   if ARGV[at + 8] ~= '' then output_append(id, ARGV[at + 8]) end
   end_attempt(now, id, record, node_id, mark, outcome, report)
