@@ -8,12 +8,21 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
+from hypothesis.internal.conjecture import engine
 
 from rq_sched import audit
 from rq_sched.keys import Keys
 from rq_sched.link import AsyncLink, Command, Link, Op
 from rq_sched.server import EmbeddedServer
 from rq_sched.store import Store
+
+SHRINKING_SECONDS = 60
+"""What Hypothesis has to make a failing example small. Left alone it takes five minutes, and to explain it as long."""
+assert hasattr(engine, "MAX_SHRINKING_SECONDS"), "Hypothesis calls it otherwise now"
+engine.MAX_SHRINKING_SECONDS = SHRINKING_SECONDS
+settings.register_profile("bounded", phases=[phase for phase in Phase if phase is not Phase.explain])
+settings.load_profile("bounded")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

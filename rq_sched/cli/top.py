@@ -241,7 +241,7 @@ def _no_key(seconds: float) -> str:
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """Gives a function that waits for a key so many seconds; empty: none was pressed."""
+    """Gives a function that waits for a key so many seconds; empty: none was pressed; ``q``: also the end of input."""
     try:
         import termios
         import tty
@@ -253,7 +253,7 @@ def _keys() -> Iterator[Callable[[float], str]]:
 
     def key(seconds: float) -> str:
         ready, _, _ = select.select([sys.stdin], [], [], seconds)
-        return sys.stdin.read(1) if ready else ""
+        return (sys.stdin.read(1) or "q") if ready else ""  # nothing to read: the terminal is gone
 
     try:
         tty.setcbreak(sys.stdin)

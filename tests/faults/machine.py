@@ -338,7 +338,7 @@ class Cell(Clients):
                 return
 
 
-def play(connect: Any, examples: int, phases: Sequence[Phase] = tuple(Phase)) -> Counter[str]:
+def play(connect: Any, examples: int, phases: Sequence[Phase] = ()) -> Counter[str]:
     """Many sequences of steps; what they contained."""
     judged: Counter[str] = Counter()
     machine = type("Machine", (Cell,), {"connect": staticmethod(connect), "judged": judged})
@@ -348,7 +348,7 @@ def play(connect: Any, examples: int, phases: Sequence[Phase] = tuple(Phase)) ->
             max_examples=examples,
             stateful_step_count=60,
             deadline=None,
-            phases=phases,
+            phases=phases or settings().phases,
             derandomize="RQ_SCHED_EXAMPLES" not in os.environ,
             database=None,
             suppress_health_check=list(HealthCheck),

@@ -14,7 +14,7 @@ from rq_sched.task import TaskRequest
 from tests.faults.cluster import Cluster
 from tests.support import wait_for
 
-TASKS = 10_000
+TASKS = 4_000
 NODES = {"n1": Resources(4, 4096), "n2": Resources(8, 6000), "n3": Resources(3, 8192)}
 
 

@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import SimpleNamespace, TracebackType
+from typing import Self
 
 import pytest
 from rich.console import Console
@@ -102,54 +103,63 @@ def test_rows_go_where_there_is_something_to_show():
 
 
 class Terminal:
-    """A command at a terminal of its own, and what it has shown so far."""
+    """A command at a terminal of its own, and what it has shown so far. It is gone when the block is left."""
 
-    def __init__(self, *words: str, **environment: str) -> None:
-        self._ours, theirs = pty.openpty()
-        env = {**os.environ, "COLUMNS": "100", "LINES": "30", "TERM": "xterm", **environment}
+    def __init__(self, *words: str) -> None:
+        self.ours, theirs = pty.openpty()
+        env = {**os.environ, "COLUMNS": "100", "LINES": "30", "TERM": "xterm"}
         self.process = subprocess.Popen([*RUN, *words], stdin=theirs, stdout=theirs, stderr=theirs, env=env)
         os.close(theirs)
-        self._said = bytearray()
+        self.raw = bytearray()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         try:
-            while piece := os.read(self._ours, 65536):
-                self._said += piece
+            while piece := os.read(self.ours, 65536):
+                self.raw += piece
         except OSError:  # the other end is closed
             pass
 
     @property
     def said(self) -> str:
-        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self._said.decode(errors="replace"))
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.raw.decode(errors="replace"))
 
-    def type(self, keys: str) -> None:
-        os.write(self._ours, keys.encode())
+    def press(self, keys: str) -> None:
+        os.write(self.ours, keys.encode())
 
     def ended(self) -> int:
         code = self.process.wait(20)
         self._reader.join(5)
-        os.close(self._ours)
         return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.ended()
+        os.close(self.ours)
 
 
 def test_on_a_terminal_it_ends_after_so_many_refreshes(busy: HandCell, redis_url: str, namespace: str):
-    terminal = Terminal("--redis", redis_url, "--namespace", namespace, "top", "-n", "2", "-d", "50ms")
-    assert terminal.ended() == 0, terminal.said
-    assert terminal.said.count("q: quit") == 2
-    for text in ("━", "per second", "n1", "runs", "pending (infeasible)"):
-        assert text in terminal.said
-    assert "\x1b[?1049l" in terminal._said.decode()  # the screen from before is back
+    with Terminal("--redis", redis_url, "--namespace", namespace, "top", "-n", "2", "-d", "50ms") as terminal:
+        assert terminal.ended() == 0, terminal.said
+        assert terminal.said.count("q: quit") == 2
+        for text in ("━", "per second", "n1", "runs", "pending (infeasible)"):
+            assert text in terminal.said
+        assert b"\x1b[?1049l" in terminal.raw  # the screen from before is back
 
 
 def test_q_ends_it_and_another_key_refreshes(busy: HandCell, redis_url: str, namespace: str):
-    terminal = Terminal("--redis", redis_url, "--namespace", namespace, "top", "-d", "1h")
-    wait_for(lambda: "q: quit" in terminal.said, 20)
-    terminal.type(" ")
-    wait_for(lambda: terminal.said.count("q: quit") == 2, 20)
-    terminal.type("q")
-    assert terminal.ended() == 0
+    with Terminal("--redis", redis_url, "--namespace", namespace, "top", "-d", "1h") as terminal:
+        wait_for(lambda: "q: quit" in terminal.said, 20)
+        terminal.press(" ")
+        wait_for(lambda: terminal.said.count("q: quit") == 2, 20)
+        terminal.press("q")
+        assert terminal.ended() == 0
 
 
 def test_redis_may_be_away_for_a_while(tmp_path: Path, server_binary: Path | None):
@@ -157,10 +167,13 @@ def test_redis_may_be_away_for_a_while(tmp_path: Path, server_binary: Path | Non
         url = server.url
         terminal = Terminal("--redis", url, "top", "-d", "50ms")
         wait_for(lambda: "q: quit" in terminal.said, 20)
-    wait_for(lambda: "start one with" in terminal.said, 20, lambda: terminal.said)
-    assert terminal.process.poll() is None
-    with EmbeddedServer(tmp_path, binary=server_binary) as server:
-        assert server.url == url
-        wait_for(lambda: "start one with" not in terminal.said.rpartition("namespace")[2], 20, lambda: terminal.said)
-        terminal.type("q")
-        assert terminal.ended() == 0
+    with terminal:
+        wait_for(lambda: "start one with" in terminal.said, 20, lambda: terminal.said)
+        assert terminal.process.poll() is None
+        with EmbeddedServer(tmp_path, binary=server_binary) as server:
+            assert server.url == url
+            wait_for(
+                lambda: "start one with" not in terminal.said.rpartition("namespace")[2], 20, lambda: terminal.said
+            )
+            terminal.press("q")
+            assert terminal.ended() == 0

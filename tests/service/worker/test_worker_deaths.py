@@ -270,8 +270,9 @@ def test_a_node_that_was_declared_dead_stops_its_tasks(desk: Desk, node: Node, t
     desk.end("t")
 
 
-def test_a_node_that_is_declared_dead_again_and_again(desk: Desk, node: Node) -> None:
+def test_a_node_that_is_declared_dead_again_and_again(desk: Desk) -> None:
     """No order of a new incarnation is taken for one of the old, whatever was under way."""
+    node = desk.node(ttl=2.0)  # with the next heartbeat it hears that it was given up
     for n in range(15):
         first = node.wait_up()
         ids = [desk.submit("add", n, k) for k in range(5)]
