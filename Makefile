@@ -15,7 +15,9 @@ OK := import sys; sys.exit(sys.version_info < (3, 11))
 # The first Python that is new enough; PYTHON=… on the command line overrides it.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(OK)' 2>/dev/null && echo $$p && break; done)
-PYTEST := $(BIN)/python -m pytest
+# Tests run on all cores, each file on one; JOBS=0: one after the other.
+JOBS ?= logical
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
 .PHONY: demo test test-full check lint format bench bench-peers bench-scale quality simulate-faults chaos clean debian
