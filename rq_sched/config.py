@@ -10,6 +10,7 @@ from rq_sched.errors import InvalidValue
 from rq_sched.keys import check_id
 
 DEFAULT_URL = "redis://localhost:6379/0"
+DEFAULT_NAMESPACE = "default"
 OFF = math.inf
 """What ``off`` means where a setting is a time: it never comes."""
 
@@ -92,4 +93,4 @@ def resolve_namespace(option: str | None = None) -> str:
     Raises:
         InvalidId: it isn't a name.
     """
-    return check_id(option or os.environ.get("RQ_SCHED_NAMESPACE") or "default", "namespace")
+    return check_id(option or os.environ.get("RQ_SCHED_NAMESPACE") or DEFAULT_NAMESPACE, "namespace")

@@ -48,8 +48,8 @@ class Explain(Queries):
           first blocked task since when it is that and what follows when (``blocked_since reserve_at preempt_at
           preemptible``), and how many seconds ago a scheduler was at work (``scheduler_seen``);
         * delayed: ``due``; held: ``held_at``;
-        * assigned, running: what placed it (``placed_by placed_at made_room_by``), and its node now (``node_tasks
-          node_free_cpu node_free_memory``), with ``fits_now nodes`` as of now;
+        * assigned, running: what placed it (``placed_by placed_at made_room_by``), and its node now (``node_state
+          node_tasks node_free_cpu node_free_memory``), with ``fits_now nodes`` as of now;
         * all that were placed: ``history``, what the decision log still says, the oldest first (``history_complete``
           is false where the log was cut off, or is too long to be looked through here).
 
@@ -189,14 +189,15 @@ class Explain(Queries):
     def _why_there(self, info: TaskInfo) -> Op[dict[str, Any]]:
         """Its node as it is now, and on how many others it would fit now."""
         need = Resources(info.cpu_needed, info.memory_needed)
-        node: Command = ("HMGET", self.keys.node(info.node_id or ""), "running", "free_cpu", "free_memory")
-        running, cpu, memory = (yield [node])[0]
+        node: Command = ("HMGET", self.keys.node(info.node_id or ""), "running", "free_cpu", "free_memory", "state")
+        running, cpu, memory, state = (yield [node])[0]
         counts = fit_counts(need, (yield from self.rooms()))
         return {
             "scheduled_at": iso(info.scheduled_at),
             "started_at": iso(info.started_at),
             "cpu_allocated": info.cpu_allocated,
             "memory_allocated": info.memory_allocated,
+            "node_state": state.decode() if state else None,
             "node_tasks": int(running or 0),
             "node_free_cpu": int(cpu or 0),
             "node_free_memory": int(memory or 0),
@@ -218,10 +219,20 @@ class Explain(Queries):
         complete = any(event.type == "submitted" for event in found)
         return {"history": [_said(event) for event in found], "history_complete": complete}
 
-    def events_about(self, task_id: str, begin: str, end: str) -> Op[tuple[list[Event], str]]:
+    def events_of_task(self, task_id: str, limit: int) -> Op[list[Event]]:
+        """The last events of a task, the oldest first. A script looks for them, so the log itself stays in Redis."""
+        found: list[Event] = []
+        end = "+"
+        while end and len(found) < limit:
+            events, end = yield from self.events_about(task_id, "-", end, causes=False)
+            found += events
+        return found[:limit][::-1]
+
+    def events_about(self, task_id: str, begin: str, end: str, *, causes: bool = True) -> Op[tuple[list[Event], str]]:
         """What a stretch of the log, from its end, says of a task: the newest first; and where to go on ('': done).
 
-        What placed the task is told with its placing, as ``by`` and ``room``: what else the same script did.
+        With ``causes``, what placed the task is told with its placing, as ``by`` and ``room``: what else the same
+        script did.
         """
         reply = (yield [self.call("event_find", task_id, begin, end, LOG_BITE)])[0]
         found: list[Event] = []
@@ -229,7 +240,7 @@ class Explain(Queries):
             events = events_of(raw_id, as_dict(flat))
             mine = [event for event in events if event.task_id == task_id]
             for event in mine:
-                if event.type == "placed":
+                if causes and event.type == "placed":
                     event.data.update(_cause(events, event))
             found += reversed(mine)
         return found, reply[0].decode()

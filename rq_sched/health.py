@@ -9,6 +9,7 @@ the process is gone, or hangs), and tells systemd, where it was started by syste
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -38,7 +39,7 @@ class Mood(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a health file says. ``at``: seconds since 1970."""
+    """What a health file says. ``at``: seconds since 1970; ``namespace``: empty where a test says none."""
 
     role: str
     name: str
@@ -46,6 +47,7 @@ class Note:
     at: float
     mood: Mood
     message: str
+    namespace: str = ""
 
     def problem(self, now: float, *, live: bool = False) -> str | None:
         """What is wrong; None: nothing. ``live``: waiting for Redis is well enough."""
@@ -70,16 +72,20 @@ class Reporter:
     """Writes the notes of one process. What can't be written isn't: nobody may fail for his health's sake.
 
     Parameters:
-        path: the file; None: one in ``folder()``.
+        path: the file; None: one in ``folder()``, another one for each Redis, namespace and name.
+        url, namespace: whom it works for.
     """
 
-    def __init__(self, role: str, name: str, path: str | None = None) -> None:
+    def __init__(self, role: str, name: str, path: str | None = None, *, url: str = "", namespace: str = "") -> None:
         self._role = role
         self._name = name
-        self._path = Path(path) if path else folder() / f"{role}-{name}.health"
+        self._namespace = namespace
+        where = hashlib.blake2b(f"{url} {namespace}".encode(), digest_size=4).hexdigest()
+        self._path = Path(path) if path else folder() / f"{role}-{name}-{where}.health"
 
     def note(self, mood: Mood, message: str = "") -> None:
-        line = json.dumps(asdict(Note(self._role, self._name, os.getpid(), time.time(), mood, message)))
+        note = Note(self._role, self._name, os.getpid(), time.time(), mood, message, self._namespace)
+        line = json.dumps(asdict(note))
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")

@@ -67,6 +67,8 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
         outage,
     )
     loop.stop_on_signals()
+    name = str(os.getpid())
+    reporter = Reporter("scheduler", name, config.health_file, url=config.url, namespace=config.namespace)
     log.info("scheduler ready", extra={"namespace": config.namespace})
     if ready is not None:
         ready.set()
@@ -74,7 +76,7 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
         await loop.run(
             _doorbell(loop, link, store),
             _expiries(loop, link, store, config.url),
-            _health(loop, outage, Reporter("scheduler", str(os.getpid()), config.health_file)),
+            _health(loop, outage, reporter),
         )
     finally:
         await link.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -30,12 +30,14 @@ def events_command(session: Session, follow: bool, task_id: str | None, node_id:
     """Print the decision log: submitted, placed, started, completed, requeued, reaped ..., oldest first."""
     newest = session.run(session.store.events(limit=max(1, min(limit, PAGE)), newest=True))
     last = newest[-1].id if newest else "0-0"
-    past: Iterable[Event]
-    if task_id or node_id or limit > PAGE:  # all of the log is read, and only the end of what is wanted kept
+    past: Sequence[Event]
+    if task_id and not node_id:
+        past = session.run(session.store.events_of_task(task_id, limit))
+    elif node_id or limit > PAGE:  # all of the log is read, and only the end of what is wanted kept
         past = deque(session.client.events(task_id=task_id, node_id=node_id), maxlen=limit)
-        last = past[-1].id if past else last
     else:
         past = newest[-limit:] if limit else []
+    last = past[-1].id if past else last
     for event in past:
         _print(session, event)
     if follow:

@@ -10,6 +10,7 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.options import Session, command, one_task_id
+from rq_sched.node import NodeState
 from rq_sched.task import Reason, State
 
 IDLE = 3.0
@@ -205,6 +206,7 @@ def _placed(found: Mapping[str, Any], state: State) -> Iterator[str]:
         yield f"Attempt {attempt} runs on {node} since {since}; what it writes: {_do(found, 'logs -f')}"
     yield from _why_there(found)
     yield f"It holds {show.needs(found['cpu_allocated'], found['memory_allocated'])}. {_neighbours(found)}"
+    yield from _node_state(found)
 
 
 def _why_there(found: Mapping[str, Any]) -> Iterator[str]:
@@ -220,6 +222,18 @@ def _why_there(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"A scheduler placed it: as the earliest in order that fits there, on {node} as a node with room for it."
     else:
         yield "Of its placing the decision log says nothing any more."
+
+
+def _node_state(found: Mapping[str, Any]) -> Iterator[str]:
+    """What is to be known of its node, where it isn't simply up."""
+    node, state = found["node_id"], found["node_state"]
+    if state == NodeState.DRAINING:
+        yield (
+            f"{node} is draining: it gets no new tasks, and this one goes on to its end there. To have it run "
+            f"elsewhere: `rq-sched drain {node} --requeue`; to take the node back: `rq-sched undrain {node}`"
+        )
+    elif state != NodeState.UP:
+        yield f"{node} is dead: its tasks are about to be given back, each to its old place."
 
 
 def _neighbours(found: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import click
 from rq_sched import health
 from rq_sched.cli import show
 from rq_sched.cli.options import Session, command
+from rq_sched.config import DEFAULT_NAMESPACE
 from rq_sched.health import Note
 
 
@@ -26,13 +27,21 @@ def health_command(session: Session, file: str | None, live: bool) -> int:
     ok = bool(found) and not any(problems.values())
     if session.json:
         processes = [
-            {"role": n.role, "name": n.name, "pid": n.pid, "ok": not problems[id(n)], "message": problems[id(n)]}
+            {
+                "role": n.role,
+                "name": n.name,
+                "namespace": n.namespace,
+                "pid": n.pid,
+                "ok": not problems[id(n)],
+                "message": problems[id(n)],
+            }
             for n in found
         ]
         show.json_line({"ok": ok, "processes": processes})
         return 0 if ok else 1
     for note in found:
-        show.line(show.safe(f"{note.role} {note.name}: {problems[id(note)] or note.mood}"))
+        where = f" in {note.namespace}" if note.namespace not in ("", DEFAULT_NAMESPACE) else ""
+        show.line(show.safe(f"{note.role} {note.name}{where}: {problems[id(note)] or note.mood}"))
     if not found:
         show.line("no scheduler or worker runs here" if file is None else f"{file}: no process has written there")
     return 0 if ok else 1

@@ -265,7 +265,8 @@ class Agent:
         os._exit(1)
 
     async def _give_signs_of_life(self) -> None:
-        reporter = Reporter("worker", self._config.node_id, self._config.health_file)
+        config = self._config
+        reporter = Reporter("worker", config.node_id, config.health_file, url=config.url, namespace=config.namespace)
         noted = -EVERY
         try:
             while True:

@@ -255,6 +255,37 @@ def test_where_a_task_runs_and_what_else_is_there(cell: Cell) -> None:
     assert (found["fits_now"], found["cpu_allocated"]) == (1, 1)
 
 
+def test_the_node_of_a_running_task_may_be_draining_or_dead(cell: Cell) -> None:
+    cell.node("a", 4, 1000)
+    cell.submit("t")
+    cell.place()
+    assert why(cell, "t")["node_state"] == "up"
+    cell.run(cell.store.node_drain("a"))
+    assert why(cell, "t")["node_state"] == "draining"
+    cell.run(cell.store.node_leave("a", "1", crashed=True))
+    assert why(cell, "t")["node_state"] == "dead"
+    for lost in cell.run(cell.store.sweep())[1]:
+        cell.run(cell.store.reap(lost))
+
+
+def test_the_last_events_of_a_task(cell: Cell) -> None:
+    cell.node("a", 4, 1000)
+    cell.submit("t", "other")
+    cell.place()
+    cell.finish("a", cell.starts("a")["t"])
+    for i in range(450):  # more than two looks into the log take
+        cell.submit(f"later{i}", memory=900)
+    assert [event.type for event in cell.run(cell.store.events_of_task("t", 10))] == [
+        "submitted",
+        "placed",
+        "completed",
+    ]
+    assert [event.type for event in cell.run(cell.store.events_of_task("t", 2))] == ["placed", "completed"]
+    assert cell.run(cell.store.events_of_task("t", 0)) == []
+    everything = [event for event in cell.run(cell.store.events()) if event.task_id == "t"]
+    assert cell.run(cell.store.events_of_task("t", 10)) == everything
+
+
 def test_unknown(cell: Cell) -> None:
     with pytest.raises(TaskNotFound):
         why(cell, "nobody")

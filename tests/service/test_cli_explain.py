@@ -103,6 +103,11 @@ def test_running_and_why_there(cli: Cli, hand: HandCell):
     found = cli.json("explain", "t2").one
     assert (found["placed_by"], found["made_room_by"], found["history_complete"]) == ("room", "t1", True)
     assert [event["type"] for event in found["history"]] == ["submitted", "placed", "started"]
+    assert found["node_state"] == "up"
+    cli("drain", "n1")
+    said = " ".join(cli("explain", "t2").out.split())
+    assert "n1 is draining: it gets no new tasks, and this one goes on to its end there." in said
+    assert "`rq-sched undrain n1`" in said
 
 
 def test_a_scheduler_placed_it(cli: Cli, hand: HandCell):

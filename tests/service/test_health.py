@@ -83,6 +83,20 @@ def test_the_command_reads_all_files_of_this_user(cli: Cli) -> None:
     assert not dead.exists()
 
 
+def test_the_same_name_in_two_namespaces_or_at_two_servers(cli: Cli) -> None:
+    Reporter("worker", "n1", url="redis://a/0", namespace="default").note(Mood.OK)
+    Reporter("worker", "n1", url="redis://b/0", namespace="default").note(Mood.STUCK, "orders wait")
+    other = Reporter("worker", "n1", url="redis://a/0", namespace="other")
+    other.note(Mood.WAITING, "Redis is away")
+    assert sorted(cli("health", code=1).lines) == [
+        "worker n1 in other: waiting: Redis is away",
+        "worker n1: ok",
+        "worker n1: stuck: orders wait",
+    ]
+    other.remove()
+    assert {one["namespace"] for one in cli.json("health", code=1).one["processes"]} == {"default"}
+
+
 def test_a_file_of_one_s_own(cli: Cli, tmp_path: Path) -> None:
     path = str(tmp_path / "here")
     assert "no process has written there" in cli("health", "--file", path, code=1).out
@@ -118,7 +132,7 @@ def test_real_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cl
             options = ["--node-id", "n1", "--cpu", "1", "--memory", "100", "--ttl", "2", "--chdir", str(ROOT)]
             cluster._start("n1", ["worker", *options, "--allow", "*", "--health-file", file])
             wait_for(lambda: _mood(file) == "ok", 20, cluster.logs)
-            assert cli("health", "--file", file).out == "worker n1: ok\n"
+            assert cli("health", "--file", file).out == "worker n1 in t: ok\n"
             assert wait_for(lambda: [n.role for n in health.notes()]) == ["scheduler"]
             pids = {process.pid for process in cluster.processes.values()}
             ready: set[int] = set()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rq_sched.link import Link, Op
+from rq_sched.task import FINAL
 from tests.lua.cell import Cell
 
 PAGE = Path(__file__).parents[2] / "docs" / "redis-schema.md"
@@ -52,6 +53,14 @@ def test_command(cell: Cell, command: str) -> None:
 
     answer = cell.run(ask())[0]
     assert answer not in (None, [], 0), command
+
+
+def test_the_page_names_every_count() -> None:
+    sources = "".join(path.read_text() for path in (PAGE.parents[1] / "lua").glob("*.lua"))
+    counted = set(re.findall(r"\bcount\('(\w+)'", sources)) | {str(state) for state in FINAL} | {"synced"}
+    table = re.search(r"field of `counts`.*?\n\n", PAGE.read_text(), re.S)
+    assert table is not None
+    assert set(re.findall(r"`(\w+)`", table[0])) - {"counts", "aof", "replicated"} == counted
 
 
 def test_the_page_has_commands() -> None:
