@@ -67,6 +67,8 @@ def scheduler_command(
               help="Whether tasks are pinned to cores of their own, where the node's cores are real.")  # fmt: skip
 @click.option("--memory-limit", type=click.Choice(["enforce", "off"]), default="enforce", show_default=True,
               help="Whether tasks that use more memory than they may are killed.")  # fmt: skip
+@click.option("--tasks-redis", type=click.Choice(["share", "hide"]), default="share", show_default=True,
+              help="Whether tasks find the address of this Redis in their environment.")  # fmt: skip
 @logging_options("info")
 @with_parent
 @click.pass_obj
@@ -84,6 +86,7 @@ def worker_command(
     health_file: str | None,
     affinity: str,
     memory_limit: str,
+    tasks_redis: str,
     log_level: str,
     log_format: str,
     with_parent: int | None,
@@ -115,6 +118,7 @@ def worker_command(
             health_file=health_file,
             affinity=affinity,
             memory=memory_limit,
+            tasks_redis=tasks_redis,
             log_level=log_level,
             log_format="json" if session.json else log_format,
         )

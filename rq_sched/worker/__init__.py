@@ -64,6 +64,6 @@ def run(config: WorkerConfig) -> int:
     from rq_sched import logs
     from rq_sched.worker import parent
 
-    os.environ.pop("RQ_SCHED_SIGNING_KEY", None)  # it is in the configuration, and no affair of the tasks
+    config.set_environment(os.environ)
     logs.setup(config.log_level, config.log_format)
     return parent.run(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class WorkerConfig:
         signing_key: only requests signed with this secret are run (``signing.py``); None: signatures aren't looked at.
         affinity: ``auto``: tasks are pinned to cores of their own where the node's cores are real; or ``off``.
         memory: ``enforce``: tasks that use more than they may are killed; or ``off``.
+        tasks_redis: ``share``: tasks find this Redis and namespace in their environment, so that ``Client()`` and
+            ``rq-sched`` work in them; ``hide``: the address isn't there.
         log_level, log_format: as for ``logs.setup``.
     """
 
@@ -45,6 +48,7 @@ class WorkerConfig:
     on_lost_redis: str = "kill"
     affinity: str = "auto"
     memory: str = "enforce"
+    tasks_redis: str = "share"
     log_level: str = "info"
     log_format: str = "text"
     health_file: str | None = None
@@ -77,7 +81,19 @@ class WorkerConfig:
             raise InvalidValue(f"--affinity must be auto or off, not {self.affinity!r}")
         if self.memory not in ("enforce", "off"):
             raise InvalidValue(f"--memory-limit must be enforce or off, not {self.memory!r}")
+        if self.tasks_redis not in ("share", "hide"):
+            raise InvalidValue(f"--tasks-redis must be share or hide, not {self.tasks_redis!r}")
         return Allow(self.allow or ("*",))
+
+    def set_environment(self, environment: MutableMapping[str, str]) -> None:
+        """Make it what tasks are to find in theirs. The secret isn't among it: the configuration has that."""
+        environment.pop("RQ_SCHED_SIGNING_KEY", None)
+        if self.tasks_redis == "share":
+            environment.update(RQ_SCHED_REDIS_URL=self.url, RQ_SCHED_NAMESPACE=self.namespace)
+            return
+        for name in ("RQ_SCHED_REDIS_URL", "REDIS_URL"):
+            if environment.get(name) == self.url:  # else it is another one, of the application's
+                del environment[name]
 
     @property
     def folder(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from rq_sched import current_task, task
+from rq_sched import Client, current_task, task
 from rq_sched.context import TaskCancelled
 
 UNKNOWN_MODULE = "this_module_is_not_installed"
@@ -44,6 +44,12 @@ async def loop_of() -> int:
 
 def number_of_process() -> int:
     return os.getpid()
+
+
+def submits(target: str, *args: Any) -> str:
+    """Submits another task where it runs itself."""
+    with Client() as client:
+        return client.submit(target, *args, task_id="from-inside").id
 
 
 def environment(*names: str) -> list[str | None]:

@@ -135,6 +135,23 @@ def test_environment(desk: Desk, node: Node) -> None:
     assert told == ["env-2", "1", "3", "256", "3"]
 
 
+def test_a_task_submits_where_it_runs_itself(desk: Desk, node: Node) -> None:
+    """Though nothing but the worker's option said where Redis is."""
+    assert desk.run("submits", f"{FUNCTIONS}:add", 1, 2).result == "from-inside"
+    assert desk.end("from-inside").result == 3
+    names = ("RQ_SCHED_REDIS_URL", "RQ_SCHED_NAMESPACE")
+    assert desk.run("environment", *names).result == [desk.url, desk.store.keys.namespace]
+
+
+def test_the_address_of_redis_can_be_hidden_from_tasks(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RQ_SCHED_REDIS_URL", desk.url)
+    monkeypatch.setenv("REDIS_URL", "redis://the.applications.own/0")
+    monkeypatch.setenv("RQ_SCHED_SIGNING_KEY", "a key of at least 16 characters")
+    desk.node(tasks_redis="hide")
+    names = ("RQ_SCHED_REDIS_URL", "REDIS_URL", "RQ_SCHED_SIGNING_KEY")
+    assert desk.run("environment", *names).result == [None, "redis://the.applications.own/0", None]
+
+
 def test_each_task_begins_in_the_same_folder(desk: Desk, tmp_path: Path) -> None:
     desk.node(chdir=str(tmp_path))
     (tmp_path / "near.py").write_text("def f():\n    return 'near'\n")
