@@ -4,6 +4,11 @@ Ends are the hot path: at most one ``task_finish`` is under way, and what ends m
 grow with the load by themselves; the reply brings the next orders. A start is reported once it has lasted
 ``START_AFTER``; of a shorter task the end says how long it ran. From a task's second attempt on the start is reported
 first (``attempts.ANNOUNCED``). What can't be sent is kept.
+
+What Redis refuses while it takes other calls can't be kept for ever: nothing behind it would be told. After ``TRIES`` a
+start isn't reported, nor what was printed; a batch of ends goes one by one, and an end that is refused alone is told
+without result and output, as failed. Should even that be refused, its attempt stays on the ledger until it is cancelled
+or the node is gone, and the log says so.
 """
 
 from __future__ import annotations
@@ -12,12 +17,14 @@ import asyncio
 import collections
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rq_sched.errors import RedisFull, RqSchedError
 from rq_sched.link.outage import is_outage
 from rq_sched.node import Order
 from rq_sched.store import REFILL, Report, Store
+from rq_sched.task import Reason
 from rq_sched.worker.session import Session, Superseded, back_off, together
 
 if TYPE_CHECKING:
@@ -34,6 +41,10 @@ START_AFTER = 0.05
 """Seconds that an attempt has run before its start is reported."""
 OUTPUT_EVERY = 0.5
 """Seconds between two reports of what a running task has printed, and of its progress."""
+ERROR_CHARACTERS = 1000
+"""Of the error of an end that is told without its result."""
+TRIES = 5
+"""Refusals in a row until what is to be told is cut down."""
 REMEMBERED = 10_000
 """Tokens that are remembered as reported, at least."""
 
@@ -53,6 +64,10 @@ class Remembered:
         self._new.add(thing)
         if len(self._new) > self._count:
             self._new, self._old = set(), self._new
+
+    def discard(self, thing: str) -> None:
+        self._new.discard(thing)
+        self._old.discard(thing)
 
     def clear(self) -> None:
         self._new, self._old = set(), set()
@@ -91,6 +106,9 @@ class Outbox:
         self._starts: list[Attempt] = []
         self._output: dict[str, bytes] = {}
         self._output_due = 0.0
+        self._refused = 0  # so often in a row, by a Redis that takes other calls
+        self._alone = 0  # so many of the first ends go one by one
+        self._cut = ""  # the token of an end that was cut down
         self._work = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
         self.progress: dict[str, float] = {}
@@ -137,6 +155,7 @@ class Outbox:
         self._output.clear()
         self.progress.clear()
         self.reported.clear()
+        self._refused = self._alone = 0
         self.empty.set()
 
     async def run(self) -> None:
@@ -146,11 +165,12 @@ class Outbox:
             await self._work.wait()
             try:
                 await self._tell()
-                failures = 0
+                failures = self._refused = 0
             except Superseded:
                 continue
             except RqSchedError as error:
                 failures += 1
+                self._refused = 0 if is_outage(error) else self._refused + 1
                 if failures == 1 and not is_outage(error):
                     log.warning("reports wait: %s", error, extra={"reports": len(self._reports)})
                 await asyncio.sleep(back_off(failures))
@@ -199,7 +219,12 @@ class Outbox:
     async def _tell_starts(self) -> None:
         starts = self._starts[:BATCH]
         tokens = [attempt.order.token for attempt in starts]
-        await self._session.ask(lambda node, incarnation: self._store.task_start(node, incarnation, tokens))
+        try:
+            await self._session.ask(lambda node, incarnation: self._store.task_start(node, incarnation, tokens))
+        except RqSchedError as error:
+            if not self._is_enough(error):
+                raise
+            log.error("starts are not reported: %s", error, extra={"starts": len(starts)})
         del self._starts[: len(starts)]
         for attempt in starts:
             if not attempt.told:
@@ -218,25 +243,80 @@ class Outbox:
             )
         except RedisFull:
             pass  # output is worth the least
-        except RqSchedError:
+        except RqSchedError as error:
+            if self._is_enough(error):
+                log.error("output and progress are not reported: %s", error, extra={"tasks": len(output)})
+                return
             self.progress = progress | self.progress
             for token, data in self._output.items():
                 output[token] = output.get(token, b"") + data
             self._output = output
             raise
 
+    def _is_enough(self, error: RqSchedError) -> bool:
+        """Whether what was refused now is to be cut down. (A full server drains: it is waited for.)"""
+        if is_outage(error) or isinstance(error, RedisFull) or self._refused + 1 < TRIES:
+            return False
+        self._refused = 0
+        return True
+
     async def _tell_ends(self) -> None:
-        batch = self._next_batch()
-        finished = await self._session.ask(
-            lambda node, incarnation: self._store.task_finish(node, incarnation, acked=self._taken(), reports=batch)
-        )
+        batch = [self._reports[0]] if self._alone else self._next_batch()
+        try:
+            outcomes = await self._finish(batch)
+        except RqSchedError as error:
+            if not self._is_enough(error):
+                raise
+            if len(batch) > 1:
+                self._alone = len(batch)
+            else:
+                await self._cut_down(batch[0], error)
+            return
         self.told = self._loop.time()
-        for report, outcome in zip(batch, finished.outcomes, strict=True):
+        self._alone = max(0, self._alone - 1)
+        for report, outcome in zip(batch, outcomes, strict=True):
             self._reports.popleft()
             if outcome == "stale":
                 log.warning("an end came too late", extra={"task_id": report.task_id, "outcome": report.outcome})
+
+    async def _finish(self, batch: list[Report]) -> list[str]:
+        """Tell these ends, and take the orders that come with the answer."""
+        finished = await self._session.ask(
+            lambda node, incarnation: self._store.task_finish(node, incarnation, acked=self._taken(), reports=batch)
+        )
         if finished.orders:
             self._take(finished.orders)
+        return finished.outcomes
+
+    async def _cut_down(self, report: Report, error: RqSchedError) -> None:
+        """An end was refused again and again, also alone: less of it, then nothing.
+
+        Raises:
+            RqSchedError: no ends are taken now, not even none: it isn't this one's fault.
+        """
+        await self._finish([])
+        if self._cut != report.token:
+            log.error("an end was refused: telling it without its result: %s", error, extra={"task_id": report.task_id})
+            self._cut = report.token
+            ended = report.outcome in ("completed", "failed")
+            text = f"{report.error or f'it {report.outcome}'}; Redis refused the report of this: {error}"
+            self._reports[0] = replace(
+                report,
+                outcome="failed" if ended else report.outcome,
+                reason=report.reason or (Reason.ERROR if ended else None),
+                result=None,
+                error=text[:ERROR_CHARACTERS],
+                output=b"",
+            )
+            return
+        log.error(
+            "an end can't be told: the task counts as running until it is cancelled, or this node gone: %s",
+            error,
+            extra={"task_id": report.task_id, "outcome": report.outcome},
+        )
+        self._reports.popleft()
+        self._alone = max(0, self._alone - 1)
+        self.reported.discard(report.token)  # a stop order is answered anew
 
     def _next_batch(self) -> list[Report]:
         batch: list[Report] = []

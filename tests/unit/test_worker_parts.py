@@ -18,12 +18,12 @@ import pytest
 from rq_sched.errors import NodeAlive, RedisUnavailable, StaleIncarnation
 from rq_sched.node import NodeState, Order, Start, Stop, Void
 from rq_sched.resources import Resources
-from rq_sched.store import Finished, Heartbeat, Ledger, Report, Store
+from rq_sched.store import Heartbeat, Ledger, Report, Store
 from rq_sched.worker import WorkerConfig, errors_text, system
 from rq_sched.worker.frames import BadFrame, Frame, Frames, Word, pack
 from rq_sched.worker.lease import Lease
 from rq_sched.worker.orders import Orders
-from rq_sched.worker.outbox import BATCH, BATCH_BYTES, Outbox, Remembered
+from rq_sched.worker.outbox import Remembered
 from rq_sched.worker.reconcile import Reconciler
 from rq_sched.worker.record import Left, Record, kill_groups, path_of
 from rq_sched.worker.session import Session, Superseded, together
@@ -228,82 +228,6 @@ def test_without_a_lease_orders_stay_in_redis() -> None:
         may[0] = True
         orders.take([start(1)])
         assert orders.seen == 1
-
-    asyncio.run(scene())
-
-
-# -- reports --------------------------------------------------------------------------------------
-
-
-class FakeSession:
-    """Stands in for the session in front of a store: keeps reports, answers as told."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Report]] = []
-        self.failures = 0
-        self.go = asyncio.Event()
-        self.go.set()
-
-    async def ask(self, make: Any) -> Any:
-        name, _, _, arguments = make("n1", "i1")
-        assert name == "task_finish"
-        await self.go.wait()
-        self.batches.append(arguments["reports"])
-        if self.failures:
-            self.failures -= 1
-            raise RedisUnavailable("away")
-        return Finished(["recorded"] * len(arguments["reports"]), [])
-
-
-def outbox_of(session: FakeSession) -> Outbox:
-    return Outbox(session, FakeStore(), lambda: 0, lambda orders: None, lambda: ())  # type: ignore[arg-type]
-
-
-def test_what_ends_while_a_report_is_under_way_forms_the_next() -> None:
-    async def scene() -> None:
-        session = FakeSession()
-        outbox = outbox_of(session)
-        running = asyncio.ensure_future(outbox.run())
-        session.go.clear()
-        outbox.add(Report("k0", "t0", "completed"))
-        await asyncio.sleep(0.01)
-        for n in range(1, 2 * BATCH):
-            outbox.add(Report(f"k{n}", f"t{n}", "completed"))
-        assert not outbox.empty.is_set()
-        session.go.set()
-        await asyncio.wait_for(outbox.empty.wait(), 5)
-        running.cancel()
-        assert [len(batch) for batch in session.batches] == [1, BATCH, BATCH - 1]
-        tokens = [report.token for batch in session.batches for report in batch]
-        assert tokens == [f"k{n}" for n in range(2 * BATCH)]
-
-    asyncio.run(scene())
-
-
-def test_what_could_not_be_sent_is_sent_again() -> None:
-    async def scene() -> None:
-        session = FakeSession()
-        session.failures = 2
-        outbox = outbox_of(session)
-        running = asyncio.ensure_future(outbox.run())
-        outbox.add(Report("k0", "t0", "completed"))
-        await asyncio.wait_for(outbox.empty.wait(), 5)
-        running.cancel()
-        assert [[report.token for report in batch] for batch in session.batches] == [["k0"]] * 3
-
-    asyncio.run(scene())
-
-
-def test_a_batch_is_bounded_in_bytes() -> None:
-    async def scene() -> None:
-        session = FakeSession()
-        outbox = outbox_of(session)
-        for n in range(5):
-            outbox.add(Report(f"k{n}", f"t{n}", "completed", result=b"x" * (BATCH_BYTES // 2)))
-        running = asyncio.ensure_future(outbox.run())
-        await asyncio.wait_for(outbox.empty.wait(), 5)
-        running.cancel()
-        assert [len(batch) for batch in session.batches] == [2, 2, 1]
 
     asyncio.run(scene())
 
