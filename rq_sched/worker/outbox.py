@@ -8,7 +8,7 @@ first (``attempts.ANNOUNCED``). What can't be sent is kept.
 What Redis refuses while it takes other calls can't be kept for ever: nothing behind it would be told. After ``TRIES`` a
 start isn't reported, nor what was printed; a batch of ends goes one by one, and an end that is refused alone is told
 without result and output, as failed. Should even that be refused, its attempt stays on the ledger until it is cancelled
-or the node is gone, and the log says so.
+or the node is gone; when a minute has passed it is compared with Redis again (``reconcile.py``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from rq_sched.link.outage import is_outage
 from rq_sched.node import Order
 from rq_sched.store import REFILL, Report, Store
 from rq_sched.task import Reason
+from rq_sched.worker.remembered import Remembered
 from rq_sched.worker.session import Session, Superseded, back_off, together
 
 if TYPE_CHECKING:
@@ -45,32 +47,10 @@ ERROR_CHARACTERS = 1000
 """Of the error of an end that is told without its result."""
 TRIES = 5
 """Refusals in a row until what is to be told is cut down."""
+AGAIN_SECONDS = 60.0
+"""How long nothing more is told of an attempt that was given up."""
 REMEMBERED = 10_000
 """Tokens that are remembered as reported, at least."""
-
-
-class Remembered:
-    """The last things that were added: at least ``count`` of them, at most twice as many."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._new: set[str] = set()
-        self._old: set[str] = set()
-
-    def __contains__(self, thing: str) -> bool:
-        return thing in self._new or thing in self._old
-
-    def add(self, thing: str) -> None:
-        self._new.add(thing)
-        if len(self._new) > self._count:
-            self._new, self._old = set(), self._new
-
-    def discard(self, thing: str) -> None:
-        self._new.discard(thing)
-        self._old.discard(thing)
-
-    def clear(self) -> None:
-        self._new, self._old = set(), set()
 
 
 class Outbox:
@@ -109,6 +89,7 @@ class Outbox:
         self._refused = 0  # so often in a row, by a Redis that takes other calls
         self._alone = 0  # so many of the first ends go one by one
         self._cut = ""  # the token of an end that was cut down
+        self._given_up: dict[str, float] = {}  # tokens, with when
         self._work = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
         self.progress: dict[str, float] = {}
@@ -134,8 +115,17 @@ class Outbox:
         return bool(self._reports or self._starts)
 
     def holds(self, token: str) -> bool:
-        """Whether an end of this attempt waits to be told, or for the answer."""
-        return any(report.token == token for report in self._reports)
+        """Whether an end of this attempt waits to be told, or for the answer; or can't be told now."""
+        return any(report.token == token for report in self._reports) or self.gave_up(token)
+
+    def gave_up(self, token: str) -> bool:
+        """Whether Redis has lately refused again and again what was to be told of this attempt."""
+        return self._loop.time() - self._given_up.get(token, -math.inf) < AGAIN_SECONDS
+
+    def _give_up(self, tokens: Iterable[str]) -> None:
+        now = self._loop.time()
+        self._given_up = {token: at for token, at in self._given_up.items() if now - at < AGAIN_SECONDS}
+        self._given_up.update(dict.fromkeys(tokens, now))
 
     def tell_start(self, attempt: Attempt) -> None:
         """Tell that this one runs, be it once more; one that wasn't told yet is launched when Redis has heard."""
@@ -225,6 +215,7 @@ class Outbox:
             if not self._is_enough(error):
                 raise
             log.error("starts are not reported: %s", error, extra={"starts": len(starts)})
+            self._give_up(tokens)
         del self._starts[: len(starts)]
         for attempt in starts:
             if not attempt.told:
@@ -310,13 +301,14 @@ class Outbox:
             )
             return
         log.error(
-            "an end can't be told: the task counts as running until it is cancelled, or this node gone: %s",
+            "an end can't be told: until it can, the task counts as running: %s",
             error,
             extra={"task_id": report.task_id, "outcome": report.outcome},
         )
         self._reports.popleft()
         self._alone = max(0, self._alone - 1)
         self.reported.discard(report.token)  # a stop order is answered anew
+        self._give_up([report.token])
 
     def _next_batch(self) -> list[Report]:
         batch: list[Report] = []

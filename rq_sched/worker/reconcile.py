@@ -132,7 +132,7 @@ class Reconciler:
         if entry.mark == "s" and attempt.ending is not Ending.STOPPED:
             self._differs("Redis wants this to stop", entry.task_id)
             self._attempts().stop(Stop(0, entry.token, entry.task_id, self._grace))
-        if entry.mark == "a" and attempt.told:
+        if entry.mark == "a" and attempt.told and not self._outbox.gave_up(entry.token):
             self._outbox.tell_start(attempt)
         if entry.allocation != attempt.allocation and attempt.allocation == before:
             self._attempts().resized(attempt, entry.allocation, ordered)

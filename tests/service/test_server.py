@@ -46,7 +46,7 @@ def private_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return tmp_path / "data with a space, é"
+    return tmp_path / "a space, é"  # short: the path of a socket has 107 bytes
 
 
 @pytest.fixture

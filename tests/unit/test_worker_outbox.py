@@ -117,9 +117,11 @@ def test_an_end_that_is_refused_in_any_form_keeps_nobody_else(caplog: pytest.Log
         session, Report("k0", "t0", "stopped"), *(Report(f"k{n}", f"t{n}", "completed") for n in range(1, 4))
     )
     assert [report.token for batch in session.batches[-3:] for report in batch] == ["k1", "k2", "k3"]
-    assert "the task counts as running until it is cancelled" in caplog.text
+    assert "until it can, the task counts as running" in caplog.text
     assert "k0" not in outbox.reported  # a stop order will be answered
     assert "k1" in outbox.reported
+    assert outbox.holds("k0")  # it isn't given back at once, to be refused again
+    assert not outbox.holds("k1")
 
 
 def test_while_redis_takes_no_ends_at_all_they_are_kept() -> None:
@@ -145,21 +147,24 @@ def test_while_redis_takes_no_ends_at_all_they_are_kept() -> None:
     assert session.batches[-1][0].result == b"r"
 
 
-def test_starts_that_are_always_refused_keep_no_ends() -> None:
+def test_starts_that_are_always_refused_keep_nothing_from_going_on() -> None:
     session = FakeSession()
-    attempt = SimpleNamespace(order=start(1), child=object(), told=False, begun=0.0, output=bytearray())
+    launched: list[Any] = []
+    attempt = SimpleNamespace(order=start(1), told=False)
 
     async def scene() -> None:
-        outbox = Outbox(session, FakeStore(), lambda: 0, lambda orders: None, lambda: [attempt])  # type: ignore
+        outbox = Outbox(session, FakeStore(), lambda: 0, lambda orders: None, lambda: (), launch=launched.append)  # type: ignore
         running = asyncio.ensure_future(outbox.run())
-        outbox._look()
+        outbox.tell_start(attempt)  # type: ignore[arg-type]
         outbox.add(Report("k9", "t9", "completed"))
         await asyncio.wait_for(outbox.empty.wait(), 20)
         running.cancel()
+        assert outbox.gave_up(attempt.order.token)  # it isn't told again at once
 
     with mock.patch("rq_sched.worker.outbox.back_off", return_value=0.001):
         asyncio.run(scene())
     assert [report.token for batch in session.batches for report in batch] == ["k9"]
+    assert launched == [attempt]
 
 
 def test_a_batch_is_bounded_in_bytes() -> None:

@@ -18,14 +18,14 @@ import pytest
 from rq_sched.errors import NodeAlive, RedisUnavailable, StaleIncarnation
 from rq_sched.node import NodeState, Order, Start, Stop, Void
 from rq_sched.resources import Resources
-from rq_sched.store import Heartbeat, Ledger, Report, Store
+from rq_sched.store import Heartbeat, Ledger, Store
 from rq_sched.worker import WorkerConfig, errors_text, system
 from rq_sched.worker.frames import BadFrame, Frame, Frames, Word, pack
 from rq_sched.worker.lease import Lease
 from rq_sched.worker.orders import Orders
-from rq_sched.worker.outbox import Remembered
 from rq_sched.worker.reconcile import Reconciler
 from rq_sched.worker.record import Left, Record, kill_groups, path_of
+from rq_sched.worker.remembered import Remembered
 from rq_sched.worker.session import Session, Superseded, together
 from rq_sched.worker.switchboard import Switchboard
 from tests.support import wait_for, wait_for_async

@@ -30,7 +30,7 @@ def test_two_gigabytes_in_a_blink(desk: Desk, node: Node) -> None:
     info = desk.run(f"{USES}:blink", 2000, memory_needed=200)
     assert (info.state, info.reason) == (State.FAILED, Reason.OOM), info.error
     used = int((info.error or "it used -1").split()[2])
-    assert 200 < used < 1500, (used, time.monotonic() - begun)
+    assert 200 <= used < 1500, (used, time.monotonic() - begun)
 
 
 def test_processes_of_a_task_count_together(desk: Desk, node: Node, tmp_path: Path) -> None:
