@@ -2,8 +2,9 @@
 --- reserve: keep a node for the first blocked task; stop preemptible tasks of lower priority where that makes room.
 -- KEYS: prefix
 -- ARGV: now_ms grace_ms
--- Replies: {task, node, preempted, looked}: the first blocked task and the node kept for it ('' none), how many tasks
---   were told to stop, how many heads were looked at
+-- Replies: {task, node, preempted, looked, kept_for}: the first blocked task, the node that is reserved ('' none), how many
+--   tasks were told to stop, how many heads were looked at, and the task that the node is kept for: an earlier one may
+--   be blocked since
 -- Refuses: nothing
 -- Promises: at most one reservation; it comes when the task has been the first blocked one for `reserve_after`, and
 --   stays until it is placed or taken away, or an earlier task takes it over; preemption takes `preempt_after`, stops only
@@ -141,7 +142,7 @@ local function keep(first, id, total_cpu, total_memory, time)
     'sequence', first.sequence, 'node', id, 'incarnation', node.incarnation, 'at', now, 'until', time or '',
     'spare_cpu', total_cpu - first.class.cpu, 'spare_memory', total_memory - first.class.memory)
   event('reserved', first.task, id)
-  return first.task, id, 0
+  return first.task, id, 0, first.task
 end
 
 local function run()
@@ -149,7 +150,7 @@ local function run()
   local first = (reserve_after or preempt_after) and first_blocked()
   if not first then
     if reservation() then unreserve(now) else call('DEL', RESERVATION) end
-    return '', '', 0
+    return '', '', 0, ''
   end
   first.since = since(first)
   local waited = now - first.since
@@ -161,17 +162,18 @@ local function run()
     if chosen then
       keep(first, chosen.node.id, chosen.total_cpu, chosen.total_memory)
       call('HSET', RESERVATION, 'preempting', now)
-      return first.task, chosen.node.id, preempt(chosen, grace)
+      return first.task, chosen.node.id, preempt(chosen, grace), first.task
     end
   end
   if reserve_after and waited >= reserve_after and not mine then
     local node, time = choose(first.class)
     if node then return keep(first, node.id, node.cpu, node.memory, time) end
   end
-  return first.task, mine and present.node or '', 0
+  if present then return first.task, present.node, 0, present.task end
+  return first.task, '', 0, ''
 end
 
-local task, node, preempted = run()
+local task, node, preempted, kept_for = run()
 nodes_flush()
 events_flush()
-return { task, node, preempted, looked }
+return { task, node, preempted, looked, kept_for }

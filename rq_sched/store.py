@@ -101,13 +101,15 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """What a reserving call did: the first blocked task and the node that is kept for it (None: none), how many tasks
-    were told to stop for it, and how many heads were looked at."""
+    """What a reserving call did: the first blocked task, the node that is reserved (None: none), how many tasks were
+    told to stop, how many heads were looked at, and for which task the node is kept: an earlier one may be the first
+    blocked one since."""
 
     task_id: str | None
     node_id: str | None
     preempted: int
     looked: int
+    kept_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +210,8 @@ class Store(Submits):
     def reserve(self, grace: float = DEFAULT_GRACE) -> Op[Reserved]:
         """Keep a node for the first blocked task, if it has waited for long enough; ``grace``: seconds that preempted
         tasks have to end."""
-        task, node, preempted, looked = yield from self._one("reserve", round(grace * 1000))
-        return Reserved(task.decode() or None, node.decode() or None, preempted, looked)
+        task, node, preempted, looked, kept_for = yield from self._one("reserve", round(grace * 1000))
+        return Reserved(task.decode() or None, node.decode() or None, preempted, looked, kept_for.decode() or None)
 
     def promote(self, limit: int = BATCH) -> Op[Promoted]:
         """Delayed tasks whose time has come join their queues: one bite."""

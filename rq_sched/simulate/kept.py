@@ -26,9 +26,10 @@ class Kept:
         self._waits = waits_of(policy)
         self._preemptible = preemptible
         self._reserved = reserved
-        self.task_id: str | None = None
-        self._number = 0
+        self._first: str | None = None  # the first blocked task
         self._first_since = 0
+        self.task_id: str | None = None  # the task that a node is kept for, its number, and the node
+        self._number = 0
         self.node: int | None = None
         self._node_since = 0
 
@@ -37,26 +38,30 @@ class Kept:
         """Whether ``reserve`` need be called at all."""
         return bool(self._waits)
 
-    def told(self, now: int, task_id: str | None, number: int, node: int | None) -> bool:
-        """What ``reserve`` answered; true if a node is free for all again."""
-        lifted = self.node is not None and (task_id != self.task_id or node != self.node)
-        if task_id != self.task_id:
+    def told(self, now: int, first: str | None, task_id: str | None, number: int, node: int | None) -> bool:
+        """What ``reserve`` answered; true if a node is free for all again.
+
+        Parameters:
+            first: the first blocked task.
+            task_id, number, node: for whom which node is kept; an earlier task may be the first blocked one since.
+        """
+        if first != self._first:
+            self._first, self._first_since = first, now
+        lifted = self.node is not None and (task_id, node) != (self.task_id, self.node)
+        if (task_id, node) != (self.task_id, self.node):
             self.ended(now)
-            self.task_id, self._number, self._first_since = task_id, number, now
-        if node != self.node:
-            self.ended(now)
-            self.node, self._node_since = node, now
+            self.task_id, self._number, self.node, self._node_since = task_id, number, node, now
         return lifted
 
     def ended(self, now: int) -> None:
         """The reservation, if there is one, is over; at this very instant it may still have held."""
         if self.node is not None:
             self._reserved.append(Reserved(self.node, self._number, self._node_since, now + 1))
-        self.node = None
+        self.task_id = self.node = None
 
     def wake(self, now: int, busy: bool) -> int:
         """When (ms) ``reserve`` might do something although nothing else happens."""
-        if self.task_id is None or not self._waits:
+        if self._first is None or not self._waits:
             return NEVER
         due = min((self._first_since + wait for wait in self._waits if self._first_since + wait > now), default=NEVER)
         if due == NEVER and self._preemptible and busy:

@@ -301,9 +301,11 @@ class Replay:
         self._line.ask(self._store.reserve(), answers.append)
         self._line.answers()
         told = answers[0]
-        number = self._waiting[told.task_id][0] if told.task_id is not None else 0
+        number = self._waiting[told.kept_for][0] if told.kept_for is not None else 0
         machine = self._machines[told.node_id] if told.node_id is not None else None
-        lifted = self._kept.told(self.now, told.task_id, number, None if machine is None else machine.place)
+        lifted = self._kept.told(
+            self.now, told.task_id, told.kept_for, number, None if machine is None else machine.place
+        )
         if told.preempted and machine is not None:
             self._read_orders(machine)
         self._wake = self._kept.wake(self.now, busy=bool(self._ends))

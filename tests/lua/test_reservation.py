@@ -46,7 +46,7 @@ def test_a_wide_task_starts_although_small_ones_keep_coming(cell: Cell, busy: di
     cell.submit(*(f"later{i}" for i in range(8)))
     assert reserve(cell) == Reserved("wide", None, 0, 1)
     assert reserve(cell, 29.9).node_id is None
-    assert reserve(cell, 0.1) == Reserved("wide", "a", 0, 1)
+    assert reserve(cell, 0.1) == Reserved("wide", "a", 0, 1, "wide")
     for i in range(8):  # whatever ends, the reserved node isn't filled with what comes later
         start = busy[f"s{i}"]
         cell.finish(on(cell, start.task_id), start)
@@ -65,6 +65,8 @@ def test_earlier_tasks_pass_the_reservation(cell: Cell, busy: dict[str, Start]) 
     cell.place()
     assert cell.info("urgent").node_id == "a"
     assert reservation(cell)["task"] == "wide"
+    cell.submit("first", cpu=4, priority=5)
+    assert reserve(cell, 1) == Reserved("first", "a", 0, 1, "wide")  # it hasn't waited for as long yet
 
 
 def test_later_tasks_use_what_is_spare_and_give_it_back(cell: Cell) -> None:

@@ -116,6 +116,20 @@ def test_a_whole_node_task_starts_although_small_ones_keep_coming(capsys, tmp_pa
     assert (off["inversions"], on["inversions"], on["over_allocations"]) == (0, 0, 0)
 
 
+def test_an_earlier_task_that_is_blocked_later_leaves_the_reservation_as_it_is(capsys, tmp_path):
+    """Of those that come after the wide one, ``single`` goes into what is spare; ``pair`` would fit, but may not."""
+    tasks = (
+        "task_id,priority,cpu_needed,memory_needed,submit_at,duration\n"
+        "a,0,1,100,0,40\nb,0,1,100,0,40\nc,0,1,100,0,100\nd,0,1,100,0,100\n"
+        "wide,0,3,100,0.5,10\nurgent,5,4,100,31,10\npair,0,2,100,32,200\nsingle,0,1,100,32,10\n"
+    )
+    folder = write_workload(tmp_path, "a,4,1000\n", tasks)
+    report = run(capsys, folder, "--dump", str(tmp_path / "dump"))
+    assert report["inversions"] == 0
+    starts = {r["task_id"]: r["start"] for r in map(json.loads, (tmp_path / "dump").read_text().splitlines())}
+    assert starts["single"] == 40 < starts["urgent"]
+
+
 def test_preemption_stops_a_preemptible_task_which_runs_again(capsys, tmp_path):
     tasks = (
         "task_id,priority,cpu_needed,memory_needed,submit_at,duration,preemptible\n"

@@ -14,23 +14,27 @@ from rq_sched.simulate.workload import Row
 def test_a_reservation_is_written_down_when_it_ends():
     reserved: list[Reserved] = []
     kept = Kept([], False, reserved)
-    assert not kept.told(1000, "wide", 7, None)
+    assert not kept.told(1000, "wide", None, 0, None)
     assert kept.wake(1000, busy=True) == 31_000
-    assert not kept.told(31_000, "wide", 7, 2)
+    assert not kept.told(31_000, "wide", "wide", 7, 2)
     assert reserved == []
     kept.ended(40_000)
     assert reserved == [Reserved(2, 7, 31_000, 40_001)]
-    assert not kept.told(40_000, None, 0, None)
+    assert not kept.told(40_000, None, None, 0, None)
     assert kept.wake(40_000, busy=True) == NEVER
 
 
 def test_a_reservation_that_goes_to_another_task_leaves_its_node_free():
     reserved: list[Reserved] = []
     kept = Kept([], False, reserved)
-    kept.told(0, "wide", 7, None)
-    kept.told(30_000, "wide", 7, 2)
-    assert kept.told(35_000, "urgent", 3, None)
-    assert reserved == [Reserved(2, 7, 30_000, 35_001)]
+    kept.told(0, "wide", None, 0, None)
+    kept.told(30_000, "wide", "wide", 7, 2)
+    assert not kept.told(35_000, "urgent", "wide", 7, 2)  # it is the first one now, but hasn't waited for long enough
+    assert reserved == []
+    assert kept.wake(35_000, busy=True) == 65_000
+    assert kept.told(65_000, "urgent", "urgent", 3, 1)
+    assert reserved == [Reserved(2, 7, 30_000, 65_001)]
+    assert (kept.task_id, kept.node) == ("urgent", 1)
 
 
 def test_reserve_is_not_called_where_both_settings_are_off():
@@ -42,7 +46,7 @@ def test_reserve_is_not_called_where_both_settings_are_off():
 
 def test_who_may_be_preempted_is_asked_again():
     kept = Kept([], True, [])
-    kept.told(0, "wide", 0, None)
+    kept.told(0, "wide", None, 0, None)
     assert kept.wake(30_000, busy=True) == 31_000
     assert kept.wake(30_000, busy=False) == NEVER
 
