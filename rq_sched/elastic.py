@@ -34,11 +34,11 @@ class Rules:
         cpu_window: for how long cores must have been unused.
         cpu_spare: share of the used cores that is kept on top (1 used core of 4: 2 are kept).
         busy: share of its cores that a task must use to count as using all of them.
-        memory_window: for how long memory must have been unused.
-        memory_spare: share of the used memory that is kept on top; at least ``memory_least``.
+        memory_window: for how long the use of memory must not have risen: while it rises, nobody knows where that ends.
+        memory_age: and for this share of the time that it was watched, for what rises slowly seems to stay in a short one.
+        memory_still: by how much, as a share of what it was, it must rise to count as risen.
+        memory_spare: share of the peak that is kept on top; at least ``memory_least``.
         memory_floor: share of the need that is always kept.
-        memory_still: it must not have risen by more than this share of its peak within the window: while a task's use
-            rises, nobody knows where that ends.
         memory_step: gives back only this share of the allocation, or more: small change isn't worth a call.
         near: when less than this share of the allocation is left (at least ``near_least``, and at least what the use
             rises by in ``lead`` seconds), more is asked for.
@@ -49,10 +49,11 @@ class Rules:
     cpu_spare: float = 0.2
     busy: float = 0.9
     memory_window: float = 5.0
+    memory_age: float = 0.25
+    memory_still: float = 0.02
     memory_spare: float = 0.25
     memory_least: int = 32
     memory_floor: float = 0.125
-    memory_still: float = 0.02
     memory_step: float = 0.1
     near: float = 0.1
     near_least: int = 12
@@ -85,7 +86,11 @@ class Usage:
     def __init__(self, rules: Rules = RULES) -> None:
         self.rules = rules
         self.samples: collections.deque[Sample] = collections.deque()
-        """Those of the longer window, and one before it."""
+        """Those of ``cpu_window``, and one before it."""
+        self.peak = 0.0
+        """MB: the most memory that was used."""
+        self._level = -math.inf  # the use of memory when it last rose, when that was, and since when it is watched
+        self._rose_at = self._began = math.inf
         self.refusals = 0
         """How many wishes in a row were refused."""
         self._ask_from = -math.inf
@@ -93,19 +98,22 @@ class Usage:
     def add(self, at: float, cpu: float, memory: float) -> None:
         """A sample; later than those before. About one a second is enough."""
         self.samples.append(Sample(at, cpu, memory))
-        begin = at - max(self.rules.cpu_window, self.rules.memory_window)
-        while len(self.samples) > 1 and self.samples[1].at <= begin:
+        while len(self.samples) > 1 and self.samples[1].at <= at - self.rules.cpu_window:
             self.samples.popleft()
+        self._began = min(self._began, at)
+        self.peak = max(self.peak, memory)
+        if memory > self._level + max(self.rules.memory_still * self._level, 1):
+            self._level, self._rose_at = memory, at
 
     def answered(self, at: float, granted: bool) -> None:
         """A wish for more was granted, or refused."""
         self.refusals = 0 if granted else self.refusals + 1
         self._ask_from = -math.inf if granted else at + self.rules.ask_again
 
-    def restart(self) -> None:
-        """What was measured no longer tells what is to be expected (the allocation has changed from outside)."""
-        while len(self.samples) > 1:
-            self.samples.popleft()
+    def corrected(self, at: float, memory: float) -> None:
+        """So much memory is used: what was told of it before was too much."""
+        self.peak = self._level = memory
+        self._began = self._rose_at = at
 
     def may_ask(self, at: float) -> bool:
         """Whether the last refusal is long enough ago."""
@@ -117,6 +125,14 @@ class Usage:
         if not self.samples or self.samples[0].at > now - window:
             return []
         return [sample for sample in self.samples if sample.at >= now - window]
+
+    @property
+    def stays(self) -> bool:
+        """Whether its use of memory seems to rise no more."""
+        if not self.samples:
+            return False
+        now = self.samples[-1].at
+        return now - self._rose_at >= max(self.rules.memory_window, self.rules.memory_age * (now - self._began))
 
     @property
     def rise(self) -> float:
@@ -196,13 +212,8 @@ def _less_cpu(usage: Usage, need: int, allocated: int) -> int | None:
 
 
 def _less_memory(usage: Usage, need: int, allocated: int) -> int | None:
-    rules = usage.rules
-    samples = usage.within(rules.memory_window)
-    if not samples:
-        return None
-    peak = max(sample.memory for sample in samples)
-    risen = samples[-1].memory - min(sample.memory for sample in samples)
-    if risen > max(rules.memory_still * peak, 1):
+    rules, peak = usage.rules, usage.peak
+    if not usage.stays:
         return None
     keep = math.ceil(max(peak + max(rules.memory_spare * peak, rules.memory_least), rules.memory_floor * need))
     return keep if allocated - keep >= max(rules.memory_step * allocated, rules.memory_least) else None

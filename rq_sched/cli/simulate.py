@@ -37,6 +37,12 @@ OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
     default="off",
     help="What is released by measurement, where the file says what tasks used.",
 )
+@click.option(
+    "--usage",
+    type=click.Choice(["even", "jump"]),
+    default="even",
+    help="How tasks come to what they used: evenly in the first half, or half at once and the rest at some moment.",
+)
 @click.option("--dump", type=OUTPUT, help="Write who ran where and when: JSON Lines.")
 @click.option("--plot", type=OUTPUT, metavar="FILE.png", help="Draw utilisation and waits over time.")
 @click.pass_obj
@@ -47,6 +53,7 @@ def simulate_command(
     policies: Sequence[str],
     known_durations: bool,
     elastic: str,
+    usage: str,
     dump: Path | None,
     plot: Path | None,
 ) -> int:
@@ -70,6 +77,7 @@ def simulate_command(
             known_durations=known_durations,
             policy=policy,
             elastic=elastic,
+            usage=usage,
             progress=lambda done, seconds: update(done, f"at {show.duration(seconds)}"),
         )
     if dump is not None:

@@ -83,6 +83,7 @@ def simulate(
     known_durations: bool = False,
     policy: Sequence[tuple[str, Any]] = (),
     elastic: str = "off",
+    usage: str = "even",
     progress: Progress | None = None,
 ) -> Outcome:
     """Replay a workload and judge it.
@@ -92,6 +93,7 @@ def simulate(
         known_durations: the durations are given as time limits, so that the scheduler knows them.
         policy: settings (``config.SETTINGS``) and their values.
         elastic: what is released by measurement: ``off``, ``cpu`` or ``all`` (for tasks whose use is known).
+        usage: how a task comes to what it used: ``even`` or ``jump`` (see ``simulate.elastic``).
         progress: told now and then how many tasks are done, and the virtual time.
 
     Raises:
@@ -111,7 +113,15 @@ def simulate(
             if progress is not None:
                 progress(done, seconds)
 
-        replay = Replay(link, workload, known_durations=known_durations, policy=policy, elastic=elastic, progress=watch)
+        replay = Replay(
+            link,
+            workload,
+            known_durations=known_durations,
+            policy=policy,
+            elastic=elastic,
+            usage=usage,
+            progress=watch,
+        )
         replay.run()
         replayed = time.monotonic() - began
         meter.look()

@@ -1,9 +1,15 @@
 """Release by measurement in virtual time: what an agent does once a second, from what tasks really used.
 
-A task's use rises evenly to its ``cpu_used`` and ``memory_used`` in the first half of its run, and stays there. The
-same function decides as in the agent (``rq_sched.elastic``). Memory that was taken from a task and is needed after all
-is asked for; a task that doesn't get it is killed, and runs again with its full need. Too few cores only slow a task
-down in reality; here its run takes as long as the workload says, so compare CPU with care.
+A workload says only the most that a task used, ``cpu_used`` and ``memory_used``. How it came to that is assumed:
+
+========  ===========================================================================================================
+``even``  its use rises evenly in the first half of its run, and stays there
+``jump``  its use of memory is half of that from the start, and doubles at a moment of its run that nothing foretells
+========  ===========================================================================================================
+
+The same function decides as in the agent (``rq_sched.elastic``). Memory that was taken from a task and is needed after
+all is asked for; a task that doesn't get it is killed, and runs again with its full need. Too few cores only slow a
+task down in reality; here its run takes as long as the workload says, so compare CPU with care.
 """
 
 from __future__ import annotations
@@ -19,6 +25,9 @@ CLOSELY = 30_000
 """ms from the start in which a run is sampled every second; later ``PARTS`` times in its length."""
 PARTS = 200
 SECOND = 1000
+USAGES = ("even", "jump")
+GOLDEN = 0.6180339887498949
+"""Its multiples, without their whole parts, are spread evenly in 0..1: the moments of the jumps."""
 
 
 class Meter:
@@ -27,11 +36,13 @@ class Meter:
     Parameters:
         attempt: of a task whose use is known.
         policy: ``cpu`` or ``all``.
+        usage: one of ``USAGES``.
     """
 
-    def __init__(self, attempt: Attempt, policy: str) -> None:
+    def __init__(self, attempt: Attempt, policy: str, usage: str = "even") -> None:
         self.attempt = attempt
         self._policy = policy
+        self._jump = attempt.number * GOLDEN % 1 if usage == "jump" else None
         self._usage = Usage()
         self._number = 0
 
@@ -42,12 +53,16 @@ class Meter:
         return now + step if now + step < start + row.duration else None
 
     def used(self, now: int) -> Resources:
-        """Cores and MB in use (memory rounded up)."""
-        share, row = self._share(now), self.attempt.row
-        return Resources(math.ceil(share * (row.cpu_used or 0)), math.ceil(share * (row.memory_used or 0)))
+        """Cores and MB in use, rounded up."""
+        cpu, memory = self._uses(now)
+        return Resources(math.ceil(cpu), math.ceil(memory))
 
-    def _share(self, now: int) -> float:
-        return min(1.0, 2 * (now - self.attempt.start) / self.attempt.row.duration)
+    def _uses(self, now: int) -> tuple[float, float]:
+        row = self.attempt.row
+        part = (now - self.attempt.start) / row.duration
+        rising = min(1.0, 2 * part)
+        share = rising if self._jump is None else 0.5 if part < self._jump else 1.0
+        return rising * (row.cpu_used or 0.0), share * (row.memory_used or 0)
 
     def number(self) -> int:
         """Of the next wish."""
@@ -57,8 +72,7 @@ class Meter:
     def wishes(self, now: int) -> Iterator[Resources]:
         """What to ask for after a sample, one after the other; tell ``answered`` of each before taking the next."""
         attempt, row = self.attempt, self.attempt.row
-        share = self._share(now)
-        self._usage.add(now / 1000, share * (row.cpu_used or 0.0), share * (row.memory_used or 0))
+        self._usage.add(now / 1000, *self._uses(now))
         most = row.most or row.need
         wish = target(self._usage, self._policy, need=row.need, allocation=self._held(), maximum=most)
         if wish is not None:

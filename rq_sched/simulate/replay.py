@@ -65,7 +65,8 @@ class Replay:
         workload: what to replay.
         known_durations: give each task's duration as its time limit.
         policy: settings to set beforehand.
-        elastic: ``off``, ``cpu`` or ``all``: what is released by measurement (see ``elastic.py``).
+        elastic: ``off``, ``cpu`` or ``all``: what is released by measurement.
+        usage: how a task comes to what it used: ``even`` or ``jump`` (see ``elastic.py``).
         refill: whether a report of ends refills the node; else the nodes wait for ``place``.
         progress: told now and then how far it is.
     """
@@ -78,6 +79,7 @@ class Replay:
         known_durations: bool = False,
         policy: Sequence[tuple[str, Any]] = (),
         elastic: str = "off",
+        usage: str = "even",
         refill: bool = True,
         progress: Progress | None = None,
     ) -> None:
@@ -93,6 +95,7 @@ class Replay:
         self._known = known_durations
         self._policy = policy
         self._elastic = elastic
+        self._usage = usage
         self._samples: list[tuple[int, int, Meter]] = []
         self._unreleased: set[int] = set()
         self.hurt = 0
@@ -292,8 +295,9 @@ class Replay:
         if task_id == self._kept.task_id:
             self._kept.ended(self.now)
         heapq.heappush(self._ends, (self.now + row.duration, number, attempt))
-        if self._elastic != "off" and row.memory_used is not None and number not in self._unreleased:
-            self._sample_later(Meter(attempt, self._elastic))
+        if self._elastic != "off" and row.memory_used is not None:
+            policy = "cpu" if number in self._unreleased else self._elastic
+            self._sample_later(Meter(attempt, policy, self._usage))
 
     def _reserve(self) -> bool:
         """Looks after the first blocked task; answers whether there may be something to place now."""

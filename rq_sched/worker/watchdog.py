@@ -232,8 +232,11 @@ class Watchdog:
         if own <= 0.0:
             return  # it has just ended
         watch.exact_at = self._loop.time()
+        told = max(0.0, seen - watch.shared - watch.base)
         watch.shared = max(0.001, seen - own)
         watch.used = max(0.0, own - watch.base)
+        if told - watch.used > watch.usage.rules.memory_least:
+            watch.usage.corrected(watch.exact_at, watch.used)
         if not self._memory:
             return
         if watch.used > self._limit(watch):

@@ -77,6 +77,29 @@ def test_nothing_grows_into_what_others_wait_for(cell: Cell) -> None:
     assert answer.allocation == Resources(2, 100)
 
 
+def test_what_was_given_back_can_be_had_again_on_a_reserved_node(cell: Cell) -> None:
+    """The reservation counts on its need: without it the task would be killed for memory that nobody uses."""
+    cell.node("a", 4, 1000)
+    cell.submit("t", cpu=2, memory=300, max_memory_needed=400)
+    cell.place()
+    start = cell.starts("a")["t"]
+    number = iter(range(1, 9))
+
+    def resize(cpu: int, memory: int) -> Resources:
+        ask = cell.store.task_resize("a", "1", start.token, number=next(number), cpu=cpu, memory=memory)
+        return cell.run(ask).allocation
+
+    assert resize(1, 100) == Resources(1, 100)
+    cell.submit("wide", cpu=4)
+    cell.place()
+    cell.run(cell.store.reserve())
+    cell.now += 30_000
+    assert cell.run(cell.store.reserve()).node_id == "a"
+    assert resize(1, 301) == Resources(1, 100)  # beyond its need
+    assert resize(2, 300) == Resources(2, 300)
+    assert cell.free("a") == (2, 700)
+
+
 def test_an_answer_says_which_resize_orders_are_older(cell: Cell) -> None:
     cell.node("a", 4, 1000)
     cell.submit("t", max_cpu_needed=4)

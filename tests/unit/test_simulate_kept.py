@@ -51,9 +51,9 @@ def test_who_may_be_preempted_is_asked_again():
     assert kept.wake(30_000, busy=False) == NEVER
 
 
-def meter(policy: str, memory_used: int) -> Meter:
+def meter(policy: str, memory_used: int, usage: str = "jump") -> Meter:
     row = Row("t", Resources(4, 1000), 2_000_000, cpu_used=0.5, memory_used=memory_used)
-    return Meter(Attempt(0, row, "t", Machine(0, "n", "i"), "k", 0, 4, 1000, 0), policy)
+    return Meter(Attempt(1, row, "t", Machine(0, "n", "i"), "k", 0, 4, 1000, 0), policy, usage)
 
 
 def replay(one: Meter, *, grants: bool) -> list[Resources]:
@@ -77,6 +77,18 @@ def test_cores_that_are_not_used_are_given_back_and_memory_is_kept():
     assert replay(one, grants=True) == [Resources(1, 1000)]
 
 
+def test_memory_that_rises_is_given_back_when_it_stays():
+    one = meter("all", 600, "even")
+    assert replay(one, grants=False) == [Resources(1, 1000), Resources(1, 750)]
+    assert one.used(500_000) == Resources(1, 300)
+    assert one.used(1_000_000) == one.used(1_999_999) == Resources(1, 600)
+
+
+def test_use_that_jumps():
+    one = meter("all", 600)
+    assert [one.used(at).memory for at in (0, 1_236_000, 1_237_000, 1_999_999)] == [300, 300, 600, 600]
+
+
 def test_memory_goes_down_with_policy_all_and_up_again_in_time():
     one = meter("all", 600)
     wishes = replay(one, grants=True)
@@ -88,5 +100,5 @@ def test_memory_goes_down_with_policy_all_and_up_again_in_time():
 def test_a_task_that_does_not_get_its_memory_back_is_short():
     one = meter("all", 900)
     replay(one, grants=False)
-    assert one.short(1_000_000)
+    assert one.short(1_237_000)
     assert not meter("all", 900).short(1_999_999)  # nothing was taken from this one
