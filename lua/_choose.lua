@@ -3,7 +3,10 @@
 --   first_fit  the smallest node, of equal ones the first by name: large nodes and whole nodes stay free for large tasks
 --   best_fit   the one on which least CPU is left, of equal ones least memory
 --   tight      the one on which least is left of both, as shares of what the task asks for
--- first_fit and tight weigh the CANDIDATES nodes with least free CPU among those with enough of it; where none of these has
+--   aligned    the one where a task with a time limit ends with the others, so that whole nodes come free: whose last
+--              task ends soonest after it; else the one that it keeps busy for least longer; an empty node last. Without
+--              time limits as first_fit
+-- All but best_fit weigh the CANDIDATES nodes with least free CPU among those with enough of it; where none of these has
 -- the memory, the best fit beyond them is taken. So no choice ever misses a node with room.
 
 local FREE = P .. 'free'
@@ -73,18 +76,39 @@ local function tight(cpu, memory)
   return least(ids, scores)
 end
 
+-- For the choice `aligned`: less is better. What is known of a busy node is milliseconds; `total` is the node's size.
+local LAST = 2 ^ 50
+local function misfit(node, ends, total)
+  if node.running == 0 then return 2 * LAST + total end
+  if not node.ends then return LAST + total end
+  if node.ends < ends then return ends - node.ends end
+  return (node.ends - ends) / LAST
+end
+
+local function aligned(cpu, memory, ends)
+  local ids = candidates(cpu, memory)
+  if #ids < 2 then return ids[1] or best_fit(cpu, memory) end
+  local ranks = call('ZMSCORE', P .. 'totals', unpack(ids))
+  if ends then
+    for i, id in ipairs(ids) do ranks[i] = misfit(node_load(id), ends, tonumber(ranks[i])) end
+  end
+  return least(ids, ranks)
+end
+
 local choice -- the one of the settings
 
 local function choice_of(name)
   if name == 'best_fit' then return best_fit end
   if name == 'tight' then return tight end
+  if name == 'aligned' then return aligned end
   return smallest_node
 end
 
--- The node for a need, or nil if it fits nowhere.
-local function node_with_room(cpu, memory)
-  if known_blocked(cpu, memory) then return nil end
+-- The node for the head of a class, or nil if it fits nowhere; and whether the next one is to be asked for anew.
+local function node_with_room(now, class)
+  if known_blocked(class.cpu, class.memory) then return nil end
   choice = choice or choice_of(call('HGET', P .. 'settings', 'node_choice'))
-  local id = choice(cpu, memory)
-  return id and node_load(id)
+  local ends = choice == aligned and head_ends(now, class) or nil
+  local id = choice(class.cpu, class.memory, ends)
+  return id and node_load(id), ends ~= nil
 end

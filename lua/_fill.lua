@@ -26,16 +26,17 @@ local function assign(now, nonce, node, class, orders)
   allocate(node, token, id, class)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local number = order_add(node, 'start ' .. token .. ' ' .. id)
-  local attempt, preemptible, priority
+  local attempt, preemptible, priority, limit
   if orders then
     local record = call('HMGET', key, unpack(ORDER_FIELDS))
-    attempt, preemptible, priority = tonumber(record[2] or 0) + 1, record[12], record[13]
+    attempt, preemptible, priority, limit = tonumber(record[2] or 0) + 1, record[12], record[13], record[9]
     record[2] = attempt
     orders[#orders + 1] = start_order(number, token, id, record)
   else
-    local record = call('HMGET', key, 'u', 'v', 'p')
-    attempt, preemptible, priority = tonumber(record[1] or 0) + 1, record[2], record[3]
+    local record = call('HMGET', key, 'u', 'v', 'p', 'l')
+    attempt, preemptible, priority, limit = tonumber(record[1] or 0) + 1, record[2], record[3], record[4]
   end
+  node_ends(now, node, limit)
   if preemptible then call('ZADD', P .. 'preemptible', priority or 0, token .. ' ' .. node.id) end
   local attempt_text = whole(attempt)
   call('HSET', key, 's', 'assigned', 'u', attempt_text, 'k', token, 'i', node.place, 'T', stamp(now))

@@ -14,14 +14,15 @@ local function node_load(id)
   local node = nodes_seen[id]
   if node then return node end
   local r = call('HMGET', P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory', 'ordered', 'acked',
-    'running', 'started', 'surplus', 'reserved')
+    'running', 'started', 'surplus', 'reserved', 'ends')
   if not r[1] then return nil end
   local surplus, place = tonumber(r[9] or 0), id .. ':' .. r[2]
   node = { -- all fields at once: a table that grows is copied each time
     id = id, state = r[1], incarnation = r[2], cpu = tonumber(r[3]), memory = tonumber(r[4]),
     ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
     surplus = surplus, surplus_read = surplus, reserved = r[10] or nil, entries = {}, cleared = {}, orders = {},
-    place = place, path = P .. 'node:' .. place, touched = false,
+    ends = tonumber(r[11] or nil), ends_read = tonumber(r[11] or nil), place = place, path = P .. 'node:' .. place,
+    touched = false,
   }
   nodes_seen[id] = node
   return node
@@ -61,6 +62,18 @@ local function allocate(node, token, id, class)
   local entries = node.entries
   local n = #entries
   entries[n + 1], entries[n + 2] = token, id .. ':' .. class.need .. ':a'
+end
+
+-- When all that runs on the node will have ended, by time limits: nil once a task without one came, until it is empty.
+-- Called after `allocate`; `limit` is the new task's, in ms.
+local function node_ends(now, node, limit)
+  if not limit then
+    node.ends = nil
+  elseif node.running == 1 then
+    node.ends = now + tonumber(limit)
+  elseif node.ends then
+    node.ends = math.max(node.ends, now + tonumber(limit))
+  end
 end
 
 -- An entry of the ledger: task id, cpu, memory, mark.
@@ -115,6 +128,10 @@ local function nodes_flush(quiet)
       'ordered', whole(node.ordered), 'acked', whole(node.acked), 'running', whole(node.running),
       'started', whole(node.started))
     if node.surplus ~= node.surplus_read then call('HSET', P .. 'node:' .. node.id, 'surplus', node.surplus) end
+    if node.ends ~= node.ends_read then
+      if node.ends then call('HSET', P .. 'node:' .. node.id, 'ends', whole(node.ends))
+      else call('HDEL', P .. 'node:' .. node.id, 'ends') end
+    end
     node_index(node)
     if #node.orders > 0 then
       call('RPUSH', node.path .. ':orders', unpack(node.orders))

@@ -23,8 +23,8 @@ end
 
 -- The reserved node isn't in `free`: it comes last, for those who may use it.
 local function choose_node(now, class)
-  local node = node_with_room(class.cpu, class.memory)
-  if node or not reservation() then return node end
+  local node, alone = node_with_room(now, class)
+  if node or not reservation() then return node, alone end
   node = node_load(reservation().node)
   if node and node.state == 'up' and class.cpu <= room_cpu(node) and class.memory <= node.memory then
     local score, member = class_peek(class)
@@ -77,10 +77,10 @@ local function place_fresh(now, nonce, limit)
     local class, entry = freshest(limit)
     if not class then return end
     looked = looked + 1
-    local node = choose_node(now, class)
+    local node, alone = choose_node(now, class)
     if node then
       local second = call('ZRANGE', FRESH, 1, 1, 'WITHSCORES')
-      run_of(now, nonce, limit, class, node, tonumber(second[2]), second[1])
+      run_of(now, nonce, alone and placed + 1 or limit, class, node, tonumber(second[2]), second[1])
       follow(class, entry)
     else
       call('ZREM', FRESH, entry) -- fits nowhere: from now on only room that comes free can help it

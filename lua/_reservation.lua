@@ -42,13 +42,19 @@ local function is_later(score, member)
     and not (score == held.score and string.sub(member, 1, SEQUENCE) == held.sequence)
 end
 
+-- When the head of a class will have ended if it starts now, by its time limit; nil: it has none.
+local function head_ends(now, class)
+  local _, member = class_peek(class)
+  local limit = member and call('HGET', P .. 'task:' .. string.sub(member, SEQUENCE + 1), 'l')
+  return limit and now + tonumber(limit) or nil
+end
+
 -- Whether the head of a class ends in time if it starts now: only with a time limit, and a known start to be in time for.
 local function ends_before(now, class)
   if not held.expected or timed_looks >= TIMED_LOOKS then return false end
   timed_looks = timed_looks + 1
-  local _, member = class_peek(class)
-  local limit = member and call('HGET', P .. 'task:' .. string.sub(member, SEQUENCE + 1), 'l')
-  return limit and now + tonumber(limit) <= held.expected
+  local ends = head_ends(now, class)
+  return ends and ends <= held.expected
 end
 
 -- Whether the head of a class may use the reserved node, if it fits there.

@@ -16,7 +16,8 @@
 local now, grace = clock(ARGV[1]), ARGV[2]
 local LOOKS = 500  -- heads looked at in one call
 local NODES = 1000 -- nodes looked at in one call
-local NEAREST = 8  -- nodes whose tasks' time limits are read
+local NEAREST = 8  -- nodes that lack least, and nodes that are empty first: their tasks' time limits are read
+local LIMITS = 1024 -- time limits read in one call
 
 local function after(name)
   local value = call('HGET', P .. 'settings', name) or '30'
@@ -83,9 +84,11 @@ local function since(first)
 end
 
 -- When the tasks on a node leave room for the need at the latest, by their time limits; nil if that isn't known.
+local limits_read = 0
 local function expected(node, cpu, memory)
   local flat = call('HVALS', node.path .. ':tasks')
-  if #flat > 256 then return nil end
+  if #flat > 256 or limits_read + #flat > LIMITS then return nil end
+  limits_read = limits_read + #flat
   local ends = {}
   for _, text in ipairs(flat) do
     local id, held_cpu, held_memory = entry_parse(text)
@@ -100,8 +103,8 @@ local function expected(node, cpu, memory)
   end
 end
 
--- Nodes that could hold the need when empty, those first that lack least of it now.
-local function nearest(class)
+-- Nodes that could hold the need when empty, with what they lack of it now, and when they are empty where that is known.
+local function possible_nodes(class)
   local list = {}
   local found = call('ZREVRANGE', P .. 'free', 0, NODES - 1, 'WITHSCORES')
   for i = 1, #found, 2 do
@@ -111,22 +114,33 @@ local function nearest(class)
       local free = tonumber(found[i + 1])
       local cpu, memory = math.floor(free / MEMORY_BITS), free % MEMORY_BITS
       local lack = math.max(0, class.cpu - cpu) / class.cpu + math.max(0, class.memory - memory) / class.memory
-      list[#list + 1] = { id = found[i], lack = lack, cpu = total_cpu, memory = total_memory }
+      local ends = tonumber(call('HGET', P .. 'node:' .. found[i], 'ends') or nil)
+      list[#list + 1] = { id = found[i], lack = lack, ends = ends, cpu = total_cpu, memory = total_memory }
     end
   end
-  table.sort(list, function(a, b) return a.lack < b.lack or (a.lack == b.lack and a.id < b.id) end)
   return list
 end
 
 -- The node that is expected to have room first; where that isn't known, the one that lacks least.
 local function choose(class)
-  local list = nearest(class)
+  local list = possible_nodes(class)
   local best, best_time
-  for i = 1, math.min(NEAREST, #list) do
-    local time = expected(node_load(list[i].id), class.cpu, class.memory)
-    if time and (not best_time or time < best_time) then best, best_time = list[i], time end
+  local function look()
+    for i = 1, math.min(NEAREST, #list) do
+      local time = not list[i].looked and expected(node_load(list[i].id), class.cpu, class.memory)
+      list[i].looked = true
+      if time and (not best_time or time < best_time) then best, best_time = list[i], time end
+    end
   end
-  return best or list[1], best_time
+  table.sort(list, function(a, b) return a.lack < b.lack or (a.lack == b.lack and a.id < b.id) end)
+  local least = list[1]
+  look()
+  table.sort(list, function(a, b)
+    local a_ends, b_ends = a.ends or math.huge, b.ends or math.huge
+    return a_ends < b_ends or (a_ends == b_ends and a.id < b.id)
+  end)
+  look()
+  return best or least, best_time
 end
 
 local function keep(first, id, total_cpu, total_memory, time)

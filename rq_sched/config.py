@@ -67,7 +67,9 @@ SETTINGS: dict[str, Setting] = {
     ),
     "grow_after": Setting(1, "seconds that a node's idle CPU is kept for others before elastic tasks grow", off=True),
     "node_choice": Setting(
-        "first_fit", "how a node is chosen for a task (lua/_choose.lua)", choices=("first_fit", "best_fit", "tight")
+        "first_fit",
+        "how a node is chosen for a task (lua/_choose.lua)",
+        choices=("first_fit", "best_fit", "tight", "aligned"),
     ),
 }
 

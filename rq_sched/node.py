@@ -29,6 +29,7 @@ FIELDS = {
     "surplus": "cores that elastic attempts hold beyond their need: they count as free",
     "reserved": "the task that the node is kept for",
     "running": "allocations on the ledger",
+    "ends": "ms, when all of them will have ended by their time limits; absent: not known",
     "started": "how many of them have been reported as started",
     "ordered": "the number of the last order",
     "acked": "the number of the last order that the agent has acknowledged",

@@ -30,7 +30,7 @@ OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.option(
     "--policy", "policies", metavar="KEY=VALUE", multiple=True, help="A setting to try, such as reserve_after=off."
 )
-@click.option("--known-durations", is_flag=True, help="The tasks' durations are given as their time limits.")
+@click.option("--known-durations", is_flag=True, help="Durations are given as time limits; node_choice is aligned.")
 @click.option(
     "--elastic",
     type=click.Choice(["off", "cpu", "all"]),

@@ -90,7 +90,8 @@ def simulate(
 
     Parameters:
         workload: see ``workload.read_nodes`` and ``read_tasks``.
-        known_durations: the durations are given as time limits, so that the scheduler knows them.
+        known_durations: the durations are given as time limits, so that the scheduler knows them; ``node_choice`` is
+            ``aligned`` then, unless the policy says otherwise.
         policy: settings (``config.SETTINGS``) and their values.
         elastic: what is released by measurement: ``off``, ``cpu`` or ``all`` (for tasks whose use is known).
         usage: how a task comes to what it used: ``even`` or ``jump`` (see ``simulate.elastic``).
@@ -101,6 +102,8 @@ def simulate(
         Stuck: the scripts left tasks waiting that could run.
     """
     began = time.monotonic()
+    if known_durations:
+        policy = [("node_choice", "aligned"), *policy]
     with own_server() as link:
         meter = Meter(link)
         looked = time.monotonic()

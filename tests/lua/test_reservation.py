@@ -108,6 +108,20 @@ def test_time_limits_allow_what_ends_before_it_starts(cell: Cell) -> None:
     assert [cell.state(t) for t in ("endless", "too-long", "short")] == [State.PENDING, State.PENDING, State.ASSIGNED]
 
 
+def test_a_node_that_is_empty_soon_is_reserved_although_others_lack_less(cell: Cell) -> None:
+    for i in range(10):
+        cell.node(f"n{i}", 4, 4000)
+        cell.submit(f"half{i}", cpu=3, time_limit=300)
+        cell.place()
+    cell.node("soon", 4, 4000)
+    cell.submit("whole", cpu=4, time_limit=100)
+    cell.place()
+    assert on(cell, "whole") == "soon"
+    cell.submit("wide", cpu=4)
+    reserve(cell)
+    assert reserve(cell, 30).node_id == "soon"
+
+
 def test_the_node_with_room_first_is_reserved(cell: Cell) -> None:
     for name, limit in (("a", 300), ("b", 200), ("c", 250)):
         cell.node(name, 4, 4000)
