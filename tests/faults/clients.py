@@ -68,9 +68,12 @@ class Clients(Compared):
         self.settle()
 
     @precondition(has_tasks)
-    @rule(number=numbers, requeue=st.booleans(), again=st.booleans())
-    def cancel(self, number: int, requeue: bool, again: bool) -> None:
-        self.cancel_task(self.pick(number), requeue, self.operation(again))
+    @rule(number=numbers, requeue=st.booleans(), again=st.sampled_from(["no", "now", "late"]))
+    def cancel(self, number: int, requeue: bool, again: str) -> None:
+        """``again``: the driver's retry, of this cancel at once, or of the last one when much has happened since."""
+        operation, task = self.operation(again == "late"), self.pick(number)
+        for _ in range(1 + (again == "now")):
+            self.cancel_task(task, requeue, operation)
 
     def cancel_task(self, task: Task, requeue: bool, operation: str) -> None:
         expected = self.model.cancelled(task, requeue, operation)

@@ -40,7 +40,8 @@ class Cell(Clients):
     def __init__(self) -> None:
         super().__init__()
         self.incarnations = 0
-        self.sent: tuple[Node, list[Report]] | None = None
+        self.refilled = False
+        self.sent: list[tuple[Node, list[Report]]] = []
 
     def node(self, number: int) -> Node:
         nodes = list(self.model.nodes.values())
@@ -245,7 +246,7 @@ class Cell(Clients):
             token = list(node.ledger)[i % len(node.ledger)]
             task_id = node.ledger[token].task_id
             reports[token] = Report(token, task_id, outcome, 0.1 if ran else None, reason, b"\xc0", "e" * (i * 3))
-        self.sent = (node, list(reports.values()))
+        self.sent.append((node, list(reports.values())))
         for _ in range(1 + again):  # the driver's retry of a call that had been carried out
             self.report(node, list(reports.values()), limit)
 
@@ -254,15 +255,14 @@ class Cell(Clients):
         """A node works off what it has."""
         node = self.busy_node(number)
         reports = [Report(token, held.task_id, "completed", 0.1, None, b"\xc0") for token, held in node.ledger.items()]
-        self.sent = (node, reports)
+        self.sent.append((node, reports))
         self.report(node, reports, 1 + number % 4)
 
-    @precondition(lambda self: self.sent is not None)
-    @rule(limit=st.integers(1, 9))
-    def finish_late(self, limit: int) -> None:
+    @precondition(lambda self: bool(self.sent))
+    @rule(number=numbers, limit=st.integers(1, 9))
+    def finish_late(self, number: int, limit: int) -> None:
         """A retry that comes when much has happened since."""
-        assert self.sent is not None
-        self.report(*self.sent, limit)
+        self.report(*self.sent[-1 - number % len(self.sent)], limit)
 
     def report(self, node: Node, reports: list[Report], limit: int) -> None:
         op = self.store.task_finish(node.node_id, node.incarnation, acked=node.ordered, reports=reports, limit=limit)
@@ -322,9 +322,12 @@ class Cell(Clients):
         assert answer.allocation == held.amount
         self.settle()
 
+    @precondition(lambda self: not self.refilled)
     @rule(number=numbers)
     def refill_from_surplus(self, number: int) -> None:
-        """One attempt grows into what is free; when another ends, that goes to a task that waits."""
+        """One attempt grows into what is free; when another ends, that goes to a task that waits. Once a sequence: it
+        takes as long as many other steps."""
+        self.refilled = True
         self.submit([(Resources(1, 100), 9, 0)] * 3, retries=0, crash_limit=3, growth=2)
         node = self.busy_node(number)
         for token, held in list(node.ledger.items()):

@@ -13,9 +13,10 @@ import fakeredis
 import pytest
 
 from rq_sched.link import Link
+from tests.faults.direct import DirectLink
 from tests.faults.machine import play
 
-EXAMPLES = int(os.environ.get("RQ_SCHED_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("RQ_SCHED_EXAMPLES", "50"))
 
 
 def check(connect: Any, examples: int) -> None:
@@ -26,7 +27,7 @@ def check(connect: Any, examples: int) -> None:
 
 @pytest.mark.timeout(600)
 def test_on_a_real_server(redis_url: str) -> None:
-    check(lambda: Link(redis_url), EXAMPLES)
+    check(lambda: DirectLink(redis_url), EXAMPLES)
 
 
 @pytest.mark.timeout(600)

@@ -9,10 +9,10 @@ from itertools import product
 
 import pytest
 
-from rq_sched.link import Link
 from rq_sched.resources import Resources
 from rq_sched.store import Report
 from rq_sched.task import State
+from tests.faults.direct import DirectLink
 from tests.faults.machine import Cell
 from tests.faults.model import ACTIVE, Node, Task
 
@@ -110,7 +110,7 @@ VERBS = [name.removeprefix("do_") for name in vars(One) if name.startswith("do_"
 
 def walk(redis_url: str, sequences: Iterable[Sequence[str]], times: int) -> None:
     """Each sequence on a fresh task that has been placed, each verb so many times in a row."""
-    link = Link(redis_url)
+    link = DirectLink(redis_url)
     judged: Counter[str] = Counter()
     machine = type("Machine", (One,), {"connect": staticmethod(lambda: link), "judged": judged})
     for verbs in sequences:
