@@ -10,17 +10,14 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from rq_sched.config import resolve_namespace, resolve_url
-from rq_sched.durability import SECONDS, durability_level
+from rq_sched.connection import Connection
 from rq_sched.errors import RqSchedError
-from rq_sched.flows import Flows
 from rq_sched.handles import AsyncTaskHandle
 from rq_sched.keys import check_id
 from rq_sched.link import AsyncEars, AsyncLink
 from rq_sched.node import NodeInfo, NodeState
-from rq_sched.signing import signing_key as find_signing_key
 from rq_sched.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
-from rq_sched.store import Cancelled, Store
+from rq_sched.store import Cancelled
 from rq_sched.target import Options, Target, make_request, request_of
 from rq_sched.task import DEFAULT_GRACE, State, TaskInfo, TaskRequest
 
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(Connection[AsyncLink]):
     """A connection to one namespace, for asyncio. Parameters and errors: ``Client``.
 
     >>> async with AsyncClient() as client:  # doctest: +SKIP
@@ -39,31 +36,8 @@ class AsyncClient:
     1.4142135623730951
     """
 
-    def __init__(
-        self,
-        url: str | None = None,
-        namespace: str | None = None,
-        *,
-        durability: str | None = None,
-        durability_timeout: float = SECONDS,
-        signing_key: str | None = None,
-    ) -> None:
-        level = durability_level(durability, durability_timeout)
-        key = signing_key or find_signing_key()
-        store = Store(resolve_namespace(namespace), durability=level, signing_key=key)
-        self._use(AsyncLink(resolve_url(url), answer_seconds=store.answer_seconds), Flows(store))
-
-    def _use(self, link: AsyncLink, flows: Flows) -> None:
-        self._link = link
-        self._flows = flows
-        self._store = flows.store
-
-    @property
-    def namespace(self) -> str:
-        return self._store.keys.namespace
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(namespace={self.namespace!r})"
+    def _connect(self, url: str, answer_seconds: float) -> AsyncLink:
+        return AsyncLink(url, answer_seconds=answer_seconds)
 
     async def __aenter__(self) -> Self:
         return self

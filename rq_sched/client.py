@@ -11,16 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from rq_sched.config import resolve_namespace, resolve_url
-from rq_sched.durability import SECONDS, durability_level
-from rq_sched.flows import Flows
+from rq_sched.connection import Connection
 from rq_sched.handles import TaskHandle
 from rq_sched.keys import check_id
 from rq_sched.link import Link
 from rq_sched.node import NodeInfo, NodeState
-from rq_sched.signing import signing_key as find_signing_key
 from rq_sched.stepper import Stepper
-from rq_sched.store import Cancelled, Store
+from rq_sched.store import Cancelled
 from rq_sched.target import Options, Target, make_request, request_of
 from rq_sched.task import DEFAULT_GRACE, State, TaskInfo, TaskRequest
 
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Client(Stepper):
+class Client(Connection[Link], Stepper):
     """A connection to one namespace.
 
     Parameters:
@@ -51,31 +48,8 @@ class Client(Stepper):
     1.4142135623730951
     """
 
-    def __init__(
-        self,
-        url: str | None = None,
-        namespace: str | None = None,
-        *,
-        durability: str | None = None,
-        durability_timeout: float = SECONDS,
-        signing_key: str | None = None,
-    ) -> None:
-        level = durability_level(durability, durability_timeout)
-        key = signing_key or find_signing_key()
-        store = Store(resolve_namespace(namespace), durability=level, signing_key=key)
-        self._use(Link(resolve_url(url), answer_seconds=store.answer_seconds), Flows(store))
-
-    def _use(self, link: Link, flows: Flows) -> None:
-        self._link = link
-        self._flows = flows
-        self._store = flows.store
-
-    @property
-    def namespace(self) -> str:
-        return self._store.keys.namespace
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(namespace={self.namespace!r})"
+    def _connect(self, url: str, answer_seconds: float) -> Link:
+        return Link(url, answer_seconds=answer_seconds)
 
     def __enter__(self) -> Self:
         return self

@@ -35,7 +35,8 @@ class Rules:
         cpu_spare: share of the used cores that is kept on top (1 used core of 4: 2 are kept).
         busy: share of its cores that a task must use to count as using all of them.
         memory_window: for how long the use of memory must not have risen: while it rises, nobody knows where that ends.
-        memory_age: and for this share of the time that it was watched, for what rises slowly seems to stay in a short one.
+        memory_age: and for this share of the time that it was watched, for what rises slowly seems to stay in a short
+            one.
         memory_still: by how much, as a share of what it was, it must rise to count as risen.
         memory_spare: share of the peak that is kept on top; at least ``memory_least``.
         memory_floor: share of the need that is always kept.

@@ -106,6 +106,28 @@ def encode(request: TaskRequest, signer: Signer | None = None) -> list[str | byt
     ]
 
 
+class _Fields:
+    """The fields of a record by their short names, as what they stand for."""
+
+    def __init__(self, record: Mapping[bytes, bytes]) -> None:
+        self._record = record
+
+    def packed(self, name: str) -> bytes | None:
+        return self._record.get(name.encode())
+
+    def text(self, name: str) -> str | None:
+        value = self.packed(name)
+        return None if value is None else value.decode("utf-8", "replace")
+
+    def number(self, name: str, default: int = 0) -> int:
+        value = self.packed(name)
+        return default if value is None else int(value)
+
+    def seconds(self, name: str) -> float | None:
+        value = self.packed(name)
+        return None if value is None else int(value) / 1000
+
+
 def decode(
     task_id: str, record: Mapping[bytes, bytes], payload: bytes | None = None, long_result: bytes | None = None
 ) -> TaskInfo:
@@ -113,31 +135,16 @@ def decode(
 
     ``payload`` and ``long_result`` are the contents of ``payload:ID`` and ``result:ID`` where the record points there.
     """
-
-    def text(name: str) -> str | None:
-        value = record.get(name.encode())
-        return None if value is None else value.decode("utf-8", "replace")
-
-    def number(name: str, default: int = 0) -> int:
-        value = record.get(name.encode())
-        return default if value is None else int(value)
-
-    def seconds(name: str) -> float | None:
-        value = record.get(name.encode())
-        return None if value is None else int(value) / 1000
-
+    fields = _Fields(record)
+    text, number, seconds = fields.text, fields.number, fields.seconds
     state = State(text("s") or "pending")
     need = need_of(text("c") or "1:1")
     active = state in (State.ASSIGNED, State.RUNNING)
     held = need_of(text("A") or text("c") or "1:1") if active else Resources(0, 0)
-    packed = record.get(b"a") or payload
+    packed = fields.packed("a") or payload
     args, kwargs = _readable(packed)[:2] if packed else ([], {})
-    outcome = record.get(b"R") if state is State.COMPLETED else record.get(b"E")
-    if outcome is None:
-        outcome = long_result
-    retries = number("r")
-    progress = text("g")
-    exit_code = text("x")
+    result, error = _outcome(fields, state, long_result)
+    retries, progress, exit_code = number("r"), text("g"), text("x")
     return TaskInfo(
         task_id=task_id,
         priority=number("p"),
@@ -163,14 +170,25 @@ def decode(
         crashes=number("z"),
         crash_limit=number("C", DEFAULT_CRASH_LIMIT),
         time_limit=seconds("l"),
-        delay=(number("D")) / 1000,
+        delay=seconds("D") or 0.0,
         elastic=text("e") or "cpu",
         preemptible=bool(number("v")),
         progress=None if progress is None else float(progress),
-        result=_readable(outcome, one=True) if outcome is not None and state is State.COMPLETED else None,
-        error=outcome.decode("utf-8", "replace") if outcome is not None and state is not State.COMPLETED else None,
+        result=result,
+        error=error,
         exit_code=None if exit_code is None else int(exit_code),
     )
+
+
+def _outcome(fields: _Fields, state: State, long_result: bytes | None) -> tuple[Any, str | None]:
+    """Result and error: a completed task has the one, any other may have the other."""
+    done = state is State.COMPLETED
+    outcome = fields.packed("R" if done else "E")
+    if outcome is None:
+        outcome = long_result
+    if outcome is None:
+        return None, None
+    return (_readable(outcome, one=True), None) if done else (None, outcome.decode("utf-8", "replace"))
 
 
 def _readable(packed: bytes, one: bool = False) -> Any:

@@ -106,19 +106,24 @@ def submit_command(
         return submit_file(session, from_file, wait=wait, quiet=quiet, dry_run=dry_run)
     request = _request(list(words), after, given)
     if dry_run:
-        from rq_sched.cli.explain import print_explained
-
-        found = session.run(session.store.dry_run(request))
-        if "task_id" not in given:
-            found["task_id"] = None  # the one that was made up for it means nothing
-        print_explained(session, found, show.call(request.function, request.args, request.kwargs))
-        return 0
+        return _dry_run(session, request, named="task_id" in given)
     info, new = _submit_one(session, request)
     if wait:
         from rq_sched.cli.wait import wait_one
 
         return wait_one(session, info, quiet=quiet)
     _print_submitted(session, info, new, quiet)
+    return 0
+
+
+def _dry_run(session: Session, request: TaskRequest, *, named: bool) -> int:
+    """Say what would become of it. ``named``: its id was given."""
+    from rq_sched.cli.explain import print_explained
+
+    found = session.run(session.store.dry_run(request))
+    if not named:
+        found["task_id"] = None  # the one that was made up for it means nothing
+    print_explained(session, found, show.call(request.function, request.args, request.kwargs))
     return 0
 
 

@@ -7,7 +7,8 @@ replies. So the same operations serve both links, and neither knows what they ar
 ``requests.py`` what is asked, and how it becomes commands (without IO, for both links) · ``answers.py`` errors ·
 ``drivers.py`` the driver's clients, also by way of Sentinel · ``blocking.py``, ``awaiting.py`` the two links ·
 ``outage.py`` one line in the log when Redis is lost, one when it is back ·
-``stream.py`` requests sent ahead of their replies.
+``silence.py`` whether who hears nothing has still somebody to listen to · ``stream.py`` requests sent ahead of their
+replies.
 
 What a link does about a bad line: the driver sends again what may have been lost (every script may be repeated), twice,
 each time on a new connection; what gives no answer within ``ANSWER_SECONDS`` counts as lost. A server that says that

@@ -12,12 +12,11 @@ from redis import exceptions
 
 from rq_sched.link import drivers
 from rq_sched.link.requests import Command, Op, Steps, Talk, left_behind
+from rq_sched.link.silence import SIGN_OF_LIFE, Silence
 from rq_sched.link.stream import Stream
 from rq_sched.scripts import load
 
 T = TypeVar("T")
-SIGN_OF_LIFE = 10.0
-"""Seconds of silence after which who listens asks whether the line still stands."""
 
 
 class Link(Talk):
@@ -114,8 +113,7 @@ class Ears:
         self._pubsub = pubsub
         self._link = link
         self._channels = channels
-        self._heard = time.monotonic()
-        self._asked = False
+        self._silence = Silence()
 
     def wait_ready(self) -> None:
         """Returns when the server has confirmed every channel: what is published from now on is heard."""
@@ -136,21 +134,13 @@ class Ears:
             left = max(0.0, end - time.monotonic())
             try:
                 message = self._pubsub.get_message(timeout=min(left, SIGN_OF_LIFE / 2))
-                if message is None:
-                    self._stay_awake()
+                if message is None and self._silence.must_ask():
+                    self._pubsub.ping()
             except (exceptions.RedisError, OSError) as error:
                 raise self._link.translate(error) from None
             if message is not None:
-                self._heard, self._asked = time.monotonic(), False
+                self._silence.broken()
                 if message["type"] == "message":
                     return message["channel"].decode(), message["data"]
             elif time.monotonic() >= end:
                 return None
-
-    def _stay_awake(self) -> None:
-        quiet = time.monotonic() - self._heard
-        if quiet >= SIGN_OF_LIFE + drivers.ANSWER_SECONDS:
-            raise exceptions.TimeoutError("the line is silent")
-        if quiet >= SIGN_OF_LIFE and not self._asked:
-            self._pubsub.ping()
-            self._asked = True

@@ -42,6 +42,7 @@ ROOMS: dict[str, list[str]] = {
         "steps",
         "stepper",
         "flows",
+        "connection",
         "handles",
         "client",
         "aio",

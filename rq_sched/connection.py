@@ -1,0 +1,47 @@
+"""What ``Client`` and ``AsyncClient`` have in common: a namespace at some Redis, and a link to it."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from rq_sched.config import resolve_namespace, resolve_url
+from rq_sched.durability import SECONDS, durability_level
+from rq_sched.flows import Flows
+from rq_sched.signing import signing_key as find_signing_key
+from rq_sched.store import Store
+
+L = TypeVar("L")
+
+
+class Connection(Generic[L]):
+    """One namespace, over a link of one kind. Parameters: ``Client``."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        namespace: str | None = None,
+        *,
+        durability: str | None = None,
+        durability_timeout: float = SECONDS,
+        signing_key: str | None = None,
+    ) -> None:
+        level = durability_level(durability, durability_timeout)
+        key = signing_key or find_signing_key()
+        store = Store(resolve_namespace(namespace), durability=level, signing_key=key)
+        self._use(self._connect(resolve_url(url), store.answer_seconds), Flows(store))
+
+    def _connect(self, url: str, answer_seconds: float) -> L:
+        """A link; it asks nothing of Redis before the first call."""
+        raise NotImplementedError
+
+    def _use(self, link: L, flows: Flows) -> None:
+        self._link = link
+        self._flows = flows
+        self._store = flows.store
+
+    @property
+    def namespace(self) -> str:
+        return self._store.keys.namespace
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(namespace={self.namespace!r})"
