@@ -32,9 +32,9 @@ LINES = {
         "if node and node.incarnation == incarnation and node.state ~= 'dead' then return node end",
         "if node then return node end",
     ),
-    "cancel by pub/sub only": (
-        "order_add(node, 'stop ' .. token .. ' ' .. id .. ' ' .. grace)",
-        "call('PUBLISH', P .. 'bell:' .. node_id, node.ordered)",
+    "cancel by pub/sub only": (  # the mark on the ledger alone would be found by reconciliation
+        "if mark ~= 's' then call('HSET', path, token, id .. ':' .. cpu .. ':' .. memory .. ':s') end",
+        "if true then call('PUBLISH', P .. 'bell:' .. node_id, 0) return true end",
     ),
     "requeue before the process is gone": (
         "local intention = (record.b == 'end'",

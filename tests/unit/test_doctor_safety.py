@@ -48,8 +48,9 @@ def test_a_socket_that_everybody_may_write_to(
         (home / "s").chmod(mode)
         home.chmod(folder)
         for parent in home.parents:  # pytest's own folders are private
-            if parent.stat().st_uid == home.stat().st_uid and tmp_path.parents[1] in (parent, *parent.parents):
-                parent.chmod(0o755)
+            parent.chmod(0o755)
+            if parent.name.startswith("pytest-of-"):
+                break
         assert said(f"unix://{home}/s") == {"security": well}
 
 
