@@ -100,11 +100,12 @@ class Orders:
             await self._wanted.wait()
             self._wanted.clear()
             try:
-                self.take(
-                    await self._session.ask(
-                        lambda node, incarnation: self._store.node_poll(node, incarnation, acked=self.seen)
-                    )
+                orders = await self._session.ask(
+                    lambda node, incarnation: self._store.node_poll(node, incarnation, acked=self.seen)
                 )
+                self.take(orders)
+                if not orders:
+                    self._none_left()
                 failures = 0
             except Superseded:
                 self._wanted.set()
@@ -112,6 +113,13 @@ class Orders:
                 failures += 1
                 self._wanted.set()
                 await asyncio.sleep(back_off(failures))
+
+    def _none_left(self) -> None:
+        """There are none, though Redis has given some: they were acknowledged unread, by a call from before Redis lost
+        its last writes. Reconciliation gives back what they were about."""
+        if self.seen < self._known:
+            self.seen = self._known
+            self.behind = None
 
     async def listen(self, link: AsyncLink, channel: str) -> None:
         """Hear the doorbell, until cancelled. It may miss a ring: the heartbeat doesn't."""

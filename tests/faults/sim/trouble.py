@@ -240,6 +240,7 @@ class Trouble:
             return
         snapshot, remembered = Snapshot.take(self.network.plainly, self.network.keys.prefix), self.judge.remember()
         lag, seconds = self.world.rng.choice([0.05, 0.3, 1.0]), self.world.rng.choice([0.05, 0.5, self._ttl()])
+        taken = self.world.now
 
         def fail_over() -> None:
             if self.network.down or self.over or self._just_now():
@@ -255,6 +256,9 @@ class Trouble:
             self.world.tell("Redis is back")
             self.network.down = False
             self.redis_trouble = self.lost = self.world.now
+            for machine in self.machines:  # that they could be heard again was lost, too
+                if machine.trouble > taken:
+                    machine.trouble = self.world.now
             self.count["failovers that lost writes"] += 1
             self.network.release()
 
