@@ -1,5 +1,6 @@
 --@include _ledger
 --@include _pending
+--@include _suspect
 -- What follows the end of an attempt (running or assigned → completed, failed, cancelled, delayed, pending).
 -- Shared by finish and reap. The caller has given the allocation back.
 
@@ -8,13 +9,13 @@ local NO_RETRY = { not_found = true, not_allowed = true }
 local ended = {} -- state → list of score, id for finished:STATE
 local heard = {} -- channel → what to tell the waiting clients
 
-local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'v' }
+local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'v', 'O' }
 
 -- What is needed of the record; most ends are good ones, and need little.
 local function end_record(id, mark, outcome)
   if mark == 's' or outcome ~= 'completed' then return record_read(id, END_FIELDS) end
-  local r = call('HMGET', P .. 'task:' .. id, 'k', 'y', 'z', 'w', 'S', 'u', 'v')
-  return { k = r[1], y = r[2], z = r[3], w = r[4], S = r[5], u = r[6], v = r[7] }
+  local r = call('HMGET', P .. 'task:' .. id, 'k', 'y', 'z', 'w', 'S', 'u', 'v', 'O')
+  return { k = r[1], y = r[2], z = r[3], w = r[4], S = r[5], u = r[6], v = r[7], O = r[8] }
 end
 
 local function tell(record, id, state)
@@ -26,6 +27,7 @@ end
 
 -- A final state: the record (`change`: what to write there), the index of ended tasks, the waiting clients.
 local function task_ended(now, id, record, state, node_id, reason, change)
+  suspect_no_more(id, record)
   call('HSET', P .. 'task:' .. id, unpack(change))
   local list = ended[state]
   if not list then
@@ -97,6 +99,7 @@ local function attempt_failed(now, id, record, node_id, report)
   if NO_RETRY[report.reason] or used >= tonumber(record.r or 0) then
     return task_end(now, id, record, 'failed', node_id, report.reason, fields)
   end
+  suspect_no_more(id, record)
   local due = now + math.floor(math.min(60000, 1000 * 2 ^ used) * (0.5 + report.random / 2))
   call('HDEL', key, 'k', 'i', 'T', 'A', 'N', 'b', 'g')
   call('HSET', key, 's', 'delayed', 'd', due, 'y', used + 1, 'm', 'retry', unpack(fields))
@@ -137,9 +140,14 @@ local function attempt_oom(now, id, record, node_id, report)
   return attempt_failed(now, id, record, node_id, report)
 end
 
--- The process or its node died, and not because we stopped it.
+-- The process or its node died, and not because we stopped it. `report.among`: its node, with others on it; that alone
+-- doesn't make it fail.
 local function attempt_crashed(now, id, record, node_id, report)
   local crashes = tonumber(record.z or 0) + 1
+  if report.among and crashes >= tonumber(record.C or 3) then
+    suspect(id, record, node_id)
+    return task_back(id, record, record.n, node_id, 'suspect')
+  end
   call('HSET', P .. 'task:' .. id, 'z', crashes)
   if crashes >= tonumber(record.C or 3) then
     outcome_clear(id, record)

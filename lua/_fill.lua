@@ -3,12 +3,12 @@
 --@include _surplus
 --@include _reservation
 
-local ORDER_FIELDS = { 'k', 'u', 'f', 'a', 'ax', 'c', 'X', 'Y', 'l', 'e', 'h', 'v', 'p' }
+local ORDER_FIELDS = { 'k', 'u', 'f', 'a', 'ax', 'c', 'X', 'Y', 'l', 'e', 'h', 'v', 'p', 'O' }
 
 -- A start order as the agent gets it, from the record's ORDER_FIELDS.
 local function start_order(number, token, id, record)
   return { number, 'start', token, id, record[2] or '1', record[3], record[4] or '', record[5] or '0', record[6],
-    record[7] or '', record[8] or '', record[9] or '', record[11] or record[10] or 'cpu' }
+    record[7] or '', record[8] or '', record[9] or '', record[14] and 'off' or record[11] or record[10] or 'cpu' }
 end
 
 local placings = 0

@@ -1,9 +1,11 @@
 --@include _reservation
 -- A node that is no more: out of the indexes at once; its allocations are given back in bites by node_reap.
--- `lost` holds NODE:INCARNATION:HOW with HOW = crashed (tasks that had started are charged a crash) or left.
+-- `lost` holds NODE:INCARNATION:HOW with HOW = crashed (tasks that had started are charged a crash), alone (the same, and
+-- there was only one), or left.
 
 local function node_gone(now, node, how)
   local id = node.id
+  if how == 'crashed' and node.running == 1 then how = 'alone' end
   call('HSET', P .. 'node:' .. id, 'state', 'dead')
   call('ZREM', P .. 'nodes', id)
   node_withdraw(node)

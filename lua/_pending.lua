@@ -1,7 +1,7 @@
 --@include _queue
 -- Into and out of the waiting states, for the scripts that move single tasks.
 
-local WAITING_FIELDS = { 's', 'c', 'n', 'p', 't', 'd', 'o', 'k', 'i', 'b', 'u', 'w', 'm' }
+local WAITING_FIELDS = { 's', 'c', 'n', 'p', 't', 'd', 'o', 'k', 'i', 'b', 'u', 'w', 'm', 'O' }
 
 local function record_read(id, names)
   local r = call('HMGET', P .. 'task:' .. id, unpack(names))

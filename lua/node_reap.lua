@@ -6,7 +6,7 @@
 -- Replies: {reaped, left}: how many attempts ended, how many are still on the ledger
 -- Refuses: nothing
 -- Promises: only an incarnation that stands in `lost` is touched; each attempt is given back once; tasks get their old
---   places in the order; only started tasks of a crash are charged
+--   places in the order; only started tasks of a crash are charged, and only one that was alone may fail by it
 --@include _end_attempt
 --@include _surplus
 
@@ -18,7 +18,8 @@ local path = P .. 'node:' .. id .. ':' .. incarnation
 local node = node_load(id)
 if node and node.incarnation ~= incarnation then node = nil end -- it came back: that ledger is another
 local held = call('HRANDFIELD', path .. ':tasks', limit, 'WITHVALUES') or {}
-local tokens, report = {}, { error = '', exit_code = '', random = 0 }
+local tokens, report = {}, { error = '', exit_code = '', random = 0, among = how == 'crashed' }
+local died = how ~= 'left'
 for i = 1, #held, 2 do
   local token = held[i]
   local task_id, cpu, memory, mark = entry_parse(held[i + 1])
@@ -27,7 +28,7 @@ for i = 1, #held, 2 do
   if node then give_back(node, token, cpu, memory, record.S) end
   if record.v then call('ZREM', P .. 'preemptible', token .. ' ' .. id) end
   if record.k == token then
-    local outcome = how == 'crashed' and mark ~= 'a' and 'crashed' or 'returned'
+    local outcome = died and mark ~= 'a' and 'crashed' or 'returned'
     end_attempt(now, task_id, record, id, mark, outcome, report)
   end
 end

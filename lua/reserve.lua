@@ -8,10 +8,12 @@
 -- Refuses: nothing
 -- Promises: at most one reservation; it comes when the task has been the first blocked one for `reserve_after`, and
 --   stays until it is placed or taken away, or an earlier task takes it over; preemption takes `preempt_after`, stops only
---   tasks of lower priority that are marked preemptible, have run for a while and weren't stopped so too often
+--   tasks of lower priority that are marked preemptible, have run for a while and weren't stopped so too often; suspects
+--   need the largest node that there is
 --@include _reservation
 --@include _preempt
 --@include _first_fit
+--@include _suspect
 
 local now, grace = clock(ARGV[1]), ARGV[2]
 local LOOKS = 500  -- heads looked at in one call
@@ -186,6 +188,20 @@ local function run()
   if present then return first.task, present.node, 0, present.task end
   return first.task, '', 0, ''
 end
+
+-- Suspects whose whole node is no longer the largest: it left, or a larger one came. A few a call, at random.
+for _, id in ipairs(call('SRANDMEMBER', SUSPECTS, 16)) do
+  local record = waiting_record(id)
+  local class = record and record.O and record.s == 'pending' and alone_class(record.O)
+  if class and class ~= record.c then
+    take_out(id, record)
+    record.c = class
+    call('HSET', P .. 'task:' .. id, 'c', class)
+    task_pending(id, record, record.n)
+  end
+end
+reservation_flush(now)
+if queue_flush() then wake() end
 
 local task, node, preempted, kept_for = run()
 nodes_flush()

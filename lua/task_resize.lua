@@ -4,8 +4,8 @@
 -- ARGV: now_ms nonce node_id incarnation token number cpu memory limit
 --   cpu and memory (MB) are absolute targets, '' leaves them; number grows with each call of an attempt
 -- Replies: {cpu, memory, ordered}: the allocation as it is now (unchanged where the growth isn't free, goes beyond the
---   task's need on a reserved node or beyond its maximum, or the number isn't new), and the number of the last order: a
---   resize order up to that one is older than this answer
+--   task's need on a reserved node or beyond its maximum, the number isn't new, or the task must be alone on its node),
+--   and the number of the last order: a resize order up to that one is older than this answer
 -- Refuses: stale_incarnation
 -- Promises: repeated it changes nothing; what is given back is offered in the same call
 --@include _fill
@@ -16,7 +16,7 @@ if stale then return stale end
 local entry = allocation_of(node, token)
 if not entry then return { 0, 0, node.ordered } end
 
-local record = call('HMGET', P .. 'task:' .. entry.id, 'c', 'X', 'Y', 'N', 'e')
+local record = call('HMGET', P .. 'task:' .. entry.id, 'c', 'X', 'Y', 'N', 'e', 'O')
 local need = class_of(record[1])
 local cpu = ARGV[7] ~= '' and tonumber(ARGV[7]) or entry.cpu
 local memory = ARGV[8] ~= '' and tonumber(ARGV[8]) or entry.memory
@@ -27,7 +27,7 @@ local grows, shrinks = cpu > entry.cpu or memory > entry.memory, cpu < entry.cpu
 local available = cpu <= need.cpu and room_cpu(node) or node.cpu -- up to its need it may take others' surplus
 -- A reservation counts on what runs there to need no more than it asked for.
 local into_reservation = node.reserved and ((cpu > entry.cpu and cpu > need.cpu) or (memory > entry.memory and memory > need.memory))
-local refused = entry.mark == 's' or tonumber(ARGV[6]) <= tonumber(record[4] or 0)
+local refused = entry.mark == 's' or record[6] or tonumber(ARGV[6]) <= tonumber(record[4] or 0)
   or cpu < 1 or memory < 1 or cpu > most_cpu or memory > most_memory
   or cpu - entry.cpu > available or memory - entry.memory > node.memory or into_reservation
 if not refused then call('HSET', P .. 'task:' .. entry.id, 'N', ARGV[6]) end

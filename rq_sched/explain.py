@@ -39,7 +39,7 @@ class Explain(Queries):
     def explain(self, task_id: str) -> Op[dict[str, Any]]:
         """Why a task is where it is: a dict of plain values, times as ISO 8601.
 
-        All have ``task_id state reason attempt node_id cpu_needed memory_needed``. Beside them
+        All have ``task_id state reason attempt node_id cpu_needed memory_needed suspect``. Beside them
 
         * pending: ``fits_now nodes short_cpu short_memory fits_empty`` (numbers of nodes that are up; cores that
           elastic tasks hold beyond their need count as free, ``fits_surplus`` says on how many nodes that decides),
@@ -284,6 +284,7 @@ def _heading(info: TaskInfo) -> dict[str, Any]:
         "node_id": info.node_id,
         "cpu_needed": info.cpu_needed,
         "memory_needed": info.memory_needed,
+        "suspect": info.suspect,
     }
 
 

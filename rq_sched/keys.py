@@ -40,6 +40,7 @@ key                            type     holds; who writes it; how long it lives
                                         may use there, and (``+TOKEN``) which do; ``reserve``
 ``preemptible``                zset     attempts that may be stopped for a task of higher priority: ``TOKEN NODE`` by
                                         priority; every placing and ending script
+``suspects``                   set      ids of tasks that must run alone on a node before they may fail as poison
 ``wake``                       list     the doorbell of the schedulers: at most one element
 ``counts``                     hash     tasks by state, totals of what ever happened
 ``settings``                   hash     what all processes must agree on (``config.SETTINGS``)
@@ -96,6 +97,7 @@ class Keys:
         self.totals = p + "totals"
         self.reservation = p + "reservation"
         self.preemptible = p + "preemptible"
+        self.suspects = p + "suspects"
         self.wake = p + "wake"
         self.counts = p + "counts"
         self.settings = p + "settings"

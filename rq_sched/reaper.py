@@ -46,8 +46,8 @@ class Reaper:
             total += back
             node_id, number, how = incarnation.split(":")
             log.log(
-                logging.WARNING if how == "crashed" else logging.INFO,
-                "node died" if how == "crashed" else "node left",
+                logging.INFO if how == "left" else logging.WARNING,
+                "node left" if how == "left" else "node died",
                 extra={"node_id": node_id, "incarnation": number, "given_back": back},
             )
         return Reaped(dead, total)

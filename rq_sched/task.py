@@ -301,6 +301,7 @@ class TaskInfo:
     retries: int
     retries_left: int
     crashes: int
+    suspect: bool  # it must run alone on a node before it may fail as poison; until then it needs a whole one
     crash_limit: int
     time_limit: float | None
     delay: float

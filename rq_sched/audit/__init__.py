@@ -44,7 +44,7 @@ KINDS = {
     **dict.fromkeys(("payload", "result", "log", "seq", "swept"), b"string"),
     **dict.fromkeys(("pending", "classes", "groups", "fresh", "dirty", "delayed", "held"), b"zset"),
     **dict.fromkeys(("finished", "nodes", "gone", "free", "totals", "preemptible"), b"zset"),
-    "lost": b"set",
+    **dict.fromkeys(("lost", "suspects"), b"set"),
     "wake": b"list",
     "events": b"stream",
 }

@@ -346,7 +346,7 @@ class Looks:
         exists, (current, state), *lost = yield [
             ("EXISTS", key),
             ("HMGET", self.keys.node(node_id), "incarnation", "state"),
-            *(("SISMEMBER", self.keys.lost, f"{node_id}:{incarnation}:{how}") for how in ("crashed", "left")),
+            *(("SISMEMBER", self.keys.lost, f"{node_id}:{incarnation}:{how}") for how in ("crashed", "alone", "left")),
         ]
         alive = text(current) == incarnation and state != b"dead"
         if exists and not alive and not any(lost):

@@ -92,6 +92,11 @@ def _imagined(found: Mapping[str, Any], state: State) -> Iterator[str]:
 
 def _pending(found: Mapping[str, Any]) -> Iterator[str]:
     nodes = found["nodes"]
+    if found["suspect"]:
+        yield (
+            "Nodes died while it and other tasks ran there, as often as its crash limit allows. Whose doing that was "
+            "shows when it runs alone: until then it needs a whole node, the largest that could hold it."
+        )
     if not nodes:
         yield f"It needs {_need(found)}, and no node is up: start one (`rq-sched worker`, or `rq-sched up`)."
         return
@@ -205,6 +210,8 @@ def _placed(found: Mapping[str, Any], state: State) -> Iterator[str]:
         since = _clock(found["started_at"])
         yield f"Attempt {attempt} runs on {node} since {since}; what it writes: {_do(found, 'logs -f')}"
     yield from _why_there(found)
+    if found["suspect"]:
+        yield "It has the node to itself: nodes died on which it ran with others. If this one dies too, it is poison."
     yield f"It holds {show.needs(found['cpu_allocated'], found['memory_allocated'])}. {_neighbours(found)}"
     yield from _node_state(found)
 

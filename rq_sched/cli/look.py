@@ -70,6 +70,7 @@ def _status_pairs(info: TaskInfo) -> Iterator[tuple[str, str]]:
         yield "allocated", show.needs(info.cpu_allocated, info.memory_allocated)
     yield "node", info.node_id or ""
     yield "attempt", _attempt_text(info)
+    yield "suspect", "it must have a whole node to itself before it may fail as poison" if info.suspect else ""
     yield "time limit", show.duration(info.time_limit) if info.time_limit else ""
     yield "preemptible", "yes" if info.preemptible else ""
     yield "elastic", info.elastic if info.elastic != "cpu" else ""

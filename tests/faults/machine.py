@@ -312,7 +312,8 @@ class Cell(Clients):
         grows = Resources(max(0, by[0]), max(0, by[1]))
         wanted = task.resized + (not late)
         available = Resources((node.room if to.cpu <= task.need.cpu else node.free).cpu, node.free.memory)
-        if not late and held.mark != "s" and min(to) >= 1 and to.fits(task.most) and grows.fits(available):
+        may = not late and held.mark != "s" and task.asked is None
+        if may and min(to) >= 1 and to.fits(task.most) and grows.fits(available):
             node.reclaim(grows.cpu - node.free.cpu)
             held.amount, task.resized = to, wanted
         answer = self.run(

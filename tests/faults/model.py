@@ -32,6 +32,7 @@ class Task:
     attempt: int = 0
     used: int = 0
     crashes: int = 0
+    asked: Resources | None = None  # a suspect: what it needed before it had to run alone
     reason: str | None = None
     token: str | None = None
     place: tuple[str, str] | None = None  # node and incarnation of the present attempt
@@ -152,6 +153,21 @@ class Model:
 
     def end(self, task: Task, state: State, reason: str | None = None) -> None:
         task.state, task.reason = state, reason
+        self._trust(task)
+
+    def _trust(self, task: Task) -> None:
+        """It is no suspect any more."""
+        if task.asked is not None:
+            task.need, task.asked = task.asked, None
+
+    def _suspect(self, task: Task, node: Node) -> None:
+        """It needs a whole node: the largest that could hold it, of those that are up; else the one it was on."""
+        task.asked = task.asked or task.need
+        now = self.nodes[node.node_id]
+        for total in [*sorted((n.total for n in self.up()), reverse=True), now.total]:
+            if task.asked.fits(total):
+                task.need = total
+                return
 
     def ended(self, node: Node, token: str, outcome: str, reason: str, now: int) -> str:
         """A report; the answer to it."""
@@ -170,6 +186,11 @@ class Model:
             self._failed(task, reason, now)
         elif outcome == "crashed":
             self._crashed(task)
+        elif outcome == "died among others" and task.crashes + 1 >= task.crash_limit:
+            self._suspect(task, node)
+            self.back(task)
+        elif outcome == "died among others":
+            self._crashed(task)
         else:
             self.back(task)
         return "recorded"
@@ -178,6 +199,7 @@ class Model:
         if reason in NO_RETRY or task.used >= task.retries:
             self.end(task, State.FAILED, reason)
             return
+        self._trust(task)
         task.state, task.reason = State.DELAYED, "retry"
         task.latest = now + min(60_000, 1000 * 2**task.used)
         task.used += 1
@@ -233,6 +255,8 @@ class Model:
     # -- nodes --------------------------------------------------------------------------------------
 
     def gone(self, node: Node, how: str) -> None:
+        if how == "crashed" and len(node.ledger) == 1:
+            how = "alone"
         node.state, node.lost = "dead", how
         self.lost[f"{node.node_id}:{node.incarnation}:{how}"] = node
 
@@ -241,7 +265,8 @@ class Model:
         node = self.lost[name]
         for token in tokens:
             started = node.ledger[token].mark != "a"
-            self.ended(node, token, "crashed" if node.lost == "crashed" and started else "returned", "", now)
+            died = {"crashed": "died among others", "alone": "crashed"}.get(node.lost or "")
+            self.ended(node, token, died if died and started else "returned", "", now)
         if not node.ledger:
             del self.lost[name]
 

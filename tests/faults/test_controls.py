@@ -51,7 +51,10 @@ BUGS = {
     "cancel isn't idempotent": ("if record.o == operation then return repeated() end", ""),
     "unbounded requeue of what crashes": ("if crashes >= tonumber(record.C or 3) then", "if false then"),
     "retries without end": ("or used >= tonumber(record.r or 0) then", "then"),
-    "what never started is charged a crash": ("how == 'crashed' and mark ~= 'a' and", "how == 'crashed' and"),
+    "what never started is charged a crash": ("died and mark ~= 'a' and", "died and"),
+    "an innocent neighbour fails as poison": ("if report.among and crashes >=", "if false and crashes >="),
+    "a suspect isn't alone": ("record.c = alone_class(record.O, node_id) or record.c", ""),
+    "a suspect is one for ever": ("call('HSET', P .. 'task:' .. id, 'c', record.O)", "if true then return end"),
     "a crash costs the place in the queue": (
         "task_back(id, record, record.n, node_id, 'crashed')",
         "task_back(id, record, next_sequence(), node_id, 'crashed')",

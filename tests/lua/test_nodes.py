@@ -129,7 +129,7 @@ def test_a_new_incarnation_has_a_ledger_of_its_own(cell: Cell) -> None:
     cell.node("a", 2, 1024, ttl=1, incarnation="2")  # before any sweep
     assert cell.free("a") == (2, 1024)
     _, lost = cell.run(cell.store.sweep())
-    assert lost == ["a:1:crashed"]
+    assert lost == ["a:1:alone"]
     cell.run(cell.store.reap(lost[0]))
     assert cell.free("a") == (2, 1024)
     cell.place()

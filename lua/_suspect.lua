@@ -1,0 +1,57 @@
+--@include _ledger
+--@include _pending
+-- A suspect would have failed as poison by a node's death that may have been the doing of another task there. It must run
+-- alone first: until it has, its need is a whole node (its class; `O` keeps what it asked for), so that it waits, is
+-- placed and finds a node kept for it like any task that needs so much. The set `suspects` holds the ids.
+
+local SUSPECTS = P .. 'suspects'
+local NODES_A_LOOK, LOOKS_MOST = 16, 64
+local alone_classes = {} -- what is asked for → what alone_class() found
+
+-- The size of the largest node that could hold what is asked for. No larger one can, or it would be that; so wherever the
+-- class fits, it fits only an empty node, and leaves nothing free there.
+local function largest_node(need)
+  for look = 0, LOOKS_MOST - 1 do
+    local found = call('ZREVRANGEBYSCORE', P .. 'totals', '+inf', need.cpu * MEMORY_BITS, 'WITHSCORES', 'LIMIT',
+      look * NODES_A_LOOK, NODES_A_LOOK)
+    for i = 2, #found, 2 do
+      local total = tonumber(found[i])
+      if total % MEMORY_BITS >= need.memory then return math.floor(total / MEMORY_BITS), total % MEMORY_BITS end
+    end
+    if #found < 2 * NODES_A_LOOK then return nil end
+  end
+end
+
+-- `node_id`: a node that has held it, whose size is taken while no node that is up could; nil where there is none.
+local function alone_class(asked, node_id)
+  local known = alone_classes[asked]
+  if known then return known end
+  local need = class_of(asked)
+  local cpu, memory = largest_node(need)
+  if not cpu and node_id then
+    local total = call('HMGET', P .. 'node:' .. node_id, 'total_cpu', 'total_memory')
+    cpu, memory = tonumber(total[1] or 0), tonumber(total[2] or 0)
+    if cpu < need.cpu or memory < need.memory then return nil end
+  end
+  if not cpu then return nil end
+  known = cpu .. ':' .. memory .. string.match(asked, '^%d+:%d+(.*)$')
+  alone_classes[asked] = known
+  return known
+end
+
+-- Before it goes back to its queue.
+local function suspect(id, record, node_id)
+  record.O = record.O or record.c
+  record.c = alone_class(record.O, node_id) or record.c
+  call('HSET', P .. 'task:' .. id, 'O', record.O, 'c', record.c)
+  call('SADD', SUSPECTS, id)
+end
+
+-- It has run alone and its node lives, or it has ended: it needs what it asked for. (It isn't in a queue.)
+local function suspect_no_more(id, record)
+  if not record.O then return end
+  call('HSET', P .. 'task:' .. id, 'c', record.O)
+  call('HDEL', P .. 'task:' .. id, 'O')
+  call('SREM', SUSPECTS, id)
+  record.c, record.O = record.O, nil
+end
