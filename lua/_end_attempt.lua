@@ -1,5 +1,3 @@
---@include _ledger
---@include _pending
 --@include _suspect
 -- What follows the end of an attempt (running or assigned → completed, failed, cancelled, delayed, pending).
 -- Shared by finish and reap. The caller has given the allocation back.
