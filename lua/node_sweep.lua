@@ -32,7 +32,10 @@ observed(now, seen)
 local function excused(id, ran_out)
   local ttl = ttl_of(id)
   if seen.size > gap and now < seen.since + ttl then return true end
-  return seen.hole > gap / 6 and seen.at > ran_out - ttl and now < ran_out + seen.hole
+  if seen.hole <= gap / 6 or seen.at <= ran_out - ttl then return false end
+  local until_then = ran_out + seen.hole
+  if seen.at <= until_then then until_then = math.max(until_then, seen.at + ttl / 2) end -- it must connect anew first
+  return now < until_then
 end
 
 for _, id in ipairs(call('ZRANGEBYSCORE', NODES, now + 3600000, '+inf', 'LIMIT', 0, limit)) do

@@ -235,10 +235,12 @@ class Judge:
         then = self.world.now
         seen = seen and not machine.partitioned  # else nobody hears of what the parent has seen
         bound = SEEN if seen else machine.config.ttl + NOTICED
-        self.world.at(bound, lambda: self._given_back(machine, incarnation, seen, then))
+        # What it had sent, a registration too, may arrive when its line is whole again: then its lease begins only there.
+        apart = seen or machine.partitioned
+        self.world.at(bound, lambda: self._given_back(machine, incarnation, apart, then))
 
-    def _given_back(self, machine: Machine, incarnation: str, seen: bool, then: float) -> None:
-        disturbed = self.network.down or self.trouble.redis_trouble >= then or (seen and machine.hindered >= then)
+    def _given_back(self, machine: Machine, incarnation: str, apart: bool, then: float) -> None:
+        disturbed = self.network.down or self.trouble.redis_trouble >= then or (apart and machine.hindered >= then)
         if disturbed or not any(scheduler.well and scheduler.since < then for scheduler in self.schedulers):
             return
         self.looked["given back in time"] += 1
