@@ -235,7 +235,7 @@ class Judge:
         then = self.world.now
         seen = seen and not machine.partitioned  # else nobody hears of what the parent has seen
         bound = SEEN if seen else machine.config.ttl + NOTICED
-        # What it had sent, a registration too, may arrive when its line is whole again: then its lease begins only there.
+        # What it had sent, a registration too, may arrive when its line is whole again: its lease begins only then.
         apart = seen or machine.partitioned
         self.world.at(bound, lambda: self._given_back(machine, incarnation, apart, then))
 
