@@ -20,7 +20,7 @@ JOBS ?= logical
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
-.PHONY: demo test test-full check lint format bench bench-peers bench-scale quality simulate-faults chaos clean debian
+.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery quality simulate-faults chaos clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -52,6 +52,9 @@ bench-peers: $(VENV)/.dev
 
 bench-scale: $(VENV)/.embedded
 	$(BIN)/python -m bench.scale
+
+bench-recovery: $(VENV)/.embedded
+	$(BIN)/python -m bench.recovery
 
 quality: $(VENV)/.embedded
 	$(BIN)/python -m bench.quality
