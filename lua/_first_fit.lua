@@ -10,16 +10,13 @@
 local BITE = 16
 local group_list, group_list_all = {}, false -- groups in the order of their best heads, as far as loaded
 
--- Heads as numbers: score, member, and the CPU and memory of its class.
-local function heads_read(found, list)
-  for i = 1, #found, 2 do
-    local member = found[i]
-    local cpu, memory = string.match(member, '^(%d+):(%d+)', SEQUENCE + 1)
-    list[#list + 1] = {
-      score = tonumber(found[i + 1]), member = member, cpu = tonumber(cpu), memory = tonumber(memory),
-      class = nil, group = nil, cpu_above = nil, memory_above = nil, -- room for what is added later
-    }
-  end
+-- A head as numbers: score, member, and the CPU and memory of its class.
+local function head_of(member, score)
+  local cpu, memory = string.match(member, '^(%d+):(%d+)', SEQUENCE + 1)
+  return {
+    score = tonumber(score), member = member, cpu = tonumber(cpu), memory = tonumber(memory),
+    class = nil, group = nil, cpu_above = nil, memory_above = nil, -- room for what is added later
+  }
 end
 
 local function head_class(head)
@@ -34,7 +31,8 @@ end
 local function groups_load()
   local n = #group_list
   local bite = n == 0 and 4 or BITE
-  heads_read(call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1), 'WITHSCORES'), group_list)
+  local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1), 'WITHSCORES')
+  for i = 1, #found, 2 do group_list[#group_list + 1] = head_of(found[i], found[i + 1]) end
   group_list_all = #group_list < n + bite
 end
 
@@ -52,33 +50,47 @@ end
 -- For the next node: everything may fit again.
 local function first_fit_reset()
   for _, head in ipairs(group_list) do
-    if head.group then head.group.cursor = 1 end
+    if head.group then head.group.cursor, head.group.head = 1, nil end
   end
 end
 
--- The first head of the group that fits, among classes that this script hasn't taken from.
-local function group_untouched(group, cpu, memory, accept)
+-- The head at the group's cursor; nil: there are no more.
+local function group_head(group)
+  local head = group.head
+  if head then return head end
+  local heads = group.heads
+  local at = 2 * group.cursor - 1
+  if at > #heads then
+    if group.all then return nil end
+    local n = #heads / 2
+    local found = call('ZRANGE', group.key, whole(n), whole(n + BITE - 1), 'WITHSCORES')
+    for i = 1, #found do heads[2 * n + i] = found[i] end
+    group.all = #found < 2 * BITE
+    if #found == 0 then return nil end
+  end
+  head = head_of(heads[at], heads[at + 1])
+  group.head = head
+  return head
+end
+
+-- The first head of the group that fits, among classes that this script hasn't taken from, if it is earlier than the best
+-- one so far.
+local function group_untouched(group, cpu, memory, accept, best_score, best_member)
   while true do
-    if group.cursor > #group.heads then
-      if group.all then return nil end
-      local n = #group.heads
-      heads_read(call('ZRANGE', group.key, whole(n), whole(n + BITE - 1), 'WITHSCORES'), group.heads)
-      group.all = #group.heads < n + BITE
-      if #group.heads == n then return nil end
-    end
-    local head = group.heads[group.cursor]
+    local head = group_head(group)
+    if not head or (best_score and earlier(best_score, best_member, head.score, head.member)) then return nil end
     if head.cpu <= cpu and head.memory <= memory and not head_class(head).touched
       and (not accept or accept(head.score, head.member, head_class(head))) then
       return head
     end
-    group.cursor = group.cursor + 1
+    group.cursor, group.head = group.cursor + 1, nil
   end
 end
 
--- The earliest task of the group that fits: score, member, class.
-local function group_fit(group, cpu, memory, accept)
+-- The earliest task of the group that fits: score, member, class. None, where the best one so far is earlier.
+local function group_fit(group, cpu, memory, accept, best_score, best_member)
   local score, member, class
-  local head = group_untouched(group, cpu, memory, accept)
+  local head = group_untouched(group, cpu, memory, accept, best_score, best_member)
   if head then score, member, class = head.score, head.member, head_class(head) end
   for _, touched in ipairs(group.classes) do
     if touched.cpu <= cpu and touched.memory <= memory then
@@ -120,7 +132,7 @@ local function first_fit(cpu, memory, accept)
     if not group and not accept and head.cpu <= cpu and head.memory <= memory then
       score, member = head.score, head.member
     elseif group_may_fit(head, cpu, memory) then
-      score, member, class = group_fit(head_group(head), cpu, memory, accept)
+      score, member, class = group_fit(head_group(head), cpu, memory, accept, best_score, best_member)
     end
     if score and (not best_score or earlier(score, member, best_score, best_member)) then
       best_score, best_member, best, best_head = score, member, class, head
