@@ -140,6 +140,8 @@ class Desk:
 
     def node(self, *, up: bool = True, cpu: int = 4, memory: int = 4096, **options: Any) -> Node:
         """Start a worker."""
+        if "memory_limit" in options:
+            options["memory"] = options.pop("memory_limit")
         given = {"node_id": "n1", "allow": ("*",), "chdir": str(ROOT), "ttl": 10.0, "log_level": "debug", **options}
         config = WorkerConfig(url=self.url, namespace=self.store.keys.namespace, total=Resources(cpu, memory), **given)
         node = Node(self, config, self.folder)

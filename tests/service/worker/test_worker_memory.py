@@ -25,6 +25,12 @@ def test_a_slow_leak_is_stopped_and_its_neighbour_is_not(desk: Desk, node: Node,
     assert desk.run("add", 1, 2).result == 3
 
 
+def test_where_the_memory_limit_is_off_nobody_is_stopped(desk: Desk, tmp_path: Path) -> None:
+    desk.node(memory_limit="off")
+    info = desk.run(f"{USES}:leak", str(tmp_path / "size"), 4, 0.02, 300, memory_needed=100)
+    assert (info.state, info.result) == (State.COMPLETED, 300), info.error
+
+
 def test_two_gigabytes_in_a_blink(desk: Desk, node: Node) -> None:
     begun = time.monotonic()
     info = desk.run(f"{USES}:blink", 2000, memory_needed=200)
