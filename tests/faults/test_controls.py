@@ -54,7 +54,6 @@ BUGS = {
     "what never started is charged a crash": ("died and mark ~= 'a' and", "died and"),
     "an innocent neighbour fails as poison": ("if report.among and crashes >=", "if false and crashes >="),
     "a suspect isn't alone": ("record.c = alone_class(record.O, node_id) or record.c", ""),
-    "a suspect is one for ever": ("call('HSET', P .. 'task:' .. id, 'c', record.O)", "if true then return end"),
     "a crash costs the place in the queue": (
         "task_back(id, record, record.n, node_id, 'crashed')",
         "task_back(id, record, next_sequence(), node_id, 'crashed')",
