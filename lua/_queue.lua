@@ -184,9 +184,19 @@ local function queue_flush()
   return news
 end
 
+local taken_to, taken_end = 0, 0 -- those taken from Redis that aren't given out yet
+
+-- Takes so many sequence numbers at once. What isn't given out is never used.
+local function sequences_take(number)
+  taken_end = call('INCRBY', P .. 'seq', whole(number))
+  taken_to = taken_end - number
+end
+
 -- A new sequence number: behind everything that has one.
 local function next_sequence()
-  return string.format('%010x', call('INCR', P .. 'seq'))
+  if taken_to == taken_end then sequences_take(1) end
+  taken_to = taken_to + 1
+  return string.format('%010x', taken_to)
 end
 
 local aging
