@@ -17,6 +17,7 @@
 
 local now, grace = clock(ARGV[1]), ARGV[2]
 local LOOKS = 500  -- heads looked at in one call
+local FEW = 8      -- … before the most memory of a node is looked for
 local NODES = 1000 -- nodes looked at in one call
 local NEAREST = 8  -- nodes that lack least, and nodes that are empty first: their tasks' time limits are read
 local LIMITS = 1024 -- time limits read in one call
@@ -55,24 +56,41 @@ local function feasible(cpu, memory)
   end
 end
 
--- The most CPU and the most memory that any node has.
-local function largest()
-  local found = call('ZREVRANGE', P .. 'totals', 0, NODES - 1, 'WITHSCORES')
-  local memory = 0
-  for i = 2, #found, 2 do memory = math.max(memory, found[i] % MEMORY_BITS) end
-  return found[2] and math.floor(found[2] / MEMORY_BITS) or 0, memory
+-- The most CPU, or the most memory, that any node has.
+local function most_cpu()
+  local found = call('ZREVRANGE', P .. 'totals', '0', '0', 'WITHSCORES')
+  return found[2] and math.floor(found[2] / MEMORY_BITS) or 0
 end
 
--- The first pending task that some node could hold when empty.
+local function most_memory()
+  local found = call('ZREVRANGE', P .. 'totals', '0', whole(NODES - 1), 'WITHSCORES')
+  local memory = 0
+  for i = 2, #found, 2 do memory = math.max(memory, found[i] % MEMORY_BITS) end
+  return memory
+end
+
 local looked = 0
-local function first_blocked()
-  if call('EXISTS', P .. 'groups') == 0 then return nil end
-  local cpu, memory = largest()
+
+-- The class of the first task that some node could hold when empty, as far as so many looks show it.
+local function first_feasible(cpu, memory, looks)
+  looked = 0
   local class = first_fit(cpu, memory, function(_, _, class)
     looked = looked + 1
-    return looked >= LOOKS or feasible(class.cpu, class.memory)
+    return looked >= looks or feasible(class.cpu, class.memory)
   end)
-  if not class or looked >= LOOKS then return nil end
+  if looked < looks then return class, true end
+  first_fit_reset()
+  return nil, false
+end
+
+-- The first pending task that some node could hold when empty. What has more memory than any node is left out only when
+-- there is much that doesn't fit: to find the most memory, all nodes are read.
+local function first_blocked()
+  if call('EXISTS', P .. 'groups') == 0 then return nil end
+  local cpu = most_cpu()
+  local class, found = first_feasible(cpu, math.huge, FEW)
+  if not found then class = first_feasible(cpu, most_memory(), LOOKS) end
+  if not class then return nil end
   local score, member = class_peek(class)
   return { class = class, score = score, sequence = string.sub(member, 1, SEQUENCE), task = string.sub(member, SEQUENCE + 1) }
 end

@@ -29,7 +29,7 @@ def test_a_wide_task_starts_under_an_endless_stream_of_small_ones(redis_url: str
         pending = cluster.run(store.info())["tasks"]["pending"]
         small = [
             TaskRequest("tests.faults.jobs:note", [str(path), "small", RUN], task_id=f"s{next(numbers)}").check()
-            for _ in range(max(0, 40 - pending))
+            for _ in range(max(0, 200 - pending))
         ]
         cluster.run(store.submit(small))
 
