@@ -16,6 +16,8 @@ SEEDS = int(os.environ.get("RQ_SCHED_SEEDS", "300"))
 PARTS = 6
 LENGTH = 6.0
 """Simulated seconds in which things go wrong; then everything must come to its end."""
+FOUND = (100_935, 102_569, 103_335, 104_133, 104_142, 104_267, 104_446)
+"""Seeds beyond these in which something was found once."""
 
 
 @pytest.mark.timeout(900)
@@ -33,6 +35,11 @@ def test_whatever_goes_wrong_the_invariants_hold(part: int, redis_url: str) -> N
         assert seen[what] > 0, f"nothing goes wrong: {seen}"
     for what in ("failovers that lost writes",):
         assert seen[what] > 0, f"nothing goes wrong: {seen}"
+
+
+def test_what_was_found_once_is_not_found_again(redis_url: str) -> None:
+    for seed in FOUND:
+        Simulation(seed, redis_url, seconds=LENGTH).play()
 
 
 def test_the_same_seed_is_the_same_story(redis_url: str) -> None:
