@@ -3,7 +3,8 @@
 # make test-full   what needs Debian packages (installed when root): lint of Lua, units, the oldest server we support
 # make check       the same as test, in the environment as it is
 # make format      rewrite the code in the one format
-# make bench       measure; see bench/ (bench-peers: beside other queues; bench-scale: 1,000 nodes)
+# make bench       measure; see bench/ (bench-peers: beside other queues; bench-scale: 1,000 nodes;
+#                  bench-recovery: a node that dies with 100,000 tasks; bench-outage: Redis away, 300 nodes)
 # make quality     how good the schedules are: the workloads in TRACES (else the shipped ones); see bench/quality.py
 # make simulate-faults SEEDS=3000 FIRST=0   play so many seeds of the simulation of faults, or SEED=17 alone
 # make chaos SECONDS=600 SEED=1   real processes, killed, frozen, cut off; Redis too
@@ -20,7 +21,7 @@ JOBS ?= logical
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
-.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery quality simulate-faults chaos clean debian
+.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage quality simulate-faults chaos clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -52,6 +53,9 @@ bench-peers: $(VENV)/.dev
 
 bench-scale: $(VENV)/.embedded
 	$(BIN)/python -m bench.scale
+
+bench-outage: $(VENV)/.embedded
+	$(BIN)/python -m bench.outage
 
 bench-recovery: $(VENV)/.embedded
 	$(BIN)/python -m bench.recovery

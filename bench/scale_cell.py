@@ -9,13 +9,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from rq_sched.errors import StaleIncarnation
+from rq_sched.errors import RqSchedError, StaleIncarnation
 from rq_sched.link import AsyncLink
+from rq_sched.link.outage import is_outage
 from rq_sched.node import Order, Start
 from rq_sched.resources import Resources
 from rq_sched.store import Report, Store
 from rq_sched.worker.lease import BEAT
 from rq_sched.worker.outbox import BATCH, START_AFTER
+from rq_sched.worker.session import back_off
 
 LINES = 64
 """Connections that the nodes share."""
@@ -40,6 +42,10 @@ class Node:
         self._ended: deque[Report] = deque()
         self._starts: list[str] = []
         self.running = 0
+        self.told = 0
+        """Ends that were recorded."""
+        self.registered = False
+        """Whether it has registered."""
         self.dead = False
         """Set from outside: it stops at once, and tells nobody."""
 
@@ -54,6 +60,7 @@ class Node:
         cell, store = self._cell, self._cell.store
         loop = asyncio.get_running_loop()
         await self._ask(store.node_register, cell.total, ttl=cell.ttl)
+        self.registered = True
         beat = loop.time() + cell.ttl * BEAT * random.random()
         try:
             while not self.dead:
@@ -78,13 +85,22 @@ class Node:
             self.dead = True
 
     async def _ask(self, make: Callable[..., Generator[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
-        async with self._cell.lines:
-            return await self._cell.link.run(make(self._name, self._incarnation, *args, **kwargs))
+        failures = 0
+        while True:
+            try:
+                async with self._cell.lines:
+                    return await self._cell.link.run(make(self._name, self._incarnation, *args, **kwargs))
+            except RqSchedError as error:
+                if not is_outage(error):
+                    raise
+                failures += 1
+                await asyncio.sleep(min(back_off(failures), self._cell.ttl * BEAT))
 
     async def _finish(self) -> None:
         reports = [self._ended.popleft() for _ in range(min(BATCH, len(self._ended)))]
         finished = await self._ask(self._cell.store.task_finish, acked=self._seen, reports=reports)
         self._cell.ends += len(reports)
+        self.told += len(reports)
         self._take(finished.orders)
 
     def _take(self, orders: Sequence[Order]) -> None:
@@ -144,13 +160,17 @@ class Cell:
 
     async def _hear(self) -> None:
         bells = {self.store.keys.bell(name): node for name, node in self.nodes.items()}
-        async with self.link.listen(*bells) as ears:
-            for node in bells.values():
-                node.ring(1 << 50)  # what was missed
-            while True:
-                rung = await ears.get(timeout=60)
-                if rung is not None:
-                    bells[rung[0]].ring(int(rung[1]))
+        while True:
+            try:
+                async with self.link.listen(*bells) as ears:
+                    for node in bells.values():
+                        node.ring(1 << 50)  # what was missed
+                    while True:
+                        rung = await ears.get(timeout=60)
+                        if rung is not None:
+                            bells[rung[0]].ring(int(rung[1]))
+            except RqSchedError:
+                await asyncio.sleep(back_off(1))
 
     def _over(self, life: asyncio.Task[None]) -> None:
         self._lives.discard(life)
