@@ -201,11 +201,14 @@ class Simulation:
             run(self.store.node_undrain(node.node_id))
 
     def _quiet(self) -> bool:
-        """Nothing is on any ledger, nobody is to be given back, nothing is reserved."""
+        """Nothing is on any ledger, nobody is to be given back, nothing is reserved, all orders are acknowledged."""
         nodes = self.network.run_plainly(self.store.nodes())
         keys = self.network.keys
         (waits,) = self.network.plainly(("EXISTS", keys.lost, keys.reservation))
-        return not waits and all(not node.running for node in nodes)
+        if waits or any(node.running for node in nodes):
+            return False
+        numbers = self.network.plainly(*(("HMGET", keys.node(node.node_id), "acked", "ordered") for node in nodes))
+        return all(acked == ordered for acked, ordered in numbers)
 
     def _check_processes(self) -> None:
         if self.world.crashed:
