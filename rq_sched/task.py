@@ -301,7 +301,6 @@ class TaskInfo:
     retries: int
     retries_left: int
     crashes: int
-    suspect: bool  # it must run alone on a node before it may fail as poison; until then it needs a whole one
     crash_limit: int
     time_limit: float | None
     delay: float
@@ -311,6 +310,7 @@ class TaskInfo:
     result: Any
     error: str | None
     exit_code: int | None
+    suspect: bool  # it must run alone on a node before it may fail as poison; until then it needs a whole one
 
     def to_json(self) -> dict[str, Any]:
         """A flat dict for JSON: times as ISO 8601 in UTC."""
