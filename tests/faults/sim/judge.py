@@ -178,8 +178,8 @@ class Judge:
             self.world.tell(f"{node_id} is declared dead")
             process = machine.process
             (incarnation,) = self.network.plainly(("HGET", self.store.keys.node(node_id), "incarnation"))
-            if incarnation != machine.incarnation.encode():
-                continue  # an older one: this one's registration was lost
+            if incarnation != machine.incarnation.encode() or incarnation == machine.previous.encode():
+                continue  # an older one: this one's registration was lost, or hasn't come yet
             well = machine.on and process is not None and process.alive and not process.frozen
             if well and not machine.partitioned and self.world.now - machine.trouble > machine.config.ttl:
                 self.violated(f"{node_id} is well and connected, and was declared dead")

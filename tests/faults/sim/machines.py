@@ -176,6 +176,7 @@ class Machine:
         self.process: Process | None = None
         self.agent: Any = None
         self.incarnation = ""
+        self.previous = ""  # the one whose agent had died when the present agent started
         self.on = False
         self.frozen = False
         self.partitioned = False
@@ -210,6 +211,7 @@ class Machine:
         process.owner = self
         process.frozen = self.frozen
         assignment = Assignment(self.incarnation or None, delay, False, patient)
+        self.previous = self.incarnation
         agent = self.agent = agent_module.Agent(self.config, None, assignment)  # type: ignore[arg-type]
         self.world.tell(f"{self.node_id}: agent starts, previous {self.incarnation or 'none'}")
 
