@@ -10,8 +10,8 @@ local function clock(given)
   return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 end
 
--- What goes to Redis for each task is text already: a number would be printed as a floating-point one each time, which
--- takes three times as long.
+-- A number in a text, or given to a command, is printed as a floating-point one: by Lua, and by Redis 7.0 (Valkey sees
+-- that it is whole). This is a quarter cheaper, and text that is used again and again costs nothing.
 local function whole(number)
   return string.format('%d', number)
 end

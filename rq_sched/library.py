@@ -5,7 +5,8 @@ In a function library they are made once, when it is loaded. What stays the same
 
 - ``local function`` at the left margin is made once;
 - ``local NAME = value`` at the left margin is declared once and assigned at each call, in the order of the source,
-  except constants (capital letters, plain values), which are assigned when the library is loaded;
+  except constants (capital letters; nothing of the call in their value), which are assigned when the library is loaded
+  and must not be changed;
 - every other statement is the body of the function that is registered.
 
 Source: https://valkey.io/topics/functions-intro/
@@ -29,7 +30,7 @@ def name_of(script: str, source: str) -> str:
     """The name of the library and of its one function: another source has another name, so versions live side by side.
 
     >>> name_of("place", "#!lua\\n")
-    'rqs_place_0e3b9c6fb4'
+    'rqs_place_64616d1afc'
     """
     return f"rqs_{script}_{sha1(source.encode()).hexdigest()[:10]}"
 
