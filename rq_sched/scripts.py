@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from pathlib import Path
@@ -44,14 +44,25 @@ class Script:
     arguments: tuple[str, ...]
     variadic: bool
 
-    def with_source(self, source: str) -> Script:
-        """The same with another text (tests plant bugs)."""
-        return replace(
-            self,
+    @classmethod
+    def of(cls, name: str, source: str) -> Script:
+        """The script with this text.
+
+        Raises:
+            ScriptError: it has no contract.
+        """
+        contract = _CONTRACT.search(source)
+        if contract is None:
+            raise ScriptError(f"{name}.lua has no contract: a line '-- ARGV: name name …' is missing")
+        arguments = contract[1].split()
+        return cls(
+            name=name,
             source=source,
             sha=sha1(source.encode()).hexdigest(),
-            function=library.name_of(self.name, source),
-            library=library.library(self.name, source),
+            function=library.name_of(name, source),
+            library=library.library(name, source),
+            arguments=tuple(argument.lstrip("*") for argument in arguments),
+            variadic=arguments[-1].startswith("*"),
         )
 
     @property
@@ -120,20 +131,7 @@ def load(name: str) -> Script:
     Raises:
         ScriptError: there is none, or it can't be put together.
     """
-    source = assemble(name)
-    contract = _CONTRACT.search(source)
-    if contract is None:
-        raise ScriptError(f"{name}.lua has no contract: a line '-- ARGV: name name …' is missing")
-    names = contract[1].split()
-    return Script(
-        name=name,
-        source=source,
-        sha=sha1(source.encode()).hexdigest(),
-        function=library.name_of(name, source),
-        library=library.library(name, source),
-        arguments=tuple(argument.lstrip("*") for argument in names),
-        variadic=names[-1].startswith("*"),
-    )
+    return Script.of(name, assemble(name))
 
 
 def names(folder: Path = FOLDER) -> list[str]:

@@ -93,7 +93,7 @@ BUGS = {
 
 
 def planted(script: Script, right: str, wrong: str) -> Script:
-    return script.with_source(script.source.replace(right, wrong))
+    return Script.of(script.name, script.source.replace(right, wrong))
 
 
 @pytest.mark.parametrize("bug", BUGS)
