@@ -76,14 +76,15 @@ end
 
 local function attempt_completed(now, id, record, node_id, report)
   outcome_clear(id, record)
-  -- All of it at once: a table that grows is copied each time.
-  local change = { 's', 'completed', 'F', stamp(now), 'S', report.started or record.S or nil, 'R', report.result }
-  if not change[6] then change[5], change[6] = 's', 'completed' end
-  if #report.result > INLINE then
-    call('SET', P .. 'result:' .. id, report.result)
-    change[7], change[8] = 'rx', #report.result
+  local field, result = 'R', report.result
+  if #result > INLINE then
+    call('SET', P .. 'result:' .. id, result)
+    field, result = 'rx', #result
   end
-  if report.exit_code ~= '' then change[9], change[10] = 'x', report.exit_code end
+  -- With room for what may follow: a table that grows is copied each time.
+  local change = { 's', 'completed', 'F', stamp(now), field, result, nil, nil, nil, nil }
+  if report.started then change[7], change[8] = 'S', report.started end
+  if report.exit_code ~= '' then change[#change + 1], change[#change + 2] = 'x', report.exit_code end
   task_ended(now, id, record, 'completed', node_id, nil, change)
 end
 
