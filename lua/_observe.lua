@@ -1,6 +1,6 @@
 --@include _base
--- Whether Redis was there all the time. Sweeps and heartbeats note when they ran; a hole between two of them may be an
--- outage, or a jump of the clock, in which no node could renew its lease: it isn't held against the nodes.
+-- Whether Redis was there all the time. Sweeps, heartbeats and registrations note when they ran; a hole between two of
+-- them may be an outage, or a jump of the clock, in which no node could renew its lease: it isn't held against the nodes.
 -- `swept` holds LAST SINCE SIZE HOLE AT SWEEP (ms): the last note; when the last long hole ended, and its size; the
 -- largest short hole of late, and when the last one ended; the last sweep.
 

@@ -8,10 +8,12 @@
 -- Promises: the same incarnation again changes nothing; what an older incarnation held stays on its own ledger until
 --   it is reaped: capacity is never counted twice
 --@include _gone
+--@include _observe
 
 local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
 local cpu, memory, ttl, host = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local key = P .. 'node:' .. id
+observed(now, observe(now))
 local node = node_load(id)
 if node and node.incarnation == incarnation then
   if node.state ~= 'dead' then return node.state end

@@ -16,7 +16,7 @@ SEEDS = int(os.environ.get("RQ_SCHED_SEEDS", "300"))
 PARTS = 6
 LENGTH = 6.0
 """Simulated seconds in which things go wrong; then everything must come to its end."""
-FOUND = (100_935, 102_569, 103_335, 104_133, 104_142, 104_267, 104_446)
+FOUND = (100_935, 102_569, 103_335, 104_133, 104_142, 104_267, 104_446, 9_000_281)
 """Seeds beyond these in which something was found once."""
 
 

@@ -84,6 +84,19 @@ def test_one_heartbeat_after_an_outage_costs_nobody_else_the_grace(cell: Cell) -
     assert cell.run(cell.store.sweep()) == (1, ["a:1:crashed"])
 
 
+def test_a_node_that_joins_with_no_scheduler_there_has_its_grace_in_the_next_outage(cell: Cell) -> None:
+    """Nobody called for long, a node joins, and an outage follows its first heartbeat."""
+    cell.run(cell.store.sweep())
+    cell.now += 4000
+    cell.node("a", ttl=1)
+    cell.now += 3
+    cell.run(cell.store.node_heartbeat("a", "1", acked=0))
+    cell.now += 3000
+    assert cell.run(cell.store.sweep()) == (0, [])
+    cell.now += 1010
+    assert cell.run(cell.store.sweep())[0] == 1
+
+
 def test_a_short_outage_is_not_held_against_a_short_lease(cell: Cell) -> None:
     """An outage that is shorter than the time to live, but longer than what was left of the lease."""
     cell.node("a", ttl=1)
