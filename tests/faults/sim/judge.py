@@ -2,15 +2,16 @@
 
 After every script that placed something: the order (I10) and each node's sums (I2), from the raw records. At every
 fault, and every so many scripts: the whole audit (I1, I2, I8, I11). At each event: one outcome (I3), no false death
-(I7), no attempt after an acknowledged end (I6), no task in two places at once. Within the bound after each death: its
-tasks are given back (I5). At the end: every task is where it belongs (I1, I4, I6), everything is free, nothing is left.
+(I7), no attempt after an acknowledged end (I6), no task in two places at once, each death charged to whom it should be
+(I4, ``charges.py``). Within the bound after each death: its tasks are given back (I5). At the end: every task is where
+it belongs (I1, I4, I6), everything is free, nothing is left.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
@@ -20,6 +21,7 @@ from rq_sched.resources import Resources
 from rq_sched.scripts import Call
 from rq_sched.store import Store
 from rq_sched.task import FINAL, State, TaskInfo, need_of
+from tests.faults.sim.charges import CLEARS, Charges, History
 from tests.faults.sim.clockwork import Violated, World
 from tests.faults.sim.machines import Machine, Run
 from tests.faults.sim.network import Network
@@ -35,18 +37,6 @@ SEEN = 2.5
 
 RECONCILED = 1.5
 """Times to live until agents must agree with a Redis that has lost writes, beside 1 s."""
-
-
-@dataclass(slots=True)
-class History:
-    """What the decision log said of one task."""
-
-    placed: list[float] = field(default_factory=list)
-    ends: int = 0
-    asked: int = 0
-    crashed: int = 0
-    attempt: int = 0
-    started: frozenset[int] = frozenset()  # attempts whose start was reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +69,9 @@ class Judge:
         self.runs: dict[str, list[Run]] = defaultdict(list)
         self.history: dict[str, History] = defaultdict(History)
         self.looked: Counter[str] = Counter()
+        self.charges = Charges(
+            known, machines, self.runs, self.history, self.looked, lambda: self.trouble.lost, self.violated
+        )
         self.every = 60  # scripts between two audits
         self._since_audit = 0
 
@@ -97,8 +90,17 @@ class Judge:
                 self.violated(f"an unreadable event: {kind} {items}")
             if note is not None:
                 note(call, [found.groups() for found in parsed if found is not None])
+            if kind in CLEARS:
+                self._needs([found[1] for found in parsed if found is not None])
         if self._since_audit >= self.every:
             self.audit("now and then")
+
+    def _needs(self, ids: list[str]) -> None:
+        """Whoever has just ended, or failed and waits, needs what it was submitted with."""
+        records = self.network.plainly(*(("HMGET", self.store.keys.task(task_id), "c", "O") for task_id in ids))
+        for task_id, (task_class, asked) in zip(ids, records, strict=True):
+            if task_class is not None:
+                self.charges.needs(task_id, task_class, asked, pending=False)
 
     def audit(self, why: str) -> None:
         """Everything in Redis adds up."""
@@ -141,7 +143,7 @@ class Judge:
         ids, nodes = list(self.known), list(self.machines)
         keys = self.store.keys
         replies = self.network.plainly(
-            *(("HMGET", keys.task(task_id), "s", "c", "n", "p", "i", "u") for task_id in ids),
+            *(("HMGET", keys.task(task_id), "s", "c", "n", "p", "O") for task_id in ids),
             *(("HMGET", keys.node(node), "free_cpu", "free_memory", "total_cpu", "total_memory") for node in nodes),
         )
         tasks = dict(zip(ids, replies, strict=False))
@@ -154,11 +156,14 @@ class Judge:
                 self.violated(f"{node} has {free[node]} free of {total_cpu} {total_memory}")
         pending = [
             ((-int(priority or 0), sequence), need_of(task_class.decode()), task_id)
-            for task_id, (state, task_class, sequence, priority, _, _) in tasks.items()
+            for task_id, (state, task_class, sequence, priority, _) in tasks.items()
             if task_class is not None and state is None
         ]
+        for task_id, (state, task_class, _, _, asked) in tasks.items():
+            if task_class is not None and state is None:
+                self.charges.needs(task_id, task_class, asked, pending=True)
         for task_id, node in reversed(placed):
-            _, task_class, sequence, priority, _, _ = tasks[task_id]
+            _, task_class, sequence, priority, _ = tasks[task_id]
             need = need_of(task_class.decode())
             free[node] = free[node].plus(need)
             order = (-int(priority or 0), sequence)
@@ -188,27 +193,32 @@ class Judge:
         for task_id, _, _, _ in items:
             self.history[task_id].started |= {self.history[task_id].attempt}
 
-    def _end(self, state: State, items: list[Any]) -> None:
-        for task_id, _, _, _ in items:
+    def _end(self, state: State, call: Call, items: list[Any]) -> None:
+        for task_id, node_id, attempt, why in items:
             history = self.history[task_id]
+            self.charges.ended(call, task_id, node_id, int(attempt or 0), why)
             history.ends += 1
             self.looked[f"ended {state}"] += 1
             if history.ends > 1 + history.asked:
                 self.violated(f"{task_id} has ended twice, the last time {state}")
 
     def _completed(self, call: Call, items: list[Any]) -> None:
-        self._end(State.COMPLETED, items)
+        self._end(State.COMPLETED, call, items)
 
     def _failed(self, call: Call, items: list[Any]) -> None:
-        self._end(State.FAILED, items)
+        self._end(State.FAILED, call, items)
 
     def _cancelled(self, call: Call, items: list[Any]) -> None:
-        self._end(State.CANCELLED, items)
+        self._end(State.CANCELLED, call, items)
 
     def _requeued(self, call: Call, items: list[Any]) -> None:
-        for task_id, _, _, why in items:
+        for task_id, node_id, attempt, why in items:
             self.history[task_id].asked += why == "asked"
-            self.history[task_id].crashed += why == "crashed"
+            self.charges.back(call, task_id, node_id, int(attempt or 0), why)
+
+    def _retry(self, call: Call, items: list[Any]) -> None:
+        for task_id, node_id, attempt, why in items:
+            self.charges.ended(call, task_id, node_id, int(attempt or 0), why)
 
     def ran(self, run: Run) -> None:
         """A task begins to run on a machine: nowhere else does it run, unless somebody there can't know better."""
@@ -287,6 +297,9 @@ class Judge:
         runs = self.runs[info.task_id]
         name, state = info.task_id, info.state
         self._judge_cancel(info, known)
+        if info.crashes != self.history[name].crashes:
+            seen = self.history[name].crashes
+            self.violated(f"{name} is charged {info.crashes} crashes, and {seen} happened: {[run.how for run in runs]}")
         if state == State.COMPLETED:
             run = next((run for run in runs if run.token == info.result), None)
             if known.behaviour.kind != "ok" or run is None or run.how != "done":
@@ -296,15 +309,12 @@ class Judge:
         used = info.retries - info.retries_left
         if used > info.retries or used > sum(run.how == "error" for run in runs):
             self.violated(f"{name} has used {used} retries: {[run.how for run in runs]}")
-        announced = self.history[name].started - {run.attempt for run in runs}  # reported, and killed before it began
-        if info.crashes > len(runs) + len(announced) - (state == State.COMPLETED):
-            self.violated(f"{name} is charged {info.crashes} crashes: {[run.how for run in runs]}")
         if state == State.FAILED and info.reason == "error" and used < info.retries:
             self.violated(f"{name} has failed with {info.retries_left} retries left")
         if state == State.FAILED and info.reason not in ("error", "poison"):
             self.violated(f"{name} has failed because of {info.reason}")
-        if state == State.FAILED and info.reason == "poison" and info.crashes < info.crash_limit:
-            self.violated(f"{name} has failed as poison after {info.crashes} crashes of {info.crash_limit}")
+        if (info.reason == "poison") != (info.crashes >= info.crash_limit):
+            self.violated(f"{name} has ended {state} ({info.reason}) with {info.crashes} crashes of {info.crash_limit}")
         if state == State.CANCELLED and not known.to_end:
             self.violated(f"{name} is cancelled, and nobody wanted that")
 

@@ -37,9 +37,10 @@ class Run:
     token: str
     attempt: int
     machine: Machine
+    incarnation: str
     begun: float
     ended: float | None = None
-    how: str = ""  # done, error, died, killed
+    how: str = ""  # done, error, died (its process), killed, lost (all processes of its node at once)
 
 
 class SimChild:
@@ -184,6 +185,8 @@ class Machine:
         """When something last happened to it that may cost it its heartbeat."""
         self.hindered = world.now
         """When something last happened to the machine, not only to its agent."""
+        self.befallen: set[str] = set()
+        """Incarnations that died, or that others may take for dead: frozen, cut off, or gone without a goodbye."""
         self.froze: float | None = None
         self.thawed = 0.0
         self.died: Callable[[Machine, str, bool], None] = lambda *_: None
@@ -229,6 +232,7 @@ class Machine:
         process.kill()
         if error is None and task.result() == 0:
             self.world.tell(f"{self.node_id}: the worker ended in order")
+            self.befall()  # if Redis was told, there is no incarnation any more
             self._lose_children()
             self.on = False
         else:
@@ -239,6 +243,7 @@ class Machine:
         if process is not self.process or not self.on:
             return
         self.touch()
+        self.befall()
         self._lose_children()
         self._deaths += 1
         self.world.at(self.world.rng.uniform(0.3, 1.5), lambda: self._again(process))
@@ -251,12 +256,18 @@ class Machine:
         """The agent tells its parent something."""
         if frame[0] == Word.INCARNATION:
             self.incarnation = frame[1]
+            if self.partitioned:
+                self.befall()
 
     def touch(self) -> None:
         self.trouble = self.world.now
 
     def hinder(self) -> None:
         self.trouble = self.hindered = self.world.now
+
+    def befall(self) -> None:
+        """Something happens to the present incarnation for which others may give back its tasks."""
+        self.befallen.add(self.incarnation)
 
     # -- what happens to it -------------------------------------------------------------------------
 
@@ -267,6 +278,7 @@ class Machine:
             return
         self.world.tell(f"{self.node_id}: agent killed, incarnation {self.incarnation}")
         process.kill()
+        self.befall()
         self._lose_children()
         self.died(self, self.incarnation, not self.frozen)
         self._deaths += 1
@@ -285,10 +297,18 @@ class Machine:
         self.hinder()
         if self.process is not None:
             self.process.kill()
+        self.befall()
         self._lose_children()
         self.died(self, self.incarnation, False)
         if self.frozen:
             self.thaw()
+
+    def partition(self) -> None:
+        """It is cut off."""
+        self.hinder()
+        self.befall()
+        self.partitioned = True
+        self.world.tell(f"{self.node_id}: cut off")
 
     def terminate(self) -> None:
         """SIGTERM."""
@@ -303,6 +323,7 @@ class Machine:
         if not self.on or self.frozen or process is None:
             return
         self.hinder()
+        self.befall()
         self.world.tell(f"{self.node_id}: {'agent' if agent_only else 'machine'} freezes")
         process.frozen = True
         if agent_only:
@@ -340,7 +361,7 @@ class Machine:
         self.world.at(delay, now)
 
     def run_task(self, child: SimChild, token: str, task_id: str, attempt: int) -> None:
-        run = child.run = Run(task_id, token, attempt, self, self.world.now)
+        run = child.run = Run(task_id, token, attempt, self, self.incarnation, self.world.now)
         self.world.tell(f"{self.node_id}: runs {task_id} as {token}")
         self._ran(run)
         behaviour = self.behaviour(task_id)
@@ -383,4 +404,4 @@ class Machine:
 
     def _lose_children(self) -> None:
         for child in list(self.children):
-            child.die("killed", signal.SIGKILL)
+            child.die("lost", signal.SIGKILL)

@@ -160,9 +160,7 @@ class Trouble:
 
     def partition(self) -> None:
         machine = self._machine()
-        machine.hinder()
-        machine.partitioned = True
-        self.world.tell(f"{machine.node_id}: cut off")
+        machine.partition()
 
         def heal() -> None:
             machine.hinder()
