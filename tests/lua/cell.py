@@ -12,13 +12,15 @@ from rq_sched.store import Report, Store
 from rq_sched.task import State, TaskInfo, TaskRequest
 
 T = TypeVar("T")
+START = 1_000_000
+"""When a cell begins, in ms."""
 
 
 class Cell:
     """Reads like a story: ``cell.node("a", 4, 1024)``, ``cell.submit("t1", cpu=2)``, ``cell.place()``."""
 
     def __init__(self, link: Link, namespace: str) -> None:
-        self.now = 1_000_000
+        self.now = START
         self.link = link
         self.store = Store(namespace, now_ms=lambda: self.now, placings=0)
         self.acked: dict[str, int] = {}

@@ -8,7 +8,7 @@ from rq_sched.errors import NodeAlive, NodeNotFound, StaleIncarnation
 from rq_sched.node import NodeState
 from rq_sched.store import BATCH
 from rq_sched.task import State
-from tests.lua.cell import Cell
+from tests.lua.cell import START, Cell
 
 
 def test_a_heartbeat_that_runs_out_gives_the_tasks_back(cell: Cell) -> None:
@@ -113,6 +113,51 @@ def test_a_short_outage_is_not_held_against_a_short_lease(cell: Cell) -> None:
         assert cell.run(cell.store.sweep()) == (0, [])
     cell.now += 240
     assert cell.run(cell.store.sweep())[0] == 1
+
+
+def swept(cell: Cell, *times: int) -> list[int]:
+    """Sweep at these times, in ms since the cell began; how many were declared dead each time."""
+    dead = []
+    for time in times:
+        cell.now = START + time
+        dead.append(cell.run(cell.store.sweep())[0])
+    return dead
+
+
+def test_a_lease_that_ends_in_a_short_hole_has_half_a_time_to_live_from_its_end(cell: Cell) -> None:
+    """It must connect anew before it can renew: the length of the hole alone (till 1500) would be too little."""
+    cell.node("a", ttl=1)
+    assert swept(cell, 200, 400, 600, 800, 900) == [0] * 5
+    assert swept(cell, 1400, 1600, 1800, 1899) == [0] * 4  # nothing was heard from 900 to 1400; the lease ended at 1000
+    assert swept(cell, 1900) == [1]
+
+
+def test_and_who_renews_within_it_lives_on(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    swept(cell, 200, 400, 600, 800, 900, 1400, 1600)
+    cell.now = START + 1850
+    cell.run(cell.store.node_heartbeat("a", "1", acked=0))
+    assert swept(cell, 2050, 2250, 2450, 2650, 2849) == [0] * 5
+
+
+def test_without_a_hole_a_lease_ends_when_it_ends(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    assert swept(cell, 250, 500, 750, 999, 1000) == [0, 0, 0, 0, 1]
+
+
+def test_a_lease_that_had_ended_before_the_hole_gets_nothing_from_it(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    cell.node("b", ttl=10)
+    swept(cell, 250, 500, 750, 999)
+    cell.now = START + 1050  # 50 ms too late for a, and no sweep has seen it yet
+    cell.run(cell.store.node_heartbeat("b", "1", acked=0))
+    assert swept(cell, 1450) == [1]
+
+
+def test_after_a_long_hole_it_is_a_whole_time_to_live(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    assert swept(cell, 250, 500, 750, 900) == [0] * 4
+    assert swept(cell, 2900, 3100, 3300, 3500, 3700, 3899, 3900) == [0] * 6 + [1]
 
 
 def test_a_clock_set_back_kills_nobody_and_lets_nobody_live_for_ever(cell: Cell) -> None:

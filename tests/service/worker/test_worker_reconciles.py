@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rq_sched.link import Command, Op
+from rq_sched.node import Start
 from rq_sched.task import State
 from tests.faults.lost_writes import Snapshot
 from tests.service.worker.kit import Desk, lines_of
@@ -48,3 +51,29 @@ def test_what_redis_has_forgotten_ends_and_all_else_goes_on(desk: Desk, tmp_path
     info = node.info
     assert info is not None
     assert (info.incarnation, info.running, info.free) == (incarnation, 0, info.total)
+
+
+def test_an_order_that_a_call_from_before_the_loss_has_acknowledged_is_given_back(desk: Desk, tmp_path: Path) -> None:
+    """Redis has forgotten orders and given their numbers again; then a call arrives that had seen the old ones. Its
+    acknowledgement drops an order that nobody has read: the task would be assigned for ever."""
+    node = desk.node(ttl=3.0)
+    incarnation = node.wait_up()
+    before = Snapshot.take(asker(desk), desk.store.keys.prefix)
+    assert desk.run("add", 1, 2, task_id="lost").attempt == 1
+    before.bring_back(asker(desk))
+    wait_for(lambda: "Redis has forgotten orders" in node.log, 10, lambda: node.log)
+    agent = node.agent
+    os.kill(agent, signal.SIGSTOP)  # it reads nothing while the late call arrives
+    try:
+        desk.submit("add", 3, 4, task_id="unread")
+        (order,) = desk.link.run(desk.store.node_poll("n1", incarnation, acked=0))
+        assert isinstance(order, Start)
+        assert (order.number, order.task_id) == (1, "unread")
+        assert desk.link.run(desk.store.node_poll("n1", incarnation, acked=1)) == []
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    assert desk.end("unread").attempt == 2
+    assert "Redis believes that this runs here: giving it back" in node.log
+    info = node.info
+    assert info is not None
+    assert (info.incarnation, info.running) == (incarnation, 0)
