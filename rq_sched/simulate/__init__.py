@@ -133,7 +133,7 @@ def simulate(
     measures = measure(workload, replay.records)
     report = Report(
         tasks=workload.tasks,
-        completed=replay.completed,
+        completed=replay.cell.completed,
         infeasible=replay.infeasible,
         **_fields(measures),
         over_allocations=verdict.over_allocations,
@@ -141,10 +141,10 @@ def simulate(
         inversions_checked=verdict.starts,
         gap_filled=verdict.gap_filled,
         reservations=len(replay.records.reserved),
-        preemptions=replay.preemptions,
-        hurt=replay.hurt,
-        decisions=replay.decisions,
-        redis_us_per_decision=cpu / max(1, replay.decisions) * 1e6,
+        preemptions=replay.cell.preemptions,
+        hurt=replay.sampling.hurt,
+        decisions=replay.cell.decisions,
+        redis_us_per_decision=cpu / max(1, replay.cell.decisions) * 1e6,
         redis_memory_mb=memory / 2**20,
         max_script_ms=longest,
         replay_seconds=replayed,

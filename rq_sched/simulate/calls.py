@@ -20,24 +20,33 @@ class Calls:
 
     def __init__(self, link: Link, scripts: Sequence[str]) -> None:
         self._stream = link.stream(scripts)
-        self._asked: deque[tuple[Op[Any], int, Callable[[Any], None]]] = deque()
+        self._asked: deque[tuple[int, Op[Any], int, Callable[[Any], None]]] = deque()
 
-    def ask(self, op: Op[Any], then: Callable[[Any], None]) -> None:
-        """Send; ``then`` gets the result once ``answers`` has come to it."""
+    def ask(self, now: int, op: Op[Any], then: Callable[[Any], None]) -> None:
+        """Send, at ``now`` (ms, virtual); ``then`` gets the result once ``answers`` has come to it."""
         requests = next(op)
         self._stream.send(requests)
-        self._asked.append((op, len(requests), then))
+        self._asked.append((now, op, len(requests), then))
+
+    @property
+    def since(self) -> int | None:
+        """When the first operation was sent whose reply wasn't taken yet."""
+        return self._asked[0][0] if self._asked else None
+
+    def answer(self) -> None:
+        """Take the next reply."""
+        _, op, count, then = self._asked.popleft()
+        try:
+            op.send(self._stream.receive(count))
+        except StopIteration as stop:
+            then(stop.value)
+        else:
+            raise RqSchedError("an operation of several round trips can't travel with others")
 
     def answers(self) -> None:
         """Take all replies."""
         while self._asked:
-            op, count, then = self._asked.popleft()
-            try:
-                op.send(self._stream.receive(count))
-            except StopIteration as stop:
-                then(stop.value)
-            else:
-                raise RqSchedError("an operation of several round trips can't travel with others")
+            self.answer()
 
     def close(self) -> None:
         self._stream.close()

@@ -31,4 +31,6 @@ class Machine:
     node_id: str
     incarnation: str
     acked: int = 0
+    asked: bool = False
+    """A report of ends is on its way."""
     running: dict[str, Attempt] = field(default_factory=dict)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rq_sched.cli import main
+from rq_sched.resources import Resources
+from rq_sched.simulate.calls import Calls
 from rq_sched.simulate.judge import judge
 from rq_sched.simulate.records import read_dump
-from rq_sched.simulate.workload import Workload, read_nodes, read_tasks
+from rq_sched.simulate.replay import Replay
+from rq_sched.simulate.server import own_server
+from rq_sched.simulate.workload import Node, Row, Workload, read_nodes, read_tasks
 
+ask = Calls.ask
 WORKLOADS = Path(__file__).parents[2] / "examples" / "workloads"
 FIELDS = [
     "tasks",
@@ -73,6 +79,38 @@ def test_the_same_workload_gives_the_same_schedule(capsys, tmp_path):
     for dump in dumps:
         run(capsys, WORKLOADS / "uneven", "--dump", str(dump))
     assert dumps[0].read_bytes() == dumps[1].read_bytes()
+
+
+def test_calls_sent_ahead_of_their_answers_change_nothing(monkeypatch):
+    rng = random.Random(3)
+    needs = [Resources(cpu, memory) for cpu in (1, 1, 2, 4) for memory in (100, 500, 900)]
+    rows = [
+        Row(f"t{i}", rng.choice(needs), rng.randrange(60, 5000), rng.randrange(3), submit_at=rng.randrange(30_000))
+        for i in range(1500)
+    ]
+    workload = Workload([Node(f"n{i}", Resources(4, 1000)) for i in range(20)], rows)
+    on_their_way: list[int] = []
+
+    def noted(line: Calls, *asked: Any) -> None:
+        on_their_way.append(len(line._asked))
+        ask(line, *asked)
+
+    monkeypatch.setattr(Calls, "ask", noted)
+    records = []
+    for ahead in (True, False):
+        with own_server() as link:
+            replay = Replay(link, workload, policy=[("reserve_after", 1)])
+            assert replay.lookahead == min(row.duration for row in rows)
+            if not ahead:
+                replay.lookahead = 0
+            replay.run()
+            records.append((replay.records, sum(on_their_way)))
+            on_their_way.clear()
+    (one, many), (other, few) = records
+    assert many > 2 * few
+    assert one.reserved
+    assert one == other
+    assert judge(workload, one).inversions == 0
 
 
 def test_for_people(capsys):
