@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
+import hiredis
 import redis
 from redis import exceptions
 
@@ -17,6 +19,7 @@ from rq_sched.link.stream import Stream
 from rq_sched.scripts import load
 
 T = TypeVar("T")
+BACK_OFF = drivers.back_off()
 
 
 class Link(Talk):
@@ -34,6 +37,9 @@ class Link(Talk):
         super().__init__(url, given=client is not None)
         self._redis: Any = client or drivers.blocking(url, answer_seconds)
         self._redis.response_callbacks.clear()  # operations read replies as they come
+        self._given = client is not None
+        self._idle: list[Any] = []  # connections of the driver's that we keep for ourselves
+        self._process = os.getpid()
 
     def run(self, op: Op[T]) -> T:
         """Carry an operation out.
@@ -62,19 +68,58 @@ class Link(Talk):
 
     def _send(self, commands: Sequence[Command]) -> list[Any]:
         try:
-            if len(commands) == 1:
-                replies = [self._redis.execute_command(*commands[0])]
-            else:
-                pipe = self._redis.pipeline(transaction=False)
-                for command in commands:
-                    pipe.execute_command(*command)
-                replies = pipe.execute(raise_on_error=False)
-        except exceptions.ResponseError as error:
-            replies = [error]
+            replies = self._send_by_driver(commands) if self._given else self._send_packed(commands)
         except (exceptions.RedisError, OSError) as error:
             raise self.translate(error) from None
         if left_behind(replies):
-            self._redis.connection_pool.disconnect(inuse_connections=False)
+            self._leave()
+        return replies
+
+    def _send_packed(self, commands: Sequence[Command]) -> list[Any]:
+        """One round trip, past what the driver does for each command. See ``AsyncLink._send_packed``."""
+        packed = b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
+        failures = 0
+        while True:
+            connection = self._take()
+            try:
+                connection.connect()  # if it isn't: not left to the next line, which would not ask the sentinels
+                connection.send_packed_command([packed], check_health=False)
+                return [_reply(connection) for _ in commands]
+            except (exceptions.ConnectionError, exceptions.TimeoutError, OSError):
+                connection.disconnect()
+                self._leave()  # what has befallen this one may have befallen the others
+                failures += 1
+                if failures > drivers.RETRIES:
+                    raise
+                time.sleep(BACK_OFF.compute(failures))
+            except BaseException:  # interrupted: replies that nobody has read must not be taken for the next one's
+                connection.disconnect()
+                raise
+            finally:
+                self._idle.append(connection)
+
+    def _take(self) -> Any:
+        """A connection that nobody uses. A forked process leaves its parent's alone."""
+        if self._process != os.getpid():
+            self._process, self._idle = os.getpid(), []
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._redis.connection_pool.get_connection()
+
+    def _leave(self) -> None:
+        """Close all connections that aren't in use: who needs one asks anew where the server is."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.disconnect()
+        self._idle += idle
+        self._redis.connection_pool.disconnect(inuse_connections=False)
+
+    def _send_by_driver(self, commands: Sequence[Command]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        replies: list[Any] = pipe.execute(raise_on_error=False)
         return replies
 
     @contextlib.contextmanager
@@ -103,7 +148,18 @@ class Link(Talk):
         return Stream(self, self._redis.connection_pool.get_connection())
 
     def close(self) -> None:
+        for connection in self._idle:
+            connection.disconnect()
+        self._idle.clear()
         self._redis.close()
+
+
+def _reply(connection: Any) -> Any:
+    """The next reply, be it an error."""
+    try:
+        return connection.read_response()
+    except exceptions.ResponseError as error:
+        return error
 
 
 class Ears:

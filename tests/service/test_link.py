@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 import pytest
 
 from rq_sched import errors
-from rq_sched.link import AsyncLink, Link, Op, shown
+from rq_sched.link import AsyncLink, Link, Op, blocking, shown
 from rq_sched.resources import Resources
 from rq_sched.store import Report, Store
 from rq_sched.task import TaskRequest
@@ -154,6 +156,40 @@ def test_a_connection_that_was_cut_is_made_anew(link: Link, store: Store, redis_
     link.run(store.counts())
     Link(redis_url).run(asked(("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")))
     assert link.run(store.submit(tasks(1))) == ["new"]
+
+
+def test_a_forked_process_leaves_its_parents_connections_alone(link: Link) -> None:
+    (mine,) = link.run(asked(("CLIENT", "ID")))
+    seen, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(told, b"%d" % link.run(asked(("CLIENT", "ID")))[0])
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert int(os.read(seen, 20)) != mine
+    assert link.run(asked(("CLIENT", "ID"))) == [mine]
+
+
+def test_who_is_interrupted_leaves_no_reply_for_the_next_one(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = blocking._reply
+
+    def interrupted(connection: Any) -> Any:
+        if (reply := read(connection)) == b"1":
+            raise KeyboardInterrupt
+        return reply
+
+    monkeypatch.setattr(blocking, "_reply", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        link.run(asked(("ECHO", "1"), ("ECHO", "2")))
+    assert link.run(asked(("ECHO", "3"))) == [b"3"]
+
+
+def test_threads_share_a_link(link: Link) -> None:
+    def echo(n: int) -> bool:
+        return link.run(asked(*[("ECHO", f"{n}.{i}") for i in range(20)])) == [b"%d.%d" % (n, i) for i in range(20)]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(echo, range(400)))
 
 
 def test_ears_hear_what_is_said_after_they_listen(link: Link, redis_url: str) -> None:
