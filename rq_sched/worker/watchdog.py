@@ -237,6 +237,7 @@ class Watchdog:
         watch.used = max(0.0, own - watch.base)
         if told - watch.used > watch.usage.rules.memory_least:
             watch.usage.corrected(watch.exact_at, watch.used)
+            watch.rise = 0.0  # what rose isn't its own
         if not self._memory:
             return
         if watch.used > self._limit(watch):

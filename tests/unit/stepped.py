@@ -10,11 +10,13 @@ from tests.faults.sim.clockwork import START, Process, World
 
 
 class Stepped(Process):
-    """An event loop whose time jumps to whatever comes next; what it gives to a thread is done at once."""
+    """An event loop whose time jumps to what comes next; a thread takes ``thread_takes`` seconds."""
+
+    thread_takes = 0.0
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         done: asyncio.Future[Any] = self.create_future()
-        done.set_result(func(*args))
+        self.call_later(self.thread_takes, lambda: done.set_result(func(*args)))
         return done
 
 
