@@ -19,8 +19,9 @@ local now, grace = clock(ARGV[1]), ARGV[2]
 local LOOKS = 500  -- heads looked at in one call
 local FEW = 8      -- … before the most memory of a node is looked for
 local NODES = 1000 -- nodes looked at in one call
-local NEAREST = 8  -- nodes that lack least, and nodes that are empty first: their tasks' time limits are read
-local LIMITS = 1024 -- time limits read in one call
+local NEAR = 64    -- nodes of which is read when they are empty
+local NEAREST = 8  -- of these, those that lack least, and those that are empty first: their tasks' time limits are read
+local LIMITS = 512 -- time limits read in one call
 
 local function after(name)
   local value = call('HGET', P .. 'settings', name) or '30'
@@ -123,20 +124,29 @@ local function expected(node, cpu, memory)
   end
 end
 
--- Nodes that could hold the need when empty, with what they lack of it now, and when they are empty where that is known.
+-- Nodes that could hold the need when empty, those first that lack least of it: at most NEAR.
 local function possible_nodes(class)
-  local list = {}
-  local found = call('ZREVRANGE', P .. 'free', 0, NODES - 1, 'WITHSCORES')
-  for i = 1, #found, 2 do
-    local total = tonumber(call('ZSCORE', P .. 'totals', found[i]))
-    local total_cpu, total_memory = math.floor(total / MEMORY_BITS), total % MEMORY_BITS
+  local found = call('ZREVRANGE', P .. 'free', '0', whole(NODES - 1), 'WITHSCORES')
+  local ids, order = {}, {}
+  for i = #found - 1, 1, -2 do ids[#ids + 1] = found[i] end -- of equal ones the first by name comes first
+  if #ids == 0 then return {} end
+  local totals = call('ZMSCORE', P .. 'totals', unpack(ids))
+  for i = 1, #ids do
+    local total, free = tonumber(totals[i]), tonumber(found[#found + 2 - 2 * i])
+    local total_memory, free_memory = total % MEMORY_BITS, free % MEMORY_BITS
+    local total_cpu, free_cpu = (total - total_memory) / MEMORY_BITS, (free - free_memory) / MEMORY_BITS
     if total_cpu >= class.cpu and total_memory >= class.memory then
-      local free = tonumber(found[i + 1])
-      local cpu, memory = math.floor(free / MEMORY_BITS), free % MEMORY_BITS
-      local lack = math.max(0, class.cpu - cpu) / class.cpu + math.max(0, class.memory - memory) / class.memory
-      local ends = tonumber(call('HGET', P .. 'node:' .. found[i], 'ends') or nil)
-      list[#list + 1] = { id = found[i], lack = lack, ends = ends, cpu = total_cpu, memory = total_memory }
+      local lack = math.max(0, 1 - free_cpu / class.cpu) + math.max(0, 1 - free_memory / class.memory)
+      order[#order + 1] = math.floor(lack * 2 ^ 30) * 2 ^ 10 + i - 1 -- one number each: sorted without a function
     end
+  end
+  table.sort(order)
+  local list = {}
+  for at = 1, math.min(NEAR, #order) do
+    local i = order[at] % 2 ^ 10 + 1
+    local ends = tonumber(call('HGET', P .. 'node:' .. ids[i], 'ends') or nil)
+    local memory = totals[i] % MEMORY_BITS
+    list[at] = { id = ids[i], ends = ends or math.huge, cpu = (totals[i] - memory) / MEMORY_BITS, memory = memory }
   end
   return list
 end
@@ -152,13 +162,9 @@ local function choose(class)
       if time and (not best_time or time < best_time) then best, best_time = list[i], time end
     end
   end
-  table.sort(list, function(a, b) return a.lack < b.lack or (a.lack == b.lack and a.id < b.id) end)
   local least = list[1]
   look()
-  table.sort(list, function(a, b)
-    local a_ends, b_ends = a.ends or math.huge, b.ends or math.huge
-    return a_ends < b_ends or (a_ends == b_ends and a.id < b.id)
-  end)
+  table.sort(list, function(a, b) return a.ends < b.ends or (a.ends == b.ends and a.id < b.id) end)
   look()
   return best or least, best_time
 end
