@@ -99,6 +99,8 @@ def parse(url: str) -> Address:
     for name in options:
         if name not in OPTIONS:
             raise _bad(url, f"unknown option {name!r}; known are {', '.join(sorted(OPTIONS))}")
+        if name.startswith("ssl_") and not parts.scheme.startswith("rediss"):
+            raise _bad(url, f"{name} is for TLS: use rediss:// or rediss+sentinel://")
     database = options.pop("db", None)
     if parts.scheme == "unix":
         if not parts.path:

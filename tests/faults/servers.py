@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +27,42 @@ sentinel down-after-milliseconds main 700
 sentinel failover-timeout main 4000
 sentinel parallel-syncs main 5
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """TLS with a certificate on both sides, and passwords; needs a server that was built with TLS.
+
+    Parameters:
+        certificates: a folder as ``tests.certificates.make`` makes it.
+        password, sentinel_password: of the servers, and of the sentinels.
+    """
+
+    certificates: Path
+    password: str = "of-servers"
+    sentinel_password: str = "of-sentinels"
+
+    def settings(self, port: int) -> dict[str, str]:
+        """What a server or sentinel needs to speak nothing but TLS, with others of its kind, too."""
+        files = {"tls-cert-file": "server.crt", "tls-key-file": "server.key", "tls-ca-cert-file": "ca.crt"}
+        return {
+            **{name: str(self.certificates / file) for name, file in files.items()},
+            "port": "0",
+            "tls-port": str(port),
+            "tls-auth-clients": "yes",
+            "tls-replication": "yes",
+        }
+
+    def query(self, ca: str = "ca") -> str:
+        """The part of a URL after the question mark."""
+        files = {"ssl_ca_certs": f"{ca}.crt", "ssl_certfile": "client.crt", "ssl_keyfile": "client.key"}
+        return "&".join(f"{name}={self.certificates / file}" for name, file in files.items())
+
+    def wrap(self, line: socket.socket) -> socket.socket:
+        """A connection, with TLS."""
+        context = ssl.create_default_context(cafile=str(self.certificates / "ca.crt"))
+        context.load_cert_chain(self.certificates / "client.crt", self.certificates / "client.key")
+        return context.wrap_socket(line, server_hostname="127.0.0.1")
 
 
 def ask(*words: str | int) -> Op[Any]:
@@ -56,6 +94,15 @@ class Server:
         self._settings.pop("unixsocketperm")
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
+
+    def secure(self, secured: Secured) -> None:
+        """TLS and a password, before it is started."""
+        self._settings |= {
+            **secured.settings(self.port),
+            "requirepass": secured.password,
+            "masterauth": secured.password,
+        }
+        self.url = f"rediss://:{secured.password}@127.0.0.1:{self.port}/0?{secured.query()}"
 
     def start(self, wait: bool = True) -> None:
         words = [word for name, value in self._settings.items() for word in (f"--{name}", value)]
@@ -123,24 +170,43 @@ class Server:
 class SentinelProcess(Server):
     """One sentinel, watching the service ``main``."""
 
+    secured: Secured | None = None
+
+    def secure(self, secured: Secured) -> None:
+        self.secured = secured
+
     def watch(self, master: int) -> None:
         """Start it."""
         config = self.folder / "sentinel.conf"
-        config.write_text(SENTINEL_CONFIG.format(port=self.port, folder=self.folder, master=master))
+        text = SENTINEL_CONFIG.format(port=self.port, folder=self.folder, master=master)
+        if self.secured is not None:
+            text = "\n".join(line for line in text.splitlines() if not line.startswith("port "))
+            text += "".join(f"\n{name} {value}" for name, value in self.secured.settings(self.port).items())
+            text += f"\nrequirepass {self.secured.sentinel_password}"
+            text += f"\nsentinel auth-pass main {self.secured.password}\n"
+        config.write_text(text)
         self._launch([str(config), "--sentinel"])
         wait_for(lambda: "monitor master main" in self.log(), 20, self.log)
 
     def master(self) -> int:
         """The port of the master, as this sentinel knows it."""
-        with socket.create_connection(("127.0.0.1", self.port), 2) as line:
-            line.sendall(b"SENTINEL GET-MASTER-ADDR-BY-NAME main\r\n")
-            return int(line.recv(200).split(b"\r\n")[4])
+        return int(self._asked(b"SENTINEL GET-MASTER-ADDR-BY-NAME main").split(b"\r\n")[4])
+
+    def _asked(self, command: bytes) -> bytes:
+        """The answer to one command."""
+        with socket.create_connection(("127.0.0.1", self.port), 2) as plain:
+            if self.secured is None:
+                plain.sendall(command + b"\r\n")
+                return plain.recv(4000)
+            with self.secured.wrap(plain) as line:
+                line.sendall(b"AUTH " + self.secured.sentinel_password.encode() + b"\r\n")
+                assert line.recv(100) == b"+OK\r\n"
+                line.sendall(command + b"\r\n")
+                return line.recv(4000)
 
     def others(self) -> tuple[int, int]:
         """How many replicas, and how many other sentinels it has found."""
-        with socket.create_connection(("127.0.0.1", self.port), 2) as line:
-            line.sendall(b"SENTINEL MASTER main\r\n")
-            words = line.recv(4000).split(b"\r\n")
+        words = self._asked(b"SENTINEL MASTER main").split(b"\r\n")
         values = {words[i]: words[i + 2] for i in range(len(words) - 2)}
         return int(values[b"num-slaves"]), int(values[b"num-other-sentinels"])
 
@@ -150,13 +216,23 @@ class Watched:
 
     Parameters:
         replicas: how many.
+        secured: with TLS and passwords.
+        binary: of all servers; default: the one that tests use.
     """
 
-    def __init__(self, folder: Path, replicas: int = 2) -> None:
+    def __init__(
+        self, folder: Path, replicas: int = 2, *, secured: Secured | None = None, binary: Path | None = None
+    ) -> None:
         options = {"repl-diskless-sync-delay": "0"}
-        self.servers = [Server(folder / f"server{n}", options) for n in range(replicas + 1)]
-        self.sentinels = [SentinelProcess(folder / f"sentinel{n}") for n in range(3)]
-        self.url = f"redis+sentinel://{','.join(f'127.0.0.1:{s.port}' for s in self.sentinels)}/main/0"
+        self.servers = [Server(folder / f"server{n}", options, binary=binary) for n in range(replicas + 1)]
+        self.sentinels = [SentinelProcess(folder / f"sentinel{n}", binary=binary) for n in range(3)]
+        hosts = ",".join(f"127.0.0.1:{s.port}" for s in self.sentinels)
+        self.url = f"redis+sentinel://{hosts}/main/0"
+        if secured is not None:
+            for one in (*self.servers, *self.sentinels):
+                one.secure(secured)
+            query = f"sentinel_password={secured.sentinel_password}&{secured.query()}"
+            self.url = f"rediss+sentinel://:{secured.password}@{hosts}/main/0?{query}"
 
     def __enter__(self) -> Watched:
         first, *others = self.servers

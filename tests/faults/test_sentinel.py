@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.client import Client
-from rq_sched.errors import DurabilityNotReached, RedisUnavailable
+from rq_sched.errors import DurabilityNotReached, RedisUnavailable, RqSchedError
 from rq_sched.link import AsyncLink, Link
 from rq_sched.store import Store
 from rq_sched.task import State, TaskRequest
+from tests.certificates import make
 from tests.faults.cluster import Cluster
-from tests.faults.servers import Server, Watched, ask
+from tests.faults.servers import Secured, Server, Watched, ask
 from tests.support import wait_for, wait_for_async
 
 
@@ -120,6 +122,72 @@ def test_a_run_goes_on_through_failovers_and_loses_nothing_that_was_acknowledged
             assert "Traceback" not in log, log
             assert log.count("Redis is lost") == log.count("Redis is back"), log
         client.close()
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[Watched]:
+    """All of them speak TLS only, ask for a certificate, and have passwords (two: one of servers, one of sentinels)."""
+    binary = shutil.which("redis-server")
+    assert binary is not None, "apt-get install redis-server"
+    certificates = tmp_path / "certificates"
+    certificates.mkdir()
+    security = Secured(make(certificates))
+    with Watched(tmp_path / "watched", secured=security, binary=Path(binary)) as watched:
+        yield watched
+
+
+@pytest.mark.full
+def test_with_tls_and_passwords_a_run_goes_on_through_a_failover(secured: Watched, tmp_path: Path) -> None:
+    """Links of all kinds: a client's, a listener's, a scheduler's, a worker's."""
+    link = Link(secured.url)
+    with Cluster(secured.url, Store("t"), tmp_path) as cluster, link.listen("here") as ears:
+        cluster.scheduler("s1")
+        cluster.node("n1", 2, 1024, ttl=2.0)
+        client = Client(secured.url, "t", durability="replicated:1", durability_timeout=1)
+        before = client.submit("math:sqrt", 16, memory=1)
+        assert before.result(20) == 4
+        secured.fail_over(Server.kill)
+
+        def rung() -> bool:
+            try:
+                link.run(ask("PUBLISH", "here", "word"))
+                return ears.get(0.1) == ("here", b"word")
+            except RedisUnavailable:
+                return False
+
+        wait_for(rung, 20, secured.logs)
+        after = _submit(client, 20, "after")
+        wait_for(lambda: set(client.states(after)) == {State.COMPLETED}, 30, cluster.logs)
+        assert before.state() is State.COMPLETED
+        assert "Traceback" not in cluster.logs()
+        client.close()
+    link.close()
+
+
+@pytest.mark.full
+def test_with_tls_and_passwords_each_part_is_needed(secured: Watched) -> None:
+    """Whoever leaves one out, or gives another, gets no further; who gives all of them does."""
+    link = Link(secured.url)
+    assert link.run(ask("PING")) == b"PONG"
+    link.close()
+    tls = secured.url.partition("&")[2]
+    for part, instead in (
+        (f"&{tls}", ""),
+        ("ca.crt", "another.crt"),
+        ("sentinel_password=of-sentinels&", ""),
+        ("sentinel_password=of-sentinels", "sentinel_password=of-servers"),
+        (":of-servers@", "@"),
+        (":of-servers@", ":of-sentinels@"),
+    ):
+        assert part in secured.url
+        link = Link(secured.url.replace(part, instead))
+        with pytest.raises(RqSchedError):
+            link.run(ask("PING"))
+        link.close()
+    plain = Link(secured.url.replace(f"&{tls}", "").replace("rediss", "redis"))
+    with pytest.raises(RedisUnavailable):
+        plain.run(ask("PING"))
+    plain.close()
 
 
 def _submit(client: Client, count: int, name: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from rq_sched.errors import InvalidValue, RedisUnavailable
 from rq_sched.link import AsyncLink, Link
 from rq_sched.store import Store
+from tests.certificates import make
 from tests.faults.cluster import Cluster
 from tests.faults.servers import Server, ask
 from tests.service.cli_kit import Cli
@@ -21,24 +21,9 @@ from tests.support import wait_for
 pytestmark = pytest.mark.full
 
 
-def openssl(folder: Path, *words: str) -> None:
-    subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ca.crt, another.crt (of nobody), server.crt/.key for 127.0.0.1, client.crt/.key."""
-    folder = tmp_path_factory.mktemp("certificates")
-    for name in ("ca", "another"):
-        openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}",
-                "-keyout", f"{name}.key", "-out", f"{name}.crt")  # fmt: skip
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
-    for name in ("server", "client"):
-        openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
-                "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                "-days", "1", "-extfile", "names", "-out", f"{name}.crt")  # fmt: skip
-    return folder
+    return make(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture
