@@ -64,8 +64,8 @@ local function allocate(node, token, id, class)
   entries[n + 1], entries[n + 2] = token, id .. ':' .. class.need .. ':a'
 end
 
--- When all that runs on the node will have ended, by time limits: nil once a task without one came, until it is empty.
--- Called after `allocate`; `limit` is the new task's, in ms.
+-- When all that runs on the node will have ended, by time limits: nil once a task without one came, until it is empty,
+-- and then. Called after `allocate`; `limit` is the new task's, in ms.
 local function node_ends(now, node, limit)
   if not limit then
     node.ends = nil
@@ -86,6 +86,7 @@ local function give_back(node, token, cpu, memory, started)
   node_touch(node)
   node.cpu, node.memory = node.cpu + cpu, node.memory + memory
   node.running = node.running - 1
+  if node.running == 0 then node.ends = nil end
   if started then node.started = node.started - 1 end
   node.cleared[#node.cleared + 1] = token
 end
@@ -102,13 +103,14 @@ local function node_offer(now, node)
   local total = call('HMGET', P .. 'node:' .. node.id, 'total_cpu', 'total_memory')
   call('ZADD', P .. 'totals', tonumber(total[1]) * MEMORY_BITS + tonumber(total[2]), node.id)
   node_index(node)
+  if node.ends then call('ZADD', P .. 'ends', whole(node.ends), node.id) end
   call('ZADD', P .. 'dirty', now, node.id)
   wake()
 end
 
 -- A node takes no more tasks: out of the indexes.
 local function node_withdraw(node)
-  for _, index in ipairs({ 'free', 'totals', 'dirty' }) do call('ZREM', P .. index, node.id) end
+  for _, index in ipairs({ 'free', 'totals', 'ends', 'dirty' }) do call('ZREM', P .. index, node.id) end
 end
 
 local function acknowledge(node, acked)
@@ -129,8 +131,13 @@ local function nodes_flush(quiet)
       'started', whole(node.started))
     if node.surplus ~= node.surplus_read then call('HSET', P .. 'node:' .. node.id, 'surplus', node.surplus) end
     if node.ends ~= node.ends_read then
-      if node.ends then call('HSET', P .. 'node:' .. node.id, 'ends', whole(node.ends))
-      else call('HDEL', P .. 'node:' .. node.id, 'ends') end
+      if node.ends then
+        call('HSET', P .. 'node:' .. node.id, 'ends', whole(node.ends))
+        if node.state == 'up' then call('ZADD', P .. 'ends', whole(node.ends), node.id) end
+      else
+        call('HDEL', P .. 'node:' .. node.id, 'ends')
+        call('ZREM', P .. 'ends', node.id)
+      end
     end
     node_index(node)
     if #node.orders > 0 then

@@ -70,14 +70,14 @@ local function surplus_sum(path)
 end
 
 local NODE_FIELDS = { 'state', 'incarnation', 'total_cpu', 'total_memory', 'free_cpu', 'free_memory', 'running', 'started',
-  'ordered', 'acked', 'ttl', 'surplus', 'reserved', 'drain' }
+  'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain' }
 
 local function node_read(id)
   local r = call('HMGET', P .. 'node:' .. id, unpack(NODE_FIELDS))
   local node = {}
   for i, name in ipairs(NODE_FIELDS) do
     node[name] = r[i] or nil
-    if i > 2 and i < 13 and name ~= 'reserved' then node[name] = tonumber(r[i] or nil) end
+    if i > 2 and i < 14 then node[name] = tonumber(r[i] or nil) end
   end
   return node
 end
@@ -124,6 +124,7 @@ local function node_indexes(now, id, node)
   local room = (node.free_cpu + (node.surplus or 0)) * MEMORY_BITS + node.free_memory
   local offered = index_set('free', id, up and not node.reserved and room or nil)
   if node.surplus then index_set('totals', id, up and node.total_cpu * MEMORY_BITS + node.total_memory or nil) end
+  index_set('ends', id, up and node.ends or nil)
   if not up and call('ZREM', P .. 'dirty', id) == 1 then did('dirty: entry dropped') end
   return offered and up
 end
@@ -132,7 +133,7 @@ end
 local function node_recompute(now, id)
   local key = P .. 'node:' .. id
   if key_type(key) ~= 'hash' then
-    for _, index in ipairs({ 'nodes', 'gone', 'free', 'totals', 'dirty' }) do index_set(index, id, nil) end
+    for _, index in ipairs({ 'nodes', 'gone', 'free', 'totals', 'ends', 'dirty' }) do index_set(index, id, nil) end
     return
   end
   local node = node_read(id)

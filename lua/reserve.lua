@@ -19,8 +19,8 @@ local now, grace = clock(ARGV[1]), ARGV[2]
 local LOOKS = 500  -- heads looked at in one call
 local FEW = 8      -- … before the most memory of a node is looked for
 local NODES = 1000 -- nodes looked at in one call
-local NEAR = 64    -- nodes of which is read when they are empty
-local NEAREST = 8  -- of these, those that lack least, and those that are empty first: their tasks' time limits are read
+local ENDING = 256 -- … of those that are empty first
+local NEAREST = 8  -- nodes that lack least, and nodes that are empty first: their tasks' time limits are read
 local LIMITS = 512 -- time limits read in one call
 
 local function after(name)
@@ -124,49 +124,56 @@ local function expected(node, cpu, memory)
   end
 end
 
--- Nodes that could hold the need when empty, those first that lack least of it: at most NEAR.
-local function possible_nodes(class)
-  local found = call('ZREVRANGE', P .. 'free', '0', whole(NODES - 1), 'WITHSCORES')
-  local ids, order = {}, {}
-  for i = #found - 1, 1, -2 do ids[#ids + 1] = found[i] end -- of equal ones the first by name comes first
-  if #ids == 0 then return {} end
-  local totals = call('ZMSCORE', P .. 'totals', unpack(ids))
-  for i = 1, #ids do
-    local total, free = tonumber(totals[i]), tonumber(found[#found + 2 - 2 * i])
-    local total_memory, free_memory = total % MEMORY_BITS, free % MEMORY_BITS
-    local total_cpu, free_cpu = (total - total_memory) / MEMORY_BITS, (free - free_memory) / MEMORY_BITS
-    if total_cpu >= class.cpu and total_memory >= class.memory then
-      local lack = math.max(0, 1 - free_cpu / class.cpu) + math.max(0, 1 - free_memory / class.memory)
-      order[#order + 1] = math.floor(lack * 2 ^ 30) * 2 ^ 10 + i - 1 -- one number each: sorted without a function
-    end
-  end
-  table.sort(order)
+-- Of these nodes, in their order, those that could hold the need when empty; with what they lack of it now.
+local function possible_nodes(class, ids)
   local list = {}
-  for at = 1, math.min(NEAR, #order) do
-    local i = order[at] % 2 ^ 10 + 1
-    local ends = tonumber(call('HGET', P .. 'node:' .. ids[i], 'ends') or nil)
-    local memory = totals[i] % MEMORY_BITS
-    list[at] = { id = ids[i], ends = ends or math.huge, cpu = (totals[i] - memory) / MEMORY_BITS, memory = memory }
+  if #ids == 0 then return list end
+  local totals, frees = call('ZMSCORE', P .. 'totals', unpack(ids)), call('ZMSCORE', P .. 'free', unpack(ids))
+  for i = 1, #ids do
+    local total, free = tonumber(totals[i] or nil), tonumber(frees[i] or nil)
+    if total and free then
+      local total_memory, free_memory = total % MEMORY_BITS, free % MEMORY_BITS
+      local total_cpu, free_cpu = (total - total_memory) / MEMORY_BITS, (free - free_memory) / MEMORY_BITS
+      if total_cpu >= class.cpu and total_memory >= class.memory then
+        local lack = math.max(0, 1 - free_cpu / class.cpu) + math.max(0, 1 - free_memory / class.memory)
+        list[#list + 1] = { id = ids[i], lack = lack, cpu = total_cpu, memory = total_memory }
+      end
+    end
   end
   return list
 end
 
+-- The NEAREST nodes that lack least, of equal ones the first by name. (Sorting a thousand would take longer.)
+local function lacking_least(class)
+  local list = possible_nodes(class, call('ZREVRANGE', P .. 'free', '0', whole(NODES - 1)))
+  local few = {}
+  for n = 1, math.min(NEAREST, #list) do
+    local least = n
+    for i = n + 1, #list do
+      local lack, least_lack = list[i].lack, list[least].lack
+      if lack < least_lack or (lack == least_lack and list[i].id < list[least].id) then least = i end
+    end
+    few[n], list[least] = list[least], list[n]
+  end
+  return few
+end
+
 -- The node that is expected to have room first; where that isn't known, the one that lacks least.
 local function choose(class)
-  local list = possible_nodes(class)
+  local few = lacking_least(class)
   local best, best_time
-  local function look()
-    for i = 1, math.min(NEAREST, #list) do
-      local time = not list[i].looked and expected(node_load(list[i].id), class.cpu, class.memory)
-      list[i].looked = true
-      if time and (not best_time or time < best_time) then best, best_time = list[i], time end
+  local looked_at = {}
+  local function look(nodes)
+    for i = 1, math.min(NEAREST, #nodes) do
+      local node = nodes[i]
+      local time = not looked_at[node.id] and expected(node_load(node.id), class.cpu, class.memory)
+      looked_at[node.id] = true
+      if time and (not best_time or time < best_time) then best, best_time = node, time end
     end
   end
-  local least = list[1]
-  look()
-  table.sort(list, function(a, b) return a.ends < b.ends or (a.ends == b.ends and a.id < b.id) end)
-  look()
-  return best or least, best_time
+  look(few)
+  look(possible_nodes(class, call('ZRANGE', P .. 'ends', '0', whole(ENDING - 1))))
+  return best or few[1], best_time
 end
 
 local function keep(first, id, total_cpu, total_memory, time)

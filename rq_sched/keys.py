@@ -35,6 +35,7 @@ key                            type     holds; who writes it; how long it lives
 ``free``                       zset     ``up`` nodes that aren't reserved, by room: score = (free + surplus) CPU × 2²⁴ +
                                         free memory
 ``totals``                     zset     ``up`` nodes by size: score = CPU × 2²⁴ + memory
+``ends``                       zset     ``up`` nodes that are known to be empty then: score = ms
 ``reservation``                hash     ``first``, ``since``: the first blocked task that some node could hold, since
                                         when; ``task`` … ``spare_memory``: the node kept for a task, what later tasks
                                         may use there, and (``+TOKEN``) which do; ``reserve``
@@ -95,6 +96,7 @@ class Keys:
         self.lost = p + "lost"
         self.free = p + "free"
         self.totals = p + "totals"
+        self.ends = p + "ends"
         self.reservation = p + "reservation"
         self.preemptible = p + "preemptible"
         self.suspects = p + "suspects"

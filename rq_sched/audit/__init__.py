@@ -43,7 +43,7 @@ KINDS = {
     **dict.fromkeys(("task", "counts", "settings", "reservation"), b"hash"),
     **dict.fromkeys(("payload", "result", "log", "seq", "swept"), b"string"),
     **dict.fromkeys(("pending", "classes", "groups", "fresh", "dirty", "delayed", "held"), b"zset"),
-    **dict.fromkeys(("finished", "nodes", "gone", "free", "totals", "preemptible"), b"zset"),
+    **dict.fromkeys(("finished", "nodes", "gone", "free", "totals", "ends", "preemptible"), b"zset"),
     **dict.fromkeys(("lost", "suspects"), b"set"),
     "wake": b"list",
     "events": b"stream",
@@ -51,7 +51,21 @@ KINDS = {
 NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list", "grown": b"hash"}
 NAMED = frozenset({"task", "payload", "result", "log", "pending", "classes", "finished", "node"})  # kind:NAME
 STAYS = frozenset(
-    {"seq", "counts", "settings", "swept", "events", "wake", "nodes", "gone", "free", "totals", "dirty", "fresh"}
+    {
+        "seq",
+        "counts",
+        "settings",
+        "swept",
+        "events",
+        "wake",
+        "nodes",
+        "gone",
+        "free",
+        "totals",
+        "ends",
+        "dirty",
+        "fresh",
+    }
 )
 """What is left when every task is done and forgotten, beside the records of nodes and their heartbeats."""
 
@@ -268,7 +282,7 @@ class _Audit:
             yield _Walk("ZSCAN", keys.classes(name), partial(self.class_head, keys.classes(name)))
         elif kind == "groups":
             yield _Walk("ZSCAN", keys.groups, self.group_head)
-        elif kind in ("nodes", "gone", "free", "totals", "dirty"):
+        elif kind in ("nodes", "gone", "free", "totals", "ends", "dirty"):
             yield _Walk("ZSCAN", getattr(keys, kind), self.node)
         elif kind == "reservation":
             yield _Subject("kept", "reservation", self.kept.reservation)

@@ -112,7 +112,7 @@ class Node:
             return f"started is {self.number('started')}, the ledger's marks are {dict(marks)}"
         return None
 
-    def indexes(self, heartbeat: Any, gone: Any, free: Any, totals: Any, orders: int) -> str | None:
+    def indexes(self, heartbeat: Any, gone: Any, free: Any, totals: Any, ends: Any, orders: int) -> str | None:
         """Which index doesn't agree, given the node's scores in them and how many orders are kept."""
         if self.state not in ("up", "draining", "dead"):
             return f"its state is {self.state!r}"
@@ -126,6 +126,9 @@ class Node:
         right = _packed(Resources(self.number("total_cpu"), self.number("total_memory"))) if up else None
         if number(totals) != right:
             return f"it is {self.state}; its score in totals is {totals}, not {right}"
+        right = self.number("ends") if up and "ends" in self.record else None
+        if number(ends) != right:
+            return f"it is {self.state}; its score in ends is {ends}, not {right}"
         if alive and orders != self.number("ordered") - self.number("acked"):
             return f"{orders} orders are kept, from {self.number('acked')} to {self.number('ordered')}"
         return None
@@ -326,7 +329,7 @@ class Looks:
         """A node's ledger and indexes add up."""
         keys, node = self.keys, self.keys.node(node_id)
         incarnation = text((yield [("HGET", node, "incarnation")])[0])
-        indexes = (keys.nodes, keys.gone, keys.free, keys.totals, keys.dirty)
+        indexes = (keys.nodes, keys.gone, keys.free, keys.totals, keys.ends, keys.dirty)
         *scores, record, ledger, orders = yield [
             *(("ZSCORE", index, node_id) for index in indexes),
             ("HGETALL", node),
@@ -338,8 +341,8 @@ class Looks:
         found = Node.of(record, ledger)
         if found.record.get("incarnation") != incarnation:
             return None
-        heartbeat, gone, free, totals, _ = scores
-        return found.sums() or found.indexes(heartbeat, gone, free, totals, orders)
+        heartbeat, gone, free, totals, ends, _ = scores
+        return found.sums() or found.indexes(heartbeat, gone, free, totals, ends, orders)
 
     def answered(self, node_id: str, incarnation: str, key: str) -> Op[str | None]:
         """A ledger or list of orders belongs to a live incarnation, or to one whose tasks are being given back."""

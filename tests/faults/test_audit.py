@@ -97,6 +97,7 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     "started miscounted": ([("HINCRBY", NODE, "started", 2)], {("nodes", "n1")}),
     "stale index of free": ([("ZINCRBY", K.free, 1, "n1")], {("nodes", "n1")}),
     "stale index of totals": ([("ZINCRBY", K.totals, 1, "n1")], {("nodes", "n1")}),
+    "stale index of ends": ([("ZADD", K.ends, 1, "n1")], {("nodes", "n1")}),
     "up and not in free": ([("ZREM", K.free, "n1")], {("nodes", "n1")}),
     "draining and in free": (
         [("ZADD", K.free, 8 * 2**24 + 8000, "n2")],
