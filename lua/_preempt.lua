@@ -4,14 +4,16 @@
 
 local LEAST_RUN = 10000   -- ms that a victim must have run
 local MOST_PREEMPTED = 3  -- so often a task is preempted at most
-local CANDIDATES = 256    -- looked at in one call
+local CANDIDATES = 256    -- looked at in one call; as many more where they aren't enough
 
-local function victim(now, token, node)
-  local id, cpu, memory, mark = entry_parse(call('HGET', node.path .. ':tasks', token) or '')
+-- The attempt behind an entry of the ledger, if it may be stopped for a task of this priority.
+local function victim(now, token, entry, above)
+  local id, cpu, memory, mark = entry_parse(entry or '')
   if mark ~= 'r' then return nil end
-  local r = call('HMGET', P .. 'task:' .. id, 'S', 'P')
-  if not r[1] or now - tonumber(r[1]) < LEAST_RUN or tonumber(r[2] or 0) >= MOST_PREEMPTED then return nil end
-  return { token = token, id = id, cpu = cpu, memory = memory, started = tonumber(r[1]), times = tonumber(r[2] or 0) }
+  local r = call('HMGET', P .. 'task:' .. id, 'S', 'P', 'v', 'p')
+  local started, times, priority = tonumber(r[1] or nil), tonumber(r[2] or 0), tonumber(r[4] or 0)
+  if not r[3] or priority >= above or not started or now - started < LEAST_RUN or times >= MOST_PREEMPTED then return nil end
+  return { token = token, id = id, cpu = cpu, memory = memory, started = started, times = times, priority = priority }
 end
 
 -- Of the victims of a node, in order, as few as make room; nil if all together don't.
@@ -39,17 +41,14 @@ local function enough(node, class)
   return chosen
 end
 
--- Where fewest must stop, and those of least priority: the node, its size, and the tasks; nil if nowhere.
-local function victims(now, first)
-  local priority = tonumber(call('HGET', P .. 'task:' .. first.task, 'p') or 0)
-  local found = call('ZRANGEBYSCORE', P .. 'preemptible', '-inf', '(' .. priority, 'WITHSCORES', 'LIMIT', 0, CANDIDATES)
+-- The CANDIDATES of least priority, by node: the nodes, those first that have most of them.
+local function candidates_by_node(now, above)
   local nodes = {}
-  for i = 1, #found, 2 do
-    local token, id = string.match(found[i], '^(%S+) (%S+)$')
+  for _, member in ipairs(call('ZRANGEBYSCORE', P .. 'preemptible', '-inf', '(' .. above, 'LIMIT', 0, CANDIDATES)) do
+    local token, id = string.match(member, '^(%S+) (%S+)$')
     local node = node_load(id)
-    local one = node and node.state == 'up' and victim(now, token, node)
+    local one = node and node.state == 'up' and victim(now, token, call('HGET', node.path .. ':tasks', token), above)
     if one then
-      one.priority = tonumber(found[i + 1])
       if not node.victims then
         node.victims = {}
         nodes[#nodes + 1] = node
@@ -57,17 +56,50 @@ local function victims(now, first)
       node.victims[#node.victims + 1] = one
     end
   end
+  table.sort(nodes, function(a, b)
+    return #a.victims > #b.victims or (#a.victims == #b.victims and a.id < b.id)
+  end)
+  return nodes
+end
+
+-- All on the node that may be stopped, also those that weren't among the candidates.
+local function read_victims(now, node, above)
+  local flat = call('HGETALL', node.path .. ':tasks')
+  node.victims = {}
+  for i = 1, #flat, 2 do node.victims[#node.victims + 1] = victim(now, flat[i], flat[i + 1], above) end
+end
+
+-- Of these nodes, where fewest must stop, and those of least priority: the node and the tasks; nil if nowhere.
+local function best_of(nodes, class)
   local best
   for _, node in ipairs(nodes) do
-    local tasks = enough(node, first.class)
+    local tasks = enough(node, class)
     if tasks and #tasks > 0 then
       local highest = tasks[#tasks].priority
       if not best or #tasks < #best.tasks or (#tasks == #best.tasks and highest < best.highest) then
-        local total = call('HMGET', P .. 'node:' .. node.id, 'total_cpu', 'total_memory')
-        best = { node = node, tasks = tasks, highest = highest, total_cpu = tonumber(total[1]), total_memory = tonumber(total[2]) }
+        best = { node = node, tasks = tasks, highest = highest }
       end
     end
   end
+  return best
+end
+
+-- Whom to stop for the first blocked task: the node, its size, and the tasks; nil if nobody. Where the candidates of no
+-- node are enough, those nodes that have most of them are looked at as a whole.
+local function victims(now, first)
+  local above = tonumber(call('HGET', P .. 'task:' .. first.task, 'p') or 0)
+  local nodes = candidates_by_node(now, above)
+  local best = best_of(nodes, first.class)
+  local looks = CANDIDATES
+  for i = 1, #nodes do
+    if best or nodes[i].running > looks then break end
+    looks = looks - nodes[i].running
+    read_victims(now, nodes[i], above)
+    best = best_of({ nodes[i] }, first.class)
+  end
+  if not best then return nil end
+  local total = call('HMGET', P .. 'node:' .. best.node.id, 'total_cpu', 'total_memory')
+  best.total_cpu, best.total_memory = tonumber(total[1]), tonumber(total[2])
   return best
 end
 

@@ -282,6 +282,21 @@ def test_never_the_same_victim_for_ever(cell: Cell) -> None:
     assert cell.info("victim").attempt == 4
 
 
+def test_a_whole_node_is_made_free_though_its_tasks_are_few_among_all_that_may_be_stopped(cell: Cell) -> None:
+    """The attempts of one node are strewn over the index: none has enough among those that are looked at first."""
+    names = [f"n{i:02d}" for i in range(40)]
+    for name in names:
+        cell.node(name, 16, 16000)
+    for i in range(16 * 40):
+        cell.submit(f"p{i}", memory=1000, preemptible=True)
+        cell.run(cell.store.place(1))  # a call each, so that their tokens have no order
+    for name in names:
+        cell.started(name, *cell.starts(name).values())
+    cell.submit("vip", cpu=16, memory=16000, priority=1)
+    reserve(cell)
+    assert reserve(cell, 30).preempted == 16
+
+
 def test_preemption_can_be_switched_off(cell: Cell) -> None:
     cell.node("a", 4, 4000)
     cell.submit("p", cpu=4, preemptible=True)
