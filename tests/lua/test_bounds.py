@@ -1,0 +1,163 @@
+"""No script touches more the larger its cell is (I9): the commands of each call, counted by a real server, in a cell
+and in one that is eight times as large in everything. A call that takes bites has more than a bite before it in both.
+
+A command counts as one however much it reads: ``HGETALL`` of a ledger, say. What that costs, benches measure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rq_sched.link import Link, Op
+from rq_sched.node import Start
+from rq_sched.store import BATCH, REFILL
+from tests.conftest import drop
+from tests.lua.cell import Cell
+
+SMALL, LARGE = 80, 640
+TTL = 1000.0
+MORE, FEW = 1.25, 10
+"""Times the commands, and commands on top, that the large cell may take: looks depend on what they find."""
+MOST = 5 * BATCH
+"""Commands of any call."""
+
+
+class Full(Cell):
+    """A cell with so many of everything: nodes at work, one of them large; tasks that wait in one queue and in many;
+    delayed, held and ended ones; nodes that have gone.
+
+    Parameters:
+        size: how many of each.
+    """
+
+    def __init__(self, link: Link, namespace: str, size: int) -> None:
+        super().__init__(link, namespace)
+        self.size = size
+        self.node("large", size, 100 * size, ttl=TTL)
+        for n in range(size):
+            self.node(f"n{n}", 4, 1000, ttl=TTL)
+        self.many("r", 5 * size)
+        self.place()
+        self.at_large, self.at_small = self._started("large"), self._started("n0")
+        self.many("w", 2 * size, cpu=2)
+        for n in range(size):
+            self.submit(f"c{n}", cpu=3, memory=100 + n)
+        self.many("d", 2 * size, delay=1.0)
+        self.many("h", 4)
+        self.many("x", 2 * size)
+        for n in range(2 * size):
+            self.run(self.store.cancel(f"x{n}", requeue=False))
+        for n in range(size):
+            self.node(f"g{n}", 1, 100, ttl=TTL)
+            self.run(self.store.node_leave(f"g{n}", "1"))
+            self.run(self.store.reap(f"g{n}:1:left"))
+        self.place()
+
+    def many(self, name: str, count: int, **fields: Any) -> None:
+        for first in range(0, count, BATCH):
+            self.submit(*(f"{name}{n}" for n in range(first, min(first + BATCH, count))), **fields)
+
+    def _started(self, node_id: str) -> list[Start]:
+        starts: list[Start] = []
+        while found := [order for order in self.orders(node_id) if isinstance(order, Start)]:
+            starts += found
+        for first in range(0, len(starts), BATCH):
+            self.started(node_id, *starts[first : first + BATCH])
+        return starts
+
+    def commands(self, act: Callable[[], object]) -> int:
+        """How many it takes."""
+        before = self._counted()
+        act()
+        return self._counted() - before - 1
+
+    def _counted(self) -> int:
+        def op() -> Op[Any]:
+            return (yield [("INFO", "stats")])[0]
+
+        return int(self.run(op()).decode().partition("total_commands_processed:")[2].split()[0])
+
+
+def life(cell: Full) -> dict[str, Callable[[], object]]:
+    """One call of each script, in an order in which each finds much before it."""
+    run, store = cell.run, cell.store
+
+    def last(n: int) -> str:
+        """One of those that wait longest."""
+        return f"w{2 * cell.size - n}"
+
+    def later(seconds: float) -> None:
+        cell.now += round(1000 * seconds)
+
+    def long_later() -> None:
+        """Every lease has run out, twice: the first time it may have been an outage."""
+        for _ in range(2):
+            later(TTL + 1)
+            run(store.sweep(limit=0))
+        later(TTL + 1)
+
+    return {
+        "submit of one": lambda: cell.submit("one"),
+        "submit of a batch": lambda: cell.many("b", BATCH),
+        "place": lambda: run(store.place()),
+        "register": lambda: cell.node("new", 500, 100_000, ttl=TTL),
+        "place on a large node that is empty": lambda: run(store.place()),
+        "heartbeat": lambda: run(store.node_heartbeat("n1", "1", acked=0)),
+        "orders": lambda: run(store.node_poll("n1", "1", acked=0)),
+        "start": lambda: run(store.task_start("n1", "1", ["no such token"])),
+        "finish of one": lambda: cell.finish("n0", cell.at_small[0]),
+        "finish on the large node": lambda: cell.finish("large", cell.at_large[0]),
+        "grow": lambda: run(store.task_grow("large", "1", [start.token for start in cell.at_large[:REFILL]])),
+        "ledger": lambda: run(store.node_ledger("large", "1")),
+        "cancel": lambda: run(store.cancel(last(1), requeue=False)),
+        "cancel of what runs": lambda: run(store.cancel(cell.at_large[1].task_id, requeue=False)),
+        "hold": lambda: run(store.hold(last(2))),
+        "unhold": lambda: run(store.unhold(last(2))),
+        "prioritize": lambda: run(store.prioritize(last(3), 5)),
+        "requeue": lambda: run(store.requeue("x0")),
+        "reserve": lambda: run(store.reserve()),
+        "sweep": lambda: run(store.sweep()),
+        "a large node's end": lambda: run(store.node_leave("large", "1", crashed=True)),
+        "reap": lambda: run(store.reap("large:1:crashed")),
+        "a moment": lambda: later(2),
+        "promote": lambda: run(store.promote()),
+        "forget": lambda: run(store.forget(limit=BATCH)),
+        "forget nodes": lambda: run(store.forget_nodes(older_than=0)),
+        "drain of a large node": lambda: run(store.node_drain("new", requeue=True)),
+        "drain": lambda: run(store.node_drain("n2", requeue=True)),
+        "undrain": lambda: run(store.node_undrain("n2")),
+        "sweeps after an outage": long_later,
+        "sweep of all that ran out": lambda: run(store.sweep()),
+    }
+
+
+@pytest.fixture(scope="module")
+def counts(redis_url: str) -> dict[str, tuple[int, int]]:
+    """Of each call, the commands in the small cell and in the large one."""
+    found: list[dict[str, int]] = []
+    for size in (SMALL, LARGE):
+        link = Link(redis_url)
+        cell = Full(link, f"t-{uuid.uuid4().hex[:12]}", size)
+        taken: dict[str, int] = {}
+        for name, act in life(cell).items():
+            taken[name] = cell.commands(act)
+        link.run(drop(cell.store.keys.namespace))
+        link.close()
+        found.append(taken)
+    return {name: (found[0][name], found[1][name]) for name in found[0]}
+
+
+def test_no_call_takes_more_in_a_large_cell(counts: dict[str, tuple[int, int]]) -> None:
+    more = {name: both for name, both in counts.items() if both[1] > MORE * both[0] + FEW}
+    assert not more, f"commands in a cell of {SMALL} and of {LARGE} of everything: {more}"
+
+
+def test_no_call_takes_many(counts: dict[str, tuple[int, int]]) -> None:
+    """Those that take bites of 64 take most: four or five commands an item."""
+    many = {name: both for name, both in counts.items() if max(both) > MOST}
+    assert not many, many
+    for name in ("reap", "promote", "forget nodes", "sweep of all that ran out"):
+        assert min(counts[name]) >= 2 * BATCH, f"{name} had no full bite before it: {counts[name]}"
