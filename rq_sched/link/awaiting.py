@@ -47,6 +47,7 @@ class AsyncLink(Talk):
         self._redis.response_callbacks.clear()  # operations read replies as they come
         self._given = client is not None
         self._idle: list[Any] = []  # connections of the driver's that we keep for ourselves
+        self._ears: list[AsyncEars] = []  # those that nobody listens with
         self.outage = outage
         self._patience = patience
 
@@ -132,26 +133,35 @@ class AsyncLink(Talk):
     async def _leave(self) -> None:
         """Close all connections that aren't in use: who needs one asks anew where the server is."""
         idle, self._idle = self._idle, []  # nobody may take one meanwhile
+        ears, self._ears = self._ears, []
         for connection in idle:
             await connection.disconnect(nowait=True)
+        for one in ears:
+            await one.close()
         self._idle += idle
         await self._redis.connection_pool.disconnect(inuse_connections=False)
 
     @contextlib.asynccontextmanager
     async def listen(self, *channels: str) -> AsyncIterator[AsyncEars]:
         """Hear what is published on channels, on a connection of its own. See ``Link.listen``."""
-        pubsub = self._redis.pubsub(ignore_subscribe_messages=False)
+        ears = await self._hearing(channels)
         try:
-            try:
-                await pubsub.subscribe(*channels)
-                ears = AsyncEars(pubsub, self, len(channels))
-                await ears.wait_ready()
-            except (exceptions.RedisError, OSError) as error:
-                raise self.translate(error) from None
             yield ears
         finally:
-            with contextlib.suppress(exceptions.RedisError, OSError):
-                await pubsub.aclose()
+            if await ears.stop():
+                self._ears.append(ears)
+
+    async def _hearing(self, channels: Sequence[str]) -> AsyncEars:
+        while True:
+            kept = self._ears.pop() if self._ears else None
+            ears = kept or AsyncEars(self._redis.connection_pool, self)
+            try:
+                await ears.listen(channels)
+            except RqSchedError:
+                if kept is None:
+                    raise
+            else:
+                return ears
 
     async def pop(self, key: str, timeout: float) -> bytes | None:
         """Wait for an element of a list (BLPOP), on a connection of its own; None after ``timeout`` seconds."""
@@ -166,7 +176,10 @@ class AsyncLink(Talk):
     async def close(self) -> None:
         for connection in self._idle:
             await connection.disconnect()
+        for ears in self._ears:
+            await ears.close()
         self._idle.clear()
+        self._ears.clear()
         await self._redis.aclose()
 
 
@@ -179,21 +192,29 @@ async def _reply(connection: Any) -> Any:
 
 
 class AsyncEars:
-    """What ``AsyncLink.listen`` gives: messages, one by one."""
+    """What ``AsyncLink.listen`` gives: messages, one by one. See ``Ears``."""
 
-    def __init__(self, pubsub: Any, link: Talk, channels: int) -> None:
-        self._pubsub = pubsub
+    def __init__(self, pool: Any, link: Talk) -> None:
+        self._pool = pool
         self._link = link
-        self._channels = channels
-        self._silence = Silence()
+        self._connection: Any = None
+        self._channels: frozenset[bytes] = frozenset()
 
-    async def wait_ready(self) -> None:
-        """Returns when the server has confirmed every channel: what is published from now on is heard."""
-        while self._channels:
-            message = await self._pubsub.get_message(timeout=drivers.CONNECT_SECONDS)
-            if message is None:
-                raise exceptions.TimeoutError("no answer to SUBSCRIBE")
-            self._channels -= message["type"] == "subscribe"
+    async def listen(self, channels: Sequence[str]) -> None:
+        """Returns when the server has confirmed every channel.  Raises: RedisUnavailable."""
+        self._silence = Silence()
+        self._channels = frozenset(channel.encode() for channel in channels)
+        async with self._translated():
+            if self._connection is None:
+                self._connection = await self._pool.get_connection()
+            await self._send("SUBSCRIBE", *channels)
+            missing = set(self._channels)
+            while missing:
+                reply = await self._connection.read_response(timeout=drivers.CONNECT_SECONDS)
+                if reply is None:
+                    raise exceptions.TimeoutError("no answer to SUBSCRIBE")
+                if reply[0] == b"subscribe":  # others are what is left of those who listened before
+                    missing.discard(reply[1])
 
     async def get(self, timeout: float) -> tuple[str, bytes] | None:
         """The next message, as (channel, text); None if there is none within ``timeout`` seconds.
@@ -201,18 +222,54 @@ class AsyncEars:
         Raises:
             RedisUnavailable: the line is dead.
         """
+        if self._connection is None:
+            raise RedisUnavailable("the line was lost: listen anew")
         end = time.monotonic() + timeout
         while True:
             left = max(0.0, end - time.monotonic())
-            try:
-                message = await self._pubsub.get_message(timeout=min(left, SIGN_OF_LIFE / 2))
-                if message is None and self._silence.must_ask():
-                    await self._pubsub.ping()
-            except (exceptions.RedisError, OSError) as error:
-                raise self._link.translate(error) from None
-            if message is not None:
-                self._silence.broken()
-                if message["type"] == "message":
-                    return message["channel"].decode(), message["data"]
-            elif time.monotonic() >= end:
+            async with self._translated():
+                reply = await self._connection.read_response(timeout=min(left, SIGN_OF_LIFE / 2))
+                if reply is not None:
+                    kind, channel, *data = reply
+                    self._silence.broken()
+                    if kind == b"message" and channel in self._channels:
+                        return channel.decode(), data[0]
+                    continue
+                if self._silence.must_ask():
+                    await self._send("PING")
+            if time.monotonic() >= end:
                 return None
+
+    async def stop(self) -> bool:
+        """Hear no more; answers whether this can be used again."""
+        if self._connection is None:
+            return False
+        try:
+            async with self._translated():
+                await self._send("UNSUBSCRIBE")
+        except RqSchedError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Give the connection up."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
+
+    async def _send(self, *command: str) -> None:
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]
+        await self._connection.send_packed_command(packed, check_health=False)
+
+    @contextlib.asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        """A connection on which something went wrong isn't used again."""
+        try:
+            yield
+        except (exceptions.RedisError, OSError) as error:
+            await self.close()
+            raise self._link.translate(error) from None
+        except BaseException:
+            await self.close()
+            raise

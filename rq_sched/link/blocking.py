@@ -12,6 +12,7 @@ import hiredis
 import redis
 from redis import exceptions
 
+from rq_sched.errors import RedisUnavailable, RqSchedError
 from rq_sched.link import drivers
 from rq_sched.link.requests import Command, Op, Steps, Talk, left_behind
 from rq_sched.link.silence import SIGN_OF_LIFE, Silence
@@ -39,6 +40,7 @@ class Link(Talk):
         self._redis.response_callbacks.clear()  # operations read replies as they come
         self._given = client is not None
         self._idle: list[Any] = []  # connections of the driver's that we keep for ourselves
+        self._ears: list[Ears] = []  # those that nobody listens with
         self._process = os.getpid()
 
     def run(self, op: Op[T]) -> T:
@@ -99,19 +101,28 @@ class Link(Talk):
                 self._idle.append(connection)
 
     def _take(self) -> Any:
-        """A connection that nobody uses. A forked process leaves its parent's alone."""
+        """A connection that nobody uses."""
+        return self._kept(self._idle) or self._redis.connection_pool.get_connection()
+
+    def _kept(self, free: list[T]) -> T | None:
+        """One of those that nobody uses, if there is one. A forked process leaves its parent's alone."""
         if self._process != os.getpid():
-            self._process, self._idle = os.getpid(), []
+            self._process = os.getpid()
+            self._idle.clear()
+            self._ears.clear()
         try:
-            return self._idle.pop()
+            return free.pop()
         except IndexError:
-            return self._redis.connection_pool.get_connection()
+            return None
 
     def _leave(self) -> None:
         """Close all connections that aren't in use: who needs one asks anew where the server is."""
         idle, self._idle = self._idle, []
+        ears, self._ears = self._ears, []
         for connection in idle:
             connection.disconnect()
+        for one in ears:
+            one.close()
         self._idle += idle
         self._redis.connection_pool.disconnect(inuse_connections=False)
 
@@ -124,23 +135,29 @@ class Link(Talk):
 
     @contextlib.contextmanager
     def listen(self, *channels: str) -> Iterator[Ears]:
-        """Hear what is published on channels, on a connection of its own.
+        """Hear what is published on channels, on a connection of its own: kept for who listens next.
 
         Raises:
             RedisUnavailable: there is none, or it was lost: listen anew.
         """
-        pubsub = self._redis.pubsub(ignore_subscribe_messages=False)
+        ears = self._hearing(channels)
         try:
-            try:
-                pubsub.subscribe(*channels)
-                ears = Ears(pubsub, self, len(channels))
-                ears.wait_ready()
-            except (exceptions.RedisError, OSError) as error:
-                raise self.translate(error) from None
             yield ears
         finally:
-            with contextlib.suppress(exceptions.RedisError, OSError):
-                pubsub.close()
+            if ears.stop():
+                self._ears.append(ears)
+
+    def _hearing(self, channels: Sequence[str]) -> Ears:
+        while True:
+            kept = self._kept(self._ears)
+            ears = kept or Ears(self._redis.connection_pool, self)
+            try:
+                ears.listen(channels)
+            except RqSchedError:
+                if kept is None:
+                    raise
+            else:
+                return ears
 
     def stream(self, scripts: Sequence[str]) -> Stream:
         """A connection on which requests are sent ahead of their replies, all by these scripts. See ``Stream``."""
@@ -150,7 +167,10 @@ class Link(Talk):
     def close(self) -> None:
         for connection in self._idle:
             connection.disconnect()
+        for ears in self._ears:
+            ears.close()
         self._idle.clear()
+        self._ears.clear()
         self._redis.close()
 
 
@@ -163,21 +183,38 @@ def _reply(connection: Any) -> Any:
 
 
 class Ears:
-    """What ``Link.listen`` gives: messages, one by one."""
+    """What ``Link.listen`` gives: messages, one by one.
 
-    def __init__(self, pubsub: Any, link: Talk, channels: int) -> None:
-        self._pubsub = pubsub
+    Parameters:
+        pool: the driver's, for a connection.
+        link: tells what an error means.
+    """
+
+    def __init__(self, pool: Any, link: Talk) -> None:
+        self._pool = pool
         self._link = link
-        self._channels = channels
-        self._silence = Silence()
+        self._connection: Any = None
+        self._channels: frozenset[bytes] = frozenset()
 
-    def wait_ready(self) -> None:
-        """Returns when the server has confirmed every channel: what is published from now on is heard."""
-        while self._channels:
-            message = self._pubsub.get_message(timeout=drivers.CONNECT_SECONDS)
-            if message is None:
-                raise exceptions.TimeoutError("no answer to SUBSCRIBE")
-            self._channels -= message["type"] == "subscribe"
+    def listen(self, channels: Sequence[str]) -> None:
+        """Returns when the server has confirmed every channel: what is published from now on is heard.
+
+        Raises:
+            RedisUnavailable
+        """
+        self._silence = Silence()
+        self._channels = frozenset(channel.encode() for channel in channels)
+        with self._translated():
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            self._send("SUBSCRIBE", *channels)
+            missing = set(self._channels)
+            while missing:
+                if not self._connection.can_read(timeout=drivers.CONNECT_SECONDS):
+                    raise exceptions.TimeoutError("no answer to SUBSCRIBE")
+                kind, channel, *_ = self._connection.read_response()
+                if kind == b"subscribe":  # others are what is left of those who listened before
+                    missing.discard(channel)
 
     def get(self, timeout: float) -> tuple[str, bytes] | None:
         """The next message, as (channel, text); None if there is none within ``timeout`` seconds.
@@ -185,18 +222,53 @@ class Ears:
         Raises:
             RedisUnavailable: the line is dead.
         """
+        if self._connection is None:
+            raise RedisUnavailable("the line was lost: listen anew")
         end = time.monotonic() + timeout
         while True:
             left = max(0.0, end - time.monotonic())
-            try:
-                message = self._pubsub.get_message(timeout=min(left, SIGN_OF_LIFE / 2))
-                if message is None and self._silence.must_ask():
-                    self._pubsub.ping()
-            except (exceptions.RedisError, OSError) as error:
-                raise self._link.translate(error) from None
-            if message is not None:
-                self._silence.broken()
-                if message["type"] == "message":
-                    return message["channel"].decode(), message["data"]
-            elif time.monotonic() >= end:
+            with self._translated():
+                if self._connection.can_read(timeout=min(left, SIGN_OF_LIFE / 2)):
+                    kind, channel, *data = self._connection.read_response()
+                    self._silence.broken()
+                    if kind == b"message" and channel in self._channels:
+                        return channel.decode(), data[0]
+                    continue
+                if self._silence.must_ask():
+                    self._send("PING")
+            if time.monotonic() >= end:
                 return None
+
+    def stop(self) -> bool:
+        """Hear no more; answers whether this can be used again."""
+        if self._connection is None:
+            return False
+        try:
+            with self._translated():
+                self._send("UNSUBSCRIBE")
+        except RqSchedError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give the connection up."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._pool.release(self._connection)
+            self._connection = None
+
+    def _send(self, *command: str) -> None:
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]
+        self._connection.send_packed_command([packed], check_health=False)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """A connection on which something went wrong isn't used again."""
+        try:
+            yield
+        except (exceptions.RedisError, OSError) as error:
+            self.close()
+            raise self._link.translate(error) from None
+        except BaseException:
+            self.close()
+            raise

@@ -197,3 +197,53 @@ def test_ears_hear_what_is_said_after_they_listen(link: Link, redis_url: str) ->
         Link(redis_url).run(asked(("PUBLISH", "here", "word")))
         assert wait_for(lambda: ears.get(0.1)) == ("here", b"word")
         assert ears.get(0.01) is None
+
+
+def test_who_listens_next_hears_on_the_same_connection_and_only_his_own(link: Link, redis_url: str) -> None:
+    other = Link(redis_url)
+
+    def listeners() -> list[bytes]:
+        lines = other.run(asked(("CLIENT", "LIST")))[0].splitlines()
+        return sorted(line.split()[0] for line in lines if b"cmd=subscribe" in line or b"cmd=unsubscribe" in line)
+
+    before = listeners()
+    with link.listen("one"):
+        (mine,) = set(listeners()) - set(before)
+        other.run(asked(("PUBLISH", "one", "left unread")))
+    with link.listen("two") as ears:
+        assert listeners() == sorted([*before, mine])
+        other.run(asked(("PUBLISH", "one", "for nobody")))
+        other.run(asked(("PUBLISH", "two", "word")))
+        assert ears.get(5.0) == ("two", b"word")
+        with link.listen("three") as more:  # at the same time: another one
+            other.run(asked(("PUBLISH", "three", "words")))
+            assert more.get(5.0) == ("three", b"words")
+
+
+def test_a_kept_connection_that_was_cut_is_not_listened_on(link: Link, redis_url: str) -> None:
+    with link.listen("one"):
+        pass
+    other = Link(redis_url)
+    other.run(asked(("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")))
+    with link.listen("two") as ears:
+        other.run(asked(("PUBLISH", "two", "word")))
+        assert ears.get(5.0) == ("two", b"word")
+
+
+def test_the_async_link_keeps_what_it_listens_on_too(
+    alink: Callable[[], AbstractAsyncContextManager[AsyncLink]], link: Link
+) -> None:
+    async def heard() -> list[Any]:
+        messages = []
+        async with alink() as other:
+            for channel in ("one", "two"):
+                async with other.listen(channel) as ears:
+                    link.run(asked(("PUBLISH", "one", "1"), ("PUBLISH", channel, "word")))
+                    messages.append(await ears.get(5.0))
+            link.run(asked(("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")))
+            async with other.listen("three") as ears:
+                link.run(asked(("PUBLISH", "three", "again")))
+                messages.append(await ears.get(5.0))
+        return messages
+
+    assert asyncio.run(heard()) == [("one", b"1"), ("two", b"word"), ("three", b"again")]
