@@ -27,6 +27,20 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         yield watched
 
 
+def wait_until_heard(watched: Watched, link: Link, listening: Link) -> None:
+    """Until what one link publishes reaches another that listens anew."""
+
+    def rung() -> bool:
+        try:
+            with listening.listen("here") as ears:
+                link.run(ask("PUBLISH", "here", "word"))
+                return ears.get(0.1) == ("here", b"word")
+        except RedisUnavailable:
+            return False
+
+    wait_for(rung, 20, watched.logs)
+
+
 def test_a_link_and_its_ears_follow_a_failover(watched: Watched) -> None:
     link, ears_link = Link(watched.url), Link(watched.url)
     assert link.run(ask("SET", "k", "1")) == b"OK"
@@ -35,16 +49,7 @@ def test_a_link_and_its_ears_follow_a_failover(watched: Watched) -> None:
         for _ in range(2):
             with pytest.raises(RedisUnavailable):
                 ears.get(5.0)
-
-    def rung() -> bool:
-        try:
-            with ears_link.listen("here") as ears:
-                link.run(ask("PUBLISH", "here", "word"))
-                return ears.get(0.1) == ("here", b"word")
-        except RedisUnavailable:
-            return False
-
-    wait_for(rung, 20, watched.logs)
+    wait_until_heard(watched, link, ears_link)
     assert link.run(ask("SET", "k", "2")) == b"OK"
     assert new.ask("GET", "k") == b"2"
     link.close()
@@ -143,29 +148,23 @@ def secured(tmp_path: Path) -> Iterator[Watched]:
 @pytest.mark.full
 def test_with_tls_and_passwords_a_run_goes_on_through_a_failover(secured: Watched, tmp_path: Path) -> None:
     """Links of all kinds: a client's, a listener's, a scheduler's, a worker's."""
-    link = Link(secured.url)
-    with Cluster(secured.url, Store("t"), tmp_path) as cluster, link.listen("here") as ears:
+    link, listening = Link(secured.url), Link(secured.url)
+    with Cluster(secured.url, Store("t"), tmp_path) as cluster:
         cluster.scheduler("s1")
         cluster.node("n1", 2, 1024, ttl=2.0)
         client = Client(secured.url, "t", durability="replicated:1", durability_timeout=1)
         before = client.submit("math:sqrt", 16, memory=1)
         assert before.result(20) == 4
+        wait_until_heard(secured, link, listening)
         secured.fail_over(Server.kill)
-
-        def rung() -> bool:
-            try:
-                link.run(ask("PUBLISH", "here", "word"))
-                return ears.get(0.1) == ("here", b"word")
-            except RedisUnavailable:
-                return False
-
-        wait_for(rung, 20, secured.logs)
+        wait_until_heard(secured, link, listening)
         after = _submit(client, 20, "after")
         wait_for(lambda: set(client.states(after)) == {State.COMPLETED}, 30, cluster.logs)
         assert before.state() is State.COMPLETED
         assert "Traceback" not in cluster.logs()
         client.close()
     link.close()
+    listening.close()
 
 
 @pytest.mark.full
