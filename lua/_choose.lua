@@ -6,44 +6,68 @@
 --   aligned    the one where a task with a time limit ends with the others, so that whole nodes come free: whose last
 --              task ends soonest after it; else the one that it keeps busy for least longer; an empty node last. Without
 --              time limits as first_fit
+-- Only nodes that carry the labels which the task requires are looked at.
 -- All but best_fit weigh the CANDIDATES nodes with least free CPU among those with enough of it; where none of these has
 -- the memory, the best fit beyond them is taken. So no choice ever misses a node with room.
 
-local FREE = P .. 'free'
 local CANDIDATES = 32
-local blocked = {} -- needs that fit nowhere: while this script runs, room only shrinks
+local blocked = {} -- labels → needs that fit nowhere: while this script runs, room only shrinks
+local bites = 0    -- of nodes that were asked for more labels than one: they weigh as look-ups do
 
-local function known_blocked(cpu, memory)
-  for _, need in ipairs(blocked) do
-    if cpu >= need[1] and memory >= need[2] then return true end
+local function known_blocked(need)
+  for _, one in ipairs(blocked[need.group.labels] or {}) do
+    if need.cpu >= one.cpu and need.memory >= one.memory then return true end
   end
   return false
 end
 
--- Exact and without a scan, as `free` is ordered by (free CPU, free memory): at most two look-ups for each different
--- number of free cores.
-local function best_fit(cpu, memory)
-  local from = cpu * MEMORY_BITS + memory
+local function block(need)
+  local list = blocked[need.group.labels] or {}
+  blocked[need.group.labels] = list
+  list[#list + 1] = need
+end
+
+local function bites_taken()
+  local taken = bites
+  bites = 0
+  return taken
+end
+
+-- Exact and without a scan, as the index is ordered by (free CPU, free memory): at most two look-ups for each different
+-- number of free cores. Only of several labels the others must be asked node by node.
+local function best_fit(need)
+  local index, others = index_for('free', need.group.labels)
+  local bite = #others == 0 and 1 or CANDIDATES
+  local from, skip = need.cpu * MEMORY_BITS + need.memory, 0
   while true do
-    local found = call('ZRANGEBYSCORE', FREE, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', skip, bite)
     if not found[1] then
-      blocked[#blocked + 1] = { cpu, memory }
+      block(need)
       return nil
     end
-    local score = tonumber(found[2])
-    local free_cpu = math.floor(score / MEMORY_BITS)
-    if score - free_cpu * MEMORY_BITS >= memory then return found[1] end
-    from = free_cpu * MEMORY_BITS + memory
+    if bite > 1 then bites = bites + 1 end
+    for i = 1, #found, 2 do
+      local score = tonumber(found[i + 1])
+      local free_cpu = math.floor(score / MEMORY_BITS)
+      if score - free_cpu * MEMORY_BITS < need.memory then
+        from, skip = free_cpu * MEMORY_BITS + need.memory, 0
+        break
+      end
+      if stands_in(others, found[i]) then return found[i] end
+      skip = skip + 1
+    end
   end
 end
 
 -- The candidates with room: their ids, and what they have free as the index packs it.
-local function candidates(cpu, memory)
-  local found = call('ZRANGEBYSCORE', FREE, cpu * MEMORY_BITS + memory, '+inf', 'WITHSCORES', 'LIMIT', 0, CANDIDATES)
+local function candidates(need)
+  local index, others = index_for('free', need.group.labels)
+  local from, memory = need.cpu * MEMORY_BITS + need.memory, need.memory
+  local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', 0, CANDIDATES)
   local ids, scores = {}, {}
   for i = 1, #found, 2 do
     local score = tonumber(found[i + 1])
-    if score % MEMORY_BITS >= memory then
+    if score % MEMORY_BITS >= memory and stands_in(others, found[i]) then
       ids[#ids + 1] = found[i]
       scores[#scores + 1] = score
     end
@@ -61,17 +85,17 @@ local function least(ids, ranks)
   return ids[best]
 end
 
-local function smallest_node(cpu, memory)
-  local ids = candidates(cpu, memory)
-  if #ids < 2 then return ids[1] or best_fit(cpu, memory) end
+local function smallest_node(need)
+  local ids = candidates(need)
+  if #ids < 2 then return ids[1] or best_fit(need) end
   return least(ids, call('ZMSCORE', P .. 'totals', unpack(ids)))
 end
 
-local function tight(cpu, memory)
-  local ids, scores = candidates(cpu, memory)
-  if #ids == 0 then return best_fit(cpu, memory) end
+local function tight(need)
+  local ids, scores = candidates(need)
+  if #ids == 0 then return best_fit(need) end
   for i, score in ipairs(scores) do
-    scores[i] = math.floor(score / MEMORY_BITS) / cpu + (score % MEMORY_BITS) / memory
+    scores[i] = math.floor(score / MEMORY_BITS) / need.cpu + (score % MEMORY_BITS) / need.memory
   end
   return least(ids, scores)
 end
@@ -85,9 +109,9 @@ local function misfit(node, ends, total)
   return (node.ends - ends) / LAST
 end
 
-local function aligned(cpu, memory, ends)
-  local ids = candidates(cpu, memory)
-  if #ids < 2 then return ids[1] or best_fit(cpu, memory) end
+local function aligned(need, ends)
+  local ids = candidates(need)
+  if #ids < 2 then return ids[1] or best_fit(need) end
   local ranks = call('ZMSCORE', P .. 'totals', unpack(ids))
   if ends then
     for i, id in ipairs(ids) do ranks[i] = misfit(node_load(id), ends, tonumber(ranks[i])) end
@@ -106,9 +130,9 @@ end
 
 -- The node for the head of a class, or nil if it fits nowhere; and whether the next one is to be asked for anew.
 local function node_with_room(now, class)
-  if known_blocked(class.cpu, class.memory) then return nil end
+  if known_blocked(class) then return nil end
   choice = choice or choice_of(call('HGET', P .. 'settings', 'node_choice'))
   local ends = choice == aligned and head_ends(now, class) or nil
-  local id = choice(class.cpu, class.memory, ends)
+  local id = choice(class, ends)
   return id and node_load(id), ends ~= nil
 end

@@ -106,11 +106,14 @@ local function attempt_failed(now, id, record, node_id, report)
   event('retry', id, node_id, record.u, report.reason)
 end
 
--- The most memory that a node with enough CPU has when it is empty.
-local function largest_memory(cpu)
-  local found = call('ZRANGEBYSCORE', P .. 'totals', cpu * MEMORY_BITS, '+inf', 'WITHSCORES')
+-- The most memory that a node with enough CPU and the labels has when it is empty.
+local function largest_memory(need)
+  local index, others = index_for('totals', need.group.labels)
+  local found = call('ZRANGEBYSCORE', index, need.cpu * MEMORY_BITS, '+inf', 'WITHSCORES')
   local most = 0
-  for i = 2, #found, 2 do most = math.max(most, found[i] % MEMORY_BITS) end
+  for i = 2, #found, 2 do
+    if found[i] % MEMORY_BITS > most and stands_in(others, found[i - 1]) then most = found[i] % MEMORY_BITS end
+  end
   return most
 end
 
@@ -125,10 +128,9 @@ local function attempt_oom(now, id, record, node_id, report)
   end
   local r = call('HMGET', key, 'Y', 'G')
   local most = math.max(tonumber(r[1]) or 0, need.memory)
-  local memory = math.min(most, 2 * need.memory, math.max(need.memory, largest_memory(need.cpu)))
+  local memory = math.min(most, 2 * need.memory, math.max(need.memory, largest_memory(need)))
   if memory > need.memory then
-    local labels = string.match(record.c, '^%d+:%d+(.*)$')
-    local class = need.cpu .. ':' .. memory .. labels
+    local class = need.cpu .. ':' .. memory .. need.group.labels
     call('HSET', key, 'G', r[2] or need.memory)
     if not r[2] or tonumber(record.y or 0) < tonumber(record.r or 0) then
       call('HSET', key, 'c', class)

@@ -10,13 +10,15 @@
 local BITE = 16
 local group_list, group_list_all = {}, false -- groups in the order of their best heads, as far as loaded
 
--- A head as numbers: score, member, and the CPU and memory of its class.
+-- A head as numbers: score, member, and the CPU, memory and labels of its class.
 local function head_of(member, score)
-  local cpu, memory = string.match(member, '^(%d+):(%d+)', SEQUENCE + 1)
-  return {
+  local cpu, memory, labels = string.match(member, '^(%d+):(%d+)(.*)$', SEQUENCE + 1)
+  local head = {
     score = tonumber(score), member = member, cpu = tonumber(cpu), memory = tonumber(memory),
     class = nil, group = nil, cpu_above = nil, memory_above = nil, -- room for what is added later
   }
+  if labels ~= '' then head.labels = labels end
+  return head
 end
 
 local function head_class(head)
@@ -113,9 +115,10 @@ local function group_may_fit(head, cpu, memory)
   return cpu > head.cpu_above and memory > head.memory_above
 end
 
--- The class whose head is the earliest task that fits, or nil. `accept(score, member, class)`, where given, must allow a
--- head too; what it has refused it must refuse until first_fit_reset().
-local function first_fit(cpu, memory, accept)
+-- The class whose head is the earliest task that fits, or nil. `carries(labels)` tells whether what a group requires is
+-- there (nil: no labels are). `accept(score, member, class)`, where given, must allow a head too; what it has refused it
+-- must refuse until first_fit_reset().
+local function first_fit(cpu, memory, carries, accept)
   local best_score, best_member, best, best_head
   if cpu < 1 or memory < 1 then return nil end
   local i = 1
@@ -129,7 +132,9 @@ local function first_fit(cpu, memory, accept)
     local group = head.group
     local score, member, class
     if best_score and earlier(best_score, best_member, head.score, head.member) then break end
-    if not group and not accept and head.cpu <= cpu and head.memory <= memory then
+    if head.labels and not (carries and carries(head.labels)) then
+      score = nil -- passed over: the whole group requires what isn't there
+    elseif not group and not accept and head.cpu <= cpu and head.memory <= memory then
       score, member = head.score, head.member
     elseif group_may_fit(head, cpu, memory) then
       score, member, class = group_fit(head_group(head), cpu, memory, accept, best_score, best_member)

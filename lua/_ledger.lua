@@ -1,4 +1,5 @@
 --@include _events
+--@include _labels
 -- Nodes: what they have free, the allocations on them, their orders. Changes are collected and written once.
 
 local MEMORY_BITS = 16777216 -- 2^24: the index `free` packs CPU × 2^24 + memory
@@ -14,15 +15,15 @@ local function node_load(id)
   local node = nodes_seen[id]
   if node then return node end
   local r = call('HMGET', P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory', 'ordered', 'acked',
-    'running', 'started', 'surplus', 'reserved', 'ends')
+    'running', 'started', 'surplus', 'reserved', 'ends', 'labels')
   if not r[1] then return nil end
-  local surplus, place = tonumber(r[9] or 0), id .. ':' .. r[2]
+  local surplus, place, labels = tonumber(r[9] or 0), id .. ':' .. r[2], r[12] or ''
   node = { -- all fields at once: a table that grows is copied each time
     id = id, state = r[1], incarnation = r[2], cpu = tonumber(r[3]), memory = tonumber(r[4]),
     ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
     surplus = surplus, surplus_read = surplus, reserved = r[10] or nil, entries = {}, cleared = {}, orders = {},
     ends = tonumber(r[11] or nil), ends_read = tonumber(r[11] or nil), place = place, path = P .. 'node:' .. place,
-    touched = false,
+    touched = false, labels = labels, carries = labels ~= '' and carrier(labels) or nil,
   }
   nodes_seen[id] = node
   return node
@@ -52,6 +53,11 @@ local function order_add(node, text)
   node.ordered = node.ordered + 1
   node.orders[#node.orders + 1] = whole(node.ordered) .. ' ' .. text
   return node.ordered
+end
+
+-- Whether a node that is put to use for a class has all the labels that it requires.
+local function carries_all(node, class)
+  return class.group.labels == '' or (node.carries and node.carries(class.group.labels)) or false
 end
 
 -- All or nothing: called only with what fits (promise 1).
@@ -94,14 +100,14 @@ end
 -- The index that placing looks into: nodes that are up and not reserved.
 local function node_index(node)
   if node.state == 'up' and not node.reserved then
-    call('ZADD', P .. 'free', whole(room_cpu(node) * MEMORY_BITS + node.memory), node.id)
+    index_enter('free', node.id, node.labels, whole(room_cpu(node) * MEMORY_BITS + node.memory))
   end
 end
 
 -- A node offers itself: into the indexes, and to the schedulers.
 local function node_offer(now, node)
   local total = call('HMGET', P .. 'node:' .. node.id, 'total_cpu', 'total_memory')
-  call('ZADD', P .. 'totals', tonumber(total[1]) * MEMORY_BITS + tonumber(total[2]), node.id)
+  index_enter('totals', node.id, node.labels, tonumber(total[1]) * MEMORY_BITS + tonumber(total[2]))
   node_index(node)
   if node.ends then call('ZADD', P .. 'ends', whole(node.ends), node.id) end
   call('ZADD', P .. 'dirty', now, node.id)
@@ -110,7 +116,8 @@ end
 
 -- A node takes no more tasks: out of the indexes.
 local function node_withdraw(node)
-  for _, index in ipairs({ 'free', 'totals', 'ends', 'dirty' }) do call('ZREM', P .. index, node.id) end
+  for _, index in ipairs({ 'free', 'totals' }) do index_drop(index, node.id, node.labels) end
+  for _, index in ipairs({ 'ends', 'dirty' }) do call('ZREM', P .. index, node.id) end
 end
 
 local function acknowledge(node, acked)

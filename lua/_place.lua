@@ -26,7 +26,8 @@ local function choose_node(now, class)
   local node, alone = node_with_room(now, class)
   if node or not reservation() then return node, alone end
   node = node_load(reservation().node)
-  if node and node.state == 'up' and class.cpu <= room_cpu(node) and class.memory <= node.memory then
+  local fits = node and node.state == 'up' and class.cpu <= room_cpu(node) and class.memory <= node.memory
+  if fits and carries_all(node, class) then
     local score, member = class_peek(class)
     if may_use(now, score, member, class) then return node end
   end
@@ -76,8 +77,8 @@ local function place_fresh(now, nonce, limit)
   while placed < limit and looked < limit do
     local class, entry = freshest(limit)
     if not class then return end
-    looked = looked + 1
     local node, alone = choose_node(now, class)
+    looked = looked + 1 + bites_taken()
     if node then
       local second = call('ZRANGE', FRESH, 1, 1, 'WITHSCORES')
       run_of(now, nonce, alone and placed + 1 or limit, class, node, tonumber(second[2]), second[1])

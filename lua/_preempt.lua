@@ -41,13 +41,14 @@ local function enough(node, class)
   return chosen
 end
 
--- The CANDIDATES of least priority, by node: the nodes, those first that have most of them.
-local function candidates_by_node(now, above)
+-- The CANDIDATES of least priority, by node: the nodes that carry the labels, those first that have most of them.
+local function candidates_by_node(now, above, class)
   local nodes = {}
   for _, member in ipairs(call('ZRANGEBYSCORE', P .. 'preemptible', '-inf', '(' .. above, 'LIMIT', 0, CANDIDATES)) do
     local token, id = string.match(member, '^(%S+) (%S+)$')
     local node = node_load(id)
-    local one = node and node.state == 'up' and victim(now, token, call('HGET', node.path .. ':tasks', token), above)
+    local one = node and node.state == 'up' and carries_all(node, class)
+      and victim(now, token, call('HGET', node.path .. ':tasks', token), above)
     if one then
       if not node.victims then
         node.victims = {}
@@ -88,7 +89,7 @@ end
 -- node are enough, those nodes that have most of them are looked at as a whole.
 local function victims(now, first)
   local above = tonumber(call('HGET', P .. 'task:' .. first.task, 'p') or 0)
-  local nodes = candidates_by_node(now, above)
+  local nodes = candidates_by_node(now, above, first.class)
   local best = best_of(nodes, first.class)
   local looks = CANDIDATES
   for i = 1, #nodes do

@@ -27,7 +27,7 @@ local function group_of(cpu, memory, labels)
   local group = groups[name]
   if not group then
     group = {
-      key = P .. 'classes:' .. name, classes = {}, heads = {}, all = false, cursor = 1, head = nil,
+      key = P .. 'classes:' .. name, labels = labels, classes = {}, heads = {}, all = false, cursor = 1, head = nil,
       known = false, changed = false, listed = false, old_score = nil, old_best = nil,
     }
     groups[name] = group

@@ -70,7 +70,7 @@ local function surplus_sum(path)
 end
 
 local NODE_FIELDS = { 'state', 'incarnation', 'total_cpu', 'total_memory', 'free_cpu', 'free_memory', 'running', 'started',
-  'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain' }
+  'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain', 'labels' }
 
 local function node_read(id)
   local r = call('HMGET', P .. 'node:' .. id, unpack(NODE_FIELDS))
@@ -116,26 +116,49 @@ local function orders_again(id, path, node, sum)
   did('orders given again: ' .. #sum.orders)
 end
 
-local function node_indexes(now, id, node)
+-- In `free` and `totals`, and in the same of each label that it carries; of those `found` it isn't in others.
+local function room_indexes(id, node, found)
+  local up, labels = node.state == 'up', node.labels or ''
+  local room = (node.free_cpu + (node.surplus or 0)) * MEMORY_BITS + node.free_memory
+  local suffixes, offered = { '' }, false
+  for label in string.gmatch(labels, LABEL) do suffixes[#suffixes + 1] = ':' .. label end
+  for _, suffix in ipairs(suffixes) do
+    offered = index_set('free' .. suffix, id, up and not node.reserved and room or nil) or offered
+    local total = node.total_cpu * MEMORY_BITS + node.total_memory
+    if node.surplus then index_set('totals' .. suffix, id, up and total or nil) end
+  end
+  for _, label in ipairs(found) do
+    if not carrier(labels)('+' .. label) then
+      index_set('free:' .. label, id, nil)
+      index_set('totals:' .. label, id, nil)
+    end
+  end
+  return offered and up
+end
+
+local function node_indexes(now, id, node, found)
   local up, alive = node.state == 'up', node.state ~= 'dead'
   local heartbeat = tonumber(call('ZSCORE', P .. 'nodes', id) or nil)
   index_set('nodes', id, alive and (heartbeat or now + (node.ttl or 10000)) or nil)
   index_set('gone', id, not alive and (tonumber(call('ZSCORE', P .. 'gone', id) or nil) or now) or nil)
-  local room = (node.free_cpu + (node.surplus or 0)) * MEMORY_BITS + node.free_memory
-  local offered = index_set('free', id, up and not node.reserved and room or nil)
-  if node.surplus then index_set('totals', id, up and node.total_cpu * MEMORY_BITS + node.total_memory or nil) end
   index_set('ends', id, up and node.ends or nil)
   if not up and call('ZREM', P .. 'dirty', id) == 1 then did('dirty: entry dropped') end
-  return offered and up
+  return room_indexes(id, node, found)
 end
 
--- A node's amounts from its ledger, its indexes from its record.
-local function node_recompute(now, id)
-  local key = P .. 'node:' .. id
-  if key_type(key) ~= 'hash' then
-    for _, index in ipairs({ 'nodes', 'gone', 'free', 'totals', 'ends', 'dirty' }) do index_set(index, id, nil) end
-    return
+local function out_of_indexes(id, found)
+  for _, index in ipairs({ 'nodes', 'gone', 'free', 'totals', 'ends', 'dirty' }) do index_set(index, id, nil) end
+  for _, label in ipairs(found) do
+    index_set('free:' .. label, id, nil)
+    index_set('totals:' .. label, id, nil)
   end
+end
+
+-- A node's amounts from its ledger, its indexes from its record. `found`: labels in whose indexes it seems to stand.
+local function node_recompute(now, id, found)
+  local key = P .. 'node:' .. id
+  found = found or {}
+  if key_type(key) ~= 'hash' then return out_of_indexes(id, found) end
   local node = node_read(id)
   local path = key .. ':' .. (node.incarnation or '')
   local sum = ledger_sum(path)
@@ -160,7 +183,7 @@ local function node_recompute(now, id)
     node.reserved = nil
     did('a reservation that there isn\'t dropped')
   end
-  if node_indexes(now, id, node) or (changed and node.state == 'up') then
+  if node_indexes(now, id, node, found) or (changed and node.state == 'up') then
     call('ZADD', P .. 'dirty', now, id)
     wake()
   end

@@ -11,12 +11,15 @@ local alone_classes = {} -- what is asked for → what alone_class() found
 -- The size of the largest node that could hold what is asked for. No larger one can, or it would be that; so wherever the
 -- class fits, it fits only an empty node, and leaves nothing free there.
 local function largest_node(need)
+  local index, others = index_for('totals', need.group.labels)
   for look = 0, LOOKS_MOST - 1 do
-    local found = call('ZREVRANGEBYSCORE', P .. 'totals', '+inf', need.cpu * MEMORY_BITS, 'WITHSCORES', 'LIMIT',
+    local found = call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * MEMORY_BITS, 'WITHSCORES', 'LIMIT',
       look * NODES_A_LOOK, NODES_A_LOOK)
     for i = 2, #found, 2 do
       local total = tonumber(found[i])
-      if total % MEMORY_BITS >= need.memory then return math.floor(total / MEMORY_BITS), total % MEMORY_BITS end
+      if total % MEMORY_BITS >= need.memory and stands_in(others, found[i - 1]) then
+        return math.floor(total / MEMORY_BITS), total % MEMORY_BITS
+      end
     end
     if #found < 2 * NODES_A_LOOK then return nil end
   end
@@ -34,7 +37,7 @@ local function alone_class(asked, node_id)
     if cpu < need.cpu or memory < need.memory then return nil end
   end
   if not cpu then return nil end
-  known = cpu .. ':' .. memory .. string.match(asked, '^%d+:%d+(.*)$')
+  known = cpu .. ':' .. memory .. need.group.labels
   alone_classes[asked] = known
   return known
 end

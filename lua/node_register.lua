@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 --- node_register: a node joins, or comes back as a new incarnation (none | dead → up | draining).
 -- KEYS: prefix
--- ARGV: now_ms node_id incarnation cpu memory ttl_ms host
+-- ARGV: now_ms node_id incarnation cpu memory ttl_ms host labels
+--   labels: those that it carries from now on, as in class names: +gpu+ssd ('' none)
 -- Replies: the state: up, or draining where a user asked for it before
 -- Refuses: node_alive (another incarnation's heartbeat hasn't run out), stale_incarnation (this one was given up: what it
 --   held is still to be given back)
@@ -11,7 +12,7 @@
 --@include _observe
 
 local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
-local cpu, memory, ttl, host = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
+local cpu, memory, ttl, host, labels = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
 local key = P .. 'node:' .. id
 observed(now, observe(now))
 local node = node_load(id)
@@ -28,7 +29,7 @@ if node and node.state ~= 'dead' then
   node_gone(now, node, 'crashed')
 end
 local state = call('HGET', key, 'drain') and 'draining' or 'up'
-call('HSET', key, 'state', state, 'incarnation', incarnation, 'total_cpu', cpu, 'total_memory', memory,
+call('HSET', key, 'state', state, 'incarnation', incarnation, 'labels', labels, 'total_cpu', cpu, 'total_memory', memory,
   'free_cpu', cpu, 'free_memory', memory, 'running', 0, 'started', 0, 'ordered', 0, 'acked', 0,
   'surplus', 0, 'ttl', ttl, 'host', host, 'registered', now)
 call('HDEL', key, 'ends')

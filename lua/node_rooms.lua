@@ -3,17 +3,17 @@
 -- KEYS: prefix
 -- ARGV: now_ms *nodes
 -- Replies: one text with a line for each of these nodes that is up:
---   `ID free_cpu surplus_cpu free_memory total_cpu total_memory [task that it is reserved for]`
+--   `ID free_cpu surplus_cpu free_memory total_cpu total_memory [task that it is reserved for] [labels]`
 -- Refuses: nothing
 -- Promises: reads only, all of them at one instant
 --@include _base
 
-local FIELDS = { 'state', 'free_cpu', 'surplus', 'free_memory', 'total_cpu', 'total_memory', 'reserved' }
+local FIELDS = { 'state', 'free_cpu', 'surplus', 'free_memory', 'total_cpu', 'total_memory', 'reserved', 'labels' }
 local lines = {}
 for i = 2, #ARGV do
   local r = call('HMGET', P .. 'node:' .. ARGV[i], unpack(FIELDS))
   if r[1] == 'up' then
-    r[1], r[3], r[7] = ARGV[i], r[3] or '0', r[7] or ''
+    r[1], r[3], r[7], r[8] = ARGV[i], r[3] or '0', r[7] or '', r[8] or ''
     lines[#lines + 1] = table.concat(r, ' ')
   end
 end

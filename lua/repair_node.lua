@@ -1,12 +1,15 @@
 #!lua flags=allow-oom
 --- repair_node: recompute what a node has free from its ledger, and put it into exactly its indexes.
 -- KEYS: prefix
--- ARGV: now_ms node_id
+-- ARGV: now_ms node_id *labels
+--   labels: those in whose indexes it seems to stand
 -- Replies: what was done, in words ('' nothing)
 -- Refuses: nothing
 -- Promises: a node that is in order isn't written to; repeated it changes nothing; a node whose ledger holds more than it
 --   has is given up, as if it had left
 --@include _repair
 
-node_recompute(clock(ARGV[1]), ARGV[2])
+local labels = {}
+for i = 3, #ARGV do labels[#labels + 1] = ARGV[i] end
+node_recompute(clock(ARGV[1]), ARGV[2], labels)
 return repaired()

@@ -51,7 +51,7 @@ local function well_formed()
       did('what wasn\'t a number dropped (' .. name .. ')')
     end
   end
-  if not string.match(record.c or '', '^%d+:%d+') then
+  if not string.match(record.c or '', '^%d+:%d+$') and not string.match(record.c or '', '^%d+:%d+%+[a-z0-9._+-]+$') then
     broken = not record.A and 'its record was damaged: what it needs is unknown'
     set('c', record.A or '1:256', 'its class set')
   end

@@ -28,7 +28,8 @@ local function after(name)
   return value ~= 'off' and tonumber(value) * 1000 or nil
 end
 
-local hopeless, possible = {}, {} -- needs that no node, or some node, could hold
+local hopeless, possible = {}, {} -- needs without labels that no node, or some node, could hold
+local fronts = {}                 -- labels that are required → sizes of nodes, of which none is within another
 local function known(list, cpu, memory)
   for _, need in ipairs(list) do
     if cpu >= need[1] and memory >= need[2] then return true end
@@ -36,8 +37,39 @@ local function known(list, cpu, memory)
   return false
 end
 
+-- The sizes of the nodes that carry all labels required: what fits into any of them fits into one of these.
+local function front_of(labels)
+  local front = fronts[labels]
+  if front then return front end
+  front = {}
+  fronts[labels] = front
+  local index, others = index_for('totals', labels)
+  local found = call('ZREVRANGE', index, '0', whole(NODES - 1), 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local total = tonumber(found[i + 1])
+    local last = front[#front]
+    if (not last or total % MEMORY_BITS > last.memory) and stands_in(others, found[i]) then
+      front[#front + 1] = { cpu = math.floor(total / MEMORY_BITS), memory = total % MEMORY_BITS }
+    end
+  end
+  return front
+end
+
+local function somewhere(labels)
+  return #front_of(labels) > 0
+end
+
+local function feasible_with(class)
+  for _, size in ipairs(front_of(class.group.labels)) do
+    if class.cpu <= size.cpu and class.memory <= size.memory then return true end
+  end
+  return false
+end
+
 -- Whether some node that is up could hold the need when empty.
-local function feasible(cpu, memory)
+local function feasible(class)
+  if class.group.labels ~= '' then return feasible_with(class) end
+  local cpu, memory = class.cpu, class.memory
   if known(hopeless, cpu, memory) then return false end
   if possible[cpu] and memory <= possible[cpu] then return true end
   local from = cpu * MEMORY_BITS + memory
@@ -75,9 +107,9 @@ local looked = 0
 -- The class of the first task that some node could hold when empty, as far as so many looks show it.
 local function first_feasible(cpu, memory, looks)
   looked = 0
-  local class = first_fit(cpu, memory, function(_, _, class)
+  local class = first_fit(cpu, memory, somewhere, function(_, _, class)
     looked = looked + 1
-    return looked >= looks or feasible(class.cpu, class.memory)
+    return looked >= looks or feasible(class)
   end)
   if looked < looks then return class, true end
   first_fit_reset()
@@ -124,8 +156,9 @@ local function expected(node, cpu, memory)
   end
 end
 
--- Of these nodes, in their order, those that could hold the need when empty; with what they lack of it now.
-local function possible_nodes(class, ids)
+-- Of these nodes, in their order, those that could hold the need when empty; with what they lack of it now. `others`: the
+-- indexes of labels in which they must stand.
+local function possible_nodes(class, ids, others)
   local list = {}
   if #ids == 0 then return list end
   local totals, frees = call('ZMSCORE', P .. 'totals', unpack(ids)), call('ZMSCORE', P .. 'free', unpack(ids))
@@ -134,7 +167,7 @@ local function possible_nodes(class, ids)
     if total and free then
       local total_memory, free_memory = total % MEMORY_BITS, free % MEMORY_BITS
       local total_cpu, free_cpu = (total - total_memory) / MEMORY_BITS, (free - free_memory) / MEMORY_BITS
-      if total_cpu >= class.cpu and total_memory >= class.memory then
+      if total_cpu >= class.cpu and total_memory >= class.memory and stands_in(others, ids[i]) then
         local lack = math.max(0, 1 - free_cpu / class.cpu) + math.max(0, 1 - free_memory / class.memory)
         list[#list + 1] = { id = ids[i], lack = lack, cpu = total_cpu, memory = total_memory }
       end
@@ -145,7 +178,8 @@ end
 
 -- The NEAREST nodes that lack least, of equal ones the first by name. (Sorting a thousand would take longer.)
 local function lacking_least(class)
-  local list = possible_nodes(class, call('ZREVRANGE', P .. 'free', '0', whole(NODES - 1)))
+  local index, others = index_for('free', class.group.labels)
+  local list = possible_nodes(class, call('ZREVRANGE', index, '0', whole(NODES - 1)), others)
   local few = {}
   for n = 1, math.min(NEAREST, #list) do
     local least = n
@@ -172,7 +206,7 @@ local function choose(class)
     end
   end
   look(few)
-  look(possible_nodes(class, call('ZRANGE', P .. 'ends', '0', whole(ENDING - 1))))
+  look(possible_nodes(class, call('ZRANGE', P .. 'ends', '0', whole(ENDING - 1)), indexes_of('free', class.group.labels)))
   return best or few[1], best_time
 end
 
@@ -184,7 +218,7 @@ local function keep(first, id, total_cpu, total_memory, time)
   local node = node_load(id)
   node.reserved = first.task
   call('HSET', P .. 'node:' .. id, 'reserved', first.task)
-  call('ZREM', P .. 'free', id)
+  index_drop('free', id, node.labels)
   call('HSET', RESERVATION, 'task', first.task, 'class', first.class.name, 'score', first.score,
     'sequence', first.sequence, 'node', id, 'incarnation', node.incarnation, 'at', now, 'until', time or '',
     'spare_cpu', total_cpu - first.class.cpu, 'spare_memory', total_memory - first.class.memory)

@@ -6,7 +6,7 @@ Only ``executor`` has no twin: gather the results instead. A client belongs to t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -60,6 +60,7 @@ class AsyncClient(Connection[AsyncLink]):
         memory: int | str | None = None,
         max_cpu: int | None = None,
         max_memory: int | str | None = None,
+        require: Sequence[str] | None = None,
         priority: int | None = None,
         task_id: str | None = None,
         retries: int | None = None,
@@ -72,9 +73,9 @@ class AsyncClient(Connection[AsyncLink]):
     ) -> AsyncTaskHandle[Any]:
         """See ``Client.submit``."""
         options: Options = {
-            "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "priority": priority,
-            "task_id": task_id, "retries": retries, "crash_limit": crash_limit, "time_limit": time_limit,
-            "delay": delay, "elastic": elastic, "preemptible": preemptible,
+            "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "require": require,
+            "priority": priority, "task_id": task_id, "retries": retries, "crash_limit": crash_limit,
+            "time_limit": time_limit, "delay": delay, "elastic": elastic, "preemptible": preemptible,
         }  # fmt: skip
         request = make_request(target, args, kwargs, options)
         return AsyncTaskHandle(self, await self._do(self._flows.submit(request)))

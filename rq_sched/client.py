@@ -8,7 +8,7 @@ and the pool begins anew in a forked child. Only an executor and what is being i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rq_sched.connection import Connection
@@ -72,6 +72,7 @@ class Client(Connection[Link], Stepper):
         memory: int | str | None = None,
         max_cpu: int | None = None,
         max_memory: int | str | None = None,
+        require: Sequence[str] | None = None,
         priority: int | None = None,
         task_id: str | None = None,
         retries: int | None = None,
@@ -94,6 +95,7 @@ class Client(Connection[Link], Stepper):
             args, kwargs: plain data (None, bool, int, float, str, bytes, list, dict), at most 256 KiB together.
             cpu: cores it needs (1).  memory: what it needs, in MB or as ``"2G"`` (256 MB).
             max_cpu, max_memory: up to which it may grow (what it needs).
+            require: labels that its node must carry (none).
             priority: higher first, any integer in ±2³¹ (0).
             task_id: generated here if None, so that a repeated send is the same task.
             retries: how often a failure is tried again (0).
@@ -111,9 +113,9 @@ class Client(Connection[Link], Stepper):
         'w5ivmtn2vzkvbmhz'
         """
         options: Options = {
-            "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "priority": priority,
-            "task_id": task_id, "retries": retries, "crash_limit": crash_limit, "time_limit": time_limit,
-            "delay": delay, "elastic": elastic, "preemptible": preemptible,
+            "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "require": require,
+            "priority": priority, "task_id": task_id, "retries": retries, "crash_limit": crash_limit,
+            "time_limit": time_limit, "delay": delay, "elastic": elastic, "preemptible": preemptible,
         }  # fmt: skip
         request = make_request(target, args, kwargs, options)
         return TaskHandle(self, self._do(self._flows.submit(request)))

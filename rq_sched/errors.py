@@ -42,6 +42,12 @@ class InvalidResources(UsageError):
     code = "invalid_resources"
 
 
+class InvalidLabel(UsageError):
+    """A label that isn't 1 to 32 of ``a-z 0-9 . _ -``, or more than eight of them."""
+
+    code = "invalid_label"
+
+
 class InvalidTarget(UsageError):
     """Not ``pkg.mod:func``, or a callable that a worker can't find (a lambda, one of ``__main__``)."""
 

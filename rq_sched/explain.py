@@ -39,14 +39,16 @@ class Explain(Queries):
     def explain(self, task_id: str) -> Op[dict[str, Any]]:
         """Why a task is where it is: a dict of plain values, times as ISO 8601.
 
-        All have ``task_id state reason attempt node_id cpu_needed memory_needed suspect``. Beside them
+        All have ``task_id state reason attempt node_id cpu_needed memory_needed require suspect``. Beside them
 
-        * pending: ``fits_now nodes short_cpu short_memory fits_empty`` (numbers of nodes that are up; cores that
-          elastic tasks hold beyond their need count as free, ``fits_surplus`` says on how many nodes that decides),
-          ``largest_cpu largest_memory``, ``ahead`` (with ``ahead_at_least`` true it is a least number), what is
-          reserved for whom (``reserved_node reserved_task reserved_since reserved_until fits_reserved``), for the
-          first blocked task since when it is that and what follows when (``blocked_since reserve_at preempt_at
-          preemptible``), and how many seconds ago a scheduler was at work (``scheduler_seen``);
+        * pending: ``fits_now nodes short_cpu short_memory short_labels fits_empty`` (numbers of nodes that are up;
+          cores that elastic tasks hold beyond their need count as free, ``fits_surplus`` says on how many nodes that
+          decides; for CPU and memory only nodes are looked at that carry all labels required, and ``missing_labels``
+          says of each label how many nodes lack it), ``largest_cpu largest_memory`` (of the same nodes), ``ahead``
+          (with ``ahead_at_least`` true it is a least number), what is reserved for whom (``reserved_node
+          reserved_task reserved_since reserved_until fits_reserved``), for the first blocked task since when it is
+          that and what follows when (``blocked_since reserve_at preempt_at preemptible``), and how many seconds ago a
+          scheduler was at work (``scheduler_seen``);
         * delayed: ``due``; held: ``held_at``;
         * assigned, running: what placed it (``placed_by placed_at made_room_by``), and its node now (``node_state
           node_tasks node_free_cpu node_free_memory``), with ``fits_now nodes`` as of now;
@@ -117,10 +119,12 @@ class Explain(Queries):
         if reservation is not None and place is not None:
             ends = now + info.time_limit * 1000 if info.time_limit else None
             barred = reservation.node_id if reservation.bars(info.task_id, place, need, ends) else None
-        answer: dict[str, Any] = {"reason": None, **fit_counts(need, rooms, barred)}
+        answer: dict[str, Any] = {"reason": None, **fit_counts(need, rooms, barred, info.require)}
         answer["reason"] = pending_reason(answer)
-        answer["largest_cpu"] = max((room.total.cpu for room in rooms), default=0)
-        answer["largest_memory"] = max((room.total.memory for room in rooms), default=0)
+        answer["missing_labels"] = {label: sum(label not in room.labels for room in rooms) for label in info.require}
+        carrying = [room.total for room in rooms if room.carries(info.require)]
+        answer["largest_cpu"] = max((total.cpu for total in carrying), default=0)
+        answer["largest_memory"] = max((total.memory for total in carrying), default=0)
         ahead, exact = (0, True) if place is None else (yield from self.ahead(place))
         answer |= {"ahead": ahead, "ahead_at_least": not exact}
         answer["scheduler_seen"] = yield from self._scheduler_seen(now)
@@ -191,7 +195,7 @@ class Explain(Queries):
         need = Resources(info.cpu_needed, info.memory_needed)
         node: Command = ("HMGET", self.keys.node(info.node_id or ""), "running", "free_cpu", "free_memory", "state")
         running, cpu, memory, state = (yield [node])[0]
-        counts = fit_counts(need, (yield from self.rooms()))
+        counts = fit_counts(need, (yield from self.rooms()), require=info.require)
         return {
             "scheduled_at": iso(info.scheduled_at),
             "started_at": iso(info.started_at),
@@ -284,6 +288,7 @@ def _heading(info: TaskInfo) -> dict[str, Any]:
         "node_id": info.node_id,
         "cpu_needed": info.cpu_needed,
         "memory_needed": info.memory_needed,
+        "require": info.require,
         "suspect": info.suspect,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from rq_sched.labels import of_suffix, suffix
 from rq_sched.resources import Resources
 from rq_sched.task import Reason, need_of
 
@@ -28,21 +29,26 @@ class Room(NamedTuple):
     surplus: int
     total: Resources
     reserved: str | None
+    labels: tuple[str, ...] = ()
 
     @property
     def room(self) -> Resources:
         return Resources(self.free.cpu + self.surplus, self.free.memory)
 
+    def carries(self, require: Sequence[str]) -> bool:
+        """Whether it has all labels required."""
+        return set(require) <= set(self.labels)
+
     @classmethod
     def parse(cls, line: str) -> Room:
         """A line of ``node_rooms.lua``.
 
-        >>> Room.parse("n1 2 1 512 8 4096 big").room
+        >>> Room.parse("n1 2 1 512 8 4096 big +gpu").room
         Resources(cpu=3, memory=512)
         """
-        node_id, cpu, surplus, memory, total_cpu, total_memory, reserved = line.split(" ")
+        node_id, cpu, surplus, memory, total_cpu, total_memory, reserved, labels = line.split(" ")
         total = Resources(int(total_cpu), int(total_memory))
-        return cls(node_id, Resources(int(cpu), int(memory)), int(surplus), total, reserved or None)
+        return cls(node_id, Resources(int(cpu), int(memory)), int(surplus), total, reserved or None, of_suffix(labels))
 
 
 class Reservation(NamedTuple):
@@ -90,20 +96,25 @@ class Reservation(NamedTuple):
         return not (need.fits(self.spare) or in_time)
 
 
-def fit_counts(need: Resources, rooms: Sequence[Room], barred: str | None = None) -> dict[str, int]:
+def fit_counts(
+    need: Resources, rooms: Sequence[Room], barred: str | None = None, require: Sequence[str] = ()
+) -> dict[str, int]:
     """On how many of the nodes that are up a need fits now, what is short on how many, on how many it fits empty.
 
+    ``short_labels``: on how many a label is missing that is required; CPU and memory are looked at on the others;
     ``fits_surplus``: on how many of those where it fits now this takes back cores from elastic tasks;
     ``fits_reserved``: where it would fit, were they not kept for an earlier task (``barred``, a node's id).
     """
-    fits = [room for room in rooms if need.fits(room.room)]
+    carrying = [room for room in rooms if room.carries(require)] if require else rooms
+    fits = [room for room in carrying if need.fits(room.room)]
     mine = [room for room in fits if room.node_id != barred]
     return {
         "fits_now": len(mine),
         "nodes": len(rooms),
-        "short_cpu": sum(need.cpu > room.room.cpu for room in rooms),
-        "short_memory": sum(need.memory > room.free.memory for room in rooms),
-        "fits_empty": sum(need.fits(room.total) for room in rooms),
+        "short_cpu": sum(need.cpu > room.room.cpu for room in carrying),
+        "short_memory": sum(need.memory > room.free.memory for room in carrying),
+        "short_labels": len(rooms) - len(carrying),
+        "fits_empty": sum(need.fits(room.total) for room in carrying),
         "fits_surplus": sum(need.cpu > room.free.cpu for room in mine),
         "fits_reserved": len(fits) - len(mine),
     }
@@ -121,14 +132,14 @@ def pending_reason(counts: Mapping[str, int]) -> Reason:
 
 
 def group_name(task_class: str) -> str:
-    """The coarse group of a class: the steps 1, 2, 3, 4, 6, 8, 12, 16, 24 … that hold its CPU and memory
+    """The coarse group of a class: the steps 1, 2, 3, 4, 6, 8, 12, 16, 24 … that hold its CPU and memory, its labels
     (``_queue.lua`` has the same rule; a test holds them together).
 
-    >>> group_name("5:300")
-    '6:384'
+    >>> group_name("5:300+gpu")
+    '6:384+gpu'
     """
     need = need_of(task_class)
-    return f"{_step(need.cpu)}:{_step(need.memory)}"
+    return f"{_step(need.cpu)}:{_step(need.memory)}{suffix(of_suffix(task_class))}"
 
 
 def _step(amount: int) -> int:

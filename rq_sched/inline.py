@@ -14,7 +14,7 @@ import subprocess
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -43,9 +43,10 @@ class InlineNode:
         link, store: how it reaches its namespace.
         node_id: its name.
         total: what it offers.
+        labels: what it carries.
     """
 
-    def __init__(self, link: Link, store: Store, node_id: str, total: Resources) -> None:
+    def __init__(self, link: Link, store: Store, node_id: str, total: Resources, labels: Sequence[str] = ()) -> None:
         self._link = link
         self._store = store
         self._who = (node_id, INCARNATION)
@@ -53,7 +54,7 @@ class InlineNode:
         self._seen = 0  # the number of the last order that came
         self._acked = 0  # the number of the last order that was worked off
         self._running: list[CurrentTask] = []  # more than one where a task waits for another
-        link.run(store.node_register(*self._who, total, ttl=FOREVER, host="testing"))
+        link.run(store.node_register(*self._who, total, labels=labels, ttl=FOREVER, host="testing"))
 
     def run_next(self) -> bool:
         """Work off one order; False if there is none."""

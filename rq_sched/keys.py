@@ -12,8 +12,8 @@ key                            type     holds; who writes it; how long it lives
 ``result:ID``                  string   msgpack result, or the error text, where too long for the record; finish
 ``log:ID``                     string   the last output of the task (64 KiB); ``task_output``
 ``seq``                        counter  the sequence number last given; submit, requeue
-``pending:CLASS``              zset     the tasks of one class that wait: score −priority (aged), member sequence
-                                        (10 hex digits) + id
+``pending:CLASS``              zset     the tasks of one class (``CPU:MEMORY+LABEL…``) that wait: score −priority
+                                        (aged), member sequence (10 hex digits) + id
 ``classes:GROUP``              zset     the heads of the classes of one group: score of the head, member its
                                         sequence + class
 ``groups``                     zset     the best head of each group, in the same form
@@ -36,6 +36,8 @@ key                            type     holds; who writes it; how long it lives
                                         free memory
 ``totals``                     zset     ``up`` nodes by size: score = CPU × 2²⁴ + memory
 ``ends``                       zset     ``up`` nodes that are known to be empty then: score = ms
+``free:LABEL``                 zset     those of ``free`` that carry a label, with the same scores
+``totals:LABEL``               zset     those of ``totals`` that carry it
 ``reservation``                hash     ``first``, ``since``: the first blocked task that some node could hold, since
                                         when; ``task`` … ``spare_memory``: the node kept for a task, what later tasks
                                         may use there, and (``+TOKEN``) which do; ``reserve``
@@ -123,6 +125,10 @@ class Keys:
 
     def classes(self, group: str) -> str:
         return f"{self.prefix}classes:{group}"
+
+    def labelled(self, index: str, label: str) -> str:
+        """The index ``free`` or ``totals`` of the nodes that carry a label."""
+        return f"{self.prefix}{index}:{label}"
 
     def finished(self, state: str) -> str:
         return f"{self.prefix}finished:{state}"

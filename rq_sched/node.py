@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from rq_sched.labels import of_suffix
 from rq_sched.resources import Resources
 from rq_sched.task import iso
 
@@ -24,6 +25,7 @@ FIELDS = {
     "incarnation": "one registration of the node: a random id that its agent chose",
     "total_cpu": "cores",
     "total_memory": "MB",
+    "labels": "those that it carries, as in class names: +gpu+ssd (none)",
     "free_cpu": "cores not allocated",
     "free_memory": "MB not allocated",
     "surplus": "cores that elastic attempts hold beyond their need: they count as free",
@@ -53,6 +55,7 @@ class NodeInfo:
     running: int
     incarnation: str
     last_heartbeat: float | None
+    labels: list[str]  # what tasks may require
 
     @property
     def total(self) -> Resources:
@@ -82,6 +85,7 @@ def decode(node_id: str, record: Mapping[bytes, bytes], runs_out: float | None) 
         total_memory=number("total_memory"),
         free_cpu=number("free_cpu"),
         free_memory=number("free_memory"),
+        labels=list(of_suffix(record.get(b"labels", b"").decode())),
         running=number("running"),
         incarnation=record.get(b"incarnation", b"").decode(),
         last_heartbeat=None if runs_out is None else (runs_out - number("ttl")) / 1000,

@@ -80,14 +80,14 @@ class Queries:
             return
         rooms = yield from self.rooms()
         reservation = yield from self.reservation()
-        reasons: dict[tuple[Resources, str | None], str] = {}
+        reasons: dict[tuple[Resources, tuple[str, ...], str | None], str] = {}
         barred = yield from self._barred(waiting, rooms, reservation)
         distinct = list({room[1:]: room for room in rooms}.values())  # for a reason it is enough that one is there
         for info in waiting:
             need = Resources(info.cpu_needed, info.memory_needed)
-            key = (need, barred.get(info.task_id))
+            key = (need, tuple(info.require), barred.get(info.task_id))
             if key not in reasons:
-                reasons[key] = pending_reason(fit_counts(need, distinct, key[1]))
+                reasons[key] = pending_reason(fit_counts(need, distinct, key[2], key[1]))
             info.reason = reasons[key]
 
     def _barred(
@@ -97,7 +97,11 @@ class Queries:
         room = next((r for r in rooms if reservation and r.node_id == reservation.node_id), None)
         if reservation is None or room is None:
             return {}
-        fitting = [info for info in waiting if Resources(info.cpu_needed, info.memory_needed).fits(room.room)]
+        fitting = [
+            info
+            for info in waiting
+            if Resources(info.cpu_needed, info.memory_needed).fits(room.room) and room.carries(info.require)
+        ]
         places = yield from self.places([info.task_id for info in fitting])
         now = (yield from self.now()) if any(info.time_limit for info in fitting) else 0
         barred: dict[str, str] = {}

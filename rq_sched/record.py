@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
+from rq_sched.labels import of_suffix, suffix
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
 from rq_sched.task import DEFAULT_CRASH_LIMIT, INLINE_LIMIT, State, TaskInfo, TaskRequest, need_of, unpack
@@ -14,7 +15,7 @@ from rq_sched.task import DEFAULT_CRASH_LIMIT, INLINE_LIMIT, State, TaskInfo, Ta
 FIELDS = {
     # short name in Redis: what it is. Defaults are left out.
     "s": "state",
-    "c": "class: CPU:MEMORY (:LABELS)",
+    "c": "class: CPU:MEMORY, and +LABEL for each label that it requires",
     "n": "sequence, 10 hex digits: the order among equals",
     "p": "priority (0)",
     "f": "function",
@@ -86,7 +87,7 @@ def encode(request: TaskRequest, signer: Signer | None = None) -> list[str | byt
     if request.preemptible:
         record += ("v", 1)
     delay = round(request.delay * 1000)
-    task_class = f"{request.cpu_needed}:{request.memory_needed}"
+    task_class = f"{request.cpu_needed}:{request.memory_needed}{suffix(request.require)}"
     digest = blake2b(f"{task_class} {request.priority} {delay} {record}".encode(), digest_size=8)
     if payload:
         digest.update(payload)
@@ -156,6 +157,7 @@ def decode(
         memory_needed=need.memory,
         max_cpu_needed=number("X", need.cpu),
         max_memory_needed=number("Y", need.memory),
+        require=list(of_suffix(text("c") or "")),
         state=state,
         reason=text("m"),
         attempt=number("u"),

@@ -18,6 +18,7 @@ from typing import Any
 from rq_sched.config import SETTINGS
 from rq_sched.errors import InvalidValue
 from rq_sched.keys import check_id
+from rq_sched.labels import suffix
 from rq_sched.link import Command, Op
 from rq_sched.node import Entry, NodeState, Order, Resize, Start, Stop, Void
 from rq_sched.resources import Resources
@@ -231,11 +232,19 @@ class Store(Submits):
     # -- nodes, for their agents ------------------------------------------------------------------
 
     def node_register(
-        self, node_id: str, incarnation: str, total: Resources, *, ttl: float = 10.0, host: str = ""
+        self,
+        node_id: str,
+        incarnation: str,
+        total: Resources,
+        *,
+        labels: Sequence[str] = (),
+        ttl: float = 10.0,
+        host: str = "",
     ) -> Op[NodeState]:
         """Join as a new incarnation.  Raises: NodeAlive."""
+        size = (total.cpu, total.memory, round(ttl * 1000))
         state = yield from self._one(
-            "node_register", check_id(node_id, "node id"), incarnation, total.cpu, total.memory, round(ttl * 1000), host
+            "node_register", check_id(node_id, "node id"), incarnation, *size, host, suffix(labels)
         )
         return NodeState(state.decode())
 

@@ -33,6 +33,7 @@ class Options(TypedDict, total=False):
     memory: int | str | None  # memory it needs (256 MB)
     max_cpu: int | None  # cores up to which it may grow (what it needs)
     max_memory: int | str | None  # memory up to which it may grow (what it needs)
+    require: Sequence[str] | None  # labels that its node must carry (none)
     priority: int | None  # higher first (0)
     task_id: str | None  # generated
     retries: int | None  # failures that are tried again (0)

@@ -19,6 +19,7 @@ import msgpack
 
 from rq_sched.errors import InvalidTarget, InvalidValue, NotSerializable, PayloadTooLarge
 from rq_sched.keys import check_id
+from rq_sched.labels import parse_labels, suffix
 from rq_sched.resources import Resources, parse_cpu, parse_memory
 
 MAX_PAYLOAD = 256 * 1024
@@ -121,6 +122,7 @@ class TaskRequest:
         priority: higher first; any integer in ±2³¹.
         cpu_needed: cores, from 1.  memory_needed: MB, or text such as ``"2G"``.
         max_cpu_needed, max_memory_needed: up to which it may grow; the need if None.
+        require: labels that its node must carry.
         retries: how many failures are tried again.  crash_limit: how many deaths of its process or node.
         time_limit: seconds a run may take.  delay: seconds before it may be placed.
         elastic: ``off``, ``cpu`` or ``all``: what may be given to others while it isn't used.
@@ -148,6 +150,7 @@ class TaskRequest:
     delay: float = 0.0
     elastic: str = "cpu"
     preemptible: bool = False
+    require: Sequence[str] = ()
 
     def check(self) -> TaskRequest:
         """Itself, with sizes as numbers and an id, or an error that names the field."""
@@ -167,6 +170,8 @@ class TaskRequest:
         if self.max_memory_needed is not None:
             most = parse_memory(self.max_memory_needed, "max_memory_needed")
             self.max_memory_needed = _at_least(most, self.memory_needed, "memory")
+        if self.require:
+            self.require = parse_labels(self.require, "require")
         _integer(self.priority, "priority", -PRIORITY_LIMIT, PRIORITY_LIMIT)
         _integer(self.retries, "retries", 0, 2**31)
         _integer(self.crash_limit, "crash_limit", 1, 2**31)
@@ -256,18 +261,22 @@ def check_function(target: object) -> str:
     raise InvalidTarget(f"bad target {target!r}: write a function as pkg.mod:func, a command after --")
 
 
-def class_of(need: Resources) -> str:
-    """The name of the class: tasks with exactly these needs share one queue."""
-    return f"{need.cpu}:{need.memory}"
+def class_of(need: Resources, require: Sequence[str] = ()) -> str:
+    """The name of the class: tasks with exactly these needs, labels included, share one queue.
+
+    >>> class_of(Resources(2, 512), ["gpu", "ssd"])
+    '2:512+gpu+ssd'
+    """
+    return f"{need.cpu}:{need.memory}{suffix(require)}"
 
 
 def need_of(task_class: str) -> Resources:
-    """The needs of a class.
+    """The needs of a class, without its labels (those: ``labels.of_suffix``).
 
-    >>> need_of("2:512")
+    >>> need_of("2:512+gpu")
     Resources(cpu=2, memory=512)
     """
-    cpu, memory = task_class.split(":")[:2]
+    cpu, memory = task_class.partition("+")[0].split(":")
     return Resources(int(cpu), int(memory))
 
 
@@ -311,6 +320,7 @@ class TaskInfo:
     error: str | None
     exit_code: int | None
     suspect: bool  # it must run alone on a node before it may fail as poison; until then it needs a whole one
+    require: list[str]  # labels that its node must carry
 
     def to_json(self) -> dict[str, Any]:
         """A flat dict for JSON: times as ISO 8601 in UTC."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +33,7 @@ from rq_sched.decorator import set_default_client
 from rq_sched.errors import WaitTimeout
 from rq_sched.flows import Flows
 from rq_sched.inline import InlineNode
+from rq_sched.labels import parse_labels
 from rq_sched.link import AsyncEars, AsyncLink, Ears, Link
 from rq_sched.resources import Resources, parse_cpu, parse_memory
 from rq_sched.store import Store
@@ -68,14 +69,14 @@ class _Clock:
 class _Cluster:
     """The namespace, its nodes and its clock. One thread at a time moves it."""
 
-    def __init__(self, total: Resources, nodes: int) -> None:
+    def __init__(self, total: Resources, nodes: int, labels: Sequence[str]) -> None:
         self.clock = _Clock()
         self.store = Store("testing", now_ms=self.clock.ms)
         self.link = _InlineLink(self)
         self.flows = Flows(self.store, self.clock.seconds, poll=FAR)  # no doorbell is lost in here
         self._lock = threading.RLock()
         self._next_due: int | None = None
-        self._nodes = [InlineNode(self.link, self.store, f"node{n}", total) for n in range(1, nodes + 1)]
+        self._nodes = [InlineNode(self.link, self.store, f"node{n}", total, labels) for n in range(1, nodes + 1)]
 
     def step(self) -> bool:
         """Let one thing happen; False if nothing can before time passes."""
@@ -111,7 +112,8 @@ class _Cluster:
 def _stuck(info: TaskInfo) -> str:
     reason = f" ({info.reason})" if info.reason else ""
     need = Resources(info.cpu_needed, info.memory_needed)
-    return f"task {info.task_id} is {info.state}{reason}, needs {need}"
+    labels = f", labels {'+'.join(info.require)}" if info.require else ""
+    return f"task {info.task_id} is {info.state}{reason}, needs {need}{labels}"
 
 
 class _InlineLink(Link):
@@ -217,13 +219,16 @@ class _InlineAsyncEars(AsyncEars):
 
 
 @contextmanager
-def cluster(cpu: int = 4, memory: int | str = 4096, *, nodes: int = 1) -> Iterator[InlineClient]:
+def cluster(
+    cpu: int = 4, memory: int | str = 4096, *, nodes: int = 1, labels: Sequence[str] = ()
+) -> Iterator[InlineClient]:
     """A cluster of its own for a test, and a client for it.
 
     Parameters:
         cpu: cores of each node.
         memory: MB of each node, or such as ``"2G"``.
         nodes: how many.
+        labels: what each carries, for tasks that require them.
 
     Raises:
         ImportError: fakeredis or its Lua isn't installed.
@@ -234,7 +239,8 @@ def cluster(cpu: int = 4, memory: int | str = 4096, *, nodes: int = 1) -> Iterat
     ...     [task_id == soon.id for task_id, _ in client.as_completed([late.id, soon.id])]
     [True, False]
     """
-    inner = _Cluster(Resources(parse_cpu(cpu), parse_memory(memory)), parse_cpu(nodes, "nodes"))
+    total = Resources(parse_cpu(cpu), parse_memory(memory))
+    inner = _Cluster(total, parse_cpu(nodes, "nodes"), parse_labels(labels))
     client = InlineClient(inner)
     before = set_default_client(client)
     try:
@@ -245,12 +251,14 @@ def cluster(cpu: int = 4, memory: int | str = 4096, *, nodes: int = 1) -> Iterat
 
 
 @asynccontextmanager
-async def async_cluster(cpu: int = 4, memory: int | str = 4096, *, nodes: int = 1) -> AsyncIterator[InlineAsyncClient]:
+async def async_cluster(
+    cpu: int = 4, memory: int | str = 4096, *, nodes: int = 1, labels: Sequence[str] = ()
+) -> AsyncIterator[InlineAsyncClient]:
     """The same with an ``AsyncClient``. Parameters and errors: ``cluster``.
 
     >>> async with async_cluster(cpu=1) as client:  # doctest: +SKIP
     ...     await (await client.submit("math:sqrt", 4)).result()
     2.0
     """
-    with cluster(cpu, memory, nodes=nodes) as client:
+    with cluster(cpu, memory, nodes=nodes, labels=labels) as client:
         yield InlineAsyncClient(client)

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from rq_sched.audit.kept import Kept
-from rq_sched.audit.looks import SEQUENCE, Looks, group_of, largest
+from rq_sched.audit.looks import SEQUENCE, Looks, Offer, group_of, largest
 from rq_sched.audit.reads import Look, at_once, pairs, text, together
 from rq_sched.keys import Keys
+from rq_sched.labels import of_suffix
 from rq_sched.link import Command, Op
 from rq_sched.resources import Resources
 from rq_sched.task import State
@@ -50,6 +51,7 @@ KINDS = {
 }
 NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list", "grown": b"hash"}
 NAMED = frozenset({"task", "payload", "result", "log", "pending", "classes", "finished", "node"})  # kind:NAME
+LABELLED = frozenset({"free", "totals"})  # kind, and kind:LABEL
 STAYS = frozenset(
     {
         "seq",
@@ -172,14 +174,14 @@ class _Audit:
         ]
         self.looks.fresh = {text(entry)[SEQUENCE:] for entry in fresh}
         offered = [text(node) for node in nodes if node not in set(dirty)]
-        rooms: list[tuple[Resources, str]] = []
+        rooms: list[Offer] = []
         for start in range(0, len(offered), BITE):
             bite = offered[start : start + BITE]
-            free = yield [("HMGET", self.keys.node(node), "free_cpu", "surplus", "free_memory") for node in bite]
-            rooms += [
-                (Resources(int(cpu or 0) + int(surplus or 0), int(memory or 0)), node)
-                for node, (cpu, surplus, memory) in zip(bite, free, strict=True)
-            ]
+            fields = ("free_cpu", "surplus", "free_memory", "labels")
+            free = yield [("HMGET", self.keys.node(node), *fields) for node in bite]
+            for node, (cpu, surplus, memory, labels) in zip(bite, free, strict=True):
+                room = Resources(int(cpu or 0) + int(surplus or 0), int(memory or 0))
+                rooms.append(Offer(room, frozenset(of_suffix(text(labels))), node))
         self.looks.rooms = largest(rooms)
 
     def pending_count(self, before: dict[str, bytes]) -> Op[None]:
@@ -219,7 +221,7 @@ class _Audit:
     ) -> Iterable[_Subject | _Walk]:
         kind, colon, name = key.partition(":")
         right = NODE_KINDS.get(name.partition(":")[2].rpartition(":")[2]) if kind == "node" else KINDS.get(kind)
-        if right is None or bool(colon) != (kind in NAMED):
+        if right is None or (bool(colon) != (kind in NAMED) and kind not in LABELLED):
             self.wrong_is("keys", key, "nothing of this name belongs here")
         elif text(found) not in ("none", text(right)):  # none: it went meanwhile
             self.wrong_is("keys", key, f"is a {text(found)}, not a {text(right)}")
@@ -282,6 +284,8 @@ class _Audit:
             yield _Walk("ZSCAN", keys.classes(name), partial(self.class_head, keys.classes(name)))
         elif kind == "groups":
             yield _Walk("ZSCAN", keys.groups, self.group_head)
+        elif kind in LABELLED and name:
+            yield _Walk("ZSCAN", keys.labelled(kind, name), partial(self.labelled, name))
         elif kind in ("nodes", "gone", "free", "totals", "ends", "dirty"):
             yield _Walk("ZSCAN", getattr(keys, kind), self.node)
         elif kind == "reservation":
@@ -311,6 +315,9 @@ class _Audit:
 
     def node(self, node_id: str) -> _Subject:
         return _Subject("nodes", node_id, partial(self.looks.node, node_id))
+
+    def labelled(self, label: str, node_id: str) -> _Subject:
+        return _Subject("nodes", f"{node_id} {label}", partial(self.looks.labelled, node_id, label))
 
     def preemptible(self, member: str) -> _Subject:
         return _Subject("kept", f"preemptible {member}", partial(self.kept.entry, member))

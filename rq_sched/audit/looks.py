@@ -9,6 +9,7 @@ from typing import Any
 
 from rq_sched.audit.reads import first, number, pairs, peek, text
 from rq_sched.keys import Keys
+from rq_sched.labels import of_suffix
 from rq_sched.link import Command, Op
 from rq_sched.resources import Resources
 from rq_sched.task import DEFAULT_CRASH_LIMIT, FINAL, State, need_of
@@ -48,7 +49,7 @@ class Record:
 
     def allocation(self) -> str:
         """CPU:MEMORY that its attempt holds."""
-        return self.fields.get("A") or ":".join(self.fields["c"].split(":")[:2])
+        return self.fields.get("A") or self.fields["c"].partition("+")[0]
 
     def malformed(self) -> str | None:
         """What is wrong with it by itself."""
@@ -89,6 +90,18 @@ class Node:
         return self.record.get("state", "")
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        return of_suffix(self.record.get("labels", ""))
+
+    @property
+    def scores(self) -> tuple[int | None, int | None]:
+        """What it should have in ``free`` and in ``totals``, and in the same of each of its labels."""
+        if self.state != "up":
+            return None, None
+        total = _packed(Resources(self.number("total_cpu"), self.number("total_memory")))
+        return None if "reserved" in self.record else _packed(self.room), total
+
+    @property
     def free(self) -> Resources:
         return Resources(self.number("free_cpu"), self.number("free_memory"))
 
@@ -119,14 +132,12 @@ class Node:
         alive = self.state != "dead"
         if (heartbeat is not None) != alive or (gone is None) != alive:
             return f"it is {self.state}; in nodes: {heartbeat is not None}, in gone: {gone is not None}"
-        up = self.state == "up"
-        right = _packed(self.room) if up and "reserved" not in self.record else None
-        if number(free) != right:
-            return f"it is {self.state} with room for {_amount(self.room)}; its score in free is {free}, not {right}"
-        right = _packed(Resources(self.number("total_cpu"), self.number("total_memory"))) if up else None
-        if number(totals) != right:
-            return f"it is {self.state}; its score in totals is {totals}, not {right}"
-        right = self.number("ends") if up and "ends" in self.record else None
+        room, total = self.scores
+        if number(free) != room:
+            return f"it is {self.state} with room for {_amount(self.room)}; its score in free is {free}, not {room}"
+        if number(totals) != total:
+            return f"it is {self.state}; its score in totals is {totals}, not {total}"
+        right = self.number("ends") if self.state == "up" and "ends" in self.record else None
         if number(ends) != right:
             return f"it is {self.state}; its score in ends is {ends}, not {right}"
         if alive and orders != self.number("ordered") - self.number("acked"):
@@ -154,16 +165,32 @@ def group_of(task_class: str) -> str:
         need = need_of(task_class)
     except ValueError:
         return ""
-    return ":".join([f"{_step(need.cpu)}:{_step(need.memory)}", *task_class.split(":")[2:]])
+    _, plus, labels = task_class.partition("+")
+    return f"{_step(need.cpu)}:{_step(need.memory)}{plus}{labels}"
 
 
-def largest(rooms: Iterable[tuple[Resources, str]]) -> list[tuple[Resources, str]]:
-    """Those of which none is within another: what fits into any fits into one of them."""
-    front: list[tuple[Resources, str]] = []
-    for room, node_id in sorted(rooms, reverse=True):
-        if not front or room.memory > front[-1][0].memory:
-            front.append((room, node_id))
-    return front
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a node that is up and not reserved has room for."""
+
+    room: Resources
+    labels: frozenset[str]
+    node_id: str
+
+    def holds(self, task_class: str) -> bool:
+        """Whether a task of this class could be put there."""
+        return need_of(task_class).fits(self.room) and self.labels.issuperset(of_suffix(task_class))
+
+
+def largest(offers: Iterable[Offer]) -> list[Offer]:
+    """Of those with the same labels, the ones of which none is within another: what fits into any fits into one of
+    them."""
+    fronts: dict[frozenset[str], list[Offer]] = {}
+    for offer in sorted(offers, key=lambda one: one.room, reverse=True):
+        front = fronts.setdefault(offer.labels, [])
+        if not front or offer.room.memory > front[-1].room.memory:
+            front.append(offer)
+    return [offer for front in fronts.values() for offer in front]
 
 
 class Looks:
@@ -172,7 +199,7 @@ class Looks:
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
         self.aging = 0.0
-        self.rooms: list[tuple[Resources, str]] = []
+        self.rooms: list[Offer] = []
         self.fresh: set[str] = set()
         self.unplaced: list[str] = []  # tasks that seem to fit somewhere: for `room`
         self._candidates: dict[str, str | None] = {}
@@ -183,8 +210,7 @@ class Looks:
     def candidate(self, task_class: str) -> str | None:
         """A node that would have room for this class."""
         if task_class not in self._candidates:
-            need = need_of(task_class)
-            self._candidates[task_class] = next((node for room, node in self.rooms if need.fits(room)), None)
+            self._candidates[task_class] = next((one.node_id for one in self.rooms if one.holds(task_class)), None)
         return self._candidates[task_class]
 
     # -- tasks, from the record ---------------------------------------------------------------------
@@ -261,7 +287,8 @@ class Looks:
         looked_at_soon = dirty is not None or task_class in {text(entry)[SEQUENCE:] for entry in entries}
         if Record.of(task_id, again) != record or looked_at_soon or node.state != "up":
             return None
-        if need_of(task_class).fits(node.room) and "reserved" not in node.record:
+        offer = Offer(node.room, frozenset(node.labels), node_id)
+        if offer.holds(task_class) and "reserved" not in node.record:
             return f"needs {task_class} and waits, {node_id} has room for {_amount(node.room)}"
         return None
 
@@ -328,8 +355,9 @@ class Looks:
     def node(self, node_id: str) -> Op[str | None]:
         """A node's ledger and indexes add up."""
         keys, node = self.keys, self.keys.node(node_id)
-        incarnation = text((yield [("HGET", node, "incarnation")])[0])
-        indexes = (keys.nodes, keys.gone, keys.free, keys.totals, keys.ends, keys.dirty)
+        incarnation, labels = map(text, (yield [("HMGET", node, "incarnation", "labels")])[0])
+        labelled = [keys.labelled(index, label) for label in of_suffix(labels) for index in ("free", "totals")]
+        indexes = (keys.nodes, keys.gone, keys.free, keys.totals, keys.ends, keys.dirty, *labelled)
         *scores, record, ledger, orders = yield [
             *(("ZSCORE", index, node_id) for index in indexes),
             ("HGETALL", node),
@@ -339,10 +367,27 @@ class Looks:
         if not record:
             return None if scores == [None] * len(indexes) else "it is in an index and has no record"
         found = Node.of(record, ledger)
-        if found.record.get("incarnation") != incarnation:
+        if (found.record.get("incarnation"), found.record.get("labels", "")) != (incarnation, labels):
             return None
-        heartbeat, gone, free, totals, ends, _ = scores
-        return found.sums() or found.indexes(heartbeat, gone, free, totals, ends, orders)
+        heartbeat, gone, free, totals, ends, _, *of_labels = scores
+        if problem := found.sums() or found.indexes(heartbeat, gone, free, totals, ends, orders):
+            return problem
+        if [number(score) for score in of_labels] != [*found.scores] * len(found.labels):
+            return f"it carries {labels}; its scores in {labelled} are {of_labels}, not {found.scores} each"
+        return None
+
+    def labelled(self, node_id: str, label: str) -> Op[str | None]:
+        """A node stands in the indexes of a label as in those of all nodes, if it carries that label."""
+        keys = self.keys
+        record, *scores = yield [
+            ("HGETALL", keys.node(node_id)),
+            ("ZSCORE", keys.labelled("free", label), node_id),
+            ("ZSCORE", keys.labelled("totals", label), node_id),
+        ]
+        node = Node.of(record, ())
+        right = node.scores if label in node.labels else (None, None)
+        found = (number(scores[0]), number(scores[1]))
+        return None if found == right else f"its scores in free and totals of {label} are {found}, not {right}"
 
     def answered(self, node_id: str, incarnation: str, key: str) -> Op[str | None]:
         """A ledger or list of orders belongs to a live incarnation, or to one whose tasks are being given back."""

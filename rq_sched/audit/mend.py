@@ -53,8 +53,8 @@ class Mends(Queries):
     def ledger(self, node_id: str, incarnation: str, token: str = "") -> Op[str]:
         return (yield from self._ask("repair_ledger", node_id, incarnation, token))
 
-    def node_of(self, node_id: str) -> Op[str]:
-        return (yield from self._ask("repair_node", node_id))
+    def node_of(self, node_id: str, *labels: str) -> Op[str]:
+        return (yield from self._ask("repair_node", node_id, *labels))
 
     def key(self, kind: str, task_id: str) -> Op[str]:
         return (yield from self._ask("repair_key", kind, task_id))
@@ -104,8 +104,8 @@ class Mends(Queries):
                 yield self.task(subject)
             case "room":
                 yield self.room(subject)
-            case "nodes":
-                yield self.node_of(subject)
+            case "nodes":  # NODE, or NODE LABEL
+                yield self.node_of(*subject.split(" "))
             case "indexes":
                 yield self.entry(*subject.split(" ", 1))
             case "heads":

@@ -102,11 +102,8 @@ def _pending(found: Mapping[str, Any]) -> Iterator[str]:
         return
     if not found["fits_empty"]:
         end = f"end it ({_do(found, 'cancel --no-requeue')}) and ask" if not found.get("dry_run") else "ask"
-        largest = show.needs(found["largest_cpu"], found["largest_memory"])
-        yield (
-            f"It needs {_need(found)}, and no node could hold it even when empty: of {show.count(nodes, 'node')} up, "
-            f"the largest offers are {largest}. Start a larger node, or {end} for less."
-        )
+        why = _too_small(found)
+        yield f"It needs {_need(found)}, and no node could hold it even when empty: {why}, or {end} for less."
         return
     yield from _room(found)
     yield from _surplus(found)
@@ -116,10 +113,24 @@ def _pending(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _scheduler(found)
 
 
+def _too_small(found: Mapping[str, Any]) -> str:
+    """Why no node is enough, and what would be."""
+    up, carrying = show.count(found["nodes"], "node"), found["nodes"] - found["short_labels"]
+    labels = show.labels(found["require"])
+    if not carrying:
+        lacking = ", ".join(f"{label} on {number:,}" for label, number in found["missing_labels"].items() if number)
+        return f"of {up} up, none carries the {labels} (missing: {lacking}). Start a node with `--label`"
+    largest = show.needs(found["largest_cpu"], found["largest_memory"])
+    which = f"the {carrying:,} with the {labels}" if found["require"] else up + " up"
+    return f"of {which}, the largest offers are {largest}. Start a larger node"
+
+
 def _room(found: Mapping[str, Any]) -> Iterator[str]:
     nodes, fits_now, fits_empty = found["nodes"], found["fits_now"], found["fits_empty"]
     now = f"fits now on {_of(fits_now, nodes)}" if fits_now else f"fits now on none of {show.count(nodes, 'node')}"
     yield f"It needs {_need(found)}: it {now}, and on {fits_empty:,} when empty."
+    if found["short_labels"]:
+        yield f"On {_of(found['short_labels'], nodes)} a label is missing."
     short = [
         f"{name} on {found[key]:,}" for name, key in (("CPU", "short_cpu"), ("memory", "short_memory")) if found[key]
     ]
@@ -291,7 +302,7 @@ def _run(number: int) -> str:
 
 
 def _need(found: Mapping[str, Any]) -> str:
-    return show.needs(found["cpu_needed"], found["memory_needed"])
+    return show.needs(found["cpu_needed"], found["memory_needed"], found["require"])
 
 
 def _of(some: int, nodes: int) -> str:

@@ -51,7 +51,7 @@ def inspect_command(session: Session, what: str | None, limit: int) -> None:
     """Show keys in Redis, decoded, with what each means.
 
     Without an argument: the keys that every namespace has. With one: the keys behind a task or node (its ID), a
-    queue (CPU:MEMORY, such as 1:256), or one KEY (with or without its prefix).
+    queue (CPU:MEMORY, such as 1:256 or 1:256+gpu), or one KEY (with or without its prefix).
     """
     prefix = session.store.keys.prefix
     if what is not None and what.startswith("rqs:") and not what.startswith(prefix):
@@ -76,7 +76,7 @@ def _names(session: Session, name: str | None) -> list[str]:
     if name is None:
         constant = [kind for kind in schema.kinds() if kind.islower()]
         return constant + [f"finished:{state}" for state in sorted(FINAL)]
-    if re.fullmatch(r"\d+:\d+", name):
+    if re.fullmatch(r"\d+:\d+(\+[a-z0-9._-]+)*", name):
         return [f"pending:{name}"]
     names = [name]
     if ":" not in name:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @command("nodes")
 @click.pass_obj
 def nodes_command(session: Session) -> None:
-    """List the nodes: state, used and total CPU and memory, tasks, last heartbeat."""
+    """List the nodes: state, used and total CPU and memory, tasks, last heartbeat, labels."""
     nodes = sorted(session.run(session.store.nodes()), key=lambda node: (node.state is NodeState.DEAD, node.node_id))
     if session.json:
         for node in nodes:
@@ -38,7 +38,10 @@ def _print_nodes(nodes: Sequence[NodeInfo]) -> None:
         Column("NODE"), Column("STATE"), Column("CPU used/total", right=True), Column("MEMORY used/total", right=True),
         Column("TASKS", right=True), Column("HEARTBEAT", right=True),
     ]  # fmt: skip
-    show.table(columns, (_row(node) for node in nodes))
+    labelled = any(node.labels for node in nodes)
+    if labelled:
+        columns.append(Column("LABELS", cut=True))
+    show.table(columns, (_row(node) + (("+".join(node.labels),) if labelled else ()) for node in nodes))
 
 
 def _row(node: NodeInfo) -> tuple[str, ...]:

@@ -171,9 +171,16 @@ def _parse_id(text: str, what: str) -> str:
     return check_id(text, what)
 
 
+def _parse_label(text: str, name: str) -> str:
+    from rq_sched.labels import parse_labels
+
+    return parse_labels([text], name)[0]
+
+
 CPU = Parsed("cores", _parse_cpu)
 MEMORY = Parsed("size", _parse_memory)
 DURATION = Parsed("seconds", parse_duration)
+LABEL = Parsed("label", _parse_label)
 TASK_ID = Parsed("id", lambda text, _: _parse_id(text, "task id"))
 NODE_ID = Parsed("node", lambda text, _: _parse_id(text, "node id"))
 

@@ -23,14 +23,15 @@ SEQUENCE = 10
 MEMORY_STEP = 2**24
 """``free`` packs CPU × this + memory into one score."""
 _ROW = re.compile(r"^``(?P<name>[^`]+)``\s+(?P<type>\w+)\s+(?P<text>.+)$")
-_PARTS = {"ID": r"[^:]+", "INCARNATION": r"[^:]+", "CLASS": r"\d+:\d+.*", "GROUP": r"\d+:\d+.*", "STATE": r"[a-z]+"}
+_PARTS = {"ID": r"[^:]+", "INCARNATION": r"[^:]+", "CLASS": r"\d+:\d+.*", "GROUP": r"\d+:\d+.*", "STATE": r"[a-z]+",
+          "LABEL": r"[a-z0-9._-]+"}  # fmt: skip
 _TASK_TIMES = frozenset({"t", "T", "S", "F", "d"})
 _KEPT_TIMES = frozenset({"since", "at", "until", "preempting"})
 KEPT = {
     "first": "the first blocked task that some node could hold when empty",
     "since": "ms, since when it is that",
     "task": "the task that a node is kept for",
-    "class": "its class: CPU:MEMORY (:LABELS)",
+    "class": "its class: CPU:MEMORY, and +LABEL for each label that it requires",
     "score": "its place in the order: −priority, aged",
     "sequence": "its place among equals",
     "node": "the node that is kept",
@@ -84,7 +85,7 @@ def kind_of(name: str) -> Kind | None:
     'task:ID'
     """
     for kind in sorted(kinds().values(), key=lambda kind: -len(kind.name)):  # node:ID:alive before node:ID
-        words = re.split(r"\b(ID|INCARNATION|CLASS|GROUP|STATE)\b", kind.name)
+        words = re.split(r"\b(ID|INCARNATION|CLASS|GROUP|STATE|LABEL)\b", kind.name)
         if re.fullmatch("".join(_PARTS.get(word, re.escape(word)) for word in words), name):
             return kind
     return None
@@ -155,12 +156,12 @@ def member(kind: str, name: str, score: float) -> Entry:
         return Entry(name[SEQUENCE:], f"priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
     if kind in ("groups", "fresh", "classes:GROUP"):
         return Entry(name[SEQUENCE:], f"head: priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
-    if kind == "totals":
+    if kind in ("totals", "totals:LABEL"):
         return Entry(name, f"{score:.0f}", str(Resources(int(score) // MEMORY_STEP, int(score) % MEMORY_STEP)))
     if kind == "preemptible":
         token, _, node_id = name.partition(" ")
         return Entry(token, f"priority {score:g}", f"on {node_id}")
-    if kind == "free":
+    if kind in ("free", "free:LABEL"):
         return Entry(name, f"{score:.0f}", f"{Resources(int(score) // MEMORY_STEP, int(score) % MEMORY_STEP)} free")
     return Entry(name, when(score), "")
 

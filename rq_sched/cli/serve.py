@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from rq_sched.cli.options import CPU, DURATION, MEMORY, NODE_ID, Session, command, logging_options
+from rq_sched.cli.options import CPU, DURATION, LABEL, MEMORY, NODE_ID, Session, command, logging_options
 
 PR_SET_PDEATHSIG = 1
 
@@ -51,6 +51,8 @@ def scheduler_command(
 @click.option(
     "--memory", type=MEMORY, help="MB that it offers, or such as 24G (default: what the machine has, less 10%)."
 )
+@click.option("--label", "labels", type=LABEL, multiple=True,
+              help="A label that it carries, for tasks that require it. May be given often.")  # fmt: skip
 @click.option("--allow", multiple=True, metavar="PATTERN",
               help="What it may run: pkg.mod:func, pkg.mod:*, pkg.*, exec:PATH. May be given often.")  # fmt: skip
 @click.option("--chdir", metavar="DIR", help="Where tasks run, and where functions are looked for first.")
@@ -77,6 +79,7 @@ def worker_command(
     node_id: str | None,
     cpu: int | None,
     memory: int | None,
+    labels: Sequence[str],
     allow: Sequence[str],
     chdir: str | None,
     grace: float,
@@ -98,6 +101,7 @@ def worker_command(
     """
     stop_with_parent(with_parent)
     from rq_sched.cli.machine import default_node_id, machine_size
+    from rq_sched.labels import parse_labels
     from rq_sched.resources import Resources
     from rq_sched.signing import signing_key
     from rq_sched.worker import WorkerConfig, run
@@ -109,6 +113,7 @@ def worker_command(
             namespace=session.space,
             node_id=node_id or default_node_id(),
             total=Resources(cpu or size.cpu, memory or size.memory),
+            labels=parse_labels(labels, "--label"),
             allow=tuple(allow),
             chdir=chdir,
             ttl=ttl,

@@ -119,9 +119,14 @@ def count(number: int, what: str, many: str | None = None) -> str:
     return f"{number:,} {what if number == 1 else many or what + 's'}"
 
 
-def needs(cpu: int, memory: int) -> str:
-    """``2 CPU, 512 MB``."""
-    return f"{cpu} CPU, {format_memory(memory)}"
+def needs(cpu: int, memory: int, require: Sequence[str] = ()) -> str:
+    """``2 CPU, 512 MB``; with labels required, ``2 CPU, 512 MB, labels gpu+ssd``."""
+    return f"{cpu} CPU, {format_memory(memory)}" + (f", {labels(require)}" if require else "")
+
+
+def labels(names: Sequence[str]) -> str:
+    """``label gpu``, ``labels gpu+ssd``."""
+    return f"label{'s' if len(names) > 1 else ''} {'+'.join(names)}"
 
 
 def call(function: str, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, limit: int = 200) -> str:

@@ -13,7 +13,7 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
-from rq_sched.cli.options import CPU, DURATION, MEMORY, PRIORITY, TASK_ID, CommonCommand, Session
+from rq_sched.cli.options import CPU, DURATION, LABEL, MEMORY, PRIORITY, TASK_ID, CommonCommand, Session
 from rq_sched.errors import InvalidTarget, InvalidValue, TaskExists, UsageError
 from rq_sched.task import State, TaskInfo, TaskRequest
 
@@ -42,6 +42,7 @@ class SubmitCommand(CommonCommand):
 @click.option("--memory", "memory_needed", type=MEMORY, help="MB that it needs, or such as 2G (default: 256).")
 @click.option("--max-cpu", "max_cpu_needed", type=CPU, help="Cores that it may grow to (default: --cpu).")
 @click.option("--max-memory", "max_memory_needed", type=MEMORY, help="MB that it may grow to (default: --memory).")
+@click.option("--require", type=LABEL, multiple=True, help="A label that its node must carry. May be given often.")
 @click.option("--retries", metavar="N", type=click.IntRange(0), help="How many failures are tried again (default: 0).")
 @click.option(
     "--crash-limit", metavar="N", type=click.IntRange(1), help="Deaths of its process or node that end it (default: 3)."
@@ -85,15 +86,15 @@ def submit_command(
     rq-sched submit --cpu 64 --dry-run pkg.mod:train
 
     A line of FILE is a JSON object with the fields function, args, kwargs, task_id, priority, cpu_needed,
-    memory_needed, max_cpu_needed, max_memory_needed, retries, crash_limit, time_limit, delay, elastic, preemptible;
-    only function must be there.
+    memory_needed, max_cpu_needed, max_memory_needed, require, retries, crash_limit, time_limit, delay, elastic,
+    preemptible; only function must be there.
 
     The same id with the same request again is the same task: nothing is run twice.
     """
     session = ctx.ensure_object(Session)
     session.durability, session.durability_timeout = durability, durability_timeout
     session.signing_key_file = signing_key_file
-    given = {name: value for name, value in fields.items() if value is not None}
+    given = {name: value for name, value in fields.items() if value not in (None, ())}
     after: list[str] | None = ctx.meta.get("after")
     if dry_run and (wait or quiet):
         raise UsageError(f"--dry-run submits nothing: --{'wait' if wait else 'quiet'} can't be given as well")
@@ -222,7 +223,7 @@ def warn_if_stuck(session: Session, info: TaskInfo) -> None:
     elif info.reason == "infeasible":
         print_warning(
             f"no node could hold {info.task_id} even when empty: it needs "
-            f"{show.needs(info.cpu_needed, info.memory_needed)} (`rq-sched nodes` shows what there is)",
+            f"{show.needs(info.cpu_needed, info.memory_needed, info.require)} (`rq-sched nodes` shows what there is)",
             as_json=session.json,
         )
 

@@ -254,21 +254,22 @@ class Rehearsal:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.rooms = session.run(session.store.rooms())
-        self.needs: Counter[Resources] = Counter()
+        self.needs: Counter[tuple[Resources, tuple[str, ...]]] = Counter()
         self.delayed = 0
 
     def take(self, requests: Sequence[TaskRequest]) -> None:
         for request in requests:
-            self.needs[Resources(request.cpu_needed, int(request.memory_needed))] += 1
+            need = Resources(request.cpu_needed, int(request.memory_needed))
+            self.needs[need, tuple(request.require)] += 1
             self.delayed += request.delay > 0
 
     def sum_up(self, refused: int) -> None:
         """What all would come to: as a JSON object, or for people."""
         tasks = self.needs.total()
         infeasible = {
-            need: number
-            for need, number in self.needs.items()
-            if self.rooms and not fit_counts(need, self.rooms)["fits_empty"]
+            (need, require): number
+            for (need, require), number in self.needs.items()
+            if self.rooms and not fit_counts(need, self.rooms, require=require)["fits_empty"]
         }
         if self.session.json:
             found = {"tasks": tasks, "refused": refused, "delayed": self.delayed, "classes": len(self.needs),
@@ -279,10 +280,9 @@ class Rehearsal:
         show.line(f"{show.count(tasks, 'task')} could be submitted{bad} (--dry-run: nothing was)")
         if not self.rooms:
             show.line("no node is up: they would wait until one is")
-        for need, number in sorted(infeasible.items(), reverse=True)[:NAMED]:
-            show.line(
-                f"no node could hold {show.count(number, 'task')} that {'needs' if number == 1 else 'need'} {need}"
-            )
+        for (need, require), number in sorted(infeasible.items(), reverse=True)[:NAMED]:
+            verb = "needs" if number == 1 else "need"
+            show.line(f"no node could hold {show.count(number, 'task')} that {verb} {show.needs(*need, require)}")
         if len(infeasible) > NAMED:
             show.line(f"... and {show.count(len(infeasible) - NAMED, 'more size')} that no node could hold")
 

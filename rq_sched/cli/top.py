@@ -133,14 +133,16 @@ def _tables(frame: Frame, rows: Sequence[int], bar: int) -> Iterator[tuple[list[
     """The tables that have something to show; ``rows``: at most so many of nodes, of running and of pending tasks."""
     nodes, running, pending = rows
     if frame.nodes:
-        yield NODE_COLUMNS, [_node_row(node, bar) for node in frame.nodes[:nodes]]
+        labelled = any(node.labels for node in frame.nodes)
+        columns = [*NODE_COLUMNS, Column("LABELS", cut=True)] if labelled else NODE_COLUMNS
+        yield columns, [_node_row(node, bar, labelled) for node in frame.nodes[:nodes]]
     if frame.running:
         yield RUNNING_COLUMNS, [_running_row(info, frame.time) for info in frame.running[:running]]
     if frame.pending:
         yield PENDING_COLUMNS, [_pending_row(info, frame.time) for info in frame.pending[:pending]]
 
 
-def _node_row(node: NodeInfo, bar: int) -> tuple[str, ...]:
+def _node_row(node: NodeInfo, bar: int, labelled: bool) -> tuple[str, ...]:
     cpu, memory = node.total_cpu - node.free_cpu, node.total_memory - node.free_memory
     return (
         node.node_id,
@@ -149,6 +151,7 @@ def _node_row(node: NodeInfo, bar: int) -> tuple[str, ...]:
         f"{_bar(memory, node.total_memory, bar)}{show.format_memory(memory)}/{show.format_memory(node.total_memory)}",
         str(node.running),
         f"{show.age(node.last_heartbeat)} ago" if node.last_heartbeat else "-",
+        *(["+".join(node.labels)] if labelled else []),
     )
 
 

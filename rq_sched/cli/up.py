@@ -19,9 +19,10 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.children import LOOK_SECONDS, Child, Signals, stop_children
-from rq_sched.cli.options import CPU, DURATION, MEMORY, Session, command, logging_options
+from rq_sched.cli.options import CPU, DURATION, LABEL, MEMORY, Session, command, logging_options
 from rq_sched.cli.up_nodes import Node, divide_machine, read_nodes
 from rq_sched.errors import RedisUnavailable, UsageError
+from rq_sched.labels import parse_labels
 from rq_sched.node import NodeState
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ SCHEDULER_STOP_SECONDS = 5.0
 )
 @click.option("--cpu", type=CPU, help="Cores of each node (default: the machine's, divided among the nodes).")
 @click.option("--memory", type=MEMORY, help="MB of each node, or such as 4G (default: likewise).")
-@click.option("--nodes-file", metavar="FILE", help="The nodes: JSON Lines or CSV with node_id,total_cpu,total_memory.")
+@click.option("--label", "labels", type=LABEL, multiple=True,
+              help="A label that each node carries, for tasks that require it. May be given often.")  # fmt: skip
+@click.option("--nodes-file", metavar="FILE",
+              help="The nodes: JSON Lines or CSV with node_id,total_cpu,total_memory[,labels].")  # fmt: skip
 @click.option("--schedulers", type=click.IntRange(1, 100), default=1, show_default=True, help="How many schedulers.")
 @click.option(
     "--grace", type=DURATION, default=10.0, show_default=True, help="What running tasks have to end, at Ctrl-C."
@@ -55,6 +59,7 @@ def up_command(
     number: int | None,
     cpu: int | None,
     memory: int | None,
+    labels: Sequence[str],
     nodes_file: str | None,
     schedulers: int,
     grace: float,
@@ -70,11 +75,12 @@ def up_command(
 
     if session.redis is not None:
         raise UsageError("`up` runs a server of its own: leave --redis away, or run `rq-sched scheduler` and `worker`")
-    if nodes_file is not None and (number or cpu or memory):
+    if nodes_file is not None and (number or cpu or memory or labels):
         raise UsageError(
-            "with --nodes-file the nodes stand in the file: --nodes, --cpu and --memory can't be given too"
+            "with --nodes-file the nodes stand in the file: --nodes, --cpu, --memory and --label can't be given too"
         )
-    nodes = read_nodes(Path(nodes_file)) if nodes_file else divide_machine(number or 1, cpu, memory)
+    carried = parse_labels(labels, "--label")
+    nodes = read_nodes(Path(nodes_file)) if nodes_file else divide_machine(number or 1, cpu, memory, carried)
     folder = Path(data).expanduser() if data else state_dir()
     server = EmbeddedServer(folder, announce=True)
     with contextlib.ExitStack() as stack:
@@ -101,7 +107,8 @@ def scheduler_child(number: int, common: Sequence[str]) -> Child:
 def worker_child(node: Node, grace: float, common: Sequence[str]) -> Child:
     """A worker that may run anything: only this user reaches the server's private socket."""
     size = ["--cpu", str(node.total.cpu), "--memory", str(node.total.memory)]
-    words = ["worker", "--node-id", node.node_id, *size, "--allow", "*", "--grace", f"{grace:g}"]
+    labels = [word for label in node.labels for word in ("--label", label)]
+    words = ["worker", "--node-id", node.node_id, *size, *labels, "--allow", "*", "--grace", f"{grace:g}"]
     return Child(f"node {node.node_id}", [*CLI, *words, *common])
 
 
@@ -161,7 +168,10 @@ class Cluster:
 def announce(session: Session, server: EmbeddedServer, nodes: Sequence[Node], schedulers: int) -> None:
     """Say that everything is ready, and what to do now."""
     if session.json:
-        named = [{"node_id": n.node_id, "total_cpu": n.total.cpu, "total_memory": n.total.memory} for n in nodes]
+        named = [
+            {"node_id": n.node_id, "total_cpu": n.total.cpu, "total_memory": n.total.memory, "labels": n.labels}
+            for n in nodes
+        ]
         show.json_line({"url": server.url, "namespace": session.space, "data": str(server.data),
                         "schedulers": schedulers, "nodes": named})  # fmt: skip
         sys.stdout.flush()

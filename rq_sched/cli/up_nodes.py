@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from rq_sched.cli.machine import machine_size
 from rq_sched.errors import InvalidValue, UsageError
 from rq_sched.keys import check_id
+from rq_sched.labels import parse_labels
 from rq_sched.resources import Resources, parse_cpu, parse_memory
 
 
@@ -20,13 +21,14 @@ class Node(NamedTuple):
 
     node_id: str
     total: Resources
+    labels: tuple[str, ...] = ()
 
 
-def divide_machine(number: int, cpu: int | None, memory: int | None) -> list[Node]:
-    """``number`` nodes; what isn't given is the machine's, divided among them."""
+def divide_machine(number: int, cpu: int | None, memory: int | None, labels: tuple[str, ...] = ()) -> list[Node]:
+    """``number`` nodes, each with these labels; what isn't given is the machine's, divided among them."""
     machine = machine_size()
     total = Resources(cpu or max(1, machine.cpu // number), memory or max(1, machine.memory // number))
-    return [Node(f"node-{n}", total) for n in range(1, number + 1)]
+    return [Node(f"node-{n}", total, labels) for n in range(1, number + 1)]
 
 
 def read_nodes(path: Path) -> list[Node]:
@@ -58,7 +60,7 @@ def _node(record: Mapping[str, Any]) -> Node:
     if missing:
         raise InvalidValue(f"{missing[0]} is missing (needed are node_id, total_cpu, total_memory)")
     total = Resources(parse_cpu(record["total_cpu"], "total_cpu"), parse_memory(record["total_memory"], "total_memory"))
-    return Node(check_id(record["node_id"], "node id"), total)
+    return Node(check_id(record["node_id"], "node id"), total, parse_labels(record.get("labels") or ""))
 
 
 def _json_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

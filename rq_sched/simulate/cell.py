@@ -76,7 +76,9 @@ class Cell:
     def _set_up(self, link: Link, workload: Workload, policy: Sequence[tuple[str, Any]]) -> None:
         ops: list[Op[Any]] = [self._store.set_setting(name, value) for name, value in policy]
         ops += [
-            self._store.node_register(machine.node_id, machine.incarnation, node.total, ttl=LIFETIME)
+            self._store.node_register(
+                machine.node_id, machine.incarnation, node.total, labels=node.labels, ttl=LIFETIME
+            )
             for machine, node in zip(self._machines.values(), workload.nodes, strict=True)
         ]
         for i in range(0, len(ops), BATCH):
@@ -128,6 +130,7 @@ class Cell:
             max_memory_needed=row.most and row.most.memory,
             time_limit=row.duration / 1000 if self._known else None,
             preemptible=row.preemptible,
+            require=row.require,
             elastic=self._elastic,
         ).check()
 

@@ -3,7 +3,7 @@
 It goes through time. At each instant it takes what ended off its nodes, notes who arrived, then puts on what started,
 and asks of each node on which something started:
 
-- is more given away than the node has? (an over-allocation);
+- is more given away than the node has, be it a label? (an over-allocation);
 - is there a task that still waits, comes before one that started here, and would have fitted in its place: in what is
   free now plus what the later ones took? (an inversion, counted for each such start). Where a node was reserved at that
   instant, only tasks are asked for against whom a reservation doesn't hold: those up to the one it is for.
@@ -56,17 +56,17 @@ class _Waiting:
     """The tasks that wait, by number."""
 
     def __init__(self, workload: Workload) -> None:
-        self.rows = [row for row in workload.by_number() if row.tasks and workload.feasible(row.need)]
+        self.rows = [row for row in workload.by_number() if row.tasks and workload.feasible(row)]
         self._firsts = [row.first for row in self.rows]
         self._flags = bytearray(workload.tasks)
         self._count = [0] * len(self.rows)
         self._floor = workload.tasks  # nothing below it waits
-        self._trees: dict[int, _Tree] = {}
+        self._trees: dict[tuple[tuple[str, ...], int], _Tree] = {}
         most = Resources(
             max((node.total.cpu for node in workload.nodes), default=1),
             max((node.total.memory for node in workload.nodes), default=1),
         )
-        kinds = [_leaning(row.need, most) for row in self.rows]
+        kinds = [(row.require, _leaning(row.need, most)) for row in self.rows]
         for kind in set(kinds):
             self._trees[kind] = _Tree([i for i, other in enumerate(kinds) if other == kind], self.rows)
         self._tree_of = [self._trees[kind] for kind in kinds]
@@ -75,6 +75,11 @@ class _Waiting:
         """The place of the task's row; None for a task that no node could ever hold."""
         i = bisect_right(self._firsts, number) - 1
         return i if i >= 0 and number < self.rows[i].first + self.rows[i].tasks else None
+
+    def required(self, number: int) -> tuple[str, ...]:
+        """The labels that a task requires."""
+        i = self._row(number)
+        return () if i is None else self.rows[i].require
 
     def arrive(self, i: int) -> None:
         row = self.rows[i]
@@ -109,14 +114,16 @@ class _Waiting:
         self._floor = found if found >= 0 else len(self._flags)
         return self._floor
 
-    def one_that_fits(self, low: int, high: int, cpu: int, memory: int) -> int | None:
-        """A waiting task with ``low <= number < high`` that fits into so much, if there is one."""
+    def one_that_fits(self, low: int, high: int, cpu: int, memory: int, labels: frozenset[str]) -> int | None:
+        """A waiting task with ``low <= number < high`` that fits into so much and requires none but these labels."""
         low = max(low, self.first())
         if low >= high:
             return None
         last = bisect_right(self._firsts, high - 1) - 1
         first = max(0, bisect_right(self._firsts, low) - 1)
-        for tree in self._trees.values():
+        for (require, _), tree in self._trees.items():
+            if not labels.issuperset(require):
+                continue
             for i in tree.fitting(first, last, cpu, memory):
                 row = self.rows[i]
                 found = self._flags.find(1, max(low, row.first), min(high, row.first + row.tasks))
@@ -184,6 +191,7 @@ class _Sweep:
         self._waiting = _Waiting(workload)
         self._free_cpu = [node.total.cpu for node in workload.nodes]
         self._free_memory = [node.total.memory for node in workload.nodes]
+        self._labels = [frozenset(node.labels) for node in workload.nodes]
         self._reserved: dict[int, list[tuple[int, int, int]]] = {}
         for kept in records.reserved:
             self._reserved.setdefault(kept.node, []).append((kept.start, kept.end, kept.number))
@@ -234,6 +242,9 @@ class _Sweep:
             return
         self.verdict.starts += 1
         here.append(i)
+        if not self._labels[node].issuperset(self._waiting.required(number)):
+            self.verdict.over_allocations += 1
+            self.verdict.describe(f"task {number} started at {r.start[i]} ms on node {node}, which lacks a label")
         if not self._waiting.start(number):
             self.verdict.inversions += 1
             self.verdict.describe(f"task {number} started at {r.start[i]} ms, but didn't wait then")
@@ -255,7 +266,7 @@ class _Sweep:
             self.verdict.gap_filled += 1
             cpu, memory = cpu + r.cpu[i], memory + r.memory[i]
             low = r.number[here[k + 1]] + 1 if k + 1 < len(here) else 0
-            found = self._waiting.one_that_fits(low, min(number, limit), cpu, memory)
+            found = self._waiting.one_that_fits(low, min(number, limit), cpu, memory, self._labels[node])
             if found is not None:
                 overtakers = k + 1
                 self.verdict.describe(

@@ -105,7 +105,7 @@ def total_of(workload: Workload) -> Resources:
 
 def lower_bound(workload: Workload) -> int:
     """The shortest possible makespan, ms, as far as these bounds can tell."""
-    rows = [row for row in workload.rows if row.tasks and workload.feasible(row.need)]
+    rows = [row for row in workload.rows if row.tasks and workload.feasible(row)]
     if not rows:
         return 0
     first = min(row.submit_at for row in workload.rows if row.tasks)
@@ -125,7 +125,7 @@ def widest_rows(workload: Workload) -> set[int]:
     most = Resources(
         max(node.total.cpu for node in workload.nodes), max(node.total.memory for node in workload.nodes)
     )  # fmt: skip
-    rows = [row for row in workload.rows if row.tasks and workload.feasible(row.need)]
+    rows = [row for row in workload.rows if row.tasks and workload.feasible(row)]
 
     def share(row: Row) -> float:
         return max(row.need.cpu / most.cpu, row.need.memory / most.memory)

@@ -74,7 +74,7 @@ class Replay:
         refill: bool = True,
         progress: Progress | None = None,
     ) -> None:
-        self.infeasible = sum(row.tasks for row in workload.rows if not workload.feasible(row.need))
+        self.infeasible = sum(row.tasks for row in workload.rows if not workload.feasible(row))
         self.sampling = Sampling(elastic, usage)
         self.cell = Cell(
             link,

@@ -1,11 +1,12 @@
 """A workload: the nodes there are, and the tasks that arrive. Read from two CSV files.
 
-``nodes.csv``: ``node_id,total_cpu,total_memory``.
+``nodes.csv``: ``node_id,total_cpu,total_memory`` and ``labels``, such as ``gpu+ssd``.
 ``tasks.csv``: ``task_id,priority,cpu_needed,memory_needed,max_cpu_needed,max_memory_needed,submit_at,duration,count``,
-``preemptible`` (0 or 1) and, where it is known what the tasks really used, ``cpu_used,memory_used``. Memory in MB,
-times in seconds. Needed are ``task_id`` and ``duration``; a column that is missing, or a cell that is empty, is the
-default of ``rq-sched submit`` (``submit_at`` 0). Where ``count`` is given, the row stands for the tasks ``task_id.0``
-to ``task_id.n-1``, for a count of 1 too; where it isn't, for one task that is named ``task_id``.
+``preemptible`` (0 or 1), ``require`` (labels, such as ``gpu+ssd``) and, where it is known what the tasks really used,
+``cpu_used,memory_used``. Memory in MB, times in seconds. Needed are ``task_id`` and ``duration``; a column that is
+missing, or a cell that is empty, is the default of ``rq-sched submit`` (``submit_at`` 0). Where ``count`` is given, the
+row stands for the tasks ``task_id.0`` to ``task_id.n-1``, for a count of 1 too; where it isn't, for one task that is
+named ``task_id``.
 
 A row stays one object: the tasks of a count are made into requests when they arrive, not before.
 """
@@ -21,12 +22,13 @@ from typing import NamedTuple, TypeVar
 
 from rq_sched.errors import InvalidValue, UsageError
 from rq_sched.keys import check_id
+from rq_sched.labels import parse_labels
 from rq_sched.resources import Resources, parse_cpu, parse_memory
 from rq_sched.task import DEFAULT_MEMORY, PRIORITY_LIMIT
 
 T = TypeVar("T")
 
-NODE_COLUMNS = ("node_id", "total_cpu", "total_memory")
+NODE_COLUMNS = ("node_id", "total_cpu", "total_memory", "labels")
 TASK_COLUMNS = (
     "task_id",
     "priority",
@@ -40,6 +42,7 @@ TASK_COLUMNS = (
     "cpu_used",
     "memory_used",
     "preemptible",
+    "require",
 )
 
 
@@ -48,6 +51,15 @@ class Node(NamedTuple):
 
     node_id: str
     total: Resources
+    labels: tuple[str, ...] = ()
+
+    def could_hold(self, row: Row) -> bool:
+        """Whether a task of the row could run there, were the node empty."""
+        return row.need.fits(self.total) and self.carries(row)
+
+    def carries(self, row: Row) -> bool:
+        """Whether it has all labels that a task of the row requires."""
+        return set(row.require) <= set(self.labels)
 
 
 @dataclass(slots=True)
@@ -65,6 +77,7 @@ class Row:
     cpu_used: float | None = None
     memory_used: int | None = None
     preemptible: bool = False
+    require: tuple[str, ...] = ()
     first: int = 0
     """The number of its first task: tasks are numbered in promise 4's order (see ``Workload``)."""
 
@@ -106,9 +119,9 @@ class Workload:
         """The rows in the order of their tasks' numbers."""
         return sorted(self.rows, key=lambda row: -row.priority + self.aging * row.submit_at / 3_600_000)
 
-    def feasible(self, need: Resources) -> bool:
-        """Whether some node could hold the need when empty."""
-        return any(need.fits(node.total) for node in self.nodes)
+    def feasible(self, row: Row) -> bool:
+        """Whether some node could hold a task of the row when empty."""
+        return any(node.could_hold(row) for node in self.nodes)
 
 
 def read_nodes(path: Path) -> list[Node]:
@@ -123,12 +136,13 @@ def read_nodes(path: Path) -> list[Node]:
         one = Node(
             check_id(cell.text("node_id"), "node id"),
             Resources(cell.get("total_cpu", parse_cpu), cell.get("total_memory", parse_memory)),
+            cell.get("labels", parse_labels, ()),
         )
         if one.node_id in nodes:
             raise InvalidValue(f"the node {one.node_id} stands there twice")
         nodes[one.node_id] = one
 
-    for number, cells in _records(path, NODE_COLUMNS, needed=NODE_COLUMNS):
+    for number, cells in _records(path, NODE_COLUMNS, needed=NODE_COLUMNS[:3]):
         _on_line(path, number, node, cells)
     if not nodes:
         raise InvalidValue(f"{path}: no nodes in it")
@@ -196,6 +210,7 @@ def _row(cell: Cells) -> Row:
         cpu_used=_or_none(cell.get("cpu_used", _number, -1.0)),
         memory_used=_or_none(math.ceil(cell.get("memory_used", _number, -1.0))),
         preemptible=bool(cell.get("preemptible", _whole, 0)),
+        require=cell.get("require", parse_labels, ()),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from rq_sched.address import parse
 from rq_sched.errors import InvalidValue, UsageError
 from rq_sched.keys import check_id
+from rq_sched.labels import parse_labels
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
 from rq_sched.worker.allow import Allow
@@ -23,6 +24,7 @@ class WorkerConfig:
         url: where Redis is.
         node_id: the node's id, unique in the namespace.
         total: what the node offers.
+        labels: what the node carries: tasks that require a label run on nodes with it alone.
         allow: patterns of what it may run (``allow.py``). Empty: everything on a unix socket, else refused.
         chdir: where tasks run, and where functions are looked for first; None: the present folder.
         ttl: seconds without a heartbeat after which the node counts as dead.
@@ -53,6 +55,7 @@ class WorkerConfig:
     log_format: str = "text"
     health_file: str | None = None
     signing_key: str | None = field(default=None, repr=False)
+    labels: tuple[str, ...] = ()
 
     def check(self) -> Allow:
         """What it may run, if everything else is right too.
@@ -62,6 +65,8 @@ class WorkerConfig:
         """
         check_id(self.namespace, "namespace")
         check_id(self.node_id, "node id")
+        if parse_labels(self.labels) != tuple(self.labels):
+            raise InvalidValue(f"labels must be sorted, each once (labels.parse_labels does it), not {self.labels!r}")
         if not self.allow and not parse(self.url).socket:
             raise UsageError(
                 "a worker on a network socket runs only what it is told to: name it with --allow, such as "

@@ -125,10 +125,11 @@ class Session:
             self._announce(self.incarnation)
         config = self._config
         host = os.uname().nodename
+        registered = self._store.node_register(
+            config.node_id, self.incarnation, config.total, labels=config.labels, ttl=config.ttl, host=host
+        )
         try:
-            state = await self.run(
-                self._store.node_register(config.node_id, self.incarnation, config.total, ttl=config.ttl, host=host)
-            )
+            state = await self.run(registered)
         except NodeAlive:
             self.incarnation = ""
             self._announce("")
@@ -141,6 +142,7 @@ class Session:
                 "state": str(state),
                 "total_cpu": config.total.cpu,
                 "total_memory": config.total.memory,
+                "labels": list(config.labels),
             },
         )
         return state

@@ -17,6 +17,8 @@ from tests.faults.model import ACTIVE, Task
 
 needs = st.builds(Resources, st.integers(1, 4), st.sampled_from([100, 120, 200, 300, 1000]))
 numbers = st.integers(0, 40)
+REQUIRED: list[tuple[str, ...]] = [(), (), ("gpu",), (), ("gpu", "ssd"), (), ()]
+"""The labels that tasks require, in turn: so that equal needs come with different ones."""
 
 
 class Clients(Compared):
@@ -58,9 +60,11 @@ class Clients(Compared):
             request = TaskRequest("m:f", task_id=name, priority=priority, delay=delay, retries=retries)
             request.cpu_needed, request.memory_needed, request.crash_limit = need.cpu, need.memory, crash_limit
             request.max_cpu_needed = need.cpu + growth
+            request.require = REQUIRED[len(self.requests) % len(REQUIRED)]
             requests.append(request.check())
             self.requests[name] = request
             task = Task(name, need, need.plus(Resources(growth, 0)), priority, retries, crash_limit)
+            task.require = frozenset(request.require)
             if delay:
                 task.state, task.due = State.DELAYED, self.now + 1000 * delay
             self.model.tasks[name] = task

@@ -21,6 +21,8 @@ from tests.faults.model import Node
 
 AGES = 10**6  # seconds that never pass: outages of Redis are another test's matter
 
+CARRIED: list[tuple[str, ...]] = [(), ("gpu", "ssd"), ("gpu",), ("ssd",)]
+"""The labels that incarnations carry, in turn: so that a node comes back with other ones."""
 totals = st.builds(Resources, st.integers(2, 8), st.sampled_from([500, 1000, 2000]))
 outcomes = st.sampled_from(
     [
@@ -133,13 +135,14 @@ class Cell(Clients):
             self.now = max(self.now, self.model.nodes[name].runs_out)
         self.incarnations += 1
         known = self.model.nodes.get(name)
-        op = self.store.node_register(name, f"i{self.incarnations}", total, ttl=ttl)
+        labels = CARRIED[self.incarnations % len(CARRIED)]
+        op = self.store.node_register(name, f"i{self.incarnations}", total, labels=labels, ttl=ttl)
         if known and known.state != "dead" and known.runs_out > self.now:
             self.refused(op, NodeAlive)
         else:
             if known and known.state != "dead":
                 self.model.gone(known, "crashed")
-            node = Node(name, f"i{self.incarnations}", total, 1000 * ttl, self.now + 1000 * ttl)
+            node = Node(name, f"i{self.incarnations}", total, 1000 * ttl, self.now + 1000 * ttl, frozenset(labels))
             node.state = "draining" if name in self.model.drained else "up"
             self.model.nodes[name] = node
             assert self.run(op) == node.state

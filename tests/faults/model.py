@@ -39,7 +39,12 @@ class Task:
     intention: str | None = None  # what follows the stop: end, requeue, back
     operation: str | None = None
     resized: int = 0  # the number of the last resize of this attempt
+    require: frozenset[str] = frozenset()
     new_sequence: bool = True  # it went to the back in this step: the record says where that is
+
+    def fits(self, node: Node) -> bool:
+        """Whether it could be put there now."""
+        return self.need.fits(node.room) and self.require <= node.labels
 
     @property
     def order(self) -> tuple[int, str]:
@@ -70,6 +75,7 @@ class Node:
     total: Resources
     ttl: int
     runs_out: int
+    labels: frozenset[str] = frozenset()
     state: str = "up"
     lost: str | None = None  # how it was lost, while its tasks wait to be given back
     ledger: dict[str, Held] = field(default_factory=dict)
@@ -130,7 +136,8 @@ class Model:
         assert node.state == "up", f"{task_id} was placed on {node.node_id}, which is {node.state}"
         assert amount == task.need, f"{task_id} needs {task.need} and got {amount}"
         assert amount.fits(node.room), f"{task_id} needs {amount}; {node.node_id} had room for {node.room}"
-        passed_over = [t for t in self.pending() if t.order < task.order and t.need.fits(node.room)]
+        assert task.require <= node.labels, f"{task_id} requires {task.require}; {node.node_id} carries {node.labels}"
+        passed_over = [t for t in self.pending() if t.order < task.order and t.fits(node)]
         assert not passed_over, f"{task_id} was placed on {node.node_id} before {[t.task_id for t in passed_over]}"
         node.reclaim(amount.cpu - node.free.cpu)
         node.ledger[token] = Held(task_id, amount, task.need)
@@ -140,7 +147,7 @@ class Model:
 
     def fitting(self, nodes: list[Node]) -> list[tuple[str, str]]:
         """Pending tasks that fit on one of the nodes: there must be none where somebody has just looked."""
-        return [(t.task_id, n.node_id) for t in self.pending() for n in nodes if t.need.fits(n.room)]
+        return [(t.task_id, n.node_id) for t in self.pending() for n in nodes if t.fits(n)]
 
     # -- the life of a task -------------------------------------------------------------------------
 
@@ -164,7 +171,8 @@ class Model:
         """It needs a whole node: the largest that could hold it, of those that are up; else the one it was on."""
         task.asked = task.asked or task.need
         now = self.nodes[node.node_id]
-        for total in [*sorted((n.total for n in self.up()), reverse=True), now.total]:
+        able = [n.total for n in self.up() if task.require <= n.labels]
+        for total in [*sorted(able, reverse=True), now.total]:
             if task.asked.fits(total):
                 task.need = total
                 return

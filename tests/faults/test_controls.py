@@ -46,6 +46,12 @@ BUGS = {
         "if orders then orders[#orders + 1] = { number, 'resize', token, entry.id, allocation } end",
         "",
     ),
+    "a fill doesn't look at labels": (
+        "if head.labels and not (carries and carries(head.labels)) then",
+        "if false then",
+    ),
+    "of several labels one is enough": ("if not call('ZSCORE', key, id) then return false end", ""),
+    "a node is never taken out of the indexes of its labels": ("call('ZREM', P .. name .. ':' .. label, id)", ""),
     "orders are never trimmed": ("call('LTRIM', node.path .. ':orders', whole(acked - node.acked), '-1')", ""),
     "submit isn't idempotent": ("if known then return known == digest and 0 or -1 end", ""),
     "cancel isn't idempotent": ("if record.o == operation then return repeated() end", ""),

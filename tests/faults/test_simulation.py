@@ -29,7 +29,15 @@ def test_whatever_goes_wrong_the_invariants_hold(part: int, redis_url: str) -> N
         seen += played.looked + played.troubles
     if SEEDS < 100:
         return  # too few to have met everything
-    for what in ("placed", "audits", "ended completed", "ended failed", "ended cancelled", "given back in time"):
+    for what in (
+        "placed",
+        "audits",
+        "ended completed",
+        "ended failed",
+        "ended cancelled",
+        "given back in time",
+        "placed by label",
+    ):
         assert seen[what] > 0, f"a simulation of nothing: {seen}"
     for what in ("agent_killed", "machine_lost", "machine_frozen", "partition", "redis_away", "clock_jumps"):
         assert seen[what] > 0, f"nothing goes wrong: {seen}"

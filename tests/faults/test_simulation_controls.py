@@ -47,6 +47,14 @@ LINES = {
         "call('ZADD', P .. 'fresh', score, entry)\n    return true",
         "return true",
     ),
+    "a fill doesn't look at labels": (
+        "if head.labels and not (carries and carries(head.labels)) then",
+        "if false then",
+    ),
+    "a node isn't found by its labels": (
+        "P .. name .. ':' .. label, score, id)",
+        "P .. name .. ':' .. label, score - 1, id)",
+    ),
     "what never started is charged a crash": ("died and mark ~= 'a' and", "died and"),
     "a node's death is charged to nobody": ("died and mark ~= 'a' and", "false and"),
     "unbounded requeue of what crashes": ("if crashes >= tonumber(record.C or 3) then", "if false then"),

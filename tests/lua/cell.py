@@ -28,8 +28,17 @@ class Cell:
     def run(self, op: Op[T]) -> T:
         return self.link.run(op)
 
-    def node(self, node_id: str, cpu: int = 4, memory: int = 1024, ttl: float = 10.0, incarnation: str = "1") -> None:
-        self.run(self.store.node_register(node_id, incarnation, Resources(cpu, memory), ttl=ttl, host="test"))
+    def node(
+        self,
+        node_id: str,
+        cpu: int = 4,
+        memory: int = 1024,
+        ttl: float = 10.0,
+        incarnation: str = "1",
+        labels: Sequence[str] = (),
+    ) -> None:
+        total = Resources(cpu, memory)
+        self.run(self.store.node_register(node_id, incarnation, total, labels=labels, ttl=ttl, host="test"))
         self.acked[node_id] = 0
 
     def submit(self, *task_ids: str, cpu: int = 1, memory: int = 100, **fields: Any) -> list[str]:

@@ -45,7 +45,7 @@ def outcome(tmp_path: Path) -> checks.Outcome:
         info.result = count_file(str(file))
         tasks[task_id] = info
     sources = {task_id: Source(file.name, file, file.stat().st_size) for task_id, file in files.items()}
-    node = NodeInfo("n1", NodeState.UP, 2, 64, 2, 64, 0, "1", None)
+    node = NodeInfo("n1", NodeState.UP, 2, 64, 2, 64, 0, "1", None, [])
     seen = Seen(samples=1, audits=1)
     return checks.Outcome(sources, tasks, [node], Counter(files.keys()), seen, tmp_path, 1.0)
 

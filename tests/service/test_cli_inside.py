@@ -18,7 +18,7 @@ from tests.service.cli_kit import Cli, HandCell, ask, rows
 ROOT = Path(__file__).parents[2]
 NODE_FIELDS = [
     "node_id", "state", "total_cpu", "total_memory", "free_cpu", "free_memory", "running", "incarnation",
-    "last_heartbeat",
+    "last_heartbeat", "labels",
 ]  # fmt: skip
 
 

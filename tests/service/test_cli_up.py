@@ -17,7 +17,7 @@ import pytest
 
 from rq_sched.cli import children, machine
 from rq_sched.cli.children import BACK_OFF_MOST, Child
-from rq_sched.cli.up_nodes import divide_machine, read_nodes
+from rq_sched.cli.up_nodes import Node, divide_machine, read_nodes
 from rq_sched.client import Client
 from rq_sched.errors import InvalidValue
 from rq_sched.node import NodeState
@@ -161,8 +161,38 @@ def test_a_second_signal_hurries(up: Callable[..., Up]):
     assert one.stop(signal.SIGINT) == 0
 
 
+@pytest.mark.timeout(90)
+def test_tasks_run_on_nodes_with_their_labels(up: Callable[..., Up], tmp_path: Path):
+    nodes = tmp_path / "nodes.csv"
+    nodes.write_text("node_id,total_cpu,total_memory,labels\na,2,500,\nb,1,500,ssd+gpu\n")
+    one = up("--nodes-file", str(nodes))
+    assert [(node["node_id"], node["labels"]) for node in one.ready["nodes"]] == [("a", []), ("b", ["gpu", "ssd"])]
+    handles = [one.client.submit("time:sleep", 0.05, memory=64, require=require)
+               for require in ([], ["gpu"], [], ["gpu", "ssd"], ["gpu"], [])]  # fmt: skip
+    nowhere = one.client.submit("time:sleep", 0, memory=64, require=["tpu"])
+    for handle in handles:
+        handle.result(timeout=30)
+    assert {one.client.status(handle.id).node_id for handle in (handles[1], *handles[3:5])} == {"b"}
+    assert one.client.status(nowhere.id).reason == "infeasible"
+    assert one.client.explain(nowhere.id)["missing_labels"] == {"tpu": 2}
+    assert one.stop() == 0
+
+
+@pytest.mark.timeout(90)
+def test_every_node_of_up_gets_the_labels(up: Callable[..., Up]):
+    one = up("--nodes", "2", "--cpu", "1", "--memory", "500", "--label", "ssd", "--label", "gpu")
+    assert [node.labels for node in one.client.nodes()] == [["gpu", "ssd"]] * 2
+    one.client.submit("time:sleep", 0, memory=64, require=["ssd"]).result(timeout=30)
+    assert one.stop() == 0
+
+
 # -- what is given ----------------------------------------------------------------------------------
 
+LABELLED = (
+    '{"node_id": "a", "total_cpu": 2, "total_memory": 1024, "labels": ["ssd", "gpu"]}\n'
+    '{"node_id": "b", "total_cpu": 2, "total_memory": 1024}\n'
+)
+CSV_LABELLED = "node_id,total_cpu,total_memory,labels\na,2,1024,ssd+gpu\nb,2,1024,\n"
 JSON_NODES = (
     '{"node_id": "a", "total_cpu": 2, "total_memory": 1024}\n\n{"node_id": "b", "total_cpu": 4, "total_memory": "2G"}\n'
 )
@@ -173,7 +203,17 @@ CSV_NODES = "node_id, total_cpu, total_memory\na, 2, 1024\nb, 4, 2G\n"
 def test_a_file_of_nodes(tmp_path: Path, text: str):
     file = tmp_path / "nodes"
     file.write_text(text)
-    assert read_nodes(file) == [("a", Resources(2, 1024)), ("b", Resources(4, 2048))]
+    assert read_nodes(file) == [Node("a", Resources(2, 1024)), Node("b", Resources(4, 2048))]
+
+
+@pytest.mark.parametrize("text", [LABELLED, CSV_LABELLED], ids=["json", "csv"])
+def test_a_file_of_nodes_with_labels(tmp_path: Path, text: str):
+    file = tmp_path / "nodes"
+    file.write_text(text)
+    assert read_nodes(file) == [Node("a", Resources(2, 1024), ("gpu", "ssd")), Node("b", Resources(2, 1024))]
+    file.write_text(text.replace("gpu", "GPU"))
+    with pytest.raises(InvalidValue, match="bad label 'GPU'"):
+        read_nodes(file)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def cell(link: Link, namespace: str) -> Cell:
     cell.place()
     cell.run(cell.store.task_grow("n1", "i1", tokens, idle=2))
     cell.submit("fresh", cpu=2)
-    cell.node("n2", 1, 64)
+    cell.node("n2", 1, 64, labels=("gpu",))
     return cell
 
 

@@ -141,6 +141,24 @@ def write_workload(folder: Path, nodes: str, tasks: str) -> Path:
     return folder
 
 
+def test_tasks_that_require_labels(capsys, tmp_path):
+    """The same needs with three sets of labels, in turn; what requires a label that no node has blocks nobody."""
+    nodes = "a,4,1000,gpu\nb,4,1000,\nc,2,1000,gpu+ssd\n"
+    (tmp_path / "nodes.csv").write_text("node_id,total_cpu,total_memory,labels\n" + nodes)
+    labels = ["", "gpu", "gpu+ssd", "", "tpu"]
+    rows = "".join(f"t{i},{1 + i % 2},100,{i // 9},{labels[i % 5]},{i % 3},5\n" for i in range(200))
+    heading = "task_id,cpu_needed,memory_needed,submit_at,require,priority,duration\n"
+    (tmp_path / "tasks.csv").write_text(heading + rows)
+    dump = tmp_path / "dump.jsonl"
+    report = run(capsys, tmp_path, "--dump", str(dump))
+    assert (report["completed"], report["infeasible"]) == (160, 40)
+    assert (report["over_allocations"], report["inversions"]) == (0, 0)
+    where = {line["task_id"]: line["node_id"] for line in map(json.loads, dump.read_text().splitlines())}
+    assert {node for task, node in where.items() if int(task[1:]) % 5 == 1} == {"a", "c"}
+    assert {node for task, node in where.items() if int(task[1:]) % 5 == 2} == {"c"}
+    assert {node for task, node in where.items() if int(task[1:]) % 5 == 0} >= {"a", "b"}
+
+
 def test_a_whole_node_task_starts_although_small_ones_keep_coming(capsys, tmp_path):
     """Promise 6: within reserve_after + the longest remaining run on one node + 1 s; without reservation at the end."""
     small = "".join(f"s{i},0,1,100,{i},7\n" for i in range(150))

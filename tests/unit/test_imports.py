@@ -18,6 +18,7 @@ ROOMS: dict[str, list[str]] = {
         "address",
         "durability",
         "keys",
+        "labels",
         "task",
         "signing",
         "record",

@@ -62,6 +62,32 @@ def test_an_over_allocation_is_found():
     assert "-1 CPU" in verdict.described[0]
 
 
+def test_a_node_that_lacks_a_label_is_found():
+    nodes = [Node("n0", Resources(4, 100), ("gpu",)), Node("n1", Resources(4, 100), ("ssd",))]
+    workload = Workload(nodes, [Row("a", Resources(1, 1), 10, require=("gpu",)), row("b", 1)])
+    assert judge(workload, schedule(workload, ("a", "n0", 0, 10), ("b", "n1", 0, 10))).over_allocations == 0
+    verdict = judge(workload, schedule(workload, ("a", "n1", 0, 10), ("b", "n0", 0, 10)))
+    assert (verdict.over_allocations, verdict.inversions) == (1, 0)
+    assert "lacks a label" in verdict.described[0]
+
+
+def test_who_may_not_run_there_is_not_overtaken():
+    nodes = [Node("n0", Resources(4, 100), ("gpu",)), Node("n1", Resources(4, 100))]
+    rows = [
+        Row("a", Resources(4, 1), 10, require=("gpu",)),
+        Row("b", Resources(4, 1), 10, require=("gpu",)),
+        row("c", 4),
+    ]
+    workload = Workload(nodes, rows)
+    assert (
+        judge(workload, schedule(workload, ("a", "n0", 0, 10), ("c", "n1", 0, 10), ("b", "n0", 10, 20))).inversions == 0
+    )
+    assert (
+        judge(workload, schedule(workload, ("a", "n0", 0, 10), ("c", "n0", 10, 20), ("b", "n0", 20, 30))).inversions
+        == 1
+    )
+
+
 def test_memory_counts_too():
     workload = cluster(row("a", 1, 60), row("b", 1, 60))
     assert judge(workload, schedule(workload, ("a", "n0", 0, 10), ("b", "n0", 9, 19))).over_allocations == 1

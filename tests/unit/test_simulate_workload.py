@@ -91,6 +91,18 @@ def test_nodes(tmp_path):
         read_nodes(tmp_path / "none.csv")
 
 
+def test_labels_of_nodes_and_tasks(tasks, tmp_path):
+    path = tmp_path / "nodes.csv"
+    path.write_text("node_id,total_cpu,total_memory,labels\na,4,8192,ssd+gpu\nb,8,8192,\n")
+    nodes = read_nodes(path)
+    assert [node.labels for node in nodes] == [("gpu", "ssd"), ()]
+    rows = tasks("task_id,duration,require,cpu_needed\na,1,,1\nb,1,gpu+ssd,1\nc,1,gpu,8\nd,1,tpu,1\n")
+    assert [row.require for row in rows] == [(), ("gpu", "ssd"), ("gpu",), ("tpu",)]
+    assert [Workload(nodes, rows).feasible(row) for row in rows] == [True, True, False, False]
+    with pytest.raises(InvalidValue, match="line 2: require: bad label 'GPU'"):
+        tasks("task_id,duration,require\na,1,GPU\n")
+
+
 def rows_of(*facts: tuple[str, int, int, int]) -> list[Row]:
     return [
         Row(name, Resources(1, 1), 1, priority=priority, submit_at=at, count=count)

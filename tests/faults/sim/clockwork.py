@@ -118,6 +118,10 @@ class Process(asyncio.BaseEventLoop):
         self.close()
 
 
+LABELLED = 4
+"""In each fourth seed nodes carry labels, and tasks require some."""
+
+
 class World:
     """One simulation's time, chance, and processes.
 
@@ -128,6 +132,8 @@ class World:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
+        self.labels = random.Random(seed) if seed % LABELLED == 0 else None
+        """Chance for labels, apart from all other: seeds without labels are the stories that they were before."""
         self.now = START
         self.steps = 0
         self.processes: list[Process] = []

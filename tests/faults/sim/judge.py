@@ -17,6 +17,7 @@ from typing import Any
 import msgpack
 
 from rq_sched import audit
+from rq_sched.labels import of_suffix
 from rq_sched.resources import Resources
 from rq_sched.scripts import Call
 from rq_sched.store import Store
@@ -139,23 +140,32 @@ class Judge:
         self._order([(task_id, node_id) for task_id, node_id, _, _ in items])
 
     def _order(self, placed: list[tuple[str, str]]) -> None:
-        """No earlier task fits where a later one was just put (I10), nobody has less than nothing (I2)."""
+        """No earlier task fits where a later one was just put (I10), nobody has less than nothing (I2), and each task
+        is where all labels are that it requires."""
         ids, nodes = list(self.known), list(self.machines)
         keys = self.store.keys
         replies = self.network.plainly(
             *(("HMGET", keys.task(task_id), "s", "c", "n", "p", "O") for task_id in ids),
-            *(("HMGET", keys.node(node), "free_cpu", "free_memory", "total_cpu", "total_memory") for node in nodes),
+            *(
+                ("HMGET", keys.node(node), "free_cpu", "free_memory", "total_cpu", "total_memory", "labels")
+                for node in nodes
+            ),
         )
         tasks = dict(zip(ids, replies, strict=False))
-        free = {}
-        for node, (cpu, memory, total_cpu, total_memory) in zip(nodes, replies[len(ids) :], strict=True):
+        free, carried = {}, {}
+        for node, (cpu, memory, total_cpu, total_memory, labels) in zip(nodes, replies[len(ids) :], strict=True):
             if cpu is None:
                 continue
-            free[node] = Resources(int(cpu), int(memory))
+            free[node], carried[node] = Resources(int(cpu), int(memory)), set(of_suffix((labels or b"").decode()))
             if int(cpu) < 0 or int(memory) < 0 or int(cpu) > int(total_cpu) or int(memory) > int(total_memory):
                 self.violated(f"{node} has {free[node]} free of {total_cpu} {total_memory}")
         pending = [
-            ((-int(priority or 0), sequence), need_of(task_class.decode()), task_id)
+            (
+                (-int(priority or 0), sequence),
+                need_of(task_class.decode()),
+                set(of_suffix(task_class.decode())),
+                task_id,
+            )
             for task_id, (state, task_class, sequence, priority, _) in tasks.items()
             if task_class is not None and state is None
         ]
@@ -165,9 +175,17 @@ class Judge:
         for task_id, node in reversed(placed):
             _, task_class, sequence, priority, _ = tasks[task_id]
             need = need_of(task_class.decode())
+            require = set(self.known[task_id].request.require)
+            if not require <= carried[node]:
+                self.violated(f"{task_id} requires {require} and was put on {node}, which carries {carried[node]}")
+            self.looked["placed by label"] += bool(require)
             free[node] = free[node].plus(need)
             order = (-int(priority or 0), sequence)
-            passed_over = [name for rank, other, name in pending if rank < order and other.fits(free[node])]
+            passed_over = [
+                name
+                for rank, other, labels, name in pending
+                if rank < order and other.fits(free[node]) and labels <= carried[node]
+            ]
             if passed_over and not self.is_reserved(node):
                 self.violated(f"{task_id} was put on {node} before {passed_over}, with {free[node]} free")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
@@ -189,6 +189,8 @@ class Machine:
         """Incarnations that died, or that others may take for dead: frozen, cut off, or gone without a goodbye."""
         self.froze: float | None = None
         self.thawed = 0.0
+        self.relabel = False
+        """Whether it carries other labels each time that its worker is started."""
         self.died: Callable[[Machine, str, bool], None] = lambda *_: None
         """Hears of an agent's death: the incarnation, and whether the parent has seen it."""
         self._ran = ran
@@ -210,6 +212,10 @@ class Machine:
 
     def _start_agent(self, delay: float, *, patient: bool) -> None:
         self.touch()
+        if self.relabel and self.world.labels:
+            self.config = replace(
+                self.config, labels=self.world.labels.choice([(), ("gpu",), ("gpu", "ssd"), ("ssd",)])
+            )
         process = self.process = Process(self.world, f"agent-{self.node_id}")
         process.owner = self
         process.frozen = self.frozen

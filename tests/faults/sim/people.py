@@ -104,6 +104,7 @@ class Person:
 
     def _request(self, number: int) -> TaskRequest:
         rng = self.world.rng
+        labels = self.world.labels
         need = rng.choice([1, 1, 1, 2, 3])
         request = TaskRequest(
             "m:f",
@@ -116,6 +117,7 @@ class Person:
             retries=rng.choice([0, 1, 2]),
             crash_limit=rng.choice([2, 3, 3, 4]),
             delay=rng.choice([0, 0, 0, 0, 1.5]),
+            require=labels.choice([(), (), (), ("gpu",), ("gpu", "ssd")]) if labels else (),
         )
         return request.check()
 

@@ -121,6 +121,7 @@ class Simulation:
             config = WorkerConfig("unix:///simulated", namespace, name, total, (), ttl=ttl, grace=1.0)
             machine = Machine(world, config, lambda task_id: self.known[task_id].behaviour, self.judge.ran)
             machine.died = self.judge.died
+            machine.relabel = True
             self.machines[name] = machine
         self.people = [Person(world, self.store, f"p{i}", self.known, names) for i in range(2)]
         self.trouble = self.judge.trouble = Trouble(
@@ -164,6 +165,8 @@ class Simulation:
         if self.troubled:
             self.trouble.begin(START + self.seconds, every=world.rng.choice([0.5, 1.0, 2.0]))
         world.run(START + self.seconds)
+        for machine in self.machines.values():
+            machine.relabel = False
         self.trouble.all_well()
         if not world.run(world.now + 30, lambda: all(person.done for person in self.people)):
             raise Violated("a person gets no answers")
@@ -186,13 +189,15 @@ class Simulation:
         return True
 
     def _let_go(self) -> None:
-        """Nothing is held or drained any more; what is too large for any machine, or never ends, is given up."""
+        """Nothing is held or drained any more; what no machine could hold, or never ends, is given up."""
         run = self.network.run_plainly
         for task_id, info in self.judge.tasks().items():
             request = self.known[task_id].request
-            need = Resources(request.cpu_needed, int(request.memory_needed))
-            too_large = not any(need.fits(machine.total) for machine in self.machines.values())
-            if info is not None and (too_large or self.known[task_id].behaviour.seconds == ENDLESS):
+            need, require = Resources(request.cpu_needed, int(request.memory_needed)), set(request.require)
+            nowhere = not any(
+                need.fits(machine.total) and require <= set(machine.config.labels) for machine in self.machines.values()
+            )
+            if info is not None and (nowhere or self.known[task_id].behaviour.seconds == ENDLESS):
                 self.known[task_id].to_end = True
                 run(self.store.cancel(task_id, requeue=False))
             elif info is not None and info.state == "held":

@@ -1,0 +1,58 @@
+"""Labels: what nodes carry (``gpu``, ``ssd``, a zone) and tasks require. Short identifiers, sorted, each once.
+
+In Redis they stand as at the end of a class's name: ``+gpu+ssd``, empty where there are none (``lua/_labels.lua``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from rq_sched.errors import InvalidLabel
+
+MAX_LABELS = 8
+"""Labels that a node carries, or a task requires, at most."""
+_LABEL = re.compile(r"[a-z0-9._-]{1,32}")
+
+
+def parse_labels(value: object, name: str = "labels") -> tuple[str, ...]:
+    """Labels from a list, or from text with ``+`` between them; sorted, each once.
+
+    Raises:
+        InvalidLabel: one isn't 1 to 32 of ``a-z 0-9 . _ -``, or there are more than eight.
+
+    >>> parse_labels(["ssd", "gpu"])
+    ('gpu', 'ssd')
+    >>> parse_labels("ssd+gpu")
+    ('gpu', 'ssd')
+    """
+    if isinstance(value, str):
+        value = value.split("+") if value else ()
+    if not isinstance(value, Iterable) or isinstance(value, (bytes, dict)):
+        raise InvalidLabel(f"{name} must be a list of labels, not {value!r}")
+    labels = tuple(value)
+    for label in labels:
+        if not isinstance(label, str) or not _LABEL.fullmatch(label):
+            raise InvalidLabel(f"{name}: bad label {label!r}: use 1 to 32 lower-case letters, digits, '.', '_' or '-'")
+    labels = tuple(sorted(set(labels)))
+    if len(labels) > MAX_LABELS:
+        raise InvalidLabel(f"{name}: {len(labels)} labels, at most {MAX_LABELS} are taken")
+    return labels
+
+
+def suffix(labels: Iterable[str]) -> str:
+    """As they stand in Redis.
+
+    >>> suffix(("gpu", "ssd"))
+    '+gpu+ssd'
+    """
+    return "".join(f"+{label}" for label in labels)
+
+
+def of_suffix(text: str) -> tuple[str, ...]:
+    """The labels of what ``suffix`` wrote, or of the name of a class.
+
+    >>> of_suffix("2:512+gpu+ssd")
+    ('gpu', 'ssd')
+    """
+    return tuple(label for label in text.split("+")[1:] if label)
