@@ -205,6 +205,25 @@ def test_a_node_with_the_labels_is_kept(cell: Cell) -> None:
     assert (on(cell, "wide"), on(cell, "later")) == ("b", None)
 
 
+def test_of_the_nodes_with_the_labels_the_one_is_kept_that_is_empty_first(cell: Cell) -> None:
+    """By the time limits of what runs there; one without the labels would be empty before."""
+    for name, limit, labels in [
+        ("a", 10, ()),
+        ("b", 300, ("gpu", "ssd")),
+        ("c", 200, ("gpu", "ssd")),
+        ("d", 20, ("gpu",)),
+    ]:
+        cell.node(name, 2, labels=labels)
+        busy(cell, name, 2, time_limit=limit)
+    cell.submit("wide", cpu=2, require=["gpu", "ssd"])
+    cell.run(cell.store.reserve())
+    cell.now += 5000
+    for name in "abcd":
+        cell.run(cell.store.node_heartbeat(name, "1", acked=2))
+    cell.run(cell.store.set_setting("reserve_after", 5))
+    assert cell.run(cell.store.reserve()).node_id == "c"
+
+
 def test_an_earlier_task_takes_the_kept_node_only_with_its_labels(cell: Cell) -> None:
     cell.node("a", 2, labels=("gpu",))
     one, other = busy(cell, "a", 2).values()
