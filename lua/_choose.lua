@@ -46,15 +46,15 @@ local function best_fit(need)
       return nil
     end
     if bite > 1 then bites = bites + 1 end
-    for i = 1, #found, 2 do
-      local score = tonumber(found[i + 1])
-      local free_cpu = math.floor(score / MEMORY_BITS)
-      if score - free_cpu * MEMORY_BITS < need.memory then
-        from, skip = free_cpu * MEMORY_BITS + need.memory, 0
-        break
-      end
-      if stands_in(others, found[i]) then return found[i] end
-      skip = skip + 1
+    local carrying = only_in(others, found)
+    for i = 1, #carrying, 2 do
+      if tonumber(carrying[i + 1]) % MEMORY_BITS >= need.memory then return carrying[i] end
+    end
+    local last = tonumber(found[#found])
+    if last % MEMORY_BITS < need.memory then
+      from, skip = last - last % MEMORY_BITS + need.memory, 0
+    else
+      skip = skip + #found / 2
     end
   end
 end
@@ -64,10 +64,11 @@ local function candidates(need)
   local index, others = index_for('free', need.group.labels)
   local from, memory = need.cpu * MEMORY_BITS + need.memory, need.memory
   local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', 0, CANDIDATES)
+  found = only_in(others, found)
   local ids, scores = {}, {}
   for i = 1, #found, 2 do
     local score = tonumber(found[i + 1])
-    if score % MEMORY_BITS >= memory and stands_in(others, found[i]) then
+    if score % MEMORY_BITS >= memory then
       ids[#ids + 1] = found[i]
       scores[#scores + 1] = score
     end

@@ -109,11 +109,9 @@ end
 -- The most memory that a node with enough CPU and the labels has when it is empty.
 local function largest_memory(need)
   local index, others = index_for('totals', need.group.labels)
-  local found = call('ZRANGEBYSCORE', index, need.cpu * MEMORY_BITS, '+inf', 'WITHSCORES')
+  local found = only_in(others, call('ZRANGEBYSCORE', index, need.cpu * MEMORY_BITS, '+inf', 'WITHSCORES'))
   local most = 0
-  for i = 2, #found, 2 do
-    if found[i] % MEMORY_BITS > most and stands_in(others, found[i - 1]) then most = found[i] % MEMORY_BITS end
-  end
+  for i = 2, #found, 2 do most = math.max(most, found[i] % MEMORY_BITS) end
   return most
 end
 

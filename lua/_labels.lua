@@ -52,9 +52,28 @@ local function index_for(name, required)
   return table.remove(others, at), others
 end
 
-local function stands_in(others, id)
+-- Of these nodes, the set of those that stand in all the others; nil where there are no others.
+local function standing(others, ids)
+  if #others == 0 or #ids == 0 then return nil end
+  local set = {}
+  for _, id in ipairs(ids) do set[id] = true end
   for _, key in ipairs(others) do
-    if not call('ZSCORE', key, id) then return false end
+    local scores = call('ZMSCORE', key, unpack(ids))
+    for i, id in ipairs(ids) do
+      if not scores[i] then set[id] = nil end
+    end
   end
-  return true
+  return set
+end
+
+-- The same of nodes with their scores, as ZRANGE gives them.
+local function only_in(others, found)
+  if #others == 0 then return found end
+  local ids, kept = {}, {}
+  for i = 1, #found, 2 do ids[#ids + 1] = found[i] end
+  local set = standing(others, ids)
+  for i = 1, #found, 2 do
+    if set[found[i]] then kept[#kept + 1], kept[#kept + 2] = found[i], found[i + 1] end
+  end
+  return kept
 end

@@ -55,11 +55,6 @@ local function order_add(node, text)
   return node.ordered
 end
 
--- Whether a node that is put to use for a class has all the labels that it requires.
-local function carries_all(node, class)
-  return class.group.labels == '' or (node.carries and node.carries(class.group.labels)) or false
-end
-
 -- All or nothing: called only with what fits (promise 1).
 local function allocate(node, token, id, class)
   node_touch(node)

@@ -21,6 +21,10 @@ local function place_dirty(now, nonce, limit)
   end
 end
 
+local function carries_all(node, class)
+  return class.group.labels == '' or (node.carries and node.carries(class.group.labels))
+end
+
 -- The reserved node isn't in `free`: it comes last, for those who may use it.
 local function choose_node(now, class)
   local node, alone = node_with_room(now, class)

@@ -5,6 +5,7 @@
 local LEAST_RUN = 10000   -- ms that a victim must have run
 local MOST_PREEMPTED = 3  -- so often a task is preempted at most
 local CANDIDATES = 256    -- looked at in one call; as many more where they aren't enough
+local PAGES = 16          -- of so many, in which those on nodes with the labels required are looked for
 
 -- The attempt behind an entry of the ledger, if it may be stopped for a task of this priority.
 local function victim(now, token, entry, above)
@@ -41,14 +42,32 @@ local function enough(node, class)
   return chosen
 end
 
--- The CANDIDATES of least priority, by node: the nodes that carry the labels, those first that have most of them.
+-- The CANDIDATES of least priority on nodes that carry the labels required, as far as PAGES show them.
+local function candidates_for(above, class)
+  local labels = indexes_of('totals', class.group.labels)
+  local found = {}
+  for page = 0, #labels == 0 and 0 or PAGES - 1 do
+    local members = call('ZRANGEBYSCORE', P .. 'preemptible', '-inf', '(' .. above,
+      'LIMIT', whole(page * CANDIDATES), CANDIDATES)
+    if #labels == 0 then return members end
+    local ids = {}
+    for i, member in ipairs(members) do ids[i] = string.match(member, ' (%S+)$') end
+    local carrying = standing(labels, ids)
+    for i, member in ipairs(members) do
+      if carrying[ids[i]] and #found < CANDIDATES then found[#found + 1] = member end
+    end
+    if #members < CANDIDATES or #found == CANDIDATES then break end
+  end
+  return found
+end
+
+-- The same by node: the nodes, those first that have most of them.
 local function candidates_by_node(now, above, class)
   local nodes = {}
-  for _, member in ipairs(call('ZRANGEBYSCORE', P .. 'preemptible', '-inf', '(' .. above, 'LIMIT', 0, CANDIDATES)) do
+  for _, member in ipairs(candidates_for(above, class)) do
     local token, id = string.match(member, '^(%S+) (%S+)$')
     local node = node_load(id)
-    local one = node and node.state == 'up' and carries_all(node, class)
-      and victim(now, token, call('HGET', node.path .. ':tasks', token), above)
+    local one = node and node.state == 'up' and victim(now, token, call('HGET', node.path .. ':tasks', token), above)
     if one then
       if not node.victims then
         node.victims = {}

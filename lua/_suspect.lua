@@ -15,11 +15,10 @@ local function largest_node(need)
   for look = 0, LOOKS_MOST - 1 do
     local found = call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * MEMORY_BITS, 'WITHSCORES', 'LIMIT',
       look * NODES_A_LOOK, NODES_A_LOOK)
-    for i = 2, #found, 2 do
-      local total = tonumber(found[i])
-      if total % MEMORY_BITS >= need.memory and stands_in(others, found[i - 1]) then
-        return math.floor(total / MEMORY_BITS), total % MEMORY_BITS
-      end
+    local carrying = only_in(others, found)
+    for i = 2, #carrying, 2 do
+      local total = tonumber(carrying[i])
+      if total % MEMORY_BITS >= need.memory then return math.floor(total / MEMORY_BITS), total % MEMORY_BITS end
     end
     if #found < 2 * NODES_A_LOOK then return nil end
   end

@@ -44,11 +44,11 @@ local function front_of(labels)
   front = {}
   fronts[labels] = front
   local index, others = index_for('totals', labels)
-  local found = call('ZREVRANGE', index, '0', whole(NODES - 1), 'WITHSCORES')
-  for i = 1, #found, 2 do
-    local total = tonumber(found[i + 1])
+  local found = only_in(others, call('ZREVRANGE', index, '0', whole(NODES - 1), 'WITHSCORES'))
+  for i = 2, #found, 2 do
+    local total = tonumber(found[i])
     local last = front[#front]
-    if (not last or total % MEMORY_BITS > last.memory) and stands_in(others, found[i]) then
+    if not last or total % MEMORY_BITS > last.memory then
       front[#front + 1] = { cpu = math.floor(total / MEMORY_BITS), memory = total % MEMORY_BITS }
     end
   end
@@ -162,12 +162,13 @@ local function possible_nodes(class, ids, others)
   local list = {}
   if #ids == 0 then return list end
   local totals, frees = call('ZMSCORE', P .. 'totals', unpack(ids)), call('ZMSCORE', P .. 'free', unpack(ids))
+  local carrying = standing(others, ids)
   for i = 1, #ids do
     local total, free = tonumber(totals[i] or nil), tonumber(frees[i] or nil)
-    if total and free then
+    if total and free and (not carrying or carrying[ids[i]]) then
       local total_memory, free_memory = total % MEMORY_BITS, free % MEMORY_BITS
       local total_cpu, free_cpu = (total - total_memory) / MEMORY_BITS, (free - free_memory) / MEMORY_BITS
-      if total_cpu >= class.cpu and total_memory >= class.memory and stands_in(others, ids[i]) then
+      if total_cpu >= class.cpu and total_memory >= class.memory then
         local lack = math.max(0, 1 - free_cpu / class.cpu) + math.max(0, 1 - free_memory / class.memory)
         list[#list + 1] = { id = ids[i], lack = lack, cpu = total_cpu, memory = total_memory }
       end

@@ -284,6 +284,24 @@ def test_only_tasks_on_nodes_with_the_labels_are_preempted(cell: Cell) -> None:
     assert (kept.node_id, kept.preempted) == ("b", 1)
 
 
+def test_those_on_nodes_with_the_label_are_found_behind_many_others(cell: Cell) -> None:
+    """More than candidates are looked at; the one on the node with the label is the last."""
+    cell.run(cell.store.set_setting("preempt_after", 0))
+    cell.node("a", 300, 30_000)
+    cell.submit(*(f"t{i}" for i in range(300)), priority=-2, preemptible=True)
+    cell.place()
+    while starts := cell.starts("a"):
+        cell.started("a", *starts.values())
+    cell.node("b", 1, labels=("gpu", "ssd"))
+    busy(cell, "b", 1, priority=-1, preemptible=True)
+    cell.now += 20_000
+    cell.run(cell.store.node_heartbeat("a", "1", acked=300))
+    cell.run(cell.store.node_heartbeat("b", "1", acked=1))
+    cell.submit("urgent", priority=1, require=["gpu", "ssd"])
+    kept = cell.run(cell.store.reserve())
+    assert (kept.node_id, kept.preempted) == ("b", 1)
+
+
 def test_a_suspect_gets_a_whole_node_with_its_labels(cell: Cell) -> None:
     cell.node("a", 2, 1000, labels=("gpu",))
     cell.submit("guilty", "innocent", crash_limit=1, require=["gpu"])
