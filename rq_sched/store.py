@@ -28,7 +28,8 @@ from rq_sched.submits import PIPELINE, Submits, nonce
 from rq_sched.task import DEFAULT_GRACE, State, need_of
 
 PLACE_BATCH = 16
-"""Placings and look-ups of one call, so that it stays short (docs/performance.md says how short). 32 cost no less a task."""
+"""Placings and look-ups of one call, so that it stays short (docs/performance.md says how short). 32 cost no less a
+task."""
 REFILL = 32
 """Orders that one reply carries at most."""
 SWEEP_GAP = 1.5

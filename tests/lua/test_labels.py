@@ -84,6 +84,19 @@ def test_the_one_node_with_room_and_all_labels_is_found_among_many(cell: Cell, c
     assert placed["zone"] in ("zz", None)
 
 
+@pytest.mark.parametrize("labels", [(), ("gpu",), ("gpu", "ssd")])
+def test_nodes_of_as_many_cores_without_the_memory_hide_none_with_it(cell: Cell, labels: tuple[str, ...]) -> None:
+    cell.run(cell.store.set_setting("node_choice", "best_fit"))
+    for i in range(40):
+        cell.node(f"less{i}", 2, 100 + i, labels=labels)
+        cell.node(f"other{i}", 3, 100 + i, labels=labels[:1])
+    cell.node("enough", 2, 1000, labels=labels)
+    cell.place()
+    cell.submit("t", memory=500, require=labels)
+    cell.place()
+    assert on(cell, "t") == "enough"
+
+
 def test_the_order_holds_among_tasks_with_labels_and_without(cell: Cell) -> None:
     cell.node("a", 1, labels=("gpu",))
     cell.submit("running")
@@ -270,6 +283,18 @@ def test_what_no_node_has_the_labels_for_keeps_nobody_from_a_reservation(cell: C
     assert cell.run(cell.store.reserve()).task_id == "tpu0"
 
 
+def test_what_only_nodes_with_a_part_of_its_labels_could_hold_is_not_reserved_for(cell: Cell) -> None:
+    cell.node("a", 4, 4000, labels=("gpu",))
+    busy(cell, "a", 4)
+    cell.node("b", 4, 4000, labels=("ssd",))
+    busy(cell, "b", 4)
+    cell.node("c", 2, labels=("gpu", "ssd"))
+    busy(cell, "c", 2)
+    cell.submit("nowhere", cpu=4, priority=5, require=["gpu", "ssd"])
+    cell.submit("wide", cpu=2, require=["gpu", "ssd"])
+    assert cell.run(cell.store.reserve()).task_id == "wide"
+
+
 def test_only_tasks_on_nodes_with_the_labels_are_preempted(cell: Cell) -> None:
     cell.run(cell.store.set_setting("preempt_after", 0))
     cell.node("a", 2)
@@ -303,17 +328,19 @@ def test_those_on_nodes_with_the_label_are_found_behind_many_others(cell: Cell) 
 
 
 def test_a_suspect_gets_a_whole_node_with_its_labels(cell: Cell) -> None:
-    cell.node("a", 2, 1000, labels=("gpu",))
-    cell.submit("guilty", "innocent", crash_limit=1, require=["gpu"])
+    cell.node("a", 2, 1000, labels=("gpu", "ssd"))
+    cell.submit("guilty", "innocent", crash_limit=1, require=["gpu", "ssd"])
     cell.place()
     cell.started("a", *cell.starts("a").values())
     cell.node("huge", 16, 9000)
+    cell.node("part", 8, 9000, labels=("gpu",))
+    cell.node("other", 8, 9000, labels=("ssd",))
     cell.node("b", 3, 1500, labels=("gpu", "ssd"))
     cell.run(cell.store.node_leave("a", "1", crashed=True))
     (lost,) = cell.run(cell.store.sweep())[1]
     cell.run(cell.store.reap(lost))
     info = cell.info("guilty")
-    assert (info.suspect, info.cpu_needed, info.memory_needed, info.require) == (True, 3, 1500, ["gpu"])
+    assert (info.suspect, info.cpu_needed, info.memory_needed, info.require) == (True, 3, 1500, ["gpu", "ssd"])
     cell.place()
     assert sorted(map(str, (on(cell, "guilty"), on(cell, "innocent")))) == ["None", "b"]
 
