@@ -1,4 +1,5 @@
 --@include _fill
+--@include _labelled
 -- Which of the nodes with room a task is put on (setting node_choice).
 --   first_fit  the smallest node, of equal ones the first by name: large nodes and whole nodes stay free for large tasks
 --   best_fit   the one on which least CPU is left, of equal ones least memory

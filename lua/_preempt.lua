@@ -1,4 +1,5 @@
 --@include _stop
+--@include _labelled
 -- Preemption: which tasks are told to stop so that a more important one finds room. Only those marked preemptible
 -- (`preemptible`: TOKEN NODE by priority), of lower priority, that have run for a while, and not for ever the same.
 

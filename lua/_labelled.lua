@@ -1,0 +1,50 @@
+--@include _labels
+-- Finding nodes by what is required. One label: they are looked for in its index as others are in `free` or `totals`. Several:
+-- in the index of the one which fewest nodes carry, and a node must stand in those of the others as well.
+
+local NO_OTHERS = {}
+
+-- The indexes in which a node that carries all that is required stands.
+local function indexes_of(name, required)
+  if required == '' then return NO_OTHERS end
+  local keys = {}
+  for label in string.gmatch(required, LABEL) do keys[#keys + 1] = P .. name .. ':' .. label end
+  return keys
+end
+
+-- The one of them to look into, and the others, in which a node must stand as well.
+local function index_for(name, required)
+  if required == '' then return P .. name, NO_OTHERS end
+  local others, fewest, at = indexes_of(name, required), nil, nil
+  for i, key in ipairs(others) do
+    local nodes = call('ZCARD', key)
+    if not fewest or nodes < fewest then fewest, at = nodes, i end
+  end
+  return table.remove(others, at), others
+end
+
+-- Of these nodes, the set of those that stand in all the others; nil where there are no others.
+local function standing(others, ids)
+  if #others == 0 or #ids == 0 then return nil end
+  local set = {}
+  for _, id in ipairs(ids) do set[id] = true end
+  for _, key in ipairs(others) do
+    local scores = call('ZMSCORE', key, unpack(ids))
+    for i, id in ipairs(ids) do
+      if not scores[i] then set[id] = nil end
+    end
+  end
+  return set
+end
+
+-- The same of nodes with their scores, as ZRANGE gives them.
+local function only_in(others, found)
+  if #others == 0 then return found end
+  local ids, kept = {}, {}
+  for i = 1, #found, 2 do ids[#ids + 1] = found[i] end
+  local set = standing(others, ids)
+  for i = 1, #found, 2 do
+    if set[found[i]] then kept[#kept + 1], kept[#kept + 2] = found[i], found[i + 1] end
+  end
+  return kept
+end
