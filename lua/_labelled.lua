@@ -1,4 +1,4 @@
---@include _labels
+--@include _ledger
 -- Finding nodes by what is required. One label: they are looked for in its index as others are in `free` or `totals`. Several:
 -- in the index of the one which fewest nodes carry, and a node must stand in those of the others as well.
 

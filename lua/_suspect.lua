@@ -1,6 +1,5 @@
---@include _ledger
---@include _pending
 --@include _labelled
+--@include _pending
 -- A suspect would have failed as poison by a node's death that may have been the doing of another task there. It must run
 -- alone first: until it has, its need is a whole node (its class; `O` keeps what it asked for), so that it waits, is
 -- placed and finds a node kept for it like any task that needs so much. The set `suspects` holds the ids.
