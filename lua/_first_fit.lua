@@ -8,17 +8,19 @@
 -- groups and classes ever cost.
 
 local BITE = 16
-local group_list, group_list_all = {}, false -- groups in the order of their best heads, as far as loaded
+local SCORED = 20 -- groups whose scores come with them; further ones are asked for theirs when it matters
+-- Groups in the order of their best heads, as far as loaded: the head as it stands in the index, and what it says.
+local group_scores, group_members, group_cpus, group_memories, group_labels = {}, {}, {}, {}, {}
+local group_heads = {} -- position → head object, made when something of the group may fit
+local group_list_all = false
 
--- A head as numbers: score, member, and the CPU, memory and labels of its class.
+-- A head as numbers: score, member, and the CPU and memory of its class.
 local function head_of(member, score)
-  local cpu, memory, labels = string.match(member, '^(%d+):(%d+)(.*)$', SEQUENCE + 1)
-  local head = {
+  local cpu, memory = string.match(member, '^(%d+):(%d+)', SEQUENCE + 1)
+  return {
     score = tonumber(score), member = member, cpu = tonumber(cpu), memory = tonumber(memory),
-    class = nil, group = nil, cpu_above = nil, memory_above = nil, -- room for what is added later
+    class = nil, group = nil, -- room for what is added later
   }
-  if labels ~= '' then head.labels = labels end
-  return head
 end
 
 local function head_class(head)
@@ -30,30 +32,51 @@ local function head_class(head)
   return class
 end
 
-local function groups_load()
-  local n = #group_list
-  local bite = n == 0 and 4 or BITE
-  local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1), 'WITHSCORES')
-  for i = 1, #found, 2 do group_list[#group_list + 1] = head_of(found[i], found[i + 1]) end
-  group_list_all = #group_list < n + bite
+local function group_add(member, score)
+  local cpu, memory, labels = string.match(member, '^(%d+):(%d+)(.*)$', SEQUENCE + 1)
+  local n = #group_members + 1
+  group_members[n], group_cpus[n], group_memories[n] = member, cpu + 0, memory + 0
+  if score then group_scores[n] = score + 0 end
+  if labels ~= '' then group_labels[n] = labels end
 end
 
--- The group behind a head of `groups`, with what the index says of it.
-local function head_group(head)
-  local group = head.group
-  if not group then
-    group = head_class(head).group
+local function groups_load()
+  local n = #group_members
+  local bite = n == 0 and 4 or math.min(4 * n, 4 * BITE)
+  if n < SCORED then
+    local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1), 'WITHSCORES')
+    for i = 1, #found, 2 do group_add(found[i], found[i + 1]) end
+  else
+    for _, member in ipairs(call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1))) do group_add(member) end
+  end
+  group_list_all = #group_members < n + bite
+end
+
+local function group_score(i)
+  local score = group_scores[i]
+  if not score then
+    score = tonumber(call('ZSCORE', P .. 'groups', group_members[i]))
+    group_scores[i] = score
+  end
+  return score
+end
+
+-- The head of the i-th group, with its group and what the index says of it.
+local function group_best(i)
+  local head = group_heads[i]
+  if not head then
+    head = head_of(group_members[i], group_score(i))
+    group_heads[i] = head
+    local group = head_class(head).group
     head.group = group
     group.known, group.old_score, group.old_best = true, head.score, head.member
   end
-  return group
+  return head
 end
 
 -- For the next node: everything may fit again.
 local function first_fit_reset()
-  for _, head in ipairs(group_list) do
-    if head.group then head.group.cursor, head.group.head = 1, nil end
-  end
+  for _, head in pairs(group_heads) do head.group.cursor, head.group.head = 1, nil end
 end
 
 -- The head at the group's cursor; nil: there are no more.
@@ -105,48 +128,35 @@ local function group_fit(group, cpu, memory, accept, best_score, best_member)
   return score, member, class
 end
 
--- Whether the bounds of the head's group allow that something of it fits.
-local function group_may_fit(head, cpu, memory)
-  if not head.cpu_above then
-    local _
-    _, head.cpu_above = step(head.cpu)
-    _, head.memory_above = step(head.memory)
-  end
-  return cpu > head.cpu_above and memory > head.memory_above
-end
-
 -- The class whose head is the earliest task that fits, or nil. `carries(labels)` tells whether what a group requires is
 -- there (nil: no labels are). `accept(score, member, class)`, where given, must allow a head too; what it has refused it
 -- must refuse until first_fit_reset().
 local function first_fit(cpu, memory, carries, accept)
-  local best_score, best_member, best, best_head
+  local best_score, best_member, best, best_at, best_is_head
   if cpu < 1 or memory < 1 then return nil end
+  local cpu_step, memory_step = step(cpu), memory < math.huge and step(memory) or memory
   local i = 1
   while true do
-    if i > #group_list then
+    if i > #group_members then
       if group_list_all then break end
       groups_load()
-      if i > #group_list then break end
+      if i > #group_members then break end
     end
-    local head = group_list[i]
-    local group = head.group
+    local group_cpu, group_memory, labels = group_cpus[i], group_memories[i], group_labels[i]
     local score, member, class
-    if best_score and earlier(best_score, best_member, head.score, head.member) then break end
-    if head.labels and not (carries and carries(head.labels)) then
+    if best_score and (best_is_head or earlier(best_score, best_member, group_score(i), group_members[i])) then break end
+    if labels and not (carries and carries(labels)) then
       score = nil -- passed over: the whole group requires what isn't there
-    elseif not group and not accept and head.cpu <= cpu and head.memory <= memory then
-      score, member = head.score, head.member
-    elseif group_may_fit(head, cpu, memory) then
-      score, member, class = group_fit(head_group(head), cpu, memory, accept, best_score, best_member)
+    elseif not accept and group_cpu <= cpu and group_memory <= memory and not group_heads[i] then
+      score, member = group_score(i), group_members[i]
+    elseif group_cpu <= cpu_step and group_memory <= memory_step then -- all of the group lies in the same steps
+      score, member, class = group_fit(group_best(i).group, cpu, memory, accept, best_score, best_member)
     end
     if score and (not best_score or earlier(score, member, best_score, best_member)) then
-      best_score, best_member, best, best_head = score, member, class, head
+      best_score, best_member, best, best_at, best_is_head = score, member, class, i, not class
     end
     i = i + 1
   end
-  if best_score and not best then
-    head_group(best_head)
-    best = head_class(best_head)
-  end
+  if best_is_head then best = head_class(group_best(best_at)) end
   return best
 end
