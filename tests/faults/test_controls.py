@@ -47,7 +47,7 @@ BUGS = {
         "",
     ),
     "a fill doesn't look at labels": (
-        "if head.labels and not (carries and carries(head.labels)) then",
+        "if labels and not (carries and carries(labels)) then",
         "if false then",
     ),
     "of several labels one is enough": ("if not scores[i] then set[id] = nil end", ""),
