@@ -17,7 +17,7 @@
 
 local now, grace = clock(ARGV[1]), ARGV[2]
 local LOOKS = 500  -- heads looked at in one call
-local FEW = 8      -- … before the most memory of a node is looked for
+local FEW = 8      -- … before all nodes are read
 local NODES = 1000 -- nodes looked at in one call
 local ENDING = 256 -- … of those that are empty first
 local NEAREST = 8  -- nodes that lack least, and nodes that are empty first: their tasks' time limits are read
@@ -28,14 +28,7 @@ local function after(name)
   return value ~= 'off' and tonumber(value) * 1000 or nil
 end
 
-local hopeless, possible = {}, {} -- needs without labels that no node, or some node, could hold
-local fronts = {}                 -- labels that are required → sizes of nodes, of which none is within another
-local function known(list, cpu, memory)
-  for _, need in ipairs(list) do
-    if cpu >= need[1] and memory >= need[2] then return true end
-  end
-  return false
-end
+local fronts = {} -- labels that are required → sizes of nodes, of which none is within another
 
 -- The sizes of the nodes that carry all labels required: what fits into any of them fits into one of these.
 local function front_of(labels)
@@ -59,47 +52,32 @@ local function somewhere(labels)
   return #front_of(labels) > 0
 end
 
-local function feasible_with(class)
+local function within_front(class)
   for _, size in ipairs(front_of(class.group.labels)) do
     if class.cpu <= size.cpu and class.memory <= size.memory then return true end
   end
   return false
 end
 
--- Whether some node that is up could hold the need when empty.
-local function feasible(class)
-  if class.group.labels ~= '' then return feasible_with(class) end
-  local cpu, memory = class.cpu, class.memory
-  if known(hopeless, cpu, memory) then return false end
-  if possible[cpu] and memory <= possible[cpu] then return true end
-  local from = cpu * MEMORY_BITS + memory
+-- Whether some node that is up could hold the need when empty. `few`: not many are asked for, so that looking it up costs
+-- less than reading all nodes.
+local function feasible(class, few)
+  if not few or class.group.labels ~= '' then return within_front(class) end
+  local from = class.cpu * MEMORY_BITS + class.memory
   while true do
     local found = call('ZRANGEBYSCORE', P .. 'totals', from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    if not found[1] then
-      hopeless[#hopeless + 1] = { cpu, memory }
-      return false
-    end
+    if not found[1] then return false end
     local score = tonumber(found[2])
     local total_cpu = math.floor(score / MEMORY_BITS)
-    if score - total_cpu * MEMORY_BITS >= memory then
-      possible[cpu] = math.max(possible[cpu] or 0, memory)
-      return true
-    end
-    from = total_cpu * MEMORY_BITS + memory
+    if score - total_cpu * MEMORY_BITS >= class.memory then return true end
+    from = total_cpu * MEMORY_BITS + class.memory
   end
 end
 
--- The most CPU, or the most memory, that any node has.
+-- The most CPU that any node has.
 local function most_cpu()
   local found = call('ZREVRANGE', P .. 'totals', '0', '0', 'WITHSCORES')
   return found[2] and math.floor(found[2] / MEMORY_BITS) or 0
-end
-
-local function most_memory()
-  local found = call('ZREVRANGE', P .. 'totals', '0', whole(NODES - 1), 'WITHSCORES')
-  local memory = 0
-  for i = 2, #found, 2 do memory = math.max(memory, found[i] % MEMORY_BITS) end
-  return memory
 end
 
 local looked = 0
@@ -109,20 +87,21 @@ local function first_feasible(cpu, memory, looks)
   looked = 0
   local class = first_fit(cpu, memory, somewhere, function(_, _, class)
     looked = looked + 1
-    return looked >= looks or feasible(class)
+    return looked >= looks or feasible(class, looks == FEW)
   end)
   if looked < looks then return class, true end
   first_fit_reset()
   return nil, false
 end
 
--- The first pending task that some node could hold when empty. What has more memory than any node is left out only when
--- there is much that doesn't fit: to find the most memory, all nodes are read.
+-- The first pending task that some node could hold when empty. All nodes are read only when there is much that none could.
 local function first_blocked()
   if call('EXISTS', P .. 'groups') == 0 then return nil end
-  local cpu = most_cpu()
-  local class, found = first_feasible(cpu, math.huge, FEW)
-  if not found then class = first_feasible(cpu, most_memory(), LOOKS) end
+  local class, found = first_feasible(most_cpu(), math.huge, FEW)
+  if not found then
+    local front = front_of('')
+    class = #front > 0 and first_feasible(front[1].cpu, front[#front].memory, LOOKS)
+  end
   if not class then return nil end
   local score, member = class_peek(class)
   return { class = class, score = score, sequence = string.sub(member, 1, SEQUENCE), task = string.sub(member, SEQUENCE + 1) }

@@ -32,6 +32,8 @@ PLACE_BATCH = 16
 task."""
 REFILL = 32
 """Orders that one reply carries at most."""
+REAP_BATCH = 32
+"""Attempts of a dead node that one call gives back: each may cost as much as a submit and an end."""
 SWEEP_GAP = 1.5
 """Seconds without a sweep or a heartbeat that mean Redis was away (schedulers sweep every 0.5 s)."""
 
@@ -225,7 +227,7 @@ class Store(Submits):
         dead, lost = yield from self._one("node_sweep", round(gap * 1000), limit)
         return dead, [entry.decode() for entry in lost]
 
-    def reap(self, lost: str, limit: int = BATCH) -> Op[tuple[int, int]]:
+    def reap(self, lost: str, limit: int = REAP_BATCH) -> Op[tuple[int, int]]:
         """Give back one bite of a dead incarnation's tasks: how many, and how many are left."""
         reaped, left = yield from self._one("node_reap", lost, limit)
         return reaped, left

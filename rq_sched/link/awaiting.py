@@ -21,6 +21,8 @@ from rq_sched.scripts import load
 
 T = TypeVar("T")
 BACK_OFF = drivers.back_off()
+CONNECTING = 2 * drivers.SENTINEL_SECONDS
+"""Seconds more that an answer may take where a connection must be made first."""
 
 
 class AsyncLink(Talk):
@@ -43,7 +45,8 @@ class AsyncLink(Talk):
         for_all: bool = False,
     ) -> None:
         super().__init__(url, client is not None, for_all)
-        self._redis: Any = client or drivers.awaiting(url, answer_seconds)
+        self._redis: Any = client or drivers.awaiting(url)
+        self._answer_seconds = answer_seconds
         self._redis.response_callbacks.clear()  # operations read replies as they come
         self._given = client is not None
         self._idle: list[Any] = []  # connections of the driver's that we keep for ourselves
@@ -96,7 +99,7 @@ class AsyncLink(Talk):
         try:
             replies = await (self._send_by_driver(commands) if self._given else self._send_packed(commands))
         except (exceptions.RedisError, OSError) as error:
-            raise self.translate(error) from None
+            raise self._told(error) from None
         if left_behind(replies):
             await self._leave()
         return replies
@@ -107,21 +110,40 @@ class AsyncLink(Talk):
         packed = b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
         failures = 0
         while True:
-            connection = self._idle.pop() if self._idle else await self._redis.connection_pool.get_connection()
+            connection: Any = None
             try:
-                if not connection.is_connected:
-                    await connection.connect()  # not left to the next line, which would not ask the sentinels
-                await connection.send_packed_command(packed, check_health=False)
-                return [await _reply(connection) for _ in commands]
+                async with asyncio.timeout_at(self._soon(CONNECTING)) as limit:
+                    connection = self._idle.pop() if self._idle else await self._redis.connection_pool.get_connection()
+                    if not connection.is_connected:
+                        await connection.connect()  # not left to the next line, which would not ask the sentinels
+                    limit.reschedule(self._soon())
+                    await connection.send_packed_command(packed, check_health=False)
+                    replies = []
+                    for _ in commands:
+                        replies.append(await _reply(connection))
+                        limit.reschedule(self._soon())
+                    return replies
             except (exceptions.ConnectionError, exceptions.TimeoutError, OSError):
-                await connection.disconnect()
+                if connection is not None:
+                    await connection.disconnect(nowait=True)
                 await self._leave()  # what has befallen this one may have befallen the others
                 failures += 1
                 if failures > drivers.RETRIES:
                     raise
                 await asyncio.sleep(BACK_OFF.compute(failures))
             finally:  # who is cancelled while he waits for a reply leaves a closed connection behind
-                self._idle.append(connection)
+                if connection is not None:
+                    self._idle.append(connection)
+
+    def _soon(self, more: float = 0.0) -> float:
+        """When an answer counts as lost. Not the driver's timeout: for each command it makes a task
+        (``asyncio.wait_for``), in which Python 3.11 may lose a cancellation."""
+        return asyncio.get_running_loop().time() + self._answer_seconds + more
+
+    def _told(self, error: Exception) -> RqSchedError:
+        if isinstance(error, TimeoutError):
+            return self.translate(exceptions.TimeoutError(f"no answer within {self._answer_seconds:g} s"))
+        return self.translate(error)
 
     async def _send_by_driver(self, commands: Sequence[Command]) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)
@@ -166,11 +188,12 @@ class AsyncLink(Talk):
     async def pop(self, key: str, timeout: float) -> bytes | None:
         """Wait for an element of a list (BLPOP), on a connection of its own; None after ``timeout`` seconds."""
         try:
-            found = await self._redis.blpop([key], timeout=timeout)
+            async with asyncio.timeout_at(self._soon(timeout)):
+                found = await self._redis.blpop([key], timeout=timeout)
         except (exceptions.RedisError, OSError) as error:
             if left_behind([error]):
                 await self._leave()
-            raise self.translate(error) from None
+            raise self._told(error) from None
         return found[1] if found else None
 
     async def close(self) -> None:

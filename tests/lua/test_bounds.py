@@ -13,7 +13,7 @@ import pytest
 
 from rq_sched.link import Link, Op
 from rq_sched.node import Start
-from rq_sched.store import BATCH, REFILL
+from rq_sched.store import BATCH, REAP_BATCH, REFILL
 from tests.conftest import drop
 from tests.lua.cell import Cell
 
@@ -159,5 +159,6 @@ def test_no_call_takes_many(counts: dict[str, tuple[int, int]]) -> None:
     """Those that take bites of 64 take most: four or five commands an item."""
     many = {name: both for name, both in counts.items() if max(both) > MOST}
     assert not many, many
-    for name in ("reap", "promote", "forget nodes", "sweep of all that ran out"):
-        assert min(counts[name]) >= 2 * BATCH, f"{name} had no full bite before it: {counts[name]}"
+    bites = {"reap": REAP_BATCH, "promote": BATCH, "forget nodes": BATCH, "sweep of all that ran out": BATCH}
+    for name, bite in bites.items():
+        assert min(counts[name]) >= 2 * bite, f"{name} had no full bite before it: {counts[name]}"

@@ -6,7 +6,7 @@ import pytest
 
 from rq_sched.errors import NodeAlive, NodeNotFound, StaleIncarnation
 from rq_sched.node import NodeState
-from rq_sched.store import BATCH
+from rq_sched.store import REAP_BATCH
 from rq_sched.task import State
 from tests.lua.cell import START, Cell
 
@@ -265,7 +265,7 @@ def test_a_big_node_is_reaped_in_bites(cell: Cell) -> None:
     while left:
         reaped, left = cell.run(cell.store.reap(lost))
         sizes.append(reaped)
-    assert max(sizes) == BATCH
+    assert max(sizes) == REAP_BATCH
     assert sum(sizes) == 250
     assert [e[2] for e in cell.run(cell.store.pending_in_order(3))] == ["t000", "t001", "t002"]
     assert cell.state("t249") == State.PENDING

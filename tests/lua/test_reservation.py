@@ -69,6 +69,19 @@ def test_earlier_tasks_pass_the_reservation(cell: Cell, busy: dict[str, Start]) 
     assert reserve(cell, 1) == Reserved("first", "a", 0, 1, "wide")  # it hasn't waited for as long yet
 
 
+def test_behind_many_that_fit_no_node_the_first_that_fits_one_is_found(cell: Cell) -> None:
+    """Each has fewer cores than one node and less memory than the other: only both together are too much."""
+    cell.node("cores", 16, 1000)
+    cell.node("memory", 1, 64_000)
+    cell.submit("busy")
+    cell.place()
+    for i in range(100):
+        cell.submit(f"nowhere{i}", cpu=2 + i % 10, memory=1001 + i, priority=5)
+    cell.submit("wide", cpu=16, memory=1000)
+    found = reserve(cell)
+    assert (found.task_id, found.looked) == ("wide", 101)
+
+
 def test_later_tasks_use_what_is_spare_and_give_it_back(cell: Cell) -> None:
     cell.node("a", 8, 8000)
     cell.submit("long", cpu=5)

@@ -247,3 +247,28 @@ def test_the_async_link_keeps_what_it_listens_on_too(
         return messages
 
     assert asyncio.run(heard()) == [("one", b"1"), ("two", b"word"), ("three", b"again")]
+
+
+def test_who_is_cancelled_ends_also_while_he_sends(
+    alink: Callable[[], AbstractAsyncContextManager[AsyncLink]], store: Store
+) -> None:
+    """The driver times its sending with ``asyncio.wait_for``: where that is done just then, Python 3.11 loses it."""
+
+    async def all_end() -> int:
+        async with alink() as other:
+
+            async def call_on() -> None:
+                while True:
+                    await other.run(store.counts())
+
+            for _ in range(20):
+                calls = [asyncio.ensure_future(call_on()) for _ in range(25)]
+                await asyncio.sleep(0.01)
+                for call in calls:
+                    call.cancel()
+                _, left = await asyncio.wait(calls, timeout=5.0)
+                if left:
+                    return len(left)
+        return 0
+
+    assert asyncio.run(all_end()) == 0
