@@ -135,59 +135,68 @@ local function expected(node, cpu, memory)
   end
 end
 
--- Of these nodes, in their order, those that could hold the need when empty; with what they lack of it now. `others`: the
--- indexes of labels in which they must stand.
-local function possible_nodes(class, ids, others)
-  local list = {}
-  if #ids == 0 then return list end
+-- Calls `each(id, lack, cpu, memory)` for those of these nodes, in their order, that could hold the need when empty: what
+-- they lack of it now, and their size. `others`: the indexes of labels in which they must stand.
+local function possible_nodes(class, ids, others, each)
+  if #ids == 0 then return end
   local totals, frees = call('ZMSCORE', P .. 'totals', unpack(ids)), call('ZMSCORE', P .. 'free', unpack(ids))
   local carrying = standing(others, ids)
+  local need_cpu, need_memory = class.cpu, class.memory
   for i = 1, #ids do
-    local total, free = tonumber(totals[i] or nil), tonumber(frees[i] or nil)
+    local total, free = totals[i], frees[i]
     if total and free and (not carrying or carrying[ids[i]]) then
       local total_memory, free_memory = total % MEMORY_BITS, free % MEMORY_BITS
       local total_cpu, free_cpu = (total - total_memory) / MEMORY_BITS, (free - free_memory) / MEMORY_BITS
-      if total_cpu >= class.cpu and total_memory >= class.memory then
-        local lack = math.max(0, 1 - free_cpu / class.cpu) + math.max(0, 1 - free_memory / class.memory)
-        list[#list + 1] = { id = ids[i], lack = lack, cpu = total_cpu, memory = total_memory }
+      if total_cpu >= need_cpu and total_memory >= need_memory then
+        local lack = 0
+        if free_cpu < need_cpu then lack = 1 - free_cpu / need_cpu end
+        if free_memory < need_memory then lack = lack + 1 - free_memory / need_memory end
+        each(ids[i], lack, total_cpu, total_memory)
       end
     end
   end
-  return list
 end
 
--- The NEAREST nodes that lack least, of equal ones the first by name. (Sorting a thousand would take longer.)
+-- The NEAREST nodes that lack least, of equal ones the first by name.
 local function lacking_least(class)
   local index, others = index_for('free', class.group.labels)
-  local list = possible_nodes(class, call('ZREVRANGE', index, '0', whole(NODES - 1)), others)
   local few = {}
-  for n = 1, math.min(NEAREST, #list) do
-    local least = n
-    for i = n + 1, #list do
-      local lack, least_lack = list[i].lack, list[least].lack
-      if lack < least_lack or (lack == least_lack and list[i].id < list[least].id) then least = i end
+  possible_nodes(class, call('ZRANGE', index, -NODES, -1), others, function(id, lack, cpu, memory)
+    local last = few[NEAREST]
+    if last and (last.lack < lack or (last.lack == lack and last.id < id)) then return end
+    local at = math.min(#few + 1, NEAREST)
+    while at > 1 and (few[at - 1].lack > lack or (few[at - 1].lack == lack and few[at - 1].id > id)) do
+      few[at] = few[at - 1]
+      at = at - 1
     end
-    few[n], list[least] = list[least], list[n]
-  end
+    few[at] = { id = id, lack = lack, cpu = cpu, memory = memory }
+  end)
+  return few
+end
+
+-- The NEAREST nodes that are empty first, as far as that is known.
+local function ending_first(class)
+  local few = {}
+  local ids = call('ZRANGE', P .. 'ends', '0', whole(ENDING - 1))
+  possible_nodes(class, ids, indexes_of('free', class.group.labels), function(id, _, cpu, memory)
+    if #few < NEAREST then few[#few + 1] = { id = id, cpu = cpu, memory = memory } end
+  end)
   return few
 end
 
 -- The node that is expected to have room first; where that isn't known, the one that lacks least.
 local function choose(class)
-  local few = lacking_least(class)
+  local lacking = lacking_least(class)
   local best, best_time
   local looked_at = {}
-  local function look(nodes)
-    for i = 1, math.min(NEAREST, #nodes) do
-      local node = nodes[i]
+  for _, few in ipairs({ lacking, ending_first(class) }) do
+    for _, node in ipairs(few) do
       local time = not looked_at[node.id] and expected(node_load(node.id), class.cpu, class.memory)
       looked_at[node.id] = true
       if time and (not best_time or time < best_time) then best, best_time = node, time end
     end
   end
-  look(few)
-  look(possible_nodes(class, call('ZRANGE', P .. 'ends', '0', whole(ENDING - 1)), indexes_of('free', class.group.labels)))
-  return best or few[1], best_time
+  return best or lacking[1], best_time
 end
 
 local function keep(first, id, total_cpu, total_memory, time)
