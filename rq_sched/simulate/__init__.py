@@ -1,6 +1,7 @@
 """Replays a workload through the real scripts, on a server of its own, in virtual time, and judges what came out.
 
-``workload`` reads what is to be replayed; ``replay`` plays the world around the scripts and keeps raw ``records``;
+``workload`` reads what is to be replayed; ``replay`` plays the world around the scripts: it says what happens when,
+``cell`` asks the scripts and keeps raw ``records``, ``sampling`` measures what runs and gives back what isn't used;
 ``judge`` proves from these, and from nothing else, that no node held more than it has and nobody was overtaken wrongly;
 ``measures`` says what the schedule is worth, ``plot`` draws it. There is no second scheduler here.
 """
