@@ -30,7 +30,7 @@ class AsyncLink(Talk):
 
     Parameters:
         outage: is told whether Redis can be used (long-running processes log it, and tell it as their health).
-        patience: seconds that an operation may take, all its tries together; None: as the driver's timeouts have it.
+        patience: seconds that an operation may take, all its tries together; None: as the timeouts of each try have it.
         for_all: loads the functions of all scripts, for users who may not (schedulers).
     """
 
@@ -45,8 +45,8 @@ class AsyncLink(Talk):
         for_all: bool = False,
     ) -> None:
         super().__init__(url, client is not None, for_all)
-        self._redis: Any = client or drivers.awaiting(url)
-        self._answer_seconds = answer_seconds
+        self._redis: Any = client or drivers.awaiting(url, answer_seconds)
+        self._answer_seconds = answer_seconds if client is not None else _taken_over(self._redis)
         self._redis.response_callbacks.clear()  # operations read replies as they come
         self._given = client is not None
         self._idle: list[Any] = []  # connections of the driver's that we keep for ourselves
@@ -136,8 +136,7 @@ class AsyncLink(Talk):
                     self._idle.append(connection)
 
     def _soon(self, more: float = 0.0) -> float:
-        """When an answer counts as lost. Not the driver's timeout: for each command it makes a task
-        (``asyncio.wait_for``), in which Python 3.11 may lose a cancellation."""
+        """When an answer counts as lost, by the event loop's clock."""
         return asyncio.get_running_loop().time() + self._answer_seconds + more
 
     def _told(self, error: Exception) -> RqSchedError:
@@ -204,6 +203,15 @@ class AsyncLink(Talk):
         self._idle.clear()
         self._ears.clear()
         await self._redis.aclose()
+
+
+def _taken_over(client: Any) -> float:
+    """The seconds for an answer that the driver was given (ours, or the address's), and has no more: it would time each
+    command by a task of its own (``asyncio.wait_for``), in which Python 3.11 may lose a cancellation."""
+    options = client.connection_pool.connection_kwargs
+    seconds: float = options["socket_timeout"]
+    options["socket_timeout"] = None
+    return seconds
 
 
 async def _reply(connection: Any) -> Any:

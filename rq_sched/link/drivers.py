@@ -52,16 +52,16 @@ def blocking(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
     return sentinels.master_for(address.service, retry=retry)
 
 
-def awaiting(url: str) -> Any:
-    """A client of the driver for asyncio: ``AsyncLink`` itself sees to it that answers come.  Raises: InvalidValue."""
+def awaiting(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
+    """A client of the driver for asyncio.  Raises: InvalidValue."""
     address = parse(url)
     retry = AsyncRetry(back_off(), RETRIES)
     if not address.sentinel:
-        return _made(redis.asyncio.Redis, url, _options(address, None), retry)
+        return _made(redis.asyncio.Redis, url, _options(address, answer_seconds), retry)
     sentinels: Any = AsyncSentinel(  # type: ignore[no-untyped-call]
         address.hosts,
         sentinel_kwargs=_for_sentinels(address, AsyncRetry(NoBackoff(), 0)),
-        **_for_master(address, None),
+        **_for_master(address, answer_seconds),
     )
     return sentinels.master_for(address.service, retry=retry)
 
@@ -78,7 +78,7 @@ def _made(kind: Any, url: str, options: dict[str, Any], retry: object) -> Any:
         raise InvalidValue(f"bad Redis address: {error}") from None
 
 
-def _options(address: Address, answer_seconds: float | None) -> dict[str, Any]:
+def _options(address: Address, answer_seconds: float) -> dict[str, Any]:
     options: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": answer_seconds,
@@ -98,7 +98,7 @@ def _given(address: Address) -> dict[str, Any]:
     return {**given, "ssl": True} if address.tls else given
 
 
-def _for_master(address: Address, answer_seconds: float | None) -> dict[str, Any]:
+def _for_master(address: Address, answer_seconds: float) -> dict[str, Any]:
     who = {"username": address.username, "password": address.password, "db": address.database}
     return {**_options(address, answer_seconds), **_given(address), **who}
 

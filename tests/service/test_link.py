@@ -249,6 +249,16 @@ def test_the_async_link_keeps_what_it_listens_on_too(
     assert asyncio.run(heard()) == [("one", b"1"), ("two", b"word"), ("three", b"again")]
 
 
+def test_an_address_says_how_long_the_async_link_waits_for_an_answer() -> None:
+    with answering(b"") as url:
+
+        async def asks() -> None:
+            await AsyncLink(f"{url}?socket_timeout=0.1").run(asked(("PING",)))
+
+        with pytest.raises(errors.RedisUnavailable, match=r"no answer within 0\.1 s"):
+            asyncio.run(asyncio.wait_for(asks(), 20))
+
+
 def test_who_is_cancelled_ends_also_while_he_sends(
     alink: Callable[[], AbstractAsyncContextManager[AsyncLink]], store: Store
 ) -> None:
