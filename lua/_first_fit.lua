@@ -149,7 +149,7 @@ local function first_fit(cpu, memory, carries, accept)
       score = nil -- passed over: the whole group requires what isn't there
     elseif not accept and group_cpu <= cpu and group_memory <= memory and not group_heads[i] then
       score, member = group_score(i), group_members[i]
-    elseif group_cpu <= cpu_step and group_memory <= memory_step then -- all of the group lies in the same steps
+    elseif group_cpu <= cpu_step and group_memory <= memory_step then -- others of the group may need less than its head
       score, member, class = group_fit(group_best(i).group, cpu, memory, accept, best_score, best_member)
     end
     if score and (not best_score or earlier(score, member, best_score, best_member)) then

@@ -65,8 +65,8 @@ local function allocate(node, token, id, class)
   entries[n + 1], entries[n + 2] = token, id .. ':' .. class.need .. ':a'
 end
 
--- When all that runs on the node will have ended, by time limits: nil once a task without one came, until it is empty,
--- and then. Called after `allocate`; `limit` is the new task's, in ms.
+-- When all that runs on the node will have ended, by time limits: nil from a task without one on until the node is empty
+-- again, and while it is empty. Called after `allocate`; `limit` is the new task's, in ms.
 local function node_ends(now, node, limit)
   if not limit then
     node.ends = nil

@@ -112,11 +112,12 @@ local function victims(now, first)
   local nodes = candidates_by_node(now, above, first.class)
   local best = best_of(nodes, first.class)
   local looks = CANDIDATES
-  for i = 1, #nodes do
-    if best or nodes[i].running > looks then break end
-    looks = looks - nodes[i].running
-    read_victims(now, nodes[i], above)
-    best = best_of({ nodes[i] }, first.class)
+  for _, node in ipairs(nodes) do
+    if not best and node.running <= looks then
+      looks = looks - node.running
+      read_victims(now, node, above)
+      best = best_of({ node }, first.class)
+    end
   end
   if not best then return nil end
   local total = call('HMGET', P .. 'node:' .. best.node.id, 'total_cpu', 'total_memory')

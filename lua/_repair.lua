@@ -71,13 +71,14 @@ end
 
 local NODE_FIELDS = { 'state', 'incarnation', 'total_cpu', 'total_memory', 'free_cpu', 'free_memory', 'running', 'started',
   'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain', 'labels' }
+local NODE_TEXTS = { state = true, incarnation = true, reserved = true, drain = true, labels = true }
 
 local function node_read(id)
   local r = call('HMGET', P .. 'node:' .. id, unpack(NODE_FIELDS))
   local node = {}
   for i, name in ipairs(NODE_FIELDS) do
     node[name] = r[i] or nil
-    if i > 2 and i < 14 then node[name] = tonumber(r[i] or nil) end
+    if not NODE_TEXTS[name] then node[name] = tonumber(r[i] or nil) end
   end
   return node
 end
@@ -120,15 +121,16 @@ end
 local function room_indexes(id, node, found)
   local up, labels = node.state == 'up', node.labels or ''
   local room = (node.free_cpu + (node.surplus or 0)) * MEMORY_BITS + node.free_memory
+  local total = node.total_cpu * MEMORY_BITS + node.total_memory
   local suffixes, offered = { '' }, false
   for label in string.gmatch(labels, LABEL) do suffixes[#suffixes + 1] = ':' .. label end
   for _, suffix in ipairs(suffixes) do
     offered = index_set('free' .. suffix, id, up and not node.reserved and room or nil) or offered
-    local total = node.total_cpu * MEMORY_BITS + node.total_memory
     if node.surplus then index_set('totals' .. suffix, id, up and total or nil) end
   end
+  local carries = carrier(labels)
   for _, label in ipairs(found) do
-    if not carrier(labels)('+' .. label) then
+    if not carries('+' .. label) then
       index_set('free:' .. label, id, nil)
       index_set('totals:' .. label, id, nil)
     end

@@ -82,12 +82,13 @@ end
 
 local looked = 0
 
--- The class of the first task that some node could hold when empty, as far as so many looks show it.
-local function first_feasible(cpu, memory, looks)
+-- The class of the first task that some node could hold when empty, as far as so few looks, or so many, show it.
+local function first_feasible(cpu, memory, few)
+  local looks = few and FEW or LOOKS
   looked = 0
   local class = first_fit(cpu, memory, somewhere, function(_, _, class)
     looked = looked + 1
-    return looked >= looks or feasible(class, looks == FEW)
+    return looked >= looks or feasible(class, few)
   end)
   if looked < looks then return class, true end
   first_fit_reset()
@@ -97,10 +98,10 @@ end
 -- The first pending task that some node could hold when empty. All nodes are read only when there is much that none could.
 local function first_blocked()
   if call('EXISTS', P .. 'groups') == 0 then return nil end
-  local class, found = first_feasible(most_cpu(), math.huge, FEW)
+  local class, found = first_feasible(most_cpu(), math.huge, true)
   if not found then
     local front = front_of('')
-    class = #front > 0 and first_feasible(front[1].cpu, front[#front].memory, LOOKS)
+    class = #front > 0 and first_feasible(front[1].cpu, front[#front].memory, false)
   end
   if not class then return nil end
   local score, member = class_peek(class)

@@ -310,6 +310,20 @@ def test_a_whole_node_is_made_free_though_its_tasks_are_few_among_all_that_may_b
     assert reserve(cell, 30).preempted == 16
 
 
+def test_a_node_with_too_many_tasks_to_look_at_hides_no_other(cell: Cell) -> None:
+    """More than are looked at in one call run on the first node, and those that were seen there aren't enough."""
+    for name, tasks, memory in (("huge", 300, 100), ("small", 16, 1900)):
+        cell.node(name, tasks, tasks * memory)
+        for i in range(tasks):
+            cell.submit(f"{name}{i}", memory=memory, preemptible=True)
+            cell.run(cell.store.place(1))
+        cell.started(name, *cell.starts(name).values())
+    cell.submit("vip", cpu=16, memory=30_000, priority=1)
+    reserve(cell)
+    done = reserve(cell, 30)
+    assert (done.node_id, done.preempted) == ("small", 16)
+
+
 def test_preemption_can_be_switched_off(cell: Cell) -> None:
     cell.node("a", 4, 4000)
     cell.submit("p", cpu=4, preemptible=True)
