@@ -129,32 +129,42 @@ def simulate(
         replay.run()
         replayed = time.monotonic() - began
         meter.look()
-        cpu, memory, longest = meter.cpu_seconds(), meter.peak_memory(), meter.longest_ms
+        server = _server(meter, replay.cell.decisions)
     verdict = judge(workload, replay.records)
-    measures = measure(workload, replay.records)
-    report = Report(
-        tasks=workload.tasks,
-        completed=replay.cell.completed,
-        infeasible=replay.infeasible,
-        **_fields(measures),
-        over_allocations=verdict.over_allocations,
-        inversions=verdict.inversions,
-        inversions_checked=verdict.starts,
-        gap_filled=verdict.gap_filled,
-        reservations=len(replay.records.reserved),
-        preemptions=replay.cell.preemptions,
-        hurt=replay.sampling.hurt,
-        decisions=replay.cell.decisions,
-        redis_us_per_decision=cpu / max(1, replay.cell.decisions) * 1e6,
-        redis_memory_mb=memory / 2**20,
-        max_script_ms=longest,
-        replay_seconds=replayed,
-        wall_seconds=time.monotonic() - began,
-    )
+    found = _found(workload, replay, verdict)
+    report = Report(**found, **server, replay_seconds=replayed, wall_seconds=time.monotonic() - began)
     return Outcome(report, replay.records, verdict)
 
 
-def _fields(m: Measures) -> dict[str, Any]:
+def _server(meter: Meter, decisions: int) -> dict[str, Any]:
+    """What the replay took of the server."""
+    return {
+        "redis_us_per_decision": meter.cpu_seconds() / max(1, decisions) * 1e6,
+        "redis_memory_mb": meter.peak_memory() / 2**20,
+        "max_script_ms": meter.longest_ms,
+    }
+
+
+def _found(workload: Workload, replay: Replay, verdict: Verdict) -> dict[str, Any]:
+    """What the schedule is worth."""
+    cell = replay.cell
+    return {
+        "tasks": workload.tasks,
+        "completed": cell.completed,
+        "infeasible": replay.infeasible,
+        **_measured(measure(workload, replay.records)),
+        "over_allocations": verdict.over_allocations,
+        "inversions": verdict.inversions,
+        "inversions_checked": verdict.starts,
+        "gap_filled": verdict.gap_filled,
+        "reservations": len(replay.records.reserved),
+        "preemptions": cell.preemptions,
+        "hurt": replay.sampling.hurt,
+        "decisions": cell.decisions,
+    }
+
+
+def _measured(m: Measures) -> dict[str, Any]:
     return {
         "makespan": m.makespan,
         "lower_bound": m.lower_bound,

@@ -250,11 +250,11 @@ class Cell:
             self.now, told.task_id, told.kept_for, number, None if machine is None else machine.place
         )
         if told.preempted and machine is not None:
-            self._read_orders(machine)
+            self.read_orders(machine)
         self.more = self.more or lifted or told.preempted > 0
         return self.more
 
-    def _read_orders(self, machine: Machine) -> None:
+    def read_orders(self, machine: Machine) -> None:
         """A node reads its orders: it starts what it is to start, and what it was told to stop has ended."""
         orders = self._now(self._store.node_poll(machine.node_id, machine.incarnation, acked=machine.acked))
         reports = []
@@ -280,10 +280,6 @@ class Cell:
         if resized.allocation != (attempt.cpu, attempt.memory):
             self._record(attempt, RESIZED)
         return resized.allocation
-
-    def read_orders(self, attempt: Attempt) -> None:
-        """The attempt's node reads its orders."""
-        self._read_orders(attempt.node)
 
 
 def _ignore(_: Any) -> None:

@@ -65,7 +65,7 @@ class Sampling:
         attempt = meter.attempt
         for wish in meter.wishes(cell.now):
             meter.answered(cell.now, wish, cell.resize(attempt, meter.number(), wish))
-            cell.read_orders(attempt)
+            cell.read_orders(attempt.node)
         if not meter.short(cell.now):
             self._later(meter, cell.now)
             return
