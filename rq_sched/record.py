@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from rq_sched.labels import of_suffix, suffix
+from rq_sched.labels import of_suffix
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
-from rq_sched.task import DEFAULT_CRASH_LIMIT, INLINE_LIMIT, State, TaskInfo, TaskRequest, need_of, unpack
+from rq_sched.task import DEFAULT_CRASH_LIMIT, INLINE_LIMIT, State, TaskInfo, TaskRequest, class_of, need_of, unpack
 
 FIELDS = {
     # short name in Redis: what it is. Defaults are left out.
@@ -87,7 +87,7 @@ def encode(request: TaskRequest, signer: Signer | None = None) -> list[str | byt
     if request.preemptible:
         record += ("v", 1)
     delay = round(request.delay * 1000)
-    task_class = f"{request.cpu_needed}:{request.memory_needed}{suffix(request.require)}"
+    task_class = class_of(Resources(request.cpu_needed, int(request.memory_needed)), request.require)
     digest = blake2b(f"{task_class} {request.priority} {delay} {record}".encode(), digest_size=8)
     if payload:
         digest.update(payload)

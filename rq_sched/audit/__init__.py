@@ -52,23 +52,9 @@ KINDS = {
 NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list", "grown": b"hash"}
 NAMED = frozenset({"task", "payload", "result", "log", "pending", "classes", "finished", "node"})  # kind:NAME
 LABELLED = frozenset({"free", "totals"})  # kind, and kind:LABEL
-STAYS = frozenset(
-    {
-        "seq",
-        "counts",
-        "settings",
-        "swept",
-        "events",
-        "wake",
-        "nodes",
-        "gone",
-        "free",
-        "totals",
-        "ends",
-        "dirty",
-        "fresh",
-    }
-)
+STAYS = frozenset({
+    "seq", "counts", "settings", "swept", "events", "wake", "nodes", "gone", "free", "totals", "dirty", "fresh",
+})  # fmt: skip
 """What is left when every task is done and forgotten, beside the records of nodes and their heartbeats."""
 
 

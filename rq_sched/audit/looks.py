@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rq_sched.audit.reads import first, number, pairs, peek, text
+from rq_sched.fit import group_name
 from rq_sched.keys import Keys
 from rq_sched.labels import of_suffix
 from rq_sched.link import Command, Op
@@ -153,20 +154,12 @@ def _amount(amount: Resources) -> str:
     return f"{amount.cpu}:{amount.memory}"
 
 
-def _step(amount: int) -> int:
-    """The bound of the coarse step that an amount falls into: 1, 2, 3, 4, 6, 8, 12, 16, …"""
-    power = 1 << (amount - 1).bit_length()
-    return power * 3 // 4 if power >= 4 and amount <= power * 3 // 4 else power
-
-
 def group_of(task_class: str) -> str:
     """The group that a class belongs to; empty for what isn't a class."""
     try:
-        need = need_of(task_class)
+        return group_name(task_class)
     except ValueError:
         return ""
-    _, plus, labels = task_class.partition("+")
-    return f"{_step(need.cpu)}:{_step(need.memory)}{plus}{labels}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,11 +125,11 @@ class Session:
             self._announce(self.incarnation)
         config = self._config
         host = os.uname().nodename
-        registered = self._store.node_register(
+        registration = self._store.node_register(
             config.node_id, self.incarnation, config.total, labels=config.labels, ttl=config.ttl, host=host
         )
         try:
-            state = await self.run(registered)
+            state = await self.run(registration)
         except NodeAlive:
             self.incarnation = ""
             self._announce("")
