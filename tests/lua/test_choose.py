@@ -49,12 +49,13 @@ def test_of_equal_nodes_the_first_by_name_is_filled_first(cell: Cell) -> None:
 
 
 def ends(cell: Cell, node_id: str) -> float | None:
-    """In how many seconds all on the node will have ended, as its record says."""
+    """In how many seconds all on the node will have ended, as its record says, and the index `ends`."""
 
     def ask() -> Any:
-        return (yield [("HGET", cell.store.keys.node(node_id), "ends")])[0]
+        return (yield [("HGET", cell.store.keys.node(node_id), "ends"), ("ZSCORE", cell.store.keys.ends, node_id)])
 
-    at = cell.run(ask())
+    at, indexed = cell.run(ask())
+    assert (at and int(at)) == (indexed and int(indexed))
     return None if at is None else (int(at) - cell.now) / 1000
 
 
@@ -107,7 +108,10 @@ def test_when_a_node_is_free_is_known_again_once_it_was_empty(cell: Cell) -> Non
     cell.submit("next", time_limit=50)
     cell.submit("longer", time_limit=70)
     cell.place()
-    assert ends(cell, "a") == 70
+    for start in cell.starts("a").values():
+        assert ends(cell, "a") == 70
+        cell.finish("a", start)
+    assert ends(cell, "a") is None
 
 
 @pytest.mark.parametrize("choice", ["first_fit", "best_fit", "tight", "aligned"])
@@ -122,3 +126,16 @@ def test_a_node_beyond_the_candidates_is_found(cell: Cell, choice: str) -> None:
     cell.place()
     assert on(cell, "t") == "big"
     assert on(cell, "too-large") is None
+
+
+def test_the_earliest_that_fits_wins_also_behind_many_groups_that_dont(cell: Cell) -> None:
+    """It is the head of its group; in the group before it only a later task fits."""
+    for i, memory in enumerate((500, 700, 1000, 1500, 2000)):
+        for cpu in (1, 2, 3, 4, 6):
+            cell.submit(f"large{i}-{cpu}", cpu=cpu, memory=memory, priority=9)
+    cell.submit("head", memory=380, priority=8)
+    cell.submit("inner", memory=290, priority=1)
+    cell.submit("earliest", memory=100, priority=3)
+    cell.node("a", 1, 300)
+    cell.place()
+    assert list(cell.starts("a")) == ["earliest"]

@@ -230,6 +230,39 @@ def test_a_kept_connection_that_was_cut_is_not_listened_on(link: Link, redis_url
         assert ears.get(5.0) == ("two", b"word")
 
 
+READONLY = ("EVAL", "return redis.error_reply('READONLY no writes here')", 0)
+
+
+def listening(link: Link) -> int:
+    """How many connections have listened, and are open."""
+    lines = link.run(asked(("CLIENT", "LIST")))[0].splitlines()
+    return sum(b"cmd=subscribe" in line or b"cmd=unsubscribe" in line for line in lines)
+
+
+def test_a_server_that_may_no_longer_be_the_master_is_not_listened_to(
+    link: Link, alink: Callable[[], AbstractAsyncContextManager[AsyncLink]], redis_url: str
+) -> None:
+    other = Link(redis_url)
+    before = listening(other)
+    with link.listen("one"):
+        pass
+    assert listening(other) == before + 1
+    with pytest.raises(errors.RedisNotReady):
+        link.run(asked(READONLY))
+    assert wait_for(lambda: listening(other) == before)
+
+    async def leaves() -> None:
+        async with alink() as awaiting:
+            async with awaiting.listen("one"):
+                pass
+            assert listening(other) == before + 1
+            with pytest.raises(errors.RedisNotReady):
+                await awaiting.run(asked(READONLY))
+            assert wait_for(lambda: listening(other) == before)
+
+    asyncio.run(leaves())
+
+
 def test_the_async_link_keeps_what_it_listens_on_too(
     alink: Callable[[], AbstractAsyncContextManager[AsyncLink]], link: Link
 ) -> None:
