@@ -1,12 +1,9 @@
---@include _suspect
+--@include _ended
 -- What follows the end of an attempt (running or assigned → completed, failed, cancelled, delayed, pending).
 -- Shared by finish and reap. The caller has given the allocation back.
 
 local INLINE = 64
 local NO_RETRY = { not_found = true, not_allowed = true }
-local ended = {} -- state → list of score, id for finished:STATE
-local heard = {} -- channel → what to tell the waiting clients
-
 local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'v', 'O' }
 
 -- What is needed of the record; most ends are good ones, and need little.
@@ -14,29 +11,6 @@ local function end_record(id, mark, outcome)
   if mark == 's' or outcome ~= 'completed' then return record_read(id, END_FIELDS) end
   local r = call('HMGET', P .. 'task:' .. id, 'k', 'y', 'z', 'w', 'S', 'u', 'v', 'O')
   return { k = r[1], y = r[2], z = r[3], w = r[4], S = r[5], u = r[6], v = r[7], O = r[8] }
-end
-
-local function tell(record, id, state)
-  if not record.w then return end
-  for channel in string.gmatch(record.w, '[^,]+') do
-    heard[channel] = (heard[channel] and heard[channel] .. ' ' or '') .. id .. ' ' .. state
-  end
-end
-
--- A final state: the record (`change`: what to write there), the index of ended tasks, the waiting clients.
-local function task_ended(now, id, record, state, node_id, reason, change)
-  suspect_no_more(id, record)
-  call('HSET', P .. 'task:' .. id, unpack(change))
-  local list = ended[state]
-  if not list then
-    list = {}
-    ended[state] = list
-  end
-  local at = #list
-  list[at + 1], list[at + 2] = stamp(now), id
-  count(state, 1)
-  event(state, id, node_id, record.u, reason)
-  tell(record, id, state)
 end
 
 local function task_end(now, id, record, state, node_id, reason, fields)
@@ -171,10 +145,4 @@ local function end_attempt(now, id, record, node_id, mark, outcome, report)
   if outcome == 'failed' then return attempt_failed(now, id, record, node_id, report) end
   if outcome == 'crashed' then return attempt_crashed(now, id, record, node_id, report) end
   return task_back(id, record, record.n, node_id, 'returned')
-end
-
-local function ends_flush()
-  for state, list in pairs(ended) do call('ZADD', P .. 'finished:' .. state, unpack(list)) end
-  for channel, text in pairs(heard) do call('PUBLISH', P .. 'done:' .. channel, text) end
-  ended, heard = {}, {}
 end

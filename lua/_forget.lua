@@ -1,16 +1,44 @@
 --@include _events
--- Dropping ended tasks: the record and everything beside it.
+-- Dropping ended tasks: the record and everything beside it. An array goes with the last of its elements.
 
-local function forget(state, ids)
-  if #ids == 0 then return end
+local function drop(state, ids)
   local keys = {}
   for _, id in ipairs(ids) do
-    keys[#keys + 1] = P .. 'task:' .. id
-    keys[#keys + 1] = P .. 'payload:' .. id
-    keys[#keys + 1] = P .. 'result:' .. id
-    keys[#keys + 1] = P .. 'log:' .. id
+    for _, kind in ipairs({ 'task:', 'payload:', 'result:', 'log:' }) do keys[#keys + 1] = P .. kind .. id end
   end
   call('UNLINK', unpack(keys))
   call('ZREM', P .. 'finished:' .. state, unpack(ids))
+end
+
+local function drop_array(id, unmade)
+  drop('array', { id })
+  call('UNLINK', P .. 'apart:' .. id)
+  count('unmade', -unmade)
+  count('forgotten', unmade)
+end
+
+-- So many elements of an array are forgotten.
+local function array_less(id, number)
+  local key = P .. 'task:' .. id
+  local r = call('HMGET', key, 'j', 'jv')
+  local first, last = string.match(r[1] or '', '^(%d+)-(%d+)$')
+  if not first then return end
+  local unmade = tonumber(r[2] or 0)
+  if call('HINCRBY', key, 'jfo', whole(number)) + unmade == last - first + 1 then drop_array(id, unmade) end
+end
+
+local function forget(state, ids)
+  if #ids == 0 then return end
+  if state == 'array' then
+    for _, id in ipairs(ids) do drop_array(id, tonumber(call('HGET', P .. 'task:' .. id, 'jv') or 0)) end
+    return
+  end
+  drop(state, ids)
   count('forgotten', #ids)
+  local arrays = {}
+  for _, id in ipairs(ids) do
+    local array_id = string.find(id, '/', 1, true) and string.match(id, '^(.+)/')
+    if array_id then arrays[array_id] = (arrays[array_id] or 0) + 1 end
+  end
+  for id, number in pairs(arrays) do array_less(id, number) end
 end

@@ -1,7 +1,5 @@
 --@include _queue
--- Into and out of the waiting states, for the scripts that move single tasks.
-
-local WAITING_FIELDS = { 's', 'c', 'n', 'p', 't', 'd', 'o', 'k', 'i', 'b', 'u', 'w', 'm', 'O' }
+-- Into its queue: a task, or what is left of an array.
 
 local function record_read(id, names)
   local r = call('HMGET', P .. 'task:' .. id, unpack(names))
@@ -10,12 +8,17 @@ local function record_read(id, names)
   return record
 end
 
--- The record of a known task with its state, or nil. (`pending` is the default and is left out.)
-local function waiting_record(id)
-  local record = record_read(id, WAITING_FIELDS)
-  if not record.c then return nil end
-  record.s = record.s or 'pending'
-  return record
+local function array_name(id)
+  return string.match(id, '^(.+)/(%d+)$')
+end
+
+-- How a task stands in its queue, and for how many: an array for those that haven't been made. (`sequence`: its own, or
+-- that of an array's first element.)
+local function entry_of(id, record, sequence)
+  if not record.j then return sequence .. id, 1 end
+  local array = array_load(id)
+  array.base = tonumber(sequence, 16)
+  return array_member(array), array_rest(array)
 end
 
 -- Into its queue; whatever an earlier attempt left in the record goes, but its error.
@@ -23,16 +26,6 @@ local function task_pending(id, record, sequence)
   local key = P .. 'task:' .. id
   call('HDEL', key, 's', 'k', 'i', 'T', 'S', 'F', 'A', 'N', 'm', 'b', 'g', 'd', 'x', 'R')
   if sequence ~= record.n then call('HSET', key, 'n', sequence) end
-  queue_add(record.c, score_of(tonumber(record.p or 0), tonumber(record.t)), sequence .. id)
-end
-
--- Out of the index of its waiting state.
-local function take_out(id, record)
-  if record.s == 'pending' then
-    queue_remove(record.c, record.n .. id)
-  elseif record.s == 'delayed' or record.s == 'held' then
-    call('ZREM', P .. record.s, id)
-  else -- completed, failed, cancelled
-    call('ZREM', P .. 'finished:' .. record.s, id)
-  end
+  local member, number = entry_of(id, record, sequence)
+  queue_add(record.c, score_of(tonumber(record.p or 0), tonumber(record.t)), member, number)
 end

@@ -108,7 +108,7 @@ end
 -- Whom to stop for the first blocked task: the node, its size, and the tasks; nil if nobody. Where the candidates of no
 -- node are enough, those nodes that have most of them are looked at as a whole.
 local function victims(now, first)
-  local above = tonumber(call('HGET', P .. 'task:' .. first.task, 'p') or 0)
+  local above = tonumber(call('HGET', first.key, 'p') or 0)
   local nodes = candidates_by_node(now, above, first.class)
   local best = best_of(nodes, first.class)
   local looks = CANDIDATES

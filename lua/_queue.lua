@@ -1,4 +1,4 @@
---@include _events
+--@include _array
 -- The pending queues and the indexes of their heads (keys.py: pending:CLASS, classes:GROUP, groups, fresh).
 -- Changes are collected in Lua and written by queue_flush(), each key once.
 --
@@ -44,7 +44,7 @@ local function class_of(name)
     class = {
       name = name, key = P .. 'pending:' .. name, need = need, cpu = cpu, memory = memory,
       group = group_of(cpu, memory, labels),
-      added = {}, removed = {}, buffer = {}, position = 1, taken = 0,
+      added = {}, removed = {}, buffer = {}, position = 1, taken = 0, rests = nil,
     }
     classes[name] = class
   end
@@ -64,7 +64,8 @@ local function class_touch(class)
   queue_changed[#queue_changed + 1] = class
 end
 
-local function queue_add(class_name, score, member)
+-- `number`: for how many tasks the entry stands (nil: one).
+local function queue_add(class_name, score, member, number)
   local class = class_of(class_name)
   class_touch(class)
   local added = class.added
@@ -73,18 +74,19 @@ local function queue_add(class_name, score, member)
   if not class.first or earlier(score, member, class.first_score, class.first) then
     class.first_score, class.first = score, member
   end
-  count('pending', 1)
+  count('pending', number or 1)
 end
 
-local function queue_remove(class_name, member)
+local function queue_remove(class_name, member, number)
   local class = class_of(class_name)
   class_touch(class)
   queue_changed.taken = true
   class.removed[#class.removed + 1] = member
-  count('pending', -1)
+  count('pending', -(number or 1))
 end
 
--- The earliest entry of the class that this script hasn't taken yet: score, member.
+-- The earliest task of the class that this script hasn't taken yet: score, member, and the array that it isn't made of
+-- yet.
 local function class_peek(class)
   local buffer = class.buffer
   if class.position > #buffer then
@@ -100,28 +102,56 @@ local function class_peek(class)
       return nil
     end
   end
-  return tonumber(buffer[class.position + 1]), buffer[class.position]
+  local member = buffer[class.position]
+  local array = string.byte(member, -1) == REST and array_of(member)
+  if array then return tonumber(buffer[class.position + 1]), array_head(array), array end
+  return tonumber(buffer[class.position + 1]), member
+end
+
+-- Takes one element of the rest of an array; true where more are left, so that it stays at the front.
+local function rest_take(class, score, array)
+  if not array.taken then
+    array.taken = true
+    class.removed[#class.removed + 1] = class.buffer[class.position]
+    class.rests = class.rests or {}
+    class.rests[#class.rests + 1] = { array, score }
+  end
+  array_take(array)
+  return array.next <= array.last
 end
 
 -- Takes what class_peek() showed.
 local function class_take(class)
-  local score, member = class_peek(class)
+  local score, member, array = class_peek(class)
   if not class.touched then
     class.touched = true
     class.old_score, class.old_head = score, member
     queue_changed[#queue_changed + 1] = class
     class.group.classes[#class.group.classes + 1] = class
   end
-  class.removed[#class.removed + 1] = member
   queue_changed.taken = true
+  count('pending', -1)
+  if array then
+    if rest_take(class, score, array) then return score, member end
+  else
+    class.removed[#class.removed + 1] = member
+  end
   class.position = class.position + 2
   class.taken = class.taken + 1
-  count('pending', -1)
   return score, member
+end
+
+-- What is left of arrays stands behind what was taken from them.
+local function rests_write(class)
+  for _, rest in ipairs(class.rests) do
+    local array, score = unpack(rest)
+    if array_write(array) then call('ZADD', class.key, score, array_member(array)) end
+  end
 end
 
 local function class_write(class)
   local score, head = class.old_score, class.old_head
+  if class.rests then rests_write(class) end
   if #class.added > 0 then
     call('ZADD', class.key, unpack(class.added))
     if not head or earlier(class.first_score, class.first, score, head) then
@@ -142,7 +172,8 @@ end
 -- Moves the class's entry in its group's index; a new, earlier head is news for the schedulers (`fresh`).
 local function index_write(class, score, head)
   local group, old = class.group, class.old_head
-  if head == old and score == class.old_score then return false end
+  local same = head and old and string.sub(head, 1, SEQUENCE) == string.sub(old, 1, SEQUENCE)
+  if score == class.old_score and (same or head == old) then return false end
   if not group.known then
     group.known = true
     group.old_score, group.old_best = first_of(group.key)
@@ -180,7 +211,7 @@ local function queue_flush()
     end
   end
   for _, group in ipairs(order) do group_write(group) end
-  classes, groups, queue_changed = {}, {}, {}
+  classes, groups, queue_changed, arrays_seen = {}, {}, {}, {}
   return news
 end
 

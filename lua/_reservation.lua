@@ -44,8 +44,8 @@ end
 
 -- When the head of a class will have ended if it starts now, by its time limit; nil: it has none.
 local function head_ends(now, class)
-  local _, member = class_peek(class)
-  local limit = member and call('HGET', P .. 'task:' .. string.sub(member, SEQUENCE + 1), 'l')
+  local _, member, array = class_peek(class)
+  local limit = member and call('HGET', array and array.key or P .. 'task:' .. string.sub(member, SEQUENCE + 1), 'l')
   return limit and now + tonumber(limit) or nil
 end
 
@@ -89,6 +89,7 @@ local function reservation_flush(now)
   local class = classes[held.class]
   if not class then return end
   for _, member in ipairs(class.removed) do
-    if string.sub(member, SEQUENCE + 1) == held.task then return unreserve(now) end
+    local id = string.sub(member, SEQUENCE + 1)
+    if id == held.task or id == string.match(held.task, '^.+/') then return unreserve(now) end
   end
 end

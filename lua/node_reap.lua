@@ -38,7 +38,7 @@ if left == 0 then
   call('DEL', path .. ':orders', path .. ':grown')
   call('SREM', P .. 'lost', lost)
 end
-ends_flush()
+ends_flush(now)
 if queue_flush() then wake() end
 nodes_flush()
 counts_flush()

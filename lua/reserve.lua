@@ -14,6 +14,7 @@
 --@include _preempt
 --@include _first_fit
 --@include _suspect
+--@include _waiting
 
 local now, grace = clock(ARGV[1]), ARGV[2]
 local LOOKS = 500  -- heads looked at in one call
@@ -104,8 +105,12 @@ local function first_blocked()
     class = #front > 0 and first_feasible(front[1].cpu, front[#front].memory, false)
   end
   if not class then return nil end
-  local score, member = class_peek(class)
-  return { class = class, score = score, sequence = string.sub(member, 1, SEQUENCE), task = string.sub(member, SEQUENCE + 1) }
+  local score, member, array = class_peek(class)
+  local task = string.sub(member, SEQUENCE + 1)
+  return {
+    class = class, score = score, sequence = string.sub(member, 1, SEQUENCE), task = task,
+    key = array and array.key or P .. 'task:' .. task,
+  }
 end
 
 -- Since when it has been the first.

@@ -1,14 +1,16 @@
 #!lua flags=allow-oom
---- task_cancel: take a task out of its queue, or have its process stopped
+--- task_cancel: take a task out of its queue, or have its process stopped; of an array what isn't made yet
 -- (pending → pending | cancelled; delayed | held → cancelled; assigned | running: reason `cancelling`, task_finish
 -- does the rest once the processes are gone).
 -- KEYS: prefix
 -- ARGV: now_ms task_id operation requeue grace_ms note
 --   requeue 1: it goes to the back of its equals; 0: it ends as cancelled. note: free text for the decision log
+--   Elements of an array that were made are cancelled by calls of their own.
 -- Replies: {outcome, state, attempt}: requeued, cancelled, stopping, unchanged (delayed or held, with requeue), already
 -- Refuses: task_not_found
 -- Promises: the same operation again changes nothing; an end that was promised is never taken back
 --@include _end_attempt
+--@include _waiting
 --@include _stop
 --@include _reservation
 
@@ -25,10 +27,32 @@ local function repeated()
   return 'unchanged'
 end
 
+-- The elements of an array that aren't made yet are cancelled without being made.
+local function cancel_rest()
+  local array = array_load(id)
+  local left = array_rest(array)
+  call('HSET', key, 'b', 'end')
+  if left > 0 then
+    take_out(id, record)
+    call('HSET', key, 'jx', whole(array.next), 'jt', stamp(now), 'jn', whole(array.last + 1), 'ja', '0', 's', 'running')
+    call('HDEL', key, 'd', 'm')
+    call('HINCRBY', key, 'jca', whole(left))
+    call('HINCRBY', key, 'jv', whole(left))
+    call('SREM', P .. 'arrays', id)
+    count('cancelled', left)
+    count('unmade', left)
+    event('cancelling', id, nil, nil, note ~= '' and note or nil)
+  end
+  record.s = array_settle(now, id) or 'running'
+  return record.s == 'running' and 'stopping' or 'cancelled'
+end
+
 local function cancel()
   if record.o == operation then return repeated() end
   if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then return 'already' end
   call('HSET', key, 'o', operation)
+  if record.j and not requeue then return cancel_rest() end
+  if record.j and record.s == 'running' then return 'requeued' end
   if record.s == 'assigned' or record.s == 'running' then
     local intention = (record.b == 'end' or not requeue) and 'end' or 'requeue'
     local node_id, incarnation = string.match(record.i, '^([^:]+):(.+)$')
@@ -45,13 +69,13 @@ local function cancel()
   end
   if record.s ~= 'pending' then return 'unchanged' end
   take_out(id, record)
-  task_pending(id, record, next_sequence())
+  task_pending(id, record, sequence_behind(id, record))
   event('requeued', id, nil, record.u, 'cancelled')
   return 'requeued'
 end
 
 local outcome = cancel()
-ends_flush()
+ends_flush(now)
 reservation_flush(now)
 if queue_flush() then wake() end
 nodes_flush()

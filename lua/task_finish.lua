@@ -56,7 +56,7 @@ if ARGV[FIRST] then
     outcomes[i] = finish(FIRST + (i - 1) * WIDTH, not seen[token] and entries[i] or nil)
     seen[token] = true
   end
-  ends_flush()
+  ends_flush(now)
   if queue_flush() then wake() end
 end
 

@@ -2,16 +2,17 @@
 --- task_hold: set a waiting task aside (pending | delayed → held).
 -- KEYS: prefix
 -- ARGV: now_ms task_id
--- Replies: the state
+-- Replies: the state; of an array of which nothing is left `running`: its elements are held one by one
 -- Refuses: task_not_found, task_final, wrong_state (it holds an allocation)
 -- Promises: repeated it changes nothing
---@include _pending
+--@include _waiting
 --@include _reservation
 
 local now, id = clock(ARGV[1]), ARGV[2]
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
 if record.s == 'held' then return 'held' end
+if record.j and record.s == 'running' then return 'running' end
 if record.s == 'assigned' or record.s == 'running' then
   return refuse('wrong_state', 'task ' .. id .. ' is ' .. record.s .. ': only a waiting task can be held; cancel it first')
 end

@@ -5,7 +5,7 @@
 -- Replies: the state
 -- Refuses: task_not_found, task_final
 -- Promises: a waiting task stands at its new place at once; a running one has it for its next attempt
---@include _pending
+--@include _waiting
 --@include _reservation
 
 local now = clock(ARGV[1])
@@ -22,7 +22,8 @@ if record.s == 'pending' then
   take_out(id, record)
   reservation_flush(now)
   queue_flush()
-  queue_add(record.c, score_of(priority, tonumber(record.t)), record.n .. id)
+  local member, number = entry_of(id, record, record.n)
+  queue_add(record.c, score_of(priority, tonumber(record.t)), member, number)
   if queue_flush() then wake() end
 end
 counts_flush()

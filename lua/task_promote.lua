@@ -5,7 +5,7 @@
 -- Replies: {promoted, next_ms}: how many, and when the next one is due ('' if none waits)
 -- Refuses: nothing
 -- Promises: at most `limit` tasks
---@include _pending
+--@include _waiting
 
 local now, limit = clock(ARGV[1]), tonumber(ARGV[2])
 local due = call('ZRANGEBYSCORE', P .. 'delayed', '-inf', now, 'LIMIT', 0, limit)

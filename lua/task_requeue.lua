@@ -5,13 +5,16 @@
 -- Replies: the state
 -- Refuses: task_not_found, wrong_state (held, assigned, running)
 -- Promises: the same operation again changes nothing; retries and crashes count anew
---@include _pending
+--@include _waiting
 
 local id, operation = ARGV[2], ARGV[3]
 local key = P .. 'task:' .. id
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
 if record.o == operation or record.s == 'pending' then return record.s end
+if record.j and record.s ~= 'held' and record.s ~= 'delayed' then
+  return refuse('wrong_state', 'array ' .. id .. ' is ' .. record.s .. ': requeue its elements, such as ' .. id .. '/1')
+end
 if record.s == 'held' or record.s == 'assigned' or record.s == 'running' then
   local instead = record.s == 'held' and 'unhold' or 'cancel'
   return refuse('wrong_state', 'task ' .. id .. ' is ' .. record.s .. ': use ' .. instead)
@@ -20,7 +23,7 @@ take_out(id, record)
 if call('HGET', key, 'rx') then call('DEL', P .. 'result:' .. id) end
 call('HDEL', key, 'y', 'z', 'E', 'rx')
 call('HSET', key, 'o', operation)
-task_pending(id, record, next_sequence())
+task_pending(id, record, sequence_behind(id, record))
 event('requeued', id, nil, record.u, 'asked')
 if queue_flush() then wake() end
 counts_flush()

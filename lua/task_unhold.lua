@@ -5,7 +5,7 @@
 -- Replies: the state; a task that isn't held stays as it is
 -- Refuses: task_not_found, task_final
 -- Promises: it gets its old place in the order; repeated it changes nothing
---@include _pending
+--@include _waiting
 
 local now, id = clock(ARGV[1]), ARGV[2]
 local record = waiting_record(id)

@@ -4,24 +4,35 @@
 -- ARGV: now_ms channel *task_ids
 -- Replies: the state of each task, '' for an unknown one
 -- Refuses: nothing
--- Promises: at most 8 channels a task are kept (the oldest goes: its client looks by itself now and then)
---@include _base
+-- Promises: at most 8 channels a task are kept (the oldest goes: its client looks by itself now and then); those for an
+--   element that isn't made are kept by its array, for all that it makes from then on
+--@include _waiting
 
 local channel = ARGV[2]
 local states = {}
-for i = 3, #ARGV do
-  local key = P .. 'task:' .. ARGV[i]
+
+-- A task's state, and where its channels are kept.
+local function look(id)
+  local key = P .. 'task:' .. id
   local r = call('HMGET', key, 's', 'w', 'c')
-  local state = r[3] and (r[1] or 'pending') or ''
+  if r[3] then return r[1] or 'pending', key, 'w', r[2] end
+  local array, index = element_of(id)
+  local state = array and unmade_state(array, index)
+  if state then return state, array.key, 'jw', call('HGET', array.key, 'jw') end
+  return ''
+end
+
+for i = 3, #ARGV do
+  local state, key, field, channels = look(ARGV[i])
   states[#states + 1] = state
   if state ~= '' and state ~= 'completed' and state ~= 'failed' and state ~= 'cancelled' then
     local kept = {}
-    for known in string.gmatch(r[2] or '', '[^,]+') do
+    for known in string.gmatch(channels or '', '[^,]+') do
       if known ~= channel then kept[#kept + 1] = known end
     end
     if #kept >= 8 then table.remove(kept, 1) end
     kept[#kept + 1] = channel
-    call('HSET', key, 'w', table.concat(kept, ','))
+    call('HSET', key, field, table.concat(kept, ','))
   end
 end
 return states

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from rq_sched.connection import Connection
 from rq_sched.errors import RqSchedError
 from rq_sched.handles import AsyncTaskHandle
-from rq_sched.keys import check_id
+from rq_sched.keys import known_id
 from rq_sched.link import AsyncEars, AsyncLink
 from rq_sched.node import NodeInfo, NodeState
 from rq_sched.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
@@ -98,7 +98,7 @@ class AsyncClient(Connection[AsyncLink]):
 
     def handle(self, task_id: str) -> AsyncTaskHandle[Any]:
         """See ``Client.handle``."""
-        return AsyncTaskHandle(self, check_id(task_id))
+        return AsyncTaskHandle(self, known_id(task_id))
 
     # -- wait -------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rq_sched.connection import Connection
 from rq_sched.handles import TaskHandle
-from rq_sched.keys import check_id
+from rq_sched.keys import known_id
 from rq_sched.link import Link
 from rq_sched.node import NodeInfo, NodeState
 from rq_sched.stepper import Stepper
@@ -161,7 +161,7 @@ class Client(Connection[Link], Stepper):
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """The handle of a task that was submitted elsewhere or earlier.  Raises: InvalidId."""
-        return TaskHandle(self, check_id(task_id))
+        return TaskHandle(self, known_id(task_id))
 
     def executor(self, **options: Unpack[Options]) -> TaskExecutor:
         """A ``concurrent.futures.Executor`` whose futures are tasks.

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from rq_sched.arrays import element_of
 from rq_sched.errors import InvalidValue, NotInTask
 from rq_sched.resources import Resources, parse_cpu, parse_memory
 
@@ -51,6 +52,12 @@ class CurrentTask:
     def id(self) -> str:
         """The task's id."""
         return self._id
+
+    @property
+    def index(self) -> int | None:
+        """Its index, where it is an element of an array; None for any other task."""
+        element = element_of(self._id)
+        return None if element is None else element[1]
 
     @property
     def attempt(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from rq_sched.errors import TaskExists, TaskNotFound
 from rq_sched.event import Event, events_of
 from rq_sched.fit import SEQUENCE, Place, fit_counts, group_name, pending_reason
-from rq_sched.keys import check_id
+from rq_sched.keys import known_id
 from rq_sched.link import Command, Op
 from rq_sched.queries import Queries, as_dict
 from rq_sched.record import decode, encode
@@ -58,7 +58,7 @@ class Explain(Queries):
         Raises:
             TaskNotFound
         """
-        (info,) = yield from self._read([check_id(task_id)])
+        (info,) = yield from self._read([known_id(task_id)])
         if info is None:
             raise TaskNotFound(f"no task {task_id}: never submitted to this namespace, or forgotten")
         answer = _heading(info)

@@ -23,7 +23,7 @@ from rq_sched.errors import (
     UsageError,
     WaitTimeout,
 )
-from rq_sched.keys import check_id
+from rq_sched.keys import known_id
 from rq_sched.steps import (
     Deadline,
     Emit,
@@ -135,7 +135,7 @@ class Flows:
             WaitTimeout: some haven't ended in time.
         """
         deadline = Deadline(timeout, self.clock)
-        waiting = Waiting(check_id(task_id) for task_id in task_ids)
+        waiting = Waiting(known_id(task_id) for task_id in task_ids)
         for bite in bites(waiting.all()):
             states = yield from run(self.store.states(bite))
             yield Emit(waiting.settle(zip(bite, states, strict=True)))
@@ -226,7 +226,7 @@ class Flows:
 
     def status(self, task_id: str) -> Flow[TaskInfo]:
         """Everything known of one task.  Raises: TaskNotFound."""
-        (info,) = yield from run(self.store.status([check_id(task_id)]))
+        (info,) = yield from run(self.store.status([known_id(task_id)]))
         if info is None:
             raise unknown(task_id)
         return info
@@ -237,7 +237,7 @@ class Flows:
 
     def state(self, task_id: str) -> Flow[State]:
         """Where one task is.  Raises: TaskNotFound."""
-        (state,) = yield from run(self.store.states([check_id(task_id)]))
+        (state,) = yield from run(self.store.states([known_id(task_id)]))
         if state is None:
             raise unknown(task_id)
         return state
@@ -251,7 +251,7 @@ class Flows:
 
     def logs(self, task_id: str) -> Flow[str]:
         """The captured output of a task.  Raises: TaskNotFound."""
-        output = yield from run(self.store.log(check_id(task_id)))
+        output = yield from run(self.store.log(known_id(task_id)))
         if not output:
             yield from self.state(task_id)
         return output.decode("utf-8", "replace")

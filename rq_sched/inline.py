@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from rq_sched.arrays import tell_index
 from rq_sched.context import CurrentTask, set_current
 from rq_sched.link import Link
 from rq_sched.node import Order, Start, Stop
@@ -108,12 +109,13 @@ class InlineNode:
     def _as_current(self, order: Start) -> Iterator[None]:
         """What ``current_task()`` and the environment tell the task; afterwards as before, as tasks may be nested."""
         task = CurrentTask(order.task_id, order.attempt, order.allocation, self._progress(order), self._resize(order))
-        environment = {
+        environment: dict[str, str] = {
             "RQ_SCHED_TASK_ID": order.task_id,
             "RQ_SCHED_ATTEMPT": str(order.attempt),
             "RQ_SCHED_CPUS": str(order.allocation.cpu),
             "RQ_SCHED_MEMORY_MB": str(order.allocation.memory),
         }
+        tell_index(environment, order.task_id)
         self._running.append(task)
         set_current(task)
         try:

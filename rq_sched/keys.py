@@ -11,9 +11,13 @@ key                            type     holds; who writes it; how long it lives
 ``payload:ID``                 string   msgpack ``[args, kwargs]`` where too long for the record; submit
 ``result:ID``                  string   msgpack result, or the error text, where too long for the record; finish
 ``log:ID``                     string   the last output of the task (64 KiB); ``task_output``
+``live:ID``                    set      of an array: indexes of its elements that were made and haven't ended
+``apart:ID``                   zset     of an array: runs of elements that were made before their turn: score the first
+                                        index, member the last
+``arrays``                     set      ids of arrays of which some elements aren't made yet
 ``seq``                        counter  the sequence number last given; submit, requeue
 ``pending:CLASS``              zset     the tasks of one class (``CPU:MEMORY+LABEL…``) that wait: score −priority
-                                        (aged), member sequence (10 hex digits) + id
+                                        (aged), member sequence (10 hex digits) + id; the rest of an array: + id + ``/``
 ``classes:GROUP``              zset     the heads of the classes of one group: score of the head, member its
                                         sequence + class
 ``groups``                     zset     the best head of each group, in the same form
@@ -23,6 +27,7 @@ key                            type     holds; who writes it; how long it lives
 ``delayed``                    zset     ids by due time
 ``held``                       zset     ids by the time they were held
 ``finished:STATE``             zset     ids of completed, failed, cancelled tasks by their end; the janitor trims
+``finished:array``             zset     ids of ended arrays none of whose elements has a record
 ``node:ID``                    hash     a node: total, free, state, incarnation, order numbers (``node.FIELDS``)
 ``node:ID:INCARNATION:tasks``  hash     its ledger: token → ``ID:CPU:MEMORY:MARK``; mark a assigned, r running,
                                         s stopping
@@ -59,9 +64,11 @@ from __future__ import annotations
 
 import re
 
+from rq_sched.arrays import owner
 from rq_sched.errors import InvalidId
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+ELEMENT_PATTERN = re.compile(ID_PATTERN.pattern + r"/(0|[1-9]\d{0,8})")
 
 
 def check_id(value: object, what: str = "task id") -> str:
@@ -77,6 +84,17 @@ def check_id(value: object, what: str = "task id") -> str:
     )
 
 
+def known_id(value: object) -> str:
+    """The id of a task that may be there: as ``check_id``, or an element of an array, ``ID/INDEX``.
+
+    Raises:
+        InvalidId: it is neither.
+    """
+    if isinstance(value, str) and ELEMENT_PATTERN.fullmatch(value):
+        return value
+    return check_id(value)
+
+
 class Keys:
     """The keys of one namespace.
 
@@ -88,6 +106,7 @@ class Keys:
         self.namespace = check_id(namespace, "namespace")
         self.prefix = p = f"rqs:{{{namespace}}}:"
         self.seq = p + "seq"
+        self.arrays = p + "arrays"
         self.groups = p + "groups"
         self.fresh = p + "fresh"
         self.dirty = p + "dirty"
@@ -112,7 +131,14 @@ class Keys:
         return f"{self.prefix}task:{task_id}"
 
     def payload(self, task_id: str) -> str:
-        return f"{self.prefix}payload:{task_id}"
+        """The long arguments; the elements of an array share theirs."""
+        return f"{self.prefix}payload:{owner(task_id)}"
+
+    def live(self, array_id: str) -> str:
+        return f"{self.prefix}live:{array_id}"
+
+    def apart(self, array_id: str) -> str:
+        return f"{self.prefix}apart:{array_id}"
 
     def result(self, task_id: str) -> str:
         return f"{self.prefix}result:{task_id}"

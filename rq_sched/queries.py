@@ -11,11 +11,12 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from rq_sched import scripts
+from rq_sched.arrays import element_of, rest, rest_member, sequence, unmade
 from rq_sched.config import SETTINGS
 from rq_sched.errors import InvalidValue, NodeNotFound, TaskNotFound
 from rq_sched.event import Event, events_of
 from rq_sched.fit import SEQUENCE, Place, Reservation, Room, fit_counts, group_name, pending_reason
-from rq_sched.keys import Keys, check_id
+from rq_sched.keys import Keys, check_id, known_id
 from rq_sched.link import Command, Op, Request
 from rq_sched.node import NodeInfo, NodeState
 from rq_sched.node import decode as decode_node
@@ -28,6 +29,8 @@ PAGE = 500
 """Commands that travel together."""
 SCAN_LIMIT = 20_000
 """Tasks that a filtered list looks at before it gives up: what it says stays cheap however much there is."""
+ARRAYS = 1000
+"""Arrays that are looked at where something is counted."""
 NODES_BITE = 100
 """Nodes whose ledgers are read together."""
 ROOMS_BITE = 250
@@ -65,7 +68,34 @@ class Queries:
     def states(self, task_ids: Sequence[str]) -> Op[list[State | None]]:
         """The states of tasks; None for an unknown one."""
         replies = yield from self._paged([("HMGET", self.keys.task(t), "s", "c") for t in task_ids])
-        return [State((state or b"pending").decode()) if known else None for state, known in replies]
+        found = [State((state or b"pending").decode()) if known else None for state, known in replies]
+        unmade = yield from self._unmade([t for t, state in zip(task_ids, found, strict=True) if state is None])
+        if unmade:
+            for i, task_id in enumerate(task_ids):
+                if task_id in unmade:
+                    found[i] = State(unmade[task_id].get(b"s", b"pending").decode())
+        return found
+
+    def _unmade(self, task_ids: Sequence[str]) -> Op[dict[str, dict[bytes, bytes]]]:
+        """Of tasks without a record the elements that aren't made yet: id → the record that it would have."""
+        named = {t: element for t in task_ids if (element := element_of(t)) is not None}
+        if not named:
+            return {}
+        array_ids = sorted({array_id for array_id, _ in named.values()})
+        flat = yield from self._paged([("HGETALL", self.keys.task(array_id)) for array_id in array_ids])
+        arrays = dict(zip(array_ids, map(as_dict, flat), strict=True))
+        runs = yield from self._paged(
+            [
+                ("ZREVRANGEBYSCORE", self.keys.apart(array_id), index, "-inf", "LIMIT", 0, 1)
+                for array_id, index in named.values()
+            ]
+        )
+        found: dict[str, dict[bytes, bytes]] = {}
+        for (task_id, (array_id, index)), run in zip(named.items(), runs, strict=True):
+            record = unmade(arrays[array_id], index, run[0] if run else None)
+            if record is not None:
+                found[task_id] = record
+        return found
 
     def status(self, task_ids: Sequence[str]) -> Op[list[TaskInfo | None]]:
         """Everything known of tasks; None for an unknown one. Why a pending one waits is worked out now."""
@@ -114,16 +144,24 @@ class Queries:
 
     def places(self, task_ids: Sequence[str]) -> Op[list[Place | None]]:
         """Their places in the order of pending tasks; None for one that isn't pending."""
-        records = yield from self._paged([("HMGET", self.keys.task(t), "c", "n") for t in task_ids])
-        found = yield from self._paged(
-            [
-                ("ZSCORE", self.keys.pending((c or b"").decode()), (n or b"") + task_id.encode())
-                for task_id, (c, n) in zip(task_ids, records, strict=True)
-            ]
-        )
+        names = ("c", "n", "j", "jn")
+        records = yield from self._paged([("HMGET", self.keys.task(t), *names) for t in task_ids])
+        owners = [element_of(t) if r[0] is None else None for t, r in zip(task_ids, records, strict=True)]
+        of_arrays = iter((yield from self._paged([("HMGET", self.keys.task(o[0]), *names) for o in owners if o])))
+        entries: list[tuple[str, str, str]] = []  # class, member, sequence
+        for task_id, own, element in zip(task_ids, records, owners, strict=True):
+            values = next(of_arrays) if element else own
+            record = {name.encode(): value for name, value in zip(names, values, strict=True) if value is not None}
+            place = record.get(b"n", b"").decode()
+            member = place + task_id
+            if b"j" in record:  # its rest stands there, for this one too
+                place = sequence(record, element[1] if element else int(record[b"jn"]))
+                member = rest_member(element[0] if element else task_id, record)
+            entries.append((record.get(b"c", b"").decode(), member, place))
+        found = yield from self._paged([("ZSCORE", self.keys.pending(c), member) for c, member, _ in entries])
         return [
-            None if score is None else Place(float(score), n.decode())
-            for score, (_, n) in zip(found, records, strict=True)
+            None if score is None else Place(float(score), place)
+            for score, (_, _, place) in zip(found, entries, strict=True)
         ]
 
     def now(self) -> Op[int]:
@@ -137,23 +175,28 @@ class Queries:
         records = [
             as_dict(flat) for flat in (yield from self._paged([("HGETALL", self.keys.task(t)) for t in task_ids]))
         ]
+        unmade = yield from self._unmade([t for t, record in zip(task_ids, records, strict=True) if not record])
+        records = [record or unmade.get(t, {}) for t, record in zip(task_ids, records, strict=True)]
         apart: list[Command] = []
         for task_id, record in zip(task_ids, records, strict=True):
             if b"ax" in record:
                 apart.append(("GET", self.keys.payload(task_id)))
             if b"rx" in record:
                 apart.append(("GET", self.keys.result(task_id)))
+            if b"j" in record:
+                apart.append(("SCARD", self.keys.live(task_id)))
         long = iter((yield from self._paged(apart)))
         infos: list[TaskInfo | None] = []
         for task_id, record in zip(task_ids, records, strict=True):
             payload = next(long) if b"ax" in record else None
             result = next(long) if b"rx" in record else None
-            infos.append(decode_task(task_id, record, payload, result) if b"c" in record else None)
+            live = next(long) if b"j" in record else 0
+            infos.append(decode_task(task_id, record, payload, result, live) if b"c" in record else None)
         return infos
 
     def result(self, task_id: str) -> Op[TaskInfo]:
         """One task with its outcome.  Raises: TaskNotFound."""
-        info = (yield from self._read([check_id(task_id)]))[0]
+        info = (yield from self._read([known_id(task_id)]))[0]
         if info is None:
             raise TaskNotFound(f"no task {task_id}: never submitted to this namespace, or forgotten")
         return info
@@ -248,6 +291,14 @@ class Queries:
         entries = yield from self.pending_in_order(offset + size)
         return [task_id for _, _, task_id, _ in entries[offset:]]
 
+    def resting(self) -> Op[dict[str, dict[bytes, bytes]]]:
+        """The records of arrays of which some elements aren't made yet: ``ARRAYS`` of them at most."""
+        ids = [a.decode() for a in (yield [("SRANDMEMBER", self.keys.arrays, ARRAYS)])[0]]
+        names = ("s", "c", "n", "j", "jn", "ja")
+        found = yield from self._paged([("HMGET", self.keys.task(a), *names) for a in ids])
+        records = [{n.encode(): v for n, v in zip(names, r, strict=True) if v is not None} for r in found]
+        return {a: record for a, record in zip(ids, records, strict=True) if b"jn" in record}
+
     def pending_in_order(self, limit: int) -> Op[list[tuple[float, str, str, str]]]:
         """The first pending tasks as (score, sequence, id, class), in the order in which they are to be placed."""
         groups = (yield [("ZRANGE", self.keys.groups, 0, -1)])[0]
@@ -260,7 +311,7 @@ class Queries:
         classes = [head[SEQUENCE:] for _, head in first]
         queues = yield from self._paged([("ZRANGE", self.keys.pending(c), 0, limit - 1, "WITHSCORES") for c in classes])
         entries = (
-            (float(q[i + 1]), q[i][:SEQUENCE].decode(), q[i][SEQUENCE:].decode(), c)
+            (float(q[i + 1]), q[i][:SEQUENCE].decode(), q[i][SEQUENCE:].decode().removesuffix("/"), c)
             for c, q in zip(classes, queues, strict=True)
             for i in range(0, len(q), 2)
         )
@@ -337,6 +388,10 @@ class Queries:
         counts = yield from self.counts()
         nodes = yield from self.nodes()
         started = yield from self._paged([("HGET", self.keys.node(n.node_id), "started") for n in nodes])
+        unmade = {b"delayed": 0, b"held": 0}  # an array stands in these indexes for all that isn't made yet
+        for record in (yield from self.resting()).values():
+            if record.get(b"s") in unmade:
+                unmade[record[b"s"]] += rest(record) - 1
         delayed, held, *ended = yield [
             ("ZCARD", self.keys.delayed),
             ("ZCARD", self.keys.held),
@@ -347,12 +402,13 @@ class Queries:
         running = sum(int(s or 0) for n, s in zip(nodes, started, strict=True) if n.state is not NodeState.DEAD)
         tasks = {
             "pending": counts.get("pending", 0),
-            "delayed": delayed,
-            "held": held,
+            "delayed": delayed + unmade[b"delayed"],
+            "held": held + unmade[b"held"],
             "assigned": held_now - running,
             "running": running,
             **dict(zip((str(s) for s in sorted(FINAL)), ended, strict=True)),
         }
+        tasks["cancelled"] += counts.get("unmade", 0)
         total = ("submitted", "completed", "failed", "cancelled")
         return {
             "namespace": self.keys.namespace,

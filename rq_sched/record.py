@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
+from rq_sched.arrays import elements, size
 from rq_sched.labels import of_suffix
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
@@ -55,6 +56,17 @@ FIELDS = {
     "x": "exit_code",
     "g": "progress, 0 to 1",
     "w": "channels of the clients that wait for its end",
+    "j": "it is an array: FIRST-LAST, the indexes of its elements",
+    "jn": "array: the first element that isn't made yet",
+    "ja": "array: elements behind that one that were made before their turn",
+    "jx": "array: the element from which on those that weren't made were cancelled",
+    "jt": "array: when that was, ms",
+    "jv": "array: how many of these have no record",
+    "jco": "array: elements completed",
+    "jfa": "array: elements failed",
+    "jca": "array: elements cancelled",
+    "jfo": "array: elements forgotten",
+    "jw": "array: channels of the clients that wait for elements that aren't made yet",
 }
 
 
@@ -89,6 +101,8 @@ def encode(request: TaskRequest, signer: Signer | None = None) -> list[str | byt
     delay = round(request.delay * 1000)
     task_class = class_of(Resources(request.cpu_needed, int(request.memory_needed)), request.require)
     digest = blake2b(f"{task_class} {request.priority} {delay} {record}".encode(), digest_size=8)
+    if request.array is not None:
+        digest.update(f" {request.array}".encode())
     if payload:
         digest.update(payload)
     if signer is not None:
@@ -131,22 +145,30 @@ class _Fields:
 
 
 def decode(
-    task_id: str, record: Mapping[bytes, bytes], payload: bytes | None = None, long_result: bytes | None = None
+    task_id: str,
+    record: Mapping[bytes, bytes],
+    payload: bytes | None = None,
+    long_result: bytes | None = None,
+    live: int = 0,
 ) -> TaskInfo:
     """The record of a task as people and programs read it.
 
-    ``payload`` and ``long_result`` are the contents of ``payload:ID`` and ``result:ID`` where the record points there.
+    ``payload`` and ``long_result`` are the contents of ``payload:ID`` and ``result:ID`` where the record points there;
+    ``live``: of an array, how many of its elements were made and haven't ended.
     """
     fields = _Fields(record)
     text, number, seconds = fields.text, fields.number, fields.seconds
     state = State(text("s") or "pending")
     need = need_of(text("c") or "1:1")
-    active = state in (State.ASSIGNED, State.RUNNING)
+    active = state in (State.ASSIGNED, State.RUNNING) and b"j" not in record
     held = need_of(text("A") or text("c") or "1:1") if active else Resources(0, 0)
     packed = fields.packed("a") or payload
     args, kwargs = _readable(packed)[:2] if packed else ([], {})
     result, error = _outcome(fields, state, long_result)
-    retries, progress, exit_code = number("r"), text("g"), text("x")
+    retries, progress, exit_code, array = number("r"), text("g"), text("x"), text("j")
+    of_array = None if array is None else elements(record, live)
+    if of_array is not None and state is State.FAILED:
+        error = f"{of_array['failed']:,} of {size(str(array)):,} elements failed"
     return TaskInfo(
         task_id=task_id,
         priority=number("p"),
@@ -181,6 +203,8 @@ def decode(
         result=result,
         error=error,
         exit_code=None if exit_code is None else int(exit_code),
+        array=array,
+        elements=of_array,
     )
 
 

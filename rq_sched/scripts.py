@@ -86,6 +86,8 @@ class Call:
     script: Script
     prefix: str
     arguments: Sequence[Argument]
+    may_refuse: bool = False
+    """Whether a refusal is an answer like any other: the exception, not raised."""
 
 
 def assemble(name: str, folder: Path = FOLDER) -> str:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from rq_sched.arrays import extent
 from rq_sched.config import SETTINGS
 from rq_sched.errors import InvalidValue
-from rq_sched.keys import check_id
+from rq_sched.keys import check_id, known_id
 from rq_sched.labels import suffix
 from rq_sched.link import Command, Op
 from rq_sched.node import Entry, NodeState, Order, Resize, Start, Stop, Void
@@ -151,32 +152,42 @@ class Store(Submits):
         reason: str | None = None,
         operation: str | None = None,
     ) -> Op[Cancelled]:
-        """Stop a task; it goes to the back of its equals, or with ``requeue=False`` ends as cancelled.
+        """Stop a task; it goes to the back of its equals, or with ``requeue=False`` ends as cancelled. Of an array: all
+        elements that haven't ended.
 
         Raises:
             TaskNotFound
         """
-        outcome, state, attempt = yield from self._one(
-            "task_cancel", check_id(task_id), operation or nonce(), int(requeue), round(grace * 1000), note(reason)
+        outcome, state, attempt = yield from self._with_elements(
+            "task_cancel", task_id, operation or nonce(), int(requeue), round(grace * 1000), note(reason)
         )
         word = outcome.decode()
         return Cancelled(f"already {state.decode()}" if word == "already" else word, State(state.decode()), attempt)
 
     def hold(self, task_id: str) -> Op[State]:
-        """Set a waiting task aside.  Raises: TaskNotFound, TaskFinal, WrongState."""
-        return State((yield from self._one("task_hold", check_id(task_id))).decode())
+        """Set a waiting task aside; of an array all that wait.  Raises: TaskNotFound, TaskFinal, WrongState."""
+        return State((yield from self._with_elements("task_hold", task_id)).decode())
 
     def unhold(self, task_id: str) -> Op[State]:
         """Bring a held task back to its old place.  Raises: TaskNotFound, TaskFinal."""
-        return State((yield from self._one("task_unhold", check_id(task_id))).decode())
+        return State((yield from self._with_elements("task_unhold", task_id)).decode())
 
     def requeue(self, task_id: str, operation: str | None = None) -> Op[State]:
         """Run an ended task again, or a delayed one now.  Raises: TaskNotFound, WrongState."""
-        return State((yield from self._one("task_requeue", check_id(task_id), operation or nonce())).decode())
+        return State((yield from self._one("task_requeue", known_id(task_id), operation or nonce())).decode())
 
     def prioritize(self, task_id: str, priority: int) -> Op[State]:
         """Change a task's priority.  Raises: TaskNotFound, TaskFinal."""
-        return State((yield from self._one("task_prioritize", check_id(task_id), priority)).decode())
+        return State((yield from self._with_elements("task_prioritize", task_id, priority)).decode())
+
+    def _with_elements(self, name: str, task_id: str, *arguments: Argument) -> Op[Any]:
+        """A change of a task. Of an array the script changes what isn't made yet; what is made, and hasn't ended,
+        follows one by one, as far as the change can be made there."""
+        reply, live = yield [self.call(name, known_id(task_id), *arguments), ("SMEMBERS", self.keys.live(task_id))]
+        for i in range(0, len(live), PIPELINE):
+            calls = [self.call(name, f"{task_id}/{index.decode()}", *arguments) for index in live[i : i + PIPELINE]]
+            yield [replace(call, may_refuse=True) for call in calls]
+        return reply
 
     def watch(self, task_ids: Sequence[str], channel: str) -> Op[list[State | None]]:
         """Ask to be told on ``keys.done(channel)`` when tasks end (``ID STATE`` pairs); answers their states now."""
@@ -188,8 +199,35 @@ class Store(Submits):
         return states
 
     def forget_ids(self, task_ids: Sequence[str]) -> Op[int]:
-        """Drop ended tasks.  Raises: TaskNotFound, TaskNotFinal."""
-        return len((yield [self.call("task_forget", check_id(task_id)) for task_id in task_ids]))
+        """Drop ended tasks, arrays with all elements.  Raises: TaskNotFound, TaskNotFinal."""
+        replies = yield [self.call("task_forget", known_id(task_id)) for task_id in task_ids]
+        dropped = 0
+        for task_id, reply in zip(task_ids, replies, strict=True):
+            if isinstance(reply, bytes):
+                dropped += yield from self._forget_array(task_id, *extent(reply))
+            else:
+                dropped += 1
+        return dropped
+
+    def _forget_array(self, array_id: str, first: int, last: int) -> Op[int]:
+        """Drop its elements: those that were made in their turn, then those that were made before it."""
+        cut, runs = yield [
+            ("HGET", self.keys.task(array_id), "jx"),
+            ("ZRANGE", self.keys.apart(array_id), 0, -1, "WITHSCORES"),
+        ]
+        stretches = [(first, last if cut is None else max(first, int(cut) - 1))]
+        stretches += [
+            (int(run_first), int(run_last)) for run_last, run_first in zip(runs[::2], runs[1::2], strict=True)
+        ]
+        calls = [
+            self.call("array_forget", array_id, start, min(start + BATCH - 1, end))
+            for begin, end in stretches
+            for start in range(begin, end + 1, BATCH)
+        ]
+        dropped = 0
+        for i in range(0, len(calls), PIPELINE):
+            dropped += sum((yield calls[i : i + PIPELINE]))
+        return dropped
 
     def forget(
         self, *, state: State | str | None = None, older_than: float = 0.0, keep: int = 0, limit: int = BATCH

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+from rq_sched.arrays import extent
 from rq_sched.durability import MEMORY, Durability
 from rq_sched.errors import DurabilityNotReached
 from rq_sched.explain import Explain
@@ -69,31 +70,36 @@ class Submits(Explain):
             yield from safe.check()
         answers: list[int] = []
         short: list[str] = []
-        calls: list[Request] = []
-        batch: list[Argument] = []
-        count = size = 0
-        for request in requests:
-            encoded = encode(request, self._signer)
-            batch += encoded
-            count += 1
-            size += len(encoded[5]) if encoded[5] else 100  # type: ignore[arg-type]
-            if count == BATCH or size > BATCH_BYTES:
-                calls.append(self.call("task_submit", nonce(), self._placings, watch or "", *batch))
-                batch, count, size = [], 0, 0
-                if len(calls) == PIPELINE:
-                    answers += yield from self._safely(calls, short)
-                    calls = []
-        if batch:
-            calls.append(self.call("task_submit", nonce(), self._placings, watch or "", *batch))
-        if calls:
-            answers += yield from self._safely(calls, short)
+        calls = list(self._calls(requests, watch or ""))
+        for i in range(0, len(calls), PIPELINE):
+            answers += yield from self._safely(calls[i : i + PIPELINE], short)
         words = {1: "new", 0: "same", -1: "conflict"}
         outcomes = [words[answer] for answer in answers]
         if short:
             raise _not_safe(requests, outcomes, short[0])
         return outcomes
 
-    def _safely(self, calls: list[Request], short: list[str]) -> Op[list[int]]:
+    def _calls(self, requests: Sequence[TaskRequest], watch: str) -> Iterator[Request]:
+        """The script calls that submit these: a batch of tasks each, or an array."""
+        batch: list[Argument] = []
+        count = size = 0
+        for request in requests:
+            encoded = encode(request, self._signer)
+            if request.array is None:
+                batch += encoded
+                count += 1
+                size += len(encoded[5]) if encoded[5] else 100  # type: ignore[arg-type]
+            if batch and (request.array is not None or count == BATCH or size > BATCH_BYTES):
+                yield self.call("task_submit", nonce(), self._placings, watch, *batch)
+                batch, count, size = [], 0, 0
+            if request.array is not None:
+                request_and_fields = (*encoded[:6], *encoded[7:])
+                indexes = extent(str(request.array))
+                yield self.call("array_submit", nonce(), self._placings, watch, *indexes, *request_and_fields)
+        if batch:
+            yield self.call("task_submit", nonce(), self._placings, watch, *batch)
+
+    def _safely(self, calls: Sequence[Request], short: list[str]) -> Op[list[int]]:
         """One pipeline of submits, and the wait at its end; what is missing goes to ``short``."""
         barriers = self._safekeeping.barriers() if self._safekeeping is not None else []
         replies = yield [*calls, *barriers]

@@ -34,6 +34,7 @@ class Options(TypedDict, total=False):
     max_cpu: int | None  # cores up to which it may grow (what it needs)
     max_memory: int | str | None  # memory up to which it may grow (what it needs)
     require: Sequence[str] | None  # labels that its node must carry (none)
+    array: str | range | None  # FIRST-LAST or a range: run it once for each of these indexes (once)
     priority: int | None  # higher first (0)
     task_id: str | None  # generated
     retries: int | None  # failures that are tried again (0)

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgpack
 
+from rq_sched.arrays import parse_array
 from rq_sched.errors import InvalidTarget, InvalidValue, NotSerializable, PayloadTooLarge
 from rq_sched.keys import check_id
 from rq_sched.labels import parse_labels, suffix
@@ -123,6 +124,7 @@ class TaskRequest:
         cpu_needed: cores, from 1.  memory_needed: MB, or text such as ``"2G"``.
         max_cpu_needed, max_memory_needed: up to which it may grow; the need if None.
         require: labels that its node must carry.
+        array: ``FIRST-LAST`` or a ``range``: run it once for each of these indexes (``arrays.py``).
         retries: how many failures are tried again.  crash_limit: how many deaths of its process or node.
         time_limit: seconds a run may take.  delay: seconds before it may be placed.
         elastic: ``off``, ``cpu`` or ``all``: what may be given to others while it isn't used.
@@ -151,6 +153,7 @@ class TaskRequest:
     elastic: str = "cpu"
     preemptible: bool = False
     require: Sequence[str] = ()
+    array: str | range | None = None
 
     def check(self) -> TaskRequest:
         """Itself, with sizes as numbers and an id, or an error that names the field."""
@@ -172,6 +175,8 @@ class TaskRequest:
             self.max_memory_needed = _at_least(most, self.memory_needed, "memory")
         if self.require:
             self.require = parse_labels(self.require, "require")
+        if self.array is not None:
+            self.array = parse_array(self.array)
         _integer(self.priority, "priority", -PRIORITY_LIMIT, PRIORITY_LIMIT)
         _integer(self.retries, "retries", 0, 2**31)
         _integer(self.crash_limit, "crash_limit", 1, 2**31)
@@ -321,6 +326,8 @@ class TaskInfo:
     exit_code: int | None
     suspect: bool  # it must run alone on a node before it may fail as poison; until then it needs a whole one
     require: list[str]  # labels that its node must carry
+    array: str | None = None  # of an array: the indexes of its elements, FIRST-LAST
+    elements: dict[str, int] | None = None  # of an array: how many are waiting, active, completed, failed, cancelled
 
     def to_json(self) -> dict[str, Any]:
         """A flat dict for JSON: times as ISO 8601 in UTC."""

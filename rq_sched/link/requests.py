@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from redis import exceptions
 
 from rq_sched.address import shown
-from rq_sched.errors import RqSchedError
+from rq_sched.errors import Refused, RqSchedError
 from rq_sched.link.answers import LEAVE, check_version, translate, word_of
 from rq_sched.scripts import Argument, Call, Script, load, names
 
@@ -79,7 +79,12 @@ class Talk:
             again = yield [self._command(requests[i]) for i in missing]
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        self._raise_first([reply for reply, r in zip(replies, requests, strict=True) if not isinstance(r, Barrier)])
+        for i, (reply, request) in enumerate(zip(replies, requests, strict=True)):
+            if not isinstance(reply, Exception) or isinstance(request, Barrier):
+                continue
+            replies[i] = error = translate(reply, self._where)
+            if not (isinstance(request, Call) and request.may_refuse and isinstance(error, Refused)):
+                raise error from None
         return replies
 
     def loading(self, scripts: Collection[Script]) -> Steps[None]:

@@ -14,6 +14,7 @@ import os
 import signal
 from typing import Protocol
 
+from rq_sched.arrays import owner
 from rq_sched.node import Resize, Start, Stop
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
@@ -146,7 +147,7 @@ class Attempts:
 
     @staticmethod
     def _signed(order: Start, signer: Signer) -> bool:
-        return signer.verify(order.task_id, order.function, order.arguments, order.time_limit)
+        return signer.verify(owner(order.task_id), order.function, order.arguments, order.time_limit)
 
     def cannot_launch(self, attempt: Attempt, why: str) -> None:
         """Its arguments are gone."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from rq_sched.arrays import tell_index
 from rq_sched.context import CurrentTask, TaskCancelled, set_current
 from rq_sched.resources import Resources
 from rq_sched.task import Reason, pack, unpack
@@ -110,6 +111,7 @@ class Runner:
         self._task = CurrentTask(task_id, attempt, allocation, self._progress, self._resize, self._refresh)
         set_current(self._task)
         os.environ["RQ_SCHED_TASK_ID"] = task_id
+        tell_index(os.environ, task_id)
         if os.environ.get("RQ_SCHED_ATTEMPT") != (text_of_attempt := str(attempt)):  # to look is cheaper than to set
             os.environ["RQ_SCHED_ATTEMPT"] = text_of_attempt
         self._tell_size(allocation)

@@ -1,0 +1,101 @@
+--@include _events
+-- Arrays. One record and one entry of a queue stand for all elements of an array that haven't been made yet: its rest.
+-- An element becomes a task of its own, ARRAY/INDEX, when it is placed, or before its turn where somebody names it.
+--
+-- The record has the fields j… beside those of a task; elements get what they need from it. The entry's member is the
+-- sequence of the next element, the array's id and '/'. All elements have their sequences from the beginning, so each
+-- has its place in the order. Beside the record: `live:ID` (indexes of elements that were made and haven't ended),
+-- `apart:ID` (those that were made before their turn: runs, the first as score, the last as member) and the set
+-- `arrays` (arrays that have a rest).
+
+local REST = 47 -- '/'
+local ARRAY_FIELDS = { 'j', 'jn', 'n', 'ja' }
+local COPIED = { 'c', 'f', 'a', 'ax', 't', 'p', 'X', 'Y', 'r', 'C', 'l', 'e', 'v', 'D', 'jw' } -- `jw` becomes `w`
+local arrays_seen = {} -- id → array; false: there is none
+
+local function sequence_text(number)
+  return string.format('%010x', number)
+end
+
+local function array_load(id)
+  local array = arrays_seen[id]
+  if array ~= nil then return array or nil end
+  local r = call('HMGET', P .. 'task:' .. id, unpack(ARRAY_FIELDS))
+  local first, last = string.match(r[1] or '', '^(%d+)-(%d+)$')
+  local number, base = tonumber(r[2] or nil), tonumber(r[3] or '', 16)
+  array = first and number and base and {
+    id = id, key = P .. 'task:' .. id, first = tonumber(first), last = tonumber(last), base = base,
+    next = number, apart = tonumber(r[4] or 0), made = {}, template = nil, taken = false,
+  } or false
+  arrays_seen[id] = array
+  return array or nil
+end
+
+local function array_sequence(array, index)
+  return sequence_text(array.base + index - array.first)
+end
+
+-- How many elements haven't been made.
+local function array_rest(array)
+  return math.max(0, array.last - array.next + 1 - array.apart)
+end
+
+-- The rest as it stands in its queue.
+local function array_member(array)
+  return array_sequence(array, array.next) .. array.id .. '/'
+end
+
+-- Its next element as it would stand there.
+local function array_head(array)
+  return array_sequence(array, array.next) .. array.id .. '/' .. whole(array.next)
+end
+
+-- The array whose rest an entry of a queue is, or nil.
+local function array_of(member)
+  local array = array_load(string.sub(member, 11, -2))
+  return array and array.next <= array.last and array or nil
+end
+
+-- To the next element that wasn't made before its turn.
+local function array_advance(array)
+  array.next = array.next + 1
+  if array.apart == 0 then return end
+  local run = P .. 'apart:' .. array.id
+  local last = call('ZRANGEBYSCORE', run, whole(array.next), whole(array.next))[1]
+  if not last then return end
+  call('ZREM', run, last)
+  array.apart = array.apart - (last - array.next + 1)
+  array.next = last + 1
+end
+
+-- The record of an element gets what all of the array share.
+local function element_write(array, index)
+  local record = array.template
+  if not record then
+    record = { 'n', '' }
+    for i, value in ipairs(call('HMGET', array.key, unpack(COPIED))) do
+      if value then record[#record + 1], record[#record + 2] = COPIED[i] == 'jw' and 'w' or COPIED[i], value end
+    end
+    array.template = record
+  end
+  record[2] = array_sequence(array, index)
+  call('HSET', array.key .. '/' .. whole(index), unpack(record))
+end
+
+-- The next element becomes a task. array_write() must follow.
+local function array_take(array)
+  element_write(array, array.next)
+  array.made[#array.made + 1] = whole(array.next)
+  array_advance(array)
+end
+
+-- What array_take() did; true where a rest is left.
+local function array_write(array)
+  if #array.made > 0 then call('SADD', P .. 'live:' .. array.id, unpack(array.made)) end
+  array.made = {}
+  call('HSET', array.key, 'jn', whole(array.next), 'ja', whole(array.apart))
+  if array.next <= array.last then return true end
+  call('HSET', array.key, 's', 'running')
+  call('SREM', P .. 'arrays', array.id)
+  return false
+end

@@ -1,0 +1,73 @@
+--@include _suspect
+-- Final states: the record, the index of ended tasks, the clients that wait, and the array of which a task is an element.
+
+local ended = {}       -- state → list of score, id for finished:STATE
+local heard = {}       -- channel → what to tell the waiting clients
+local arrays_less = {} -- array → its elements that have ended, and how many in which state
+
+local function tell(record, id, state)
+  if not record.w then return end
+  for channel in string.gmatch(record.w, '[^,]+') do
+    heard[channel] = (heard[channel] and heard[channel] .. ' ' or '') .. id .. ' ' .. state
+  end
+end
+
+local function element_ended(id, state)
+  local array_id, index = array_name(id)
+  local less = arrays_less[array_id]
+  if not less then
+    less = { indexes = {}, states = {} }
+    arrays_less[array_id] = less
+  end
+  less.indexes[#less.indexes + 1] = index
+  less.states[state] = (less.states[state] or 0) + 1
+end
+
+-- `change`: what to write into the record.
+local function task_ended(now, id, record, state, node_id, reason, change)
+  suspect_no_more(id, record)
+  call('HSET', P .. 'task:' .. id, unpack(change))
+  local list = ended[state]
+  if not list then
+    list = {}
+    ended[state] = list
+  end
+  local at = #list
+  list[at + 1], list[at + 2] = stamp(now), id
+  count(state, 1)
+  event(state, id, node_id, record.u, reason)
+  tell(record, id, state)
+  if string.find(id, '/', 1, true) then element_ended(id, state) end
+end
+
+-- An array has ended when nothing is left of it and all elements have. It is then in the index of ended arrays only where
+-- no element has a record: else it goes with the last of these (_forget). Returns its state, nil if it goes on.
+local function array_settle(now, id)
+  local key = P .. 'task:' .. id
+  local r = call('HMGET', key, 'jfa', 'jca', 'w', 'jv', 'j', 'F', 'b')
+  local first, last = string.match(r[5] or '', '^(%d+)-(%d+)$')
+  if not first or r[6] then return end
+  if call('SISMEMBER', P .. 'arrays', id) == 1 or call('EXISTS', P .. 'live:' .. id) == 1 then return end
+  local failed, cancelled = tonumber(r[1] or 0), tonumber(r[2] or 0)
+  local state = failed > 0 and 'failed' or cancelled > 0 and 'cancelled' or 'completed'
+  if r[7] and cancelled > 0 then state = 'cancelled' end -- as a whole
+  call('HSET', key, 's', state, 'F', stamp(now))
+  if tonumber(r[4] or 0) == last - first + 1 then call('ZADD', P .. 'finished:array', stamp(now), id) end
+  event(state, id)
+  tell({ w = r[3] }, id, state)
+  return state
+end
+
+local function ends_flush(now)
+  for id, less in pairs(arrays_less) do
+    local key = P .. 'task:' .. id
+    if call('EXISTS', key) == 1 then
+      call('SREM', P .. 'live:' .. id, unpack(less.indexes))
+      for state, number in pairs(less.states) do call('HINCRBY', key, 'j' .. string.sub(state, 1, 2), whole(number)) end
+      array_settle(now, id)
+    end
+  end
+  for state, list in pairs(ended) do call('ZADD', P .. 'finished:' .. state, unpack(list)) end
+  for channel, text in pairs(heard) do call('PUBLISH', P .. 'done:' .. channel, text) end
+  ended, heard, arrays_less = {}, {}, {}
+end

@@ -1,0 +1,122 @@
+--@include _pending
+-- Tasks that somebody names, among them elements of an array that aren't made yet; into and out of the waiting states.
+
+local WAITING_FIELDS = { 's', 'c', 'n', 'p', 't', 'd', 'o', 'k', 'i', 'b', 'u', 'w', 'm', 'O', 'j' }
+
+local function is_apart(array, index)
+  local last = call('ZREVRANGEBYSCORE', P .. 'apart:' .. array.id, whole(index), '-inf', 'LIMIT', '0', '1')[1]
+  return last and tonumber(last) >= index
+end
+
+local function apart_add(array, index)
+  local run = P .. 'apart:' .. array.id
+  local first = call('ZSCORE', run, whole(index - 1)) or whole(index)
+  local last = call('ZRANGEBYSCORE', run, whole(index + 1), whole(index + 1))[1] or whole(index)
+  call('ZREM', run, whole(index - 1))
+  call('ZADD', run, first, last)
+end
+
+-- The array and the index that an element's id names, or nil.
+local function element_of(id)
+  local array_id, index = string.match(id, '^(.+)/(%d+)$')
+  local array = array_id and array_load(array_id)
+  if array then return array, tonumber(index) end
+end
+
+-- The state of an element that isn't made: that of the array, or `cancelled` where its rest was cut off. Nil: it is made, or
+-- there is none.
+local function unmade_state(array, index)
+  if index < array.first or index > array.last or is_apart(array, index) then return nil end
+  local r = call('HMGET', array.key, 's', 'jx')
+  if index >= array.next then return r[1] or 'pending' end
+  return r[2] and index >= tonumber(r[2]) and 'cancelled' or nil
+end
+
+-- An ended element runs again, so its array hasn't ended.
+local function element_again(id, state)
+  local array_id, index = array_name(id)
+  local key = array_id and P .. 'task:' .. array_id
+  if not key or call('EXISTS', key) == 0 then return end
+  call('HINCRBY', key, 'j' .. string.sub(state, 1, 2), -1)
+  call('SADD', P .. 'live:' .. array_id, index)
+  if call('HDEL', key, 'F') == 1 then call('HSET', key, 's', 'running') end
+end
+
+-- Out of the index of its waiting state.
+local function take_out(id, record)
+  if record.s == 'pending' then
+    queue_remove(record.c, entry_of(id, record, record.n))
+  elseif record.s == 'delayed' or record.s == 'held' then
+    call('ZREM', P .. record.s, id)
+  else -- completed, failed, cancelled
+    call('ZREM', P .. 'finished:' .. record.s, id)
+    element_again(id, record.s)
+  end
+end
+
+-- A sequence behind everything that has one: of a task, or of the first element of an array, for those that are left.
+local function sequence_behind(id, record)
+  if not record.j then return next_sequence() end
+  local array = array_load(id)
+  local left = array.last - array.next + 1
+  return sequence_text(call('INCRBY', P .. 'seq', whole(left)) - left + 1 - (array.next - array.first))
+end
+
+-- The rest of an array without one of its elements, which waits as a task of its own from now on.
+local function rest_without(array, index, state, class, score)
+  if index > array.next then
+    apart_add(array, index)
+    array.apart = array.apart + 1
+    return call('HINCRBY', array.key, 'ja', 1)
+  end
+  if state == 'pending' then queue_remove(class, array_member(array), 0) end
+  array_advance(array)
+  local left = array_write(array)
+  if state ~= 'pending' then return left or call('ZREM', P .. state, array.id) end
+  if left then queue_add(class, score, array_member(array), 0) end
+end
+
+-- Makes an element before its turn, in the state that its array is in, because somebody names it. False: it was made
+-- before, or there is none.
+local function element_named(id)
+  local array, index = element_of(id)
+  local state = array and unmade_state(array, index)
+  if not state then return false end
+  local key = P .. 'task:' .. id
+  local record = record_read(array.id, { 'c', 'p', 't', 'd', 'jt' })
+  element_write(array, index)
+  if state == 'cancelled' then
+    apart_add(array, index)
+    call('HSET', key, 's', state, 'F', record.jt)
+    call('ZADD', P .. 'finished:cancelled', record.jt, id)
+    call('ZREM', P .. 'finished:array', array.id)
+    call('HINCRBY', array.key, 'jv', -1)
+    count('unmade', -1)
+    return true
+  end
+  call('SADD', P .. 'live:' .. array.id, whole(index))
+  local score = score_of(tonumber(record.p or 0), tonumber(record.t))
+  local waits_until = state == 'held' and call('ZSCORE', P .. 'held', array.id) or record.d
+  rest_without(array, index, state, record.c, score)
+  if state == 'pending' then
+    queue_add(record.c, score, array_sequence(array, index) .. id, 0)
+    return true
+  end
+  call('HSET', key, 's', state)
+  if record.d then call('HSET', key, 'd', record.d) end
+  call('ZADD', P .. state, waits_until, id)
+  return true
+end
+
+-- The record of a known task with its state, or nil. (`pending` is the default and is left out.)
+local function waiting_record(id)
+  local record = record_read(id, WAITING_FIELDS)
+  if not record.c and element_named(id) then
+    queue_flush()
+    counts_flush()
+    record = record_read(id, WAITING_FIELDS)
+  end
+  if not record.c then return nil end
+  record.s = record.s or 'pending'
+  return record
+end

@@ -1,0 +1,135 @@
+"""Job arrays: many calls of one function that differ only by an index, submitted, kept and changed as one.
+
+An array has one record, and one entry in the queue of its class for all elements that haven't been made yet: its
+*rest*. An element becomes a task of its own, ``ARRAY/INDEX``, when it is placed, or earlier if somebody names it. What
+is read of one that isn't made is worked out here from its array's record (``lua/_array.lua`` makes it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from rq_sched.errors import InvalidValue
+
+LIMIT = 10_000_000
+"""Elements that an array may have."""
+_EXTENT = re.compile(r"(\d{1,9})-(\d{1,9})")
+_OF_ELEMENTS = {b"j", b"jn", b"ja", b"jx", b"jt", b"jv", b"jco", b"jfa", b"jca", b"jfo", b"jw", b"q", b"w", b"o", b"F"}
+
+
+def parse_array(value: Any) -> str:
+    """The indexes of an array as ``FIRST-LAST``, both included.
+
+    Parameters:
+        value: such text, or a ``range`` with the step 1.
+
+    Raises:
+        InvalidValue: anything else, or more than 10,000,000 elements.
+
+    >>> parse_array(range(1, 101))
+    '1-100'
+    """
+    if isinstance(value, range) and value.step == 1 and len(value):
+        value = f"{value[0]}-{value[-1]}"
+    found = _EXTENT.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise InvalidValue(f"array must be FIRST-LAST, such as 1-1000, or a range with the step 1, not {value!r}")
+    first, last = int(found[1]), int(found[2])
+    if last < first:
+        raise InvalidValue(f"array {value}: the last index is below the first")
+    if last - first >= LIMIT:
+        raise InvalidValue(f"array {value} has {last - first + 1:,} elements; at most {LIMIT:,} are taken")
+    return f"{first}-{last}"
+
+
+def extent(array: str | bytes) -> tuple[int, int]:
+    """First and last index.
+
+    >>> extent("1-100")
+    (1, 100)
+    """
+    first, last = (array.decode() if isinstance(array, bytes) else array).split("-")
+    return int(first), int(last)
+
+
+def size(array: str) -> int:
+    """How many elements it has.
+
+    >>> size("1-100")
+    100
+    """
+    first, last = extent(array)
+    return last - first + 1
+
+
+def element_of(task_id: str) -> tuple[str, int] | None:
+    """The array and the index of an element; None for any other task.
+
+    >>> element_of("sweep/17")
+    ('sweep', 17)
+    """
+    array_id, slash, index = task_id.partition("/")
+    return (array_id, int(index)) if slash else None
+
+
+def tell_index(environment: MutableMapping[str, str], task_id: str) -> None:
+    """What an element finds in its environment: ``RQ_SCHED_ARRAY_INDEX``. Any other task doesn't."""
+    slash = task_id.find("/")
+    if slash >= 0:
+        environment["RQ_SCHED_ARRAY_INDEX"] = task_id[slash + 1 :]
+    elif "RQ_SCHED_ARRAY_INDEX" in environment:
+        del environment["RQ_SCHED_ARRAY_INDEX"]
+
+
+def owner(task_id: str) -> str:
+    """The task whose request it is: an element's array, any other task itself.
+
+    >>> owner("sweep/17")
+    'sweep'
+    """
+    return task_id.partition("/")[0]
+
+
+def rest(record: Mapping[bytes, bytes]) -> int:
+    """How many elements of an array haven't been made, and will be."""
+    _, last = extent(record[b"j"])
+    return max(0, last - int(record[b"jn"]) + 1 - int(record.get(b"ja", 0)))
+
+
+def sequence(record: Mapping[bytes, bytes], index: int) -> str:
+    """The sequence of an element, 10 hex digits."""
+    return f"{int(record[b'n'], 16) + index - extent(record[b'j'])[0]:010x}"
+
+
+def rest_member(array_id: str, record: Mapping[bytes, bytes]) -> str:
+    """The entry of an array's rest in the queue of its class."""
+    return f"{sequence(record, int(record[b'jn']))}{array_id}/"
+
+
+def unmade(record: Mapping[bytes, bytes], index: int, apart_until: bytes | None) -> dict[bytes, bytes] | None:
+    """The record that an element would have if it were made now; None: it was made, or isn't one.
+
+    Parameters:
+        record: its array's.
+        apart_until: the last index of the run in ``apart:ID`` that begins at or before it, if there is one.
+    """
+    if b"j" not in record or (apart_until is not None and index <= int(apart_until)):
+        return None
+    first, last = extent(record[b"j"])
+    cut = int(record[b"jx"]) if b"jx" in record else last + 1
+    if not first <= index <= last or index < min(int(record[b"jn"]), cut):
+        return None
+    element = {name: value for name, value in record.items() if name not in _OF_ELEMENTS}
+    element[b"n"] = sequence(record, index).encode()
+    if index >= cut:
+        element |= {b"s": b"cancelled", b"F": record[b"jt"]}
+    return element
+
+
+def elements(record: Mapping[bytes, bytes], live: int) -> dict[str, int]:
+    """How many elements of an array are where: ``waiting`` (not made yet), ``active`` (made, and not ended), and how
+    the others have ended."""
+    ended = {"completed": b"jco", "failed": b"jfa", "cancelled": b"jca"}
+    return {"waiting": rest(record), "active": live, **{s: int(record.get(name, 0)) for s, name in ended.items()}}
