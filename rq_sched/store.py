@@ -234,7 +234,7 @@ class Store(Submits):
     ) -> Op[int]:
         """One bite of dropping ended tasks that ended ``older_than`` seconds ago, and all beyond the newest ``keep``;
         call until it answers 0."""
-        states = [state] if state else ["completed", "failed", "cancelled"]
+        states = [state] if state else ["completed", "failed", "cancelled", "array"]
         most = keep or 2**52
         return int((yield from self._one("task_trim", round(older_than * 1000), most, limit, *states)))
 

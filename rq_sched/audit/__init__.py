@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from rq_sched.arrays import rest
 from rq_sched.audit.kept import Kept
 from rq_sched.audit.looks import SEQUENCE, Looks, Offer, group_of, largest
 from rq_sched.audit.reads import Look, at_once, pairs, text, together
@@ -44,13 +45,15 @@ KINDS = {
     **dict.fromkeys(("task", "counts", "settings", "reservation"), b"hash"),
     **dict.fromkeys(("payload", "result", "log", "seq", "swept"), b"string"),
     **dict.fromkeys(("pending", "classes", "groups", "fresh", "dirty", "delayed", "held"), b"zset"),
-    **dict.fromkeys(("finished", "nodes", "gone", "free", "totals", "ends", "preemptible"), b"zset"),
-    **dict.fromkeys(("lost", "suspects"), b"set"),
+    **dict.fromkeys(("finished", "nodes", "gone", "free", "totals", "ends", "preemptible", "apart"), b"zset"),
+    **dict.fromkeys(("lost", "suspects", "live", "arrays"), b"set"),
     "wake": b"list",
     "events": b"stream",
 }
 NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list", "grown": b"hash"}
-NAMED = frozenset({"task", "payload", "result", "log", "pending", "classes", "finished", "node"})  # kind:NAME
+NAMED = frozenset({  # kind:NAME
+    "task", "payload", "result", "log", "live", "apart", "pending", "classes", "finished", "node",
+})  # fmt: skip
 LABELLED = frozenset({"free", "totals"})  # kind, and kind:LABEL
 STAYS = frozenset({
     "seq", "counts", "settings", "swept", "events", "wake", "nodes", "gone", "free", "totals", "dirty", "fresh",
@@ -108,7 +111,7 @@ class _Subject:
 class _Walk:
     """The members of one key, bite by bite."""
 
-    command: str  # ZSCAN or HSCAN
+    command: str  # ZSCAN, HSCAN or SSCAN
     key: str
     subject: Callable[[str], _Subject]
     cursor: int = 0
@@ -148,7 +151,7 @@ class _Audit:
 
     def everything(self) -> Op[None]:
         counts, aging = yield [("HGETALL", self.keys.counts), ("HGET", self.keys.settings, "aging")]
-        self.looks.aging = float(aging or 0)
+        self.looks.aging = self.looks.arrays.aging = float(aging or 0)
         yield from self.offered_rooms()
         yield from self.each_key(self.subjects)
         yield from self.pending_count(dict(pairs(counts)))
@@ -176,6 +179,7 @@ class _Audit:
         queues = sorted(self.queues)
         for start in range(0, len(queues), BITE):
             queued += sum((yield [("ZCARD", queue) for queue in queues[start : start + BITE]]))
+        queued += yield from self.resting()
         (after,) = yield [("HGETALL", self.keys.counts)]
         if dict(pairs(after)) != before:
             return
@@ -183,6 +187,19 @@ class _Audit:
         if counted != queued:
             self.wrong_is("counts", "pending", f"{counted} are counted, {queued} stand in the queues")
         self.right["counts"] += 1
+
+    def resting(self) -> Op[int]:
+        """For how many tasks the rests of arrays in the queues stand, beyond one each."""
+        ids = [text(one) for one in (yield [("SMEMBERS", self.keys.arrays)])[0]]
+        more = 0
+        for start in range(0, len(ids), BITE):
+            names = ("s", "j", "jn", "ja")
+            found = yield [("HMGET", self.keys.task(one), *names) for one in ids[start : start + BITE]]
+            for state, *values in found:
+                if state is None and None not in values[:2]:
+                    record = {name.encode(): v for name, v in zip(names[1:], values, strict=True) if v is not None}
+                    more += rest(record) - 1
+        return more
 
     # -- going through the keys ---------------------------------------------------------------------
 
@@ -223,7 +240,8 @@ class _Audit:
             replies = yield [(walk.command, walk.key, walk.cursor, "COUNT", BITE) for walk in now]
             subjects: list[_Subject] = []
             for walk, (cursor, found) in zip(now, replies, strict=True):
-                subjects += [walk.subject(name) for name, _ in pairs(found)]
+                names = map(text, found) if walk.command == "SSCAN" else (name for name, _ in pairs(found))
+                subjects += [walk.subject(name) for name in names]
                 if int(cursor):
                     walks.append(_Walk(walk.command, walk.key, walk.subject, int(cursor)))
             yield from self.look_at(subjects)
@@ -254,6 +272,12 @@ class _Audit:
         keys, looks = self.keys, self.looks
         if kind == "task":
             yield _Subject("tasks", name, partial(looks.task, name))
+        elif kind in ("live", "apart"):
+            yield _Subject("keys", f"{kind}:{name}", partial(looks.arrays.owned, kind, name))
+            if kind == "live":
+                yield _Walk("SSCAN", keys.live(name), partial(self.live, name))
+        elif kind == "arrays":
+            yield _Walk("SSCAN", keys.arrays, self.listed)
         elif kind in ("payload", "result", "log"):
             yield _Subject("keys", f"{kind}:{name}", partial(looks.beside, kind, name))
         elif kind == "pending":
@@ -287,6 +311,12 @@ class _Audit:
             return _Subject("indexes", name, partial(self.looks.entry, index, state, member))
 
         return _Walk("ZSCAN", index, subject)
+
+    def live(self, array_id: str, index: str) -> _Subject:
+        return _Subject("indexes", f"live:{array_id} {index}", partial(self.looks.arrays.live, array_id, index))
+
+    def listed(self, array_id: str) -> _Subject:
+        return _Subject("indexes", f"arrays {array_id}", partial(self.looks.arrays.listed, array_id))
 
     def class_head(self, index: str, member: str) -> _Subject:
         name = member[SEQUENCE:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rq_sched.arrays import element_of, unmade
 from rq_sched.audit.reads import number, pairs, text
 from rq_sched.keys import Keys
 from rq_sched.link import Command, Op
@@ -33,6 +34,8 @@ class Kept:
             ("HMGET", self.keys.task(task_id), "s", "c", "n"),
             ("HKEYS", self.keys.ledger(node_id, before["incarnation"])),
         ]
+        if task[1] is None and (element := element_of(task_id)):
+            task = yield from self._unmade(*element)
         if {name: text(value) for name, value in pairs(again)} != before:
             return None
         state, incarnation, reserved, *total = map(text, node)
@@ -43,6 +46,15 @@ class Kept:
                 f"its task {task_id} is {text(task[0]) or 'pending'}, class {text(task[1])}, sequence {text(task[2])}"
             )
         return self._spare(before, [int(amount) for amount in total], {text(token) for token in tokens})
+
+    def _unmade(self, array_id: str, index: int) -> Op[list[bytes | None]]:
+        """State, class and sequence of an element that isn't made yet."""
+        flat, run = yield [
+            ("HGETALL", self.keys.task(array_id)),
+            ("ZREVRANGEBYSCORE", self.keys.apart(array_id), index, "-inf", "LIMIT", 0, 1),
+        ]
+        record = unmade(dict(zip(flat[::2], flat[1::2], strict=True)), index, run[0] if run else None) or {}
+        return [record.get(name) for name in (b"s", b"c", b"n")]
 
     def _spare(self, record: dict[str, str], total: list[int], tokens: set[str]) -> str | None:
         lent = {name[1:]: need_of(value) for name, value in record.items() if name.startswith("+")}

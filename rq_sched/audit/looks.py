@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rq_sched.arrays import element_of, rest_member
+from rq_sched.audit.arrays import Arrays
 from rq_sched.audit.reads import first, number, pairs, peek, text
 from rq_sched.fit import group_name
 from rq_sched.keys import Keys
@@ -17,7 +19,7 @@ from rq_sched.task import DEFAULT_CRASH_LIMIT, FINAL, State, need_of
 
 SEQUENCE = 10  # hex digits that the members of queues begin with
 MEMORY_STEP = 2**24  # the index `free` packs CPU × this + memory
-TASK_FIELDS = ("s", "c", "n", "p", "t", "k", "i", "A", "d", "F", "r", "y", "z", "C", "ax", "rx")
+TASK_FIELDS = ("s", "c", "n", "p", "t", "k", "i", "A", "d", "F", "r", "y", "z", "C", "ax", "rx", "j", "jn")
 MARKS = {State.ASSIGNED: "as", State.RUNNING: "rs"}  # state of a task → marks that its allocation may have
 
 
@@ -39,6 +41,8 @@ class Record:
 
     @property
     def member(self) -> str:
+        if "j" in self.fields and "jn" in self.fields:
+            return rest_member(self.task_id, {name.encode(): value.encode() for name, value in self.fields.items()})
         return self.fields.get("n", "") + self.task_id
 
     def number(self, name: str, default: int = 0) -> int:
@@ -191,6 +195,7 @@ class Looks:
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
+        self.arrays = Arrays(keys)
         self.aging = 0.0
         self.rooms: list[Offer] = []
         self.fresh: set[str] = set()
@@ -213,23 +218,33 @@ class Looks:
         record = Record.of(task_id, reply)
         if record is None:
             return None
+        if "j" in record.fields:
+            problem = yield from self.arrays.array(task_id)
+            if not problem and record.state == State.PENDING:
+                self._seems_to_fit(record)
+            return problem
         if problem := record.malformed():
             return problem
+        element = element_of(task_id)
         apart = [(self.keys.payload(task_id), "ax"), (self.keys.result(task_id), "rx")]
         sizes = [("STRLEN", key) for key, field in apart if field in record.fields]
-        again, found, *lengths = yield [self.record(task_id), self._place(record), *sizes]
+        live = [("SISMEMBER", self.keys.live(element[0]), element[1])] if element else []
+        again, found, *more = yield [self.record(task_id), self._place(record), *live, *sizes]
         if Record.of(task_id, again) != record:
             return None  # it has moved on meanwhile
+        lengths = more[len(live) :]
+        if element and bool(more[0]) == (record.state in FINAL):
+            return f"it is {record.state}; among the elements of {element[0]} that go on: {bool(more[0])}"
         right = [record.number(field) for _, field in apart if field in record.fields]
         if lengths != right:
             return f"what is kept beside its record has {lengths} bytes, not {right}"
-        if (
-            record.state == State.PENDING
-            and record.fields["c"] not in self.fresh
-            and self.candidate(record.fields["c"])
-        ):
-            self.unplaced.append(task_id)
+        if record.state == State.PENDING:
+            self._seems_to_fit(record)
         return self._misplaced(record, found)
+
+    def _seems_to_fit(self, record: Record) -> None:
+        if record.fields["c"] not in self.fresh and self.candidate(record.fields["c"]):
+            self.unplaced.append(record.task_id)
 
     def _place(self, record: Record) -> Command:
         """How to look it up in the index of its state."""
@@ -289,13 +304,15 @@ class Looks:
 
     def entry(self, index: str, state: str, member: str) -> Op[str | None]:
         """An entry of pending:CLASS, delayed, held, finished:STATE."""
-        task_id = member[SEQUENCE:] if state == State.PENDING else member
+        task_id = member[SEQUENCE:].removesuffix("/") if state == State.PENDING else member
         found, reply = yield [("ZSCORE", index, member), self.record(task_id)]
         if found is None:
             return None
         record = Record.of(task_id, reply)
         if record is None:
             return "there is no such task"
+        if state == "array":
+            return None if "j" in record.fields and record.state in FINAL else f"its task is {record.state}"
         if record.state != state:
             return f"its task is {record.state}"
         if self._place(record) != ("ZSCORE", index, member):
