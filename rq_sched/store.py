@@ -215,18 +215,18 @@ class Store(Submits):
             ("HGET", self.keys.task(array_id), "jx"),
             ("ZRANGE", self.keys.apart(array_id), 0, -1, "WITHSCORES"),
         ]
-        stretches = [(first, last if cut is None else max(first, int(cut) - 1))]
-        stretches += [
-            (int(run_first), int(run_last)) for run_last, run_first in zip(runs[::2], runs[1::2], strict=True)
-        ]
-        calls = [
-            self.call("array_forget", array_id, start, min(start + BATCH - 1, end))
-            for begin, end in stretches
-            for start in range(begin, end + 1, BATCH)
-        ]
+        dropped = yield from self.forget_stretch(array_id, first, last if cut is None else max(first, int(cut) - 1))
+        for end, begin in zip(runs[::2], runs[1::2], strict=True):
+            dropped += yield from self.forget_stretch(array_id, int(begin), int(end))
+        return dropped
+
+    def forget_stretch(self, array_id: str, first: int, last: int) -> Op[int]:
+        """Drop those elements of an ended array that have a record, from one index to another."""
         dropped = 0
-        for i in range(0, len(calls), PIPELINE):
-            dropped += sum((yield calls[i : i + PIPELINE]))
+        for start in range(first, last + 1, BATCH * PIPELINE):
+            end = min(start + BATCH * PIPELINE - 1, last)
+            bites = range(start, end + 1, BATCH)
+            dropped += sum((yield [self.call("array_forget", array_id, i, min(i + BATCH - 1, end)) for i in bites]))
         return dropped
 
     def forget(

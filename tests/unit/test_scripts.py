@@ -64,6 +64,8 @@ def _calls() -> list[Call]:
         store.watch(["t"], "me"),
         store.forget_ids(["t"]),
         store.forget(),
+        store.submit([TaskRequest("m:f", task_id="a", array="1-2").check()]),
+        store.forget_stretch("a", 1, 2),
         store.forget_nodes(older_than=1),
         store.place(),
         store.reserve(),
