@@ -2,7 +2,7 @@
 --- repair_entry: drop an entry of an index of tasks whose task isn't there, or has its place elsewhere.
 -- KEYS: prefix
 -- ARGV: now_ms index member
---   index: delayed, held, finished:STATE or pending:CLASS
+--   index: delayed, held, finished:STATE, pending:CLASS; arrays, live:ARRAY
 -- Replies: what was done, in words ('' nothing)
 -- Refuses: nothing
 -- Promises: an entry with its task isn't touched
@@ -11,19 +11,37 @@
 
 local index, member = ARGV[2], ARGV[3]
 local kind, name = string.match(index, '^(%a+):?(.*)$')
-local id = kind == 'pending' and string.sub(member, SEQUENCE + 1) or member
-local key = P .. 'task:' .. id
-local record = key_type(key) == 'hash' and call('HMGET', key, 's', 'c', 'n') or {}
-local state = record[2] and (record[1] or 'pending')
-local right = state == (kind == 'finished' and name or kind)
-if right and kind == 'pending' then right = record[2] == name and (record[3] or '') .. id == member end
-if not right and call('ZSCORE', P .. index, member) then
-  if kind == 'pending' then
-    queue_remove(name, member)
-    queue_flush()
-  else
-    call('ZREM', P .. index, member)
-  end
-  did('entry without its task dropped')
+local FINAL = { completed = true, failed = true, cancelled = true }
+
+-- The task that an entry stands for.
+local function id_of()
+  if kind == 'pending' then return (string.gsub(string.sub(member, SEQUENCE + 1), '/$', '')) end
+  if kind == 'live' then return name .. '/' .. member end
+  return member
 end
+
+-- Whether the task has its place here.
+local function is_right(id)
+  local key = P .. 'task:' .. id
+  local record = key_type(key) == 'hash' and call('HMGET', key, 's', 'c', 'n', 'j') or {}
+  if not record[2] then return false end
+  local state, array = record[1] or 'pending', record[4] and array_load(id)
+  if kind == 'live' then return not FINAL[state] end
+  if kind == 'arrays' then return array and array_rest(array) > 0 end
+  if index == 'finished:array' then return array and FINAL[state] end
+  if state ~= (kind == 'finished' and name or kind) then return false end
+  if kind ~= 'pending' then return true end
+  return record[2] == name and (array and array_member(array) or (record[3] or '') .. id) == member
+end
+
+local function drop()
+  if kind == 'live' or kind == 'arrays' then return call('SREM', P .. index, member) == 1 end
+  if not call('ZSCORE', P .. index, member) then return false end
+  if kind ~= 'pending' then return call('ZREM', P .. index, member) == 1 end
+  queue_remove(name, member)
+  queue_flush()
+  return true
+end
+
+if not is_right(id_of()) and drop() then did('entry without its task dropped') end
 return repaired()

@@ -6,6 +6,7 @@
 -- Replies: what was done, in words ('' nothing)
 -- Refuses: nothing
 -- Promises: what holds together isn't written to; a reservation that is dropped is made anew by the schedulers
+--@include _waiting
 --@include _repair
 
 local now, token, node_id = clock(ARGV[1]), ARGV[2], ARGV[3]
@@ -18,6 +19,10 @@ local function holds(kept)
   local node = call('HMGET', P .. 'node:' .. kept.node, 'state', 'incarnation', 'reserved', 'total_cpu', 'total_memory')
   if node[1] ~= 'up' or node[2] ~= kept.incarnation or node[3] ~= kept.task then return false end
   local task = call('HMGET', P .. 'task:' .. kept.task, 's', 'c', 'n')
+  local array, index = element_of(kept.task)
+  if not task[2] and array and unmade_state(array, index) == 'pending' then
+    task = { nil, call('HGET', array.key, 'c'), array_sequence(array, index) }
+  end
   if task[1] or task[2] ~= kept.class or task[3] ~= kept.sequence then return false end
   local cpu, memory = string.match(kept.class, '^(%d+):(%d+)')
   cpu, memory = cpu + kept.spare_cpu, memory + kept.spare_memory

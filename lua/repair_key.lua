@@ -2,7 +2,7 @@
 --- repair_key: drop what is kept beside a record that is gone or doesn't mention it.
 -- KEYS: prefix
 -- ARGV: now_ms kind task_id
---   kind: payload, result or log
+--   kind: payload, result, log; of an array live or apart
 -- Replies: what was done, in words ('' nothing)
 -- Refuses: nothing
 -- Promises: what a record mentions isn't touched
@@ -10,7 +10,7 @@
 
 local kind, id = ARGV[2], ARGV[3]
 local key = P .. 'task:' .. id
-local field = ({ payload = 'ax', result = 'rx', log = 'c' })[kind]
+local field = ({ payload = 'ax', result = 'rx', log = 'c', live = 'j', apart = 'j' })[kind]
 local there = key_type(key) == 'hash' and call('HEXISTS', key, field) == 1
 if field and not there and call('UNLINK', P .. kind .. ':' .. id) == 1 then did('dropped') end
 return repaired()

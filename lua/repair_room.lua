@@ -8,8 +8,10 @@
 --@include _queue
 --@include _repair
 
-local record = call('HMGET', P .. 'task:' .. ARGV[2], 's', 'c', 'n')
-if record[2] and not record[1] and call('ZSCORE', P .. 'pending:' .. record[2], (record[3] or '') .. ARGV[2]) then
+local record = call('HMGET', P .. 'task:' .. ARGV[2], 's', 'c', 'n', 'j')
+local array = record[4] and array_load(ARGV[2])
+local member = array and array_member(array) or (record[3] or '') .. ARGV[2]
+if record[2] and not record[1] and call('ZSCORE', P .. 'pending:' .. record[2], member) then
   local score, head = first_of(P .. 'pending:' .. record[2])
   if call('ZADD', P .. 'fresh', score, string.sub(head, 1, SEQUENCE) .. record[2]) == 1 then
     did('offered to the schedulers')

@@ -6,16 +6,16 @@
 -- Refuses: nothing
 -- Promises: a task that is in order isn't written to; an attempt that is on its ledger goes on; one that isn't costs nothing:
 --   the task is pending again at its old place
---@include _pending
---@include _repair
+--@include _repair_array
 
 local now, id = clock(ARGV[1]), ARGV[2]
 local key = P .. 'task:' .. id
-local FIELDS = { 's', 'c', 'n', 'p', 't', 'k', 'i', 'A', 'd', 'F', 'r', 'y', 'z', 'C', 'b', 'u', 'ax', 'rx' }
+local FIELDS = { 's', 'c', 'n', 'p', 't', 'k', 'i', 'A', 'd', 'F', 'r', 'y', 'z', 'C', 'b', 'u', 'ax', 'rx', 'j' }
 local NUMBERS = { 'p', 't', 'd', 'F', 'r', 'y', 'z', 'C', 'u', 'ax', 'rx' }
 local STATES = { 'pending', 'delayed', 'held', 'assigned', 'running', 'completed', 'failed', 'cancelled' }
 local FINAL = { completed = true, failed = true, cancelled = true }
 local ACTIVE = { assigned = true, running = true }
+local PAYLOAD = P .. 'payload:' .. (array_name(id) or id) -- elements share their array's
 local record, broken
 
 local function set(name, value, text)
@@ -55,7 +55,6 @@ local function well_formed()
     broken = not record.A and 'its record was damaged: what it needs is unknown'
     set('c', record.A or '1:256', 'its class set')
   end
-  if not record.n then set('n', next_sequence(), 'a new place in the order') end
   if not record.t then set('t', now, 'its time of submit set') end
   local known = not record.s
   for _, state in ipairs(STATES) do known = known or record.s == state end
@@ -137,7 +136,7 @@ end
 
 -- What is kept beside the record is as long as the record says.
 local function kept_beside()
-  if record.ax and call('STRLEN', P .. 'payload:' .. id) ~= tonumber(record.ax) then
+  if record.ax and call('STRLEN', PAYLOAD) ~= tonumber(record.ax) then
     if ACTIVE[record.s] then
       did('NOT MENDED: its arguments are lost while it is on a node: let it end, or cancel it')
     elseif FINAL[record.s] then
@@ -163,9 +162,8 @@ local function kept_beside()
   end
 end
 
-if key_type(key) == 'hash' then
-  record = record_read(id, FIELDS)
-  well_formed()
+local function task_repair()
+  if not record.n then set('n', next_sequence(), 'a new place in the order') end
   kept_beside()
   if broken and not ACTIVE[record.s] and not FINAL[record.s] then fail(broken) end
   if ACTIVE[record.s] then on_ledger() end
@@ -181,5 +179,12 @@ if key_type(key) == 'hash' then
     if not record.F then set('F', now, 'its end set') end
     index_set('finished:' .. record.s, id, tonumber(record.F))
   end
+  element_repair(id, FINAL[record.s])
+end
+
+if key_type(key) == 'hash' then
+  record = record_read(id, FIELDS)
+  well_formed()
+  if string.match(record.j or '', '^%d+%-%d+$') then array_repair(now, id) else task_repair() end
 end
 return repaired()

@@ -95,6 +95,19 @@ def leftovers(namespace: str, *, limit: int = 20) -> Op[list[Finding]]:
     return audit.report(["keys"])
 
 
+def resting(keys: Keys) -> Op[int]:
+    """For how many tasks the rests of arrays in the queues stand, beyond one each."""
+    ids = [text(one) for one in (yield [("SMEMBERS", keys.arrays)])[0]]
+    more = 0
+    for start in range(0, len(ids), BITE):
+        found = yield [("HMGET", keys.task(one), "s", "j", "jn", "ja") for one in ids[start : start + BITE]]
+        for state, *values in found:
+            if state is None and None not in values[:2]:
+                record = {name: value for name, value in zip((b"j", b"jn", b"ja"), values, strict=True) if value}
+                more += rest(record) - 1
+    return more
+
+
 def problems(findings: Iterable[Finding]) -> list[Finding]:
     """Those that aren't ok."""
     return [finding for finding in findings if not finding.ok]
@@ -179,7 +192,7 @@ class _Audit:
         queues = sorted(self.queues)
         for start in range(0, len(queues), BITE):
             queued += sum((yield [("ZCARD", queue) for queue in queues[start : start + BITE]]))
-        queued += yield from self.resting()
+        queued += yield from resting(self.keys)
         (after,) = yield [("HGETALL", self.keys.counts)]
         if dict(pairs(after)) != before:
             return
@@ -187,19 +200,6 @@ class _Audit:
         if counted != queued:
             self.wrong_is("counts", "pending", f"{counted} are counted, {queued} stand in the queues")
         self.right["counts"] += 1
-
-    def resting(self) -> Op[int]:
-        """For how many tasks the rests of arrays in the queues stand, beyond one each."""
-        ids = [text(one) for one in (yield [("SMEMBERS", self.keys.arrays)])[0]]
-        more = 0
-        for start in range(0, len(ids), BITE):
-            names = ("s", "j", "jn", "ja")
-            found = yield [("HMGET", self.keys.task(one), *names) for one in ids[start : start + BITE]]
-            for state, *values in found:
-                if state is None and None not in values[:2]:
-                    record = {name.encode(): v for name, v in zip(names[1:], values, strict=True) if v is not None}
-                    more += rest(record) - 1
-        return more
 
     # -- going through the keys ---------------------------------------------------------------------
 

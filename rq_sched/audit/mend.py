@@ -75,6 +75,7 @@ class Mends(Queries):
             last = (yield [newest])[0]
             queues = yield from self._queues()
             pending = sum((yield from self._paged([("ZCARD", queue) for queue in queues])))
+            pending += yield from audit.resting(self.keys)
             done = yield from self.count_is(last[0][0].decode() if last else "", pending)
             if done != "moved":
                 return done
@@ -141,7 +142,7 @@ class Mends(Queries):
 
     def _of_key(self, name: str) -> Iterator[Op[str]]:
         kind, *parts = name.split(":")
-        if kind in ("payload", "result", "log") and len(parts) == 1:
+        if kind in ("payload", "result", "log", "live", "apart") and len(parts) == 1:
             yield self.key(kind, parts[0])
         elif kind == "node" and len(parts) == 3 and parts[2] in ("orders", "grown"):
             yield self.ledger(parts[0], parts[1])

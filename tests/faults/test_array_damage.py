@@ -1,0 +1,112 @@
+"""Arrays that are damaged: the checker names each damage, and the repair mends it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rq_sched.audit.mend import repair
+from rq_sched.link import Link
+from rq_sched.resources import Resources
+from rq_sched.store import Report, Store
+from tests.faults.scene import K, Scene, damaged, plainly, request, start_all
+
+A, QUEUE, HEADS = K.task("a"), K.pending("4:1000"), K.classes("4:1024")
+
+
+@pytest.fixture
+def scene(link: Link, store: Store) -> Scene:
+    """On n1 (4 CPU) run e/1 and e/2 of the array e (1 to 4), of which e/3 and e/4 have ended. Of the array a (1 to 9, 4
+    CPU) a/3, a/4 and a/6 were made before their turn (a/6 is held), and it waits; d is delayed; of z (1 to 5) nothing was
+    made when it was cancelled, and z/2 was requeued and is held."""
+    run = link.run
+    run(store.node_register("n1", "i1", Resources(4, 4000), ttl=600))
+    run(store.submit([request("e", array="1-4")]))
+    tokens = start_all(link, store, acked=0)
+    reports = [Report(tokens[f"e/{i}"], f"e/{i}", "completed", 0.1, result=b"\xc0") for i in (3, 4)]
+    run(store.task_finish("n1", "i1", acked=4, reports=reports))
+    run(store.submit([request("z", cpu=4, array="1-5"), request("a", cpu=4, array="1-9", args=["x" * 99])]))
+    run(store.submit([request("d", array="1-3", delay=600)]))
+    run(store.cancel("z", requeue=False))
+    run(store.requeue("z/2"))
+    for index in (4, 3):
+        run(store.prioritize(f"a/{index}", 1))
+    run(store.hold("a/6"))
+    run(store.hold("z/2"))
+    while run(store.place()).more:
+        pass
+    return Scene(link, store, tokens)
+
+
+def test_the_scene_is_in_order(scene: Scene) -> None:
+    assert scene.found() == {}
+    infos = {i.task_id: i for i in scene.link.run(scene.store.status(["a", "e", "d"])) if i}
+    assert infos["a"].elements == {"waiting": 6, "active": 3, "completed": 0, "failed": 0, "cancelled": 0}
+    assert infos["e"].elements == {"waiting": 0, "active": 2, "completed": 2, "failed": 0, "cancelled": 0}
+    before = snapshot(scene)
+    assert scene.link.run(repair(scene.store.keys.namespace)) == []
+    assert snapshot(scene) == before
+
+
+DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
+    "rest lost from its queue": ([("ZREM", QUEUE, "@a")], {("tasks", "a"), ("counts", "pending")}),
+    "rest with the wrong score": ([("ZADD", QUEUE, 5, "@a")], {("tasks", "a")}),
+    "rest of another element": (
+        [("HSET", A, "jn", 2), ("HSET", A, "jco", 1)],
+        {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("counts", "pending")},
+    ),
+    "not listed": ([("SREM", K.arrays, "a")], {("tasks", "a"), ("counts", "pending")}),
+    "listed, and nothing is left": ([("SADD", K.arrays, "e")], {("tasks", "e"), ("indexes", "arrays e")}),
+    "listed, and not there": ([("SADD", K.arrays, "q")], {("indexes", "arrays q")}),
+    "element forgotten by its array": ([("SREM", K.live("e"), 1)], {("tasks", "e"), ("tasks", "e/1")}),
+    "element goes on that has ended": ([("SADD", K.live("e"), 3)], {("tasks", "e"), ("indexes", "live:e 3"), ("tasks", "e/3")}),
+    "element goes on that isn't made": ([("SADD", K.live("a"), 9)], {("tasks", "a"), ("indexes", "live:a 9")}),
+    "miscounted ends": ([("HINCRBY", K.task("e"), "jco", 1)], {("tasks", "e")}),
+    "ends uncounted": ([("HDEL", K.task("e"), "jco")], {("tasks", "e")}),
+    "miscounted apart": ([("HSET", A, "ja", 2)], {("tasks", "a"), ("counts", "pending")}),
+    "runs of nobody": ([("ZADD", K.apart("q"), 1, 2)], {("keys", "apart:q")}),
+    "goes on, of nobody": ([("SADD", K.live("q"), 2)], {("keys", "live:q"), ("indexes", "live:q 2")}),
+    "record lost": (
+        [("DEL", K.task("d"))],
+        {("indexes", "delayed d"), ("indexes", "arrays d")},
+    ),
+    "next lost": ([("HDEL", A, "jn")], {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("counts", "pending"), ("indexes", "arrays a")}),
+    "waits, and nothing is left": ([("HDEL", K.task("e"), "s")], {("tasks", "e")}),
+    "runs, and something is left": ([("HSET", A, "s", "running")], {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("counts", "pending")}),
+    "ended too early": ([("HSET", K.task("e"), "s", "completed", "F", 7)], {("tasks", "e")}),
+    "delayed, index lost": ([("ZREM", K.delayed, "d")], {("tasks", "d")}),
+    "delayed, wrong time": ([("ZADD", K.delayed, 7, "d")], {("tasks", "d")}),
+    "cancelled, miscounted": ([("HINCRBY", K.task("z"), "jv", 1)], {("tasks", "z")}),
+    "indexed as ended": ([("ZADD", K.finished("array"), 7, "e")], {("tasks", "e"), ("indexes", "finished:array e")}),
+}  # fmt: skip
+
+
+def filled_in(scene: Scene, part: Any) -> Any:
+    """``@a``: the entry of the rest of a."""
+    return part.replace("@a", entry(scene)) if isinstance(part, str) and "@a" in part else part
+
+
+def entry(scene: Scene) -> str:
+    queue = scene.store.keys.pending("4:1000")
+    members = scene.link.run(plainly(("ZRANGE", queue, 0, -1)))[0]
+    return next((m.decode() for m in members if m.endswith(b"a/")), scene.tokens.get("@a", ""))
+
+
+@damaged
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_planted_damage_is_found_and_mended(scene: Scene, kind: str) -> None:
+    commands, expected = DAMAGE[kind]
+    scene.tokens["@a"] = entry(scene)
+    scene.plant(*([filled_in(scene, part) for part in command] for command in commands))
+    assert set(scene.found()) == {(check, filled_in(scene, subject)) for check, subject in expected}
+    assert scene.link.run(repair(scene.store.keys.namespace))
+    assert scene.found() == {}
+    before = snapshot(scene)
+    assert scene.link.run(repair(scene.store.keys.namespace)) == []
+    assert snapshot(scene) == before
+
+
+def snapshot(scene: Scene) -> dict[bytes, bytes]:
+    keys = scene.link.run(plainly(("KEYS", scene.store.keys.prefix + "*")))[0]
+    return dict(zip(keys, scene.link.run(plainly(*(("DUMP", key) for key in keys))), strict=True))
