@@ -120,6 +120,8 @@ class Process(asyncio.BaseEventLoop):
 
 LABELLED = 4
 """In each fourth seed nodes carry labels, and tasks require some."""
+WITH_ARRAYS = 3
+"""In each third seed there are arrays."""
 
 
 class World:
@@ -134,6 +136,8 @@ class World:
         self.rng = random.Random(seed)
         self.labels = random.Random(seed) if seed % LABELLED == 0 else None
         """Chance for labels, apart from all other: seeds without labels are the stories that they were before."""
+        self.arrays = random.Random(seed) if seed % WITH_ARRAYS == 1 else None
+        """Chance for arrays, in the same way."""
         self.now = START
         self.steps = 0
         self.processes: list[Process] = []

@@ -17,6 +17,7 @@ from typing import Any
 import msgpack
 
 from rq_sched import audit
+from rq_sched.arrays import owner, rest, unmade
 from rq_sched.labels import of_suffix
 from rq_sched.resources import Resources
 from rq_sched.scripts import Call
@@ -26,7 +27,7 @@ from tests.faults.sim.charges import CLEARS, Charges, History
 from tests.faults.sim.clockwork import Violated, World
 from tests.faults.sim.machines import Machine, Run
 from tests.faults.sim.network import Network
-from tests.faults.sim.people import Known
+from tests.faults.sim.people import Known, KnownArray
 from tests.faults.sim.trouble import Scheduler, Trouble
 
 News = list[tuple[str, list[str]]]
@@ -57,6 +58,7 @@ class Judge:
         network: Network,
         store: Store,
         known: dict[str, Known],
+        arrays: dict[str, KnownArray],
         machines: dict[str, Machine],
         schedulers: list[Scheduler],
     ) -> None:
@@ -64,6 +66,7 @@ class Judge:
         self.network = network
         self.store = store
         self.known = known
+        self.arrays = arrays
         self.machines = machines
         self.schedulers = schedulers
         self.trouble: Trouble
@@ -89,10 +92,12 @@ class Judge:
             parsed = [ITEM.fullmatch(item) for item in items]
             if any(found is None for found in parsed):
                 self.violated(f"an unreadable event: {kind} {items}")
+            tasks = [found for found in parsed if found is not None and found[1] not in self.arrays]
+            self.looked[f"arrays {kind}"] += len(items) - len(tasks)
             if note is not None:
-                note(call, [found.groups() for found in parsed if found is not None])
+                note(call, [found.groups() for found in tasks])
             if kind in CLEARS:
-                self._needs([found[1] for found in parsed if found is not None])
+                self._needs([found[1] for found in tasks])
         if self._since_audit >= self.every:
             self.audit("now and then")
 
@@ -124,7 +129,9 @@ class Judge:
         """Redis has lost what happened since: what was acknowledged then is no longer promised. All else is."""
         self.history.clear()
         self.history.update(memory.history)
-        exist = self.network.plainly(*(("EXISTS", self.store.keys.task(task_id)) for task_id in self.known))
+        exist = self.network.plainly(*(("EXISTS", self.store.keys.task(owner(task_id))) for task_id in self.known))
+        for array in self.arrays.values():
+            array.end_acked = 0.0
         for (task_id, known), exists in zip(self.known.items(), exist, strict=True):
             known.acked = known.acked and bool(exists)
             known.end_answer, known.end_acked = memory.answers.get(task_id, (None, 0.0))
@@ -136,6 +143,9 @@ class Judge:
             known = self.known[task_id]
             if known.end_acked and known.end_answer in ("cancelled", "stopping"):
                 self.violated(f"{task_id} was placed after the end that a person was promised")
+            array = self.arrays.get(owner(task_id))
+            if array is not None and array.end_acked:
+                self.violated(f"{task_id} was placed after its array was cancelled for good")
         self.looked["placed"] += len(items)
         self._order([(task_id, node_id) for task_id, node_id, _, _ in items])
 
@@ -152,6 +162,7 @@ class Judge:
             ),
         )
         tasks = dict(zip(ids, replies, strict=False))
+        tasks |= self._next_elements()
         free, carried = {}, {}
         for node, (cpu, memory, total_cpu, total_memory, labels) in zip(nodes, replies[len(ids) :], strict=True):
             if cpu is None:
@@ -188,6 +199,19 @@ class Judge:
             ]
             if passed_over and not self.is_reserved(node):
                 self.violated(f"{task_id} was put on {node} before {passed_over}, with {free[node]} free")
+
+    def _next_elements(self) -> dict[str, list[Any]]:
+        """Of each array that waits the first element that isn't made: as its record would be."""
+        flat = self.network.plainly(*(("HGETALL", self.store.keys.task(array_id)) for array_id in self.arrays))
+        found: dict[str, list[Any]] = {}
+        for array_id, reply in zip(self.arrays, flat, strict=True):
+            record = dict(zip(reply[::2], reply[1::2], strict=True))
+            if record and rest(record):
+                element = unmade(record, int(record[b"jn"]), None) or {}
+                fields = [element.get(name) for name in (b"s", b"c", b"n", b"p", b"O")]
+                found[f"{array_id}/{int(record[b'jn'])}"] = fields
+        self.looked["elements that wait"] += len(found)
+        return found
 
     def is_reserved(self, node: str) -> bool:
         return self.network.plainly(("HGET", self.store.keys.node(node), "reserved"))[0] is not None
@@ -291,6 +315,8 @@ class Judge:
             *(("EXISTS", keys.task(task_id)) for task_id in self.known),
         )
         n = len(self.known)
+        if not all(state is None or state.final for state in self._array_states().values()):
+            return False
         final = {state.encode() for state in FINAL}
         return all(state in final or not exists for state, exists in zip(counted[:n], counted[n:], strict=True))
 
@@ -306,9 +332,19 @@ class Judge:
             if info.state not in FINAL:
                 self.violated(f"{task_id} never ended: it is {info.state} ({info.reason}) on {info.node_id}")
             self._judge(info, known)
+        for array_id, state in self._array_states().items():
+            array = self.arrays[array_id]
+            if state is None and array.acked:
+                self.violated(f"{array_id} was accepted and is gone")
+            if state is not None and not state.final:
+                self.violated(f"{array_id} never ended: it is {state}")
         for node in self.network.run_plainly(self.store.nodes()):
             if node.running or node.free != node.total:
                 self.violated(f"{node.node_id} has {node.running} running and {node.free} free of {node.total}")
+
+    def _array_states(self) -> dict[str, State | None]:
+        ids = [*self.arrays]
+        return dict(zip(ids, self.network.run_plainly(self.store.states(ids)), strict=True))
 
     def _judge(self, info: TaskInfo, known: Known) -> None:
         """One task's end, its attempts, its costs."""
@@ -345,6 +381,11 @@ class Judge:
 
     def leftovers(self) -> None:
         """Everything is forgotten: nothing is left (I8)."""
+        for array_id in [*self.arrays][
+            ::2
+        ]:  # with all elements; of the others these go one by one, and it with the last
+            if self._array_states()[array_id] is not None:
+                self.network.run_plainly(self.store.forget_ids([array_id]))
         ids = [task_id for task_id, info in self.tasks().items() if info is not None]
         for task_id in ids:
             self.network.run_plainly(self.store.forget_ids([task_id]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+import random
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rq_sched.errors import RedisUnavailable, RqSchedError
@@ -31,14 +32,34 @@ class Known:
     tried: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class KnownArray:
+    """What is known of an array; its elements are known as tasks."""
+
+    request: TaskRequest
+    elements: list[str]
+    acked: bool = False
+    to_end: bool = False
+    end_acked: float = 0.0  # when somebody was told that it is cancelled for good
+
+
 class Person:
     """Somebody with a client."""
 
-    def __init__(self, world: World, store: Store, name: str, known: dict[str, Known], nodes: list[str]) -> None:
+    def __init__(
+        self,
+        world: World,
+        store: Store,
+        name: str,
+        known: dict[str, Known],
+        arrays: dict[str, KnownArray],
+        nodes: list[str],
+    ) -> None:
         self.world = world
         self.store = store
         self.name = name
         self.known = known
+        self.arrays = arrays
         self.nodes = nodes
         self.process = Process(world, name)
         self.process.owner = self
@@ -64,7 +85,9 @@ class Person:
 
     async def _act(self) -> None:
         rng = self.world.rng
-        if rng.random() < 0.35 or not self.known:
+        if self.world.arrays is not None and self.world.arrays.random() < 0.3:
+            await self._act_on_arrays(self.world.arrays)
+        elif rng.random() < 0.35 or not self.known:
             await self._submit(rng.choice([1, 2, 3, 6]))
         elif rng.random() < 0.1:
             await self._drain()
@@ -88,19 +111,60 @@ class Person:
         rng = self.world.rng
         requests = [self._request(len(self.known) + i) for i in range(n)]
         for request in requests:
-            kind = rng.choices(["ok", "error", "dies", "poison"], [85, 8, 4, 3])[0]
-            seconds = rng.choice([0.01, 0.03, 0.06, 0.3, 1.0, 4.0] if kind != "poison" else [0.01, 0.3, 1.0])
-            if kind == "ok" and rng.random() < 0.04:
-                seconds = ENDLESS
-            behaviour = Behaviour(kind, seconds, rng.random() < 0.8, rng.random() < 0.2)
             assert request.task_id is not None
-            self.known[request.task_id] = Known(request, behaviour)
+            self.known[request.task_id] = Known(request, self._behaviour())
         answers = await self._ask(lambda: self.store.submit(requests))
         if isinstance(answers, list):
             assert set(answers) <= {"new", "same"}, answers
             for request in requests:
                 self.known[request.task_id or ""].acked = True
             self.world.tell(f"{self.name}: accepted {', '.join(r.task_id or '' for r in requests)}")
+
+    def _behaviour(self) -> Behaviour:
+        rng = self.world.rng
+        kind = rng.choices(["ok", "error", "dies", "poison"], [85, 8, 4, 3])[0]
+        seconds = rng.choice([0.01, 0.03, 0.06, 0.3, 1.0, 4.0] if kind != "poison" else [0.01, 0.3, 1.0])
+        if kind == "ok" and rng.random() < 0.04:
+            seconds = ENDLESS
+        return Behaviour(kind, seconds, rng.random() < 0.8, rng.random() < 0.2)
+
+    async def _act_on_arrays(self, rng: random.Random) -> None:
+        if rng.random() < 0.5 or not self.arrays:
+            await self._submit_array(rng)
+            return
+        array_id = rng.choice(list(self.arrays))
+        verb = rng.choice([self._cancel_array, self._cancel_array, self._hold, self._unhold, self._prioritize])
+        await verb(array_id)
+
+    async def _submit_array(self, rng: random.Random) -> None:
+        first, size = rng.choice([0, 1, 7]), rng.choice([1, 2, 5, 9])
+        request = replace(self._request(0), task_id=f"a{len(self.arrays)}", array=f"{first}-{first + size - 1}").check()
+        array_id = str(request.task_id)
+        elements = [f"{array_id}/{index}" for index in range(first, first + size)]
+        self.arrays[array_id] = array = KnownArray(request, elements)
+        for element in elements:
+            self.known[element] = Known(replace(request, task_id=element, array=None), self._behaviour())
+        answers = await self._ask(lambda: self.store.submit([request]))
+        if isinstance(answers, list):
+            assert answers[0] in ("new", "same"), answers
+            array.acked = True
+            for element in elements:
+                self.known[element].acked = True
+            self.world.tell(f"{self.name}: accepted {array_id} ({request.array})")
+
+    async def _cancel_array(self, array_id: str) -> None:
+        array = self.arrays[array_id]
+        elements = [self.known[element] for element in array.elements]
+        end = not array.to_end and not any(one.requeued for one in elements) and self.world.chance(0.4)
+        if end:
+            array.to_end = True
+            for one in elements:
+                one.to_end = True
+        operation = self._operation()
+        answer = await self._ask(lambda: self.store.cancel(array_id, requeue=not end, grace=0.2, operation=operation))
+        if end and answer is not None and not isinstance(answer, RqSchedError):
+            array.end_acked = self.world.now
+        self.world.tell(f"{self.name}: cancel {array_id} end={end}: {getattr(answer, 'outcome', answer)}")
 
     def _request(self, number: int) -> TaskRequest:
         rng = self.world.rng

@@ -26,7 +26,7 @@ from tests.faults.sim.clockwork import START, Exited, Violated, World
 from tests.faults.sim.judge import Judge
 from tests.faults.sim.machines import Machine, SimParentChannel, SimPool, SimWatchdog
 from tests.faults.sim.network import Network, SimLink
-from tests.faults.sim.people import ENDLESS, Known, Person
+from tests.faults.sim.people import ENDLESS, Known, KnownArray, Person
 from tests.faults.sim.trouble import Scheduler, Trouble
 
 PATIENCE = 240.0
@@ -110,11 +110,12 @@ class Simulation:
         self.seconds = seconds
         self.troubled = troubled
         self.known: dict[str, Known] = {}
+        self.arrays: dict[str, KnownArray] = {}
         ttl = world.rng.choice([1.0, 2.0, 3.0])
         names = [f"n{i}" for i in range(world.rng.choice([2, 3, 4]))]
         self.schedulers = [Scheduler(world, f"s{i}", namespace) for i in range(world.rng.choice([1, 2, 3]))]
         self.machines: dict[str, Machine] = {}
-        self.judge = Judge(world, self.network, self.store, self.known, self.machines, self.schedulers)
+        self.judge = Judge(world, self.network, self.store, self.known, self.arrays, self.machines, self.schedulers)
         self.network.executed = self.judge.executed
         for name in names:
             total = Resources(world.rng.choice([2, 3, 4, 6]), world.rng.choice([700, 1000, 2000]))
@@ -123,7 +124,7 @@ class Simulation:
             machine.died = self.judge.died
             machine.relabel = True
             self.machines[name] = machine
-        self.people = [Person(world, self.store, f"p{i}", self.known, names) for i in range(2)]
+        self.people = [Person(world, self.store, f"p{i}", self.known, self.arrays, names) for i in range(2)]
         self.trouble = self.judge.trouble = Trouble(
             world,
             self.network,
@@ -202,6 +203,9 @@ class Simulation:
                 run(self.store.cancel(task_id, requeue=False))
             elif info is not None and info.state == "held":
                 run(self.store.unhold(task_id))
+        for array_id, state in zip(self.arrays, run(self.store.states([*self.arrays])), strict=True):
+            if state == "held":
+                run(self.store.unhold(array_id))
         for node in run(self.store.nodes()):
             run(self.store.node_undrain(node.node_id))
 
