@@ -18,8 +18,8 @@ A, QUEUE, HEADS = K.task("a"), K.pending("4:1000"), K.classes("4:1024")
 @pytest.fixture
 def scene(link: Link, store: Store) -> Scene:
     """On n1 (4 CPU) run e/1 and e/2 of the array e (1 to 4), of which e/3 and e/4 have ended. Of the array a (1 to 9, 4
-    CPU) a/3, a/4 and a/6 were made before their turn (a/6 is held), and it waits; d is delayed; of z (1 to 5) nothing was
-    made when it was cancelled, and z/2 was requeued and is held."""
+    CPU) a/3, a/4 and a/6 were made before their turn (a/6 is held), and it waits; d is delayed; of z (1 to 5) nothing
+    was made when it was cancelled, and z/2 was requeued and is held."""
     run = link.run
     run(store.node_register("n1", "i1", Resources(4, 4000), ttl=600))
     run(store.submit([request("e", array="1-4")]))
@@ -60,7 +60,10 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     "listed, and nothing is left": ([("SADD", K.arrays, "e")], {("tasks", "e"), ("indexes", "arrays e")}),
     "listed, and not there": ([("SADD", K.arrays, "q")], {("indexes", "arrays q")}),
     "element forgotten by its array": ([("SREM", K.live("e"), 1)], {("tasks", "e"), ("tasks", "e/1")}),
-    "element goes on that has ended": ([("SADD", K.live("e"), 3)], {("tasks", "e"), ("indexes", "live:e 3"), ("tasks", "e/3")}),
+    "element goes on that has ended": (
+        [("SADD", K.live("e"), 3)],
+        {("tasks", "e"), ("indexes", "live:e 3"), ("tasks", "e/3")},
+    ),
     "element goes on that isn't made": ([("SADD", K.live("a"), 9)], {("tasks", "a"), ("indexes", "live:a 9")}),
     "miscounted ends": ([("HINCRBY", K.task("e"), "jco", 1)], {("tasks", "e")}),
     "ends uncounted": ([("HDEL", K.task("e"), "jco")], {("tasks", "e")}),
@@ -71,15 +74,21 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
         [("DEL", K.task("d"))],
         {("indexes", "delayed d"), ("indexes", "arrays d")},
     ),
-    "next lost": ([("HDEL", A, "jn")], {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("counts", "pending"), ("indexes", "arrays a")}),
+    "next lost": (
+        [("HDEL", A, "jn")],
+        {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("counts", "pending"), ("indexes", "arrays a")},
+    ),
     "waits, and nothing is left": ([("HDEL", K.task("e"), "s")], {("tasks", "e")}),
-    "runs, and something is left": ([("HSET", A, "s", "running")], {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("counts", "pending")}),
+    "runs, and something is left": (
+        [("HSET", A, "s", "running")],
+        {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("counts", "pending")},
+    ),
     "ended too early": ([("HSET", K.task("e"), "s", "completed", "F", 7)], {("tasks", "e")}),
     "delayed, index lost": ([("ZREM", K.delayed, "d")], {("tasks", "d")}),
     "delayed, wrong time": ([("ZADD", K.delayed, 7, "d")], {("tasks", "d")}),
     "cancelled, miscounted": ([("HINCRBY", K.task("z"), "jv", 1)], {("tasks", "z")}),
     "indexed as ended": ([("ZADD", K.finished("array"), 7, "e")], {("tasks", "e"), ("indexes", "finished:array e")}),
-}  # fmt: skip
+}
 
 
 def filled_in(scene: Scene, part: Any) -> Any:

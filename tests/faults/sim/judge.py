@@ -130,8 +130,9 @@ class Judge:
         self.history.clear()
         self.history.update(memory.history)
         exist = self.network.plainly(*(("EXISTS", self.store.keys.task(owner(task_id))) for task_id in self.known))
-        for array in self.arrays.values():
-            array.end_acked = 0.0
+        for array_id, state in self._array_states().items():
+            array = self.arrays[array_id]
+            array.acked, array.end_acked = array.acked and state is not None, 0.0
         for (task_id, known), exists in zip(self.known.items(), exist, strict=True):
             known.acked = known.acked and bool(exists)
             known.end_answer, known.end_acked = memory.answers.get(task_id, (None, 0.0))
@@ -388,7 +389,8 @@ class Judge:
                 self.network.run_plainly(self.store.forget_ids([array_id]))
         ids = [task_id for task_id, info in self.tasks().items() if info is not None]
         for task_id in ids:
-            self.network.run_plainly(self.store.forget_ids([task_id]))
+            if self.network.run_plainly(self.store.states([task_id]))[0] is not None:
+                self.network.run_plainly(self.store.forget_ids([task_id]))
         left = audit.problems(self.network.run_plainly(audit.leftovers(self.store.keys.namespace)))
         if left:
             self.violated("; ".join(str(problem) for problem in left))

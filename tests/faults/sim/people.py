@@ -108,7 +108,6 @@ class Person:
         return None
 
     async def _submit(self, n: int) -> None:
-        rng = self.world.rng
         requests = [self._request(len(self.known) + i) for i in range(n)]
         for request in requests:
             assert request.task_id is not None
