@@ -64,6 +64,21 @@ LINES = {
     ),
     "an innocent neighbour fails as poison": ("if report.among and crashes >=", "if false and crashes >="),
     "a suspect is one for ever": ("call('HSET', P .. 'task:' .. id, 'c', record.O)", "if true then return end"),
+    "an element is made twice": (
+        "array.next = array.next + 1\n",
+        "array.next = array.next + (array.again or 0)\n  array.again = 1\n",
+    ),
+    "what was made before its turn is made again": ("if array.apart == 0 then return end", "if true then return end"),
+    "an array ends before its elements": (
+        "or call('EXISTS', P .. 'live:' .. id) == 1 then return end",
+        "then return end",
+    ),
+    "an array never ends": ("array_settle(now, id)\n    end", "end"),
+    "a cancelled array goes on": ("'jn', whole(array.last + 1), 'ja', '0', 's', 'running')", "'s', 'running')"),
+    "what is left of an array is lost": (
+        "if array_write(array) then call('ZADD'",
+        "if array_write(array) and false then call('ZADD'",
+    ),
     "a suspect isn't alone": ("record.c = alone_class(record.O, node_id) or record.c", ""),
 }
 

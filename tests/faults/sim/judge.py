@@ -382,10 +382,8 @@ class Judge:
 
     def leftovers(self) -> None:
         """Everything is forgotten: nothing is left (I8)."""
-        for array_id in [*self.arrays][
-            ::2
-        ]:  # with all elements; of the others these go one by one, and it with the last
-            if self._array_states()[array_id] is not None:
+        for i, (array_id, state) in enumerate(self._array_states().items()):
+            if state is not None and i % 2:  # with all its elements; the others go with the last of theirs
                 self.network.run_plainly(self.store.forget_ids([array_id]))
         ids = [task_id for task_id, info in self.tasks().items() if info is not None]
         for task_id in ids:
