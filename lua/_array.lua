@@ -25,7 +25,7 @@ local function array_load(id)
   local number, base = tonumber(r[2] or nil), tonumber(r[3] or '', 16)
   array = first and number and base and {
     id = id, key = P .. 'task:' .. id, first = tonumber(first), last = tonumber(last), base = base,
-    next = number, apart = tonumber(r[4] or 0), made = {}, template = nil, taken = false,
+    next = number, apart = tonumber(r[4] or 0), made = {}, template = nil, taken = false, score = nil,
   } or false
   arrays_seen[id] = array
   return array or nil

@@ -6,6 +6,7 @@
 -- gives promise 4's order at every level: tasks of a class, classes of a group, groups.
 
 local SEQUENCE = 10
+local NONE = {}
 local classes, groups = {}, {} -- as seen by this script: name → object
 local queue_changed = {}       -- class objects with something to write; .taken: something leaves its queue
 
@@ -85,9 +86,8 @@ local function queue_remove(class_name, member, number)
   count('pending', -(number or 1))
 end
 
--- The earliest task of the class that this script hasn't taken yet: score, member, and the array that it isn't made of
--- yet.
-local function class_peek(class)
+-- The earliest entry of the queue that this script hasn't taken yet: score, member.
+local function entry_peek(class)
   local buffer = class.buffer
   if class.position > #buffer then
     if class.exhausted then return nil end
@@ -102,22 +102,27 @@ local function class_peek(class)
       return nil
     end
   end
-  local member = buffer[class.position]
-  local array = string.byte(member, -1) == REST and array_of(member)
-  if array then return tonumber(buffer[class.position + 1]), array_head(array), array end
-  return tonumber(buffer[class.position + 1]), member
+  return tonumber(buffer[class.position + 1]), buffer[class.position]
 end
 
--- Takes one element of the rest of an array; true where more are left, so that it stays at the front.
-local function rest_take(class, score, array)
-  if not array.taken then
-    array.taken = true
-    class.removed[#class.removed + 1] = class.buffer[class.position]
-    class.rests = class.rests or {}
-    class.rests[#class.rests + 1] = { array, score }
+-- The earliest task of the class that this script hasn't taken yet: score, member, and the array that makes it.
+local function class_peek(class)
+  local score, member = entry_peek(class)
+  local array = member and string.byte(member, -1) == REST and array_of(member) or nil
+  if array then member = array_head(array) end
+  for _, rest in ipairs(class.rests or NONE) do
+    if rest.next <= rest.last and (not score or earlier(rest.score, array_head(rest), score, member)) then
+      score, member, array = rest.score, array_head(rest), rest
+    end
   end
-  array_take(array)
-  return array.next <= array.last
+  return score, member, array
+end
+
+-- The rest of an array from which something is taken: from now on it is kept here, and not looked for in the queue.
+local function rest_begin(class, score, array)
+  array.taken, array.score = true, score
+  class.rests = class.rests or {}
+  class.rests[#class.rests + 1] = array
 end
 
 -- Takes what class_peek() showed.
@@ -131,21 +136,22 @@ local function class_take(class)
   end
   queue_changed.taken = true
   count('pending', -1)
-  if array then
-    if rest_take(class, score, array) then return score, member end
-  else
-    class.removed[#class.removed + 1] = member
+  if not array or not array.taken then
+    class.removed[#class.removed + 1] = class.buffer[class.position]
+    class.position = class.position + 2
+    class.taken = class.taken + 1
   end
-  class.position = class.position + 2
-  class.taken = class.taken + 1
+  if array then
+    if not array.taken then rest_begin(class, score, array) end
+    array_take(array)
+  end
   return score, member
 end
 
 -- What is left of arrays stands behind what was taken from them.
 local function rests_write(class)
-  for _, rest in ipairs(class.rests) do
-    local array, score = unpack(rest)
-    if array_write(array) then call('ZADD', class.key, score, array_member(array)) end
+  for _, array in ipairs(class.rests) do
+    if array_write(array) then call('ZADD', class.key, array.score, array_member(array)) end
   end
 end
 

@@ -1,5 +1,4 @@
 --@include _ended
---@include _waiting
 --@include _repair
 -- Putting an array right by its record, the runs of what was made before its turn, and the elements that go on.
 

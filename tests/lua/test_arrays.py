@@ -72,7 +72,10 @@ def test_an_element_is_made_when_somebody_names_it(cell: Cell) -> None:
     assert cell.info("a").elements == {"waiting": 0, "active": 0, "completed": 4, "failed": 0, "cancelled": 1}
 
 
-@pytest.mark.parametrize("named", [[2, 3, 4], [4, 3, 2], [1, 2, 3, 4, 5], [5, 3, 1, 2, 4], [3, 5]])
+NAMED = pytest.mark.parametrize("named", [[2, 3, 4], [4, 3, 2], [1, 2, 3, 4, 5], [5, 3, 1, 2, 4], [3, 5]])
+
+
+@NAMED
 def test_each_element_runs_once_whatever_was_named_before(cell: Cell, named: list[int]) -> None:
     submit_array(cell)
     for index in named:
@@ -81,6 +84,26 @@ def test_each_element_runs_once_whatever_was_named_before(cell: Cell, named: lis
     others = [i for i in range(1, 6) if i not in named]
     assert run_all(cell, "n") == [f"a/{i}" for i in sorted(named) + others]
     assert cell.info("a").state is State.COMPLETED
+
+
+@NAMED
+@pytest.mark.parametrize("cpu", [2, 3, 4])
+def test_elements_made_before_their_turn_keep_their_places(cell: Cell, named: list[int], cpu: int) -> None:
+    """Also where one script places more than one."""
+    submit_array(cell)
+    for index in named:
+        cell.run(cell.store.requeue(f"a/{index}"))
+    cell.submit("t")
+    cell.node("n", cpu=cpu)
+    cell.place()
+    todo = cell.starts("n")
+    assert list(todo) == [f"a/{i}" for i in range(1, cpu + 1)]
+    ran = []
+    while todo:
+        task_id = next(iter(todo))
+        ran.append(task_id)
+        todo.update(cell.finish("n", todo.pop(task_id))[1])
+    assert ran == [*(f"a/{i}" for i in range(1, 6)), "t"]
 
 
 def test_elements_have_their_places_among_other_tasks(cell: Cell) -> None:
