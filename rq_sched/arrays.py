@@ -103,6 +103,12 @@ def sequence(record: Mapping[bytes, bytes], index: int) -> str:
     return f"{int(record[b'n'], 16) + index - extent(record[b'j'])[0]:010x}"
 
 
+def index_at(record: Mapping[bytes, bytes], place: str) -> int:
+    """The first element, of those from the next on, whose sequence isn't before ``place``; none: one after the last."""
+    first, last = extent(record[b"j"])
+    return min(max(first + int(place, 16) - int(record[b"n"], 16), int(record[b"jn"])), last + 1)
+
+
 def rest_member(array_id: str, record: Mapping[bytes, bytes]) -> str:
     """The entry of an array's rest in the queue of its class."""
     return f"{sequence(record, int(record[b'jn']))}{array_id}/"

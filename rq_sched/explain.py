@@ -1,31 +1,30 @@
 """Why a task is where it is, and what would become of one that isn't submitted. Nothing here writes.
 
-The cost is bounded: the nodes are read by a script, 250 a call; tasks ahead are counted by scripts, 32 classes a call
-and ``AHEAD_CLASSES`` at most (beyond that the count is a least one, and says so: ``ahead_at_least``); of the decision
-log a stretch is looked through, the newest first. Each call reads at one instant; while tasks move, the whole is as
-exact as a view of moving things can be.
+The cost is bounded: the nodes are read by a script, 250 a call; tasks ahead are counted up to a bound (``ahead.py``;
+beyond it the count is a least one, and says so: ``ahead_at_least``); of the decision log a stretch is looked through,
+the newest first. Each call reads at one instant; while tasks move, the whole is as exact as a view of moving things
+can be.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from rq_sched.ahead import Ahead
+from rq_sched.arrays import extent, owner
 from rq_sched.errors import TaskExists, TaskNotFound
 from rq_sched.event import Event, events_of
-from rq_sched.fit import SEQUENCE, Place, fit_counts, group_name, pending_reason
+from rq_sched.fit import SEQUENCE, Place, fit_counts, pending_reason
 from rq_sched.keys import known_id
 from rq_sched.link import Command, Op
-from rq_sched.queries import Queries, as_dict
+from rq_sched.queries import as_dict
 from rq_sched.record import decode, encode
 from rq_sched.resources import Resources
 from rq_sched.task import State, TaskInfo, TaskRequest, iso
 
-AHEAD_BITE = 32
-"""Classes that one script call counts in."""
-AHEAD_CLASSES = 16_384
-"""Classes that are counted in at most: of a namespace with more, ``ahead`` says how many there are at least."""
 LOG_BITE = 200
 """Entries of the decision log that one script call looks through."""
 LOG_BITES = 25
@@ -33,13 +32,14 @@ LAST = "f" * SEQUENCE  # behind every sequence number
 ACTIVE = (State.ASSIGNED, State.RUNNING)
 
 
-class Explain(Queries):
+class Explain(Ahead):
     """The questions that begin with why."""
 
     def explain(self, task_id: str) -> Op[dict[str, Any]]:
         """Why a task is where it is: a dict of plain values, times as ISO 8601.
 
-        All have ``task_id state reason attempt node_id cpu_needed memory_needed require suspect``. Beside them
+        All have ``task_id state reason attempt node_id cpu_needed memory_needed require suspect``, an array ``array
+        elements`` as well, and of a pending one everything is about its ``next`` element. Beside them
 
         * pending: ``fits_now nodes short_cpu short_memory short_labels fits_empty`` (numbers of nodes that are up;
           cores that elastic tasks hold beyond their need count as free, ``fits_surplus`` says on how many nodes that
@@ -64,28 +64,30 @@ class Explain(Queries):
         answer = _heading(info)
         if info.state is State.PENDING:
             (place,) = yield from self.places([task_id])
+            if info.array is not None:
+                info = yield from self._next_of(info)
+                answer["next"] = info.task_id
             answer |= yield from self._waits(info, place)
-        elif info.state is State.DELAYED:
-            due = (yield [("HGET", self.keys.task(task_id), "d")])[0]
-            answer["due"] = iso(int(due) / 1000) if due else None
-        elif info.state is State.HELD:
-            since = (yield [("ZSCORE", self.keys.held, task_id)])[0]
-            answer["held_at"] = iso(float(since) / 1000) if since else None
+        elif info.state is State.DELAYED or info.state is State.HELD:
+            answer |= yield from self._aside_until(task_id, info.state)
+        elif info.array is not None:
+            pass  # its elements are somewhere, each by itself
         elif info.state in ACTIVE:
             answer |= yield from self._why_there(info)
         if info.error is not None:
             answer["error"] = info.error
         if info.attempt:
             answer |= yield from self._history(info)
-        if info.state in ACTIVE:
-            answer |= _placing(answer["history"], info.attempt)
+            if info.state in ACTIVE:
+                answer |= _placing(answer["history"], info.attempt)
         return answer
 
     def dry_run(self, request: TaskRequest) -> Op[dict[str, Any]]:
         """What would become of a checked request if it were submitted now: as ``explain``, and nothing is written.
 
-        ``state`` is what it would be then: ``assigned`` (it fits now), ``pending`` with the reason, or ``delayed``. A
-        task of this id and request that is here already is explained as it is.
+        ``state`` is what it would be then: ``assigned`` (it fits now), ``pending`` with the reason, or ``delayed``; of
+        an array all is about its first element. A task of this id and request that is here already is explained as it
+        is.
 
         Raises:
             TaskExists: the id is another request's.
@@ -106,6 +108,21 @@ class Explain(Queries):
         elif answer["fits_now"]:
             answer |= {"state": State.ASSIGNED, "reason": None}
         return answer | {"dry_run": True, "exists": False}
+
+    def _next_of(self, info: TaskInfo) -> Op[TaskInfo]:
+        """The next element of an array."""
+        index = (yield [("HGET", self.keys.task(info.task_id), "jn")])[0]
+        return replace(info, task_id=f"{info.task_id}/{(index or b'').decode()}")
+
+    def _aside_until(self, task_id: str, state: State) -> Op[dict[str, Any]]:
+        """How long it is delayed, since when held; of an element that isn't made yet: its array."""
+        names = dict.fromkeys((task_id, owner(task_id)))
+        if state is State.DELAYED:
+            found = yield [("HGET", self.keys.task(name), "d") for name in names]
+        else:
+            found = yield [("ZSCORE", self.keys.held, name) for name in names]
+        at = next((float(value) for value in found if value is not None), None)
+        return {"due" if state is State.DELAYED else "held_at": _time(at)}
 
     # -- pending ------------------------------------------------------------------------------------
 
@@ -160,33 +177,6 @@ class Explain(Queries):
         swept = (yield [("GET", self.keys.swept)])[0]
         last = int(swept.decode().split(" ")[-1]) if swept else 0
         return max(0.0, (now - last) / 1000) if last else None
-
-    def ahead(self, place: Place) -> Op[tuple[int, bool]]:
-        """How many pending tasks come before a place, over all classes; False: at least so many."""
-        score = repr(place.score)
-        groups = [group_name(member[SEQUENCE:].decode()) for member in (yield [("ZRANGE", self.keys.groups, 0, -1)])[0]]
-        sizes = yield from self._paged([("ZCOUNT", self.keys.classes(group), "-inf", score) for group in groups])
-        bites: list[tuple[str, int, int]] = []
-        left = AHEAD_CLASSES
-        for group, size in zip(groups, sizes, strict=True):
-            for start in range(0, min(size, left), AHEAD_BITE):
-                bites.append((group, start, min(AHEAD_BITE, min(size, left) - start)))
-            left -= min(size, left)
-        return (yield from self.count_ahead(place, bites)), sum(sizes) <= AHEAD_CLASSES
-
-    def count_ahead(self, place: Place, bites: Sequence[tuple[str, int, int]]) -> Op[int]:
-        """How many tasks come before a place, of some classes: (group, rank of the first, how many)."""
-        calls: list[list[str | int]] = []
-        size = AHEAD_BITE
-        for group, start, count in bites:
-            if size + count > AHEAD_BITE:
-                calls.append([])
-                size = 0
-            calls[-1] += (group, start, count)
-            size += count
-        if not calls:
-            return 0
-        return sum((yield [self.call("task_ahead", repr(place.score), place.sequence, *call) for call in calls]))
 
     # -- placed, ended ------------------------------------------------------------------------------
 
@@ -280,6 +270,7 @@ def _time(milliseconds: float | None) -> str | None:
 
 
 def _heading(info: TaskInfo) -> dict[str, Any]:
+    of_array = {} if info.array is None else {"array": info.array, "elements": info.elements}
     return {
         "task_id": info.task_id,
         "state": info.state,
@@ -290,6 +281,7 @@ def _heading(info: TaskInfo) -> dict[str, Any]:
         "memory_needed": info.memory_needed,
         "require": info.require,
         "suspect": info.suspect,
+        **of_array,
     }
 
 
@@ -302,4 +294,6 @@ def _imagined(request: TaskRequest, now: int) -> TaskInfo:
     }
     record |= {b"c": str(task_class).encode(), b"p": str(priority).encode(), b"t": str(now).encode()}
     record.pop(b"ax", None)
+    if request.array is not None:
+        record |= {b"j": str(request.array).encode(), b"jn": b"%d" % extent(str(request.array))[0]}
     return decode(str(request.task_id), record)

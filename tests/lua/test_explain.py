@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from rq_sched import explain
+from rq_sched import ahead
 from rq_sched.errors import TaskExists, TaskNotFound
 from rq_sched.fit import Place
 from rq_sched.link import Op, Request
@@ -131,9 +131,9 @@ def test_many_classes_cost_few_commands_and_a_bound_is_told(cell: Cell, monkeypa
     (place,) = cell.run(cell.store.places(["t1999"]))
     assert place is not None
     assert cell.run(sizes_of(cell.store.ahead(place), steps)) == (1999, True)
-    assert steps[-1] == -(-2_000 // explain.AHEAD_BITE)  # 32 classes a call
+    assert steps[-1] == -(-2_000 // ahead.AHEAD_BITE)  # 32 classes a call
     assert max(steps) < 150
-    monkeypatch.setattr(explain, "AHEAD_CLASSES", 500)
+    monkeypatch.setattr(ahead, "AHEAD_CLASSES", 500)
     found = why(cell, "t1999")
     assert found["ahead_at_least"] is True
     assert found["ahead"] == 500  # each of these classes holds one task
