@@ -64,6 +64,15 @@ def size(array: str) -> int:
     return last - first + 1
 
 
+def first_of(array_id: str, array: str) -> str:
+    """The id of its first element.
+
+    >>> first_of("sweep", "1-100")
+    'sweep/1'
+    """
+    return f"{array_id}/{extent(array)[0]}"
+
+
 def element_of(task_id: str) -> tuple[str, int] | None:
     """The array and the index of an element; None for any other task.
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from rq_sched.ahead import Ahead
-from rq_sched.arrays import extent, owner
+from rq_sched.arrays import element_of, extent, owner
 from rq_sched.errors import TaskExists, TaskNotFound
 from rq_sched.event import Event, events_of
 from rq_sched.fit import SEQUENCE, Place, fit_counts, pending_reason
@@ -210,7 +210,8 @@ class Explain(Ahead):
             if not end:
                 break
         found.reverse()
-        complete = any(event.type == "submitted" for event in found)
+        first = "placed" if element_of(info.task_id) else "submitted"  # an element is submitted with its array
+        complete = any(event.type == first and event.data.get("attempt", 1) == 1 for event in found)
         return {"history": [_said(event) for event in found], "history_complete": complete}
 
     def events_of_task(self, task_id: str, limit: int) -> Op[list[Event]]:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from rq_sched.task import State
 
 
-def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[State]], said: str) -> int:
+Said = Callable[[str, "State"], str]
+"""What is said of a task that was changed, given its id and its state."""
+
+
+def _is(task_id: str, state: State) -> str:
+    return f"{task_id} is {state}"
+
+
+def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[State]], said: Said) -> int:
     """Change task by task: one that refuses doesn't keep the others from it; returns the worst exit code."""
     code = 0
     for task_id in dict.fromkeys(ids):
@@ -33,7 +41,7 @@ def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[State
             if session.json:
                 show.json_line({"task_id": task_id, "state": state})
             else:
-                show.line(said.format(task_id=task_id, state=state))
+                show.line(said(task_id, state))
     return code
 
 
@@ -42,7 +50,7 @@ def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[State
 @click.pass_obj
 def requeue_command(session: Session, task_ids: Sequence[str]) -> int:
     """Run tasks again (finished ones), or now (delayed ones). Retries and crashes count anew."""
-    return _each(session, task_ids, lambda task_id: session.store.requeue(task_id), "{task_id} is {state}")
+    return _each(session, task_ids, lambda task_id: session.store.requeue(task_id), _is)
 
 
 @command("hold")
@@ -50,7 +58,15 @@ def requeue_command(session: Session, task_ids: Sequence[str]) -> int:
 @click.pass_obj
 def hold_command(session: Session, task_ids: Sequence[str]) -> int:
     """Set waiting tasks aside, until 'unhold'."""
-    said = "{task_id} is {state}; to bring it back: `rq-sched unhold {task_id}`"
+
+    def said(task_id: str, state: State) -> str:
+        if state == "held":
+            return f"{task_id} is held; to bring it back: `rq-sched unhold {task_id}`"
+        return (  # an array of which nothing else is left
+            f"{task_id} is {state}: those of its elements that waited are held; to bring them back: "
+            f"`rq-sched unhold {task_id}`"
+        )
+
     return _each(session, task_ids, lambda task_id: session.store.hold(task_id), said)
 
 
@@ -59,7 +75,7 @@ def hold_command(session: Session, task_ids: Sequence[str]) -> int:
 @click.pass_obj
 def unhold_command(session: Session, task_ids: Sequence[str]) -> int:
     """Bring held tasks back into the queue."""
-    return _each(session, task_ids, lambda task_id: session.store.unhold(task_id), "{task_id} is {state}")
+    return _each(session, task_ids, lambda task_id: session.store.unhold(task_id), _is)
 
 
 @command("priority", context_settings={"ignore_unknown_options": True})
@@ -73,5 +89,9 @@ def priority_command(session: Session, words: Sequence[str]) -> int:
     for task_id in ids:
         TASK_ID.convert(task_id, None, None)
     priority = PRIORITY.parse(number, "the priority")
-    said = f"{{task_id}} has priority {priority} and is {{state}}"
-    return _each(session, ids, lambda task_id: session.store.prioritize(task_id, priority), said)
+    return _each(
+        session,
+        ids,
+        lambda task_id: session.store.prioritize(task_id, priority),
+        lambda task_id, state: f"{task_id} has priority {priority} and is {state}",
+    )

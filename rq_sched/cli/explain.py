@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from rq_sched.arrays import first_of, size
 from rq_sched.cli import show
 from rq_sched.cli.options import Session, command, one_task_id
 from rq_sched.node import NodeState
@@ -49,6 +50,8 @@ def print_explained(session: Session, found: Mapping[str, Any], name: str = "") 
 
 def _sentences(found: Mapping[str, Any]) -> Iterator[str]:
     state = State(found["state"])
+    if found.get("array"):
+        yield from _array(found, state)
     if found.get("dry_run"):
         yield from _imagined(found, state)
     elif state is State.PENDING:
@@ -63,12 +66,36 @@ def _sentences(found: Mapping[str, Any]) -> Iterator[str]:
             f"A user set it aside at {_clock(found['held_at'], 'an unknown time')} (`rq-sched hold`), and it waits "
             f"until a user brings it back: {_do(found, 'unhold')}"
         )
+    elif found.get("array"):
+        pass  # all is said
     elif state.final:
         yield from _ended(found, state)
     else:
         yield from _placed(found, state)
     if found.get("history"):
         yield from _history(found)
+
+
+# -- arrays ---------------------------------------------------------------------------------------
+
+
+def _array(found: Mapping[str, Any], state: State) -> Iterator[str]:
+    """What is to be said of an array beside what is said of a task."""
+    if not found.get("dry_run"):
+        elements = show.count(size(found["array"]), "element")
+        yield f"It is an array of {elements}, {found['array']}: {show.elements(found['elements'])}."
+    if state is State.RUNNING:
+        yield f"None is left to be made a task: ask about each, such as {_element(found, 'explain')}"
+    elif state is State.FAILED:
+        yield f"Which have failed: `rq-sched list --state failed`. To run one again: {_element(found, 'requeue')}"
+    elif state is State.CANCELLED:
+        yield f"A user ended it. To run one again: {_element(found, 'requeue')}"
+    elif found.get("next"):
+        yield f"What follows is about its next element, {found['next']}."
+
+
+def _element(found: Mapping[str, Any], command_line: str) -> str:
+    return f"`rq-sched {command_line} {first_of(found['task_id'], found['array'])}`"
 
 
 # -- pending --------------------------------------------------------------------------------------
@@ -81,7 +108,8 @@ def _imagined(found: Mapping[str, Any], state: State) -> Iterator[str]:
         yield from _sentences({**found, "dry_run": False})
         return
     if state is State.ASSIGNED:
-        yield f"It would be placed at once: {_need(found)} is free on {_of(found['fits_now'], found['nodes'])}."
+        what = "Its first element" if found.get("array") else "It"
+        yield f"{what} would be placed at once: {_need(found)} is free on {_of(found['fits_now'], found['nodes'])}."
         yield from _surplus(found)
     else:
         if state is State.DELAYED:
@@ -153,7 +181,7 @@ def _reserved(found: Mapping[str, Any]) -> Iterator[str]:
     since, until = found.get("reserved_since"), found.get("reserved_until")
     when = f", since {_clock(since)}" if since else ""
     starts = f"; it is expected to start by {_clock(until)}" if until else ""
-    if task == found["task_id"]:
+    if task == (found.get("next") or found["task_id"]):
         yield f"Node {node} is kept for it{when}: it starts when enough is free there{starts}."
     elif found["fits_reserved"]:
         yield f"There is room for it on {node}, but that is kept for {task}, which comes earlier{when}{starts}."

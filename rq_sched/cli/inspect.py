@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rq_sched.arrays import owner
 from rq_sched.cli import schema, show
 from rq_sched.cli.options import Session, command
 from rq_sched.cli.schema import Entry
@@ -59,7 +60,7 @@ def inspect_command(session: Session, what: str | None, limit: int) -> None:
     names = _names(session, None if what is None else what.removeprefix(prefix))
     keys = [found for name in names if (found := session.run(_look(prefix, name, limit))) is not None]
     if what is not None and not keys:
-        raise NotFound(f"nothing named {what!r} in namespace {session.space}: no task, node, queue or key")
+        raise NotFound(_nothing(session, what))
     if session.json:
         show.json_line({"namespace": session.space, "keys": [found.to_json() for found in keys]})
     elif what is None:
@@ -80,11 +81,18 @@ def _names(session: Session, name: str | None) -> list[str]:
         return [f"pending:{name}"]
     names = [name]
     if ":" not in name:
-        names += [f"{kind}:{name}" for kind in ("task", "payload", "result", "log", "node")] + [f"node:{name}:alive"]
+        kinds = ("task", "payload", "result", "log", "live", "apart", "node")
+        names += [f"{kind}:{name}" for kind in kinds] + [f"node:{name}:alive"]
         incarnation = session.run(_ask("HGET", session.store.keys.node(name), "incarnation"))
         if incarnation:
             names += [f"node:{name}:{incarnation.decode()}:{part}" for part in ("tasks", "grown", "orders")]
     return names
+
+
+def _nothing(session: Session, what: str) -> str:
+    if session.run(session.store.states([what])) != [None]:
+        return f"{what} isn't made yet: until it is placed its array stands for it (`rq-sched inspect {owner(what)}`)"
+    return f"nothing named {what!r} in namespace {session.space}: no task, node, queue or key"
 
 
 def _ask(*words: str | int) -> Op[Any]:

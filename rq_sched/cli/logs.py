@@ -9,8 +9,9 @@ from collections.abc import Callable
 import click
 
 from rq_sched.cli import show
-from rq_sched.cli.look import not_found
+from rq_sched.cli.look import ask_an_element, not_found
 from rq_sched.cli.options import Session, command, one_task_id
+from rq_sched.errors import TaskNotFound
 
 FOLLOW_SECONDS = 0.2
 OVERLAP = 64
@@ -25,6 +26,10 @@ GAP = b"\n[... more was written than is kept ...]\n"
 @click.pass_obj
 def logs_command(session: Session, task_id: str, follow: bool, raw: bool) -> int:
     """Print what a task wrote: standard output and standard error as they came, at least the last 64 KiB."""
+    try:
+        ask_an_element(session.run(session.store.result(task_id)), "writes nothing: its elements do", "logs")
+    except TaskNotFound:
+        return not_found(session, task_id)
     printer = _Printer(session, task_id, raw)
     log = LogReader(lambda offset: session.run(session.store.log(task_id, offset)))
     while True:

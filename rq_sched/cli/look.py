@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from rq_sched.arrays import first_of, size
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import NODE_ID, PRIORITY, Session, command, one_task_id, task_ids
 from rq_sched.cli.show import Column
-from rq_sched.errors import TaskFailed, TaskNotFinal, TaskNotFound
+from rq_sched.errors import InvalidValue, TaskFailed, TaskNotFinal, TaskNotFound
 from rq_sched.task import State, TaskInfo
 
 CHUNK = 500
@@ -29,6 +30,12 @@ def infos(session: Session, ids: Sequence[str]) -> Iterator[tuple[str, TaskInfo 
     for start in range(0, len(ids), CHUNK):
         some = ids[start : start + CHUNK]
         yield from zip(some, session.run(session.store.status(some)), strict=True)
+
+
+def call_text(info: TaskInfo) -> str:
+    """What it runs, for a table; of an array how many times it is left to be run: ``999,983 × pkg.mod:func(1)``."""
+    text = show.call(info.function, info.args, info.kwargs, limit=80)
+    return text if info.elements is None else f"{info.elements['waiting']:,} × {text}"
 
 
 def state_text(info: TaskInfo) -> str:
@@ -64,9 +71,12 @@ def _print_status(info: TaskInfo) -> None:
 def _status_pairs(info: TaskInfo) -> Iterator[tuple[str, str]]:
     """What a person wants to know, most important first; empty values are left out."""
     yield "runs", show.call(info.function, info.args, info.kwargs)
+    if info.array is not None:
+        yield "array", f"{info.array}: {show.count(size(info.array), 'element')}"
+    yield "elements", show.elements(info.elements or {})
     yield "priority", str(info.priority)
     yield "needs", _needs_text(info)
-    if info.state in (State.ASSIGNED, State.RUNNING):
+    if info.state in (State.ASSIGNED, State.RUNNING) and info.array is None:
         yield "allocated", show.needs(info.cpu_allocated, info.memory_allocated)
     yield "node", info.node_id or ""
     yield "attempt", _attempt_text(info)
@@ -80,7 +90,7 @@ def _status_pairs(info: TaskInfo) -> Iterator[tuple[str, str]]:
     yield "finished", _later(info.finished_at, info.started_at, "after {} of running")
     yield "progress", f"{info.progress:.0%}" if info.progress is not None else ""
     yield "exit code", "" if info.exit_code is None else str(info.exit_code)
-    if info.state is State.COMPLETED:
+    if info.state is State.COMPLETED and info.array is None:
         yield "result", show.value(info.result, limit=1000)
     yield "error", (info.error or "").rstrip()
 
@@ -115,7 +125,10 @@ def _later(then: float | None, before: float | None, phrase: str) -> str:
 @click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
 @click.pass_obj
 def list_command(session: Session, state: str | None, node: str | None, priority: int | None, limit: int) -> None:
-    """List tasks: pending ones in their order, finished ones newest first."""
+    """List tasks: pending ones in their order, finished ones newest first.
+
+    What is left of an array is one line, `N × ...`; its elements are lines of their own once they run.
+    """
     wanted = State(state) if state else None
     found = session.run(session.store.list_tasks(state=wanted, node=node, priority=priority, limit=limit))
     if session.json:
@@ -140,7 +153,7 @@ def _print_list(found: Sequence[TaskInfo], limit: int) -> None:
 def _list_row(info: TaskInfo) -> tuple[str, ...]:
     memory = show.format_memory(info.memory_needed)
     where = info.node_id if info.state not in (State.PENDING, State.DELAYED, State.HELD) else None
-    what = show.call(info.function, info.args, info.kwargs, limit=80)
+    what = call_text(info)
     return (
         info.task_id, state_text(info), str(info.priority), str(info.cpu_needed), memory, where or "-",
         show.age(info.submitted_at), what,
@@ -156,12 +169,21 @@ def result_command(session: Session, task_id: str) -> None:
     print_result(session, info)
 
 
+def ask_an_element(info: TaskInfo, why: str, command: str) -> None:
+    """Refuse what only the elements of an array have.  Raises: InvalidValue."""
+    if info.array is not None:
+        element = first_of(info.task_id, info.array)
+        raise InvalidValue(f"{info.task_id} is an array and {why}, such as `rq-sched {command} {element}`")
+
+
 def print_result(session: Session, info: TaskInfo) -> None:
     """The value on standard output.
 
     Raises:
         TaskNotFinal, TaskFailed: there is none.
+        InvalidValue: it is an array.
     """
+    ask_an_element(info, "has no result: its elements have", "result")
     if not info.state.final:
         raise TaskNotFinal(
             f"{info.task_id} is {state_text(info)}: it has no result yet (`rq-sched wait {info.task_id}`)"

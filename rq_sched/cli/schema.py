@@ -25,7 +25,7 @@ MEMORY_STEP = 2**24
 _ROW = re.compile(r"^``(?P<name>[^`]+)``\s+(?P<type>\w+)\s+(?P<text>.+)$")
 _PARTS = {"ID": r"[^:]+", "INCARNATION": r"[^:]+", "CLASS": r"\d+:\d+.*", "GROUP": r"\d+:\d+.*", "STATE": r"[a-z]+",
           "LABEL": r"[a-z0-9._-]+"}  # fmt: skip
-_TASK_TIMES = frozenset({"t", "T", "S", "F", "d"})
+_TASK_TIMES = frozenset({"t", "T", "S", "F", "d", "jt"})
 _KEPT_TIMES = frozenset({"since", "at", "until", "preempting"})
 KEPT = {
     "first": "the first blocked task that some node could hold when empty",
@@ -153,11 +153,14 @@ def _allocation(entry: str) -> str:
 def member(kind: str, name: str, score: float) -> Entry:
     """How a member of a sorted set reads with its score."""
     if kind == "pending:CLASS":
-        return Entry(name[SEQUENCE:], f"priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
+        of_array = ", the rest of an array" if name.endswith("/") else ""
+        return Entry(name[SEQUENCE:], f"priority {0 - score:g}", f"sequence {name[:SEQUENCE]}{of_array}")
     if kind in ("groups", "fresh", "classes:GROUP"):
         return Entry(name[SEQUENCE:], f"head: priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
     if kind in ("totals", "totals:LABEL"):
         return Entry(name, f"{score:.0f}", str(Resources(int(score) // MEMORY_STEP, int(score) % MEMORY_STEP)))
+    if kind == "apart:ID":
+        return Entry(f"{score:.0f}-{name}", "", "indexes of elements made before their turn")
     if kind == "preemptible":
         token, _, node_id = name.partition(" ")
         return Entry(token, f"priority {score:g}", f"on {node_id}")

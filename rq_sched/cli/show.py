@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rq_sched.arrays import first_of
 from rq_sched.resources import format_memory as format_memory
 
 STYLES = {
@@ -117,6 +118,18 @@ def clock(then: float | None, fraction: bool = False) -> str:
 def count(number: int, what: str, many: str | None = None) -> str:
     """``1 task``, ``2 tasks``; ``many`` where the plural isn't made with an s."""
     return f"{number:,} {what if number == 1 else many or what + 's'}"
+
+
+def elements(counts: Mapping[str, int]) -> str:
+    """``97 waiting, 3 active``: of an array, how many elements are where."""
+    return ", ".join(f"{number:,} {where}" for where, number in counts.items() if number)
+
+
+def again(task_id: str, array: str | None) -> str:
+    """``it again: `rq-sched requeue t1` ``; of an array an element: it can't be requeued as a whole."""
+    if array is None:
+        return f"it again: `rq-sched requeue {task_id}`"
+    return f"an element again: `rq-sched requeue {first_of(task_id, array)}`"
 
 
 def needs(cpu: int, memory: int, require: Sequence[str] = ()) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
+from rq_sched.arrays import size
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
-from rq_sched.cli.options import CPU, DURATION, LABEL, MEMORY, PRIORITY, TASK_ID, CommonCommand, Session
+from rq_sched.cli.options import ARRAY, CPU, DURATION, LABEL, MEMORY, NEW_ID, PRIORITY, CommonCommand, Session
 from rq_sched.errors import InvalidTarget, InvalidValue, TaskExists, UsageError
 from rq_sched.task import State, TaskInfo, TaskRequest
 
@@ -36,13 +37,14 @@ class SubmitCommand(CommonCommand):
 
 @click.command("submit", cls=SubmitCommand)
 @click.argument("words", nargs=-1, metavar="[TARGET [ARG]...]")
-@click.option("--id", "task_id", type=TASK_ID, help="The task's id; generated if not given.")
+@click.option("--id", "task_id", type=NEW_ID, help="The task's id; generated if not given.")
 @click.option("-p", "--priority", type=PRIORITY, help="Higher goes first (default: 0).")
 @click.option("--cpu", "cpu_needed", type=CPU, help="Cores that it needs (default: 1).")
 @click.option("--memory", "memory_needed", type=MEMORY, help="MB that it needs, or such as 2G (default: 256).")
 @click.option("--max-cpu", "max_cpu_needed", type=CPU, help="Cores that it may grow to (default: --cpu).")
 @click.option("--max-memory", "max_memory_needed", type=MEMORY, help="MB that it may grow to (default: --memory).")
 @click.option("--require", type=LABEL, multiple=True, help="A label that its node must carry. May be given often.")
+@click.option("--array", type=ARRAY, help="Run it once for each of these indexes, such as 1-1000: an array.")
 @click.option("--retries", metavar="N", type=click.IntRange(0), help="How many failures are tried again (default: 0).")
 @click.option(
     "--crash-limit", metavar="N", type=click.IntRange(1), help="Deaths of its process or node that end it (default: 3)."
@@ -82,11 +84,15 @@ def submit_command(
     rq-sched submit math:hypot :=3 :=4 --wait
     rq-sched submit --cpu 2 --memory 4G -p 10 pkg.mod:train data.csv epochs:=20
     rq-sched submit --time-limit 10m -- convert in.png out.jpg
+    rq-sched submit --id sweep --array 1-1000000 pkg.mod:simulate
     rq-sched submit --from-file tasks.jsonl
     rq-sched submit --cpu 64 --dry-run pkg.mod:train
 
+    The elements of an array are the tasks sweep/1, sweep/2, ...: each finds its index in RQ_SCHED_ARRAY_INDEX. What is
+    said of sweep (cancel, hold, priority, wait, ...) is said of all that haven't ended.
+
     A line of FILE is a JSON object with the fields function, args, kwargs, task_id, priority, cpu_needed,
-    memory_needed, max_cpu_needed, max_memory_needed, require, retries, crash_limit, time_limit, delay, elastic,
+    memory_needed, max_cpu_needed, max_memory_needed, require, array, retries, crash_limit, time_limit, delay, elastic,
     preemptible; only function must be there.
 
     The same id with the same request again is the same task: nothing is run twice.
@@ -234,7 +240,8 @@ def _print_submitted(session: Session, info: TaskInfo, new: bool, quiet: bool) -
     elif quiet:
         show.line(info.task_id)
     elif new:
-        show.line(f"submitted {info.task_id}")
+        elements = f" ({show.count(size(info.array), 'element')})" if info.array else ""
+        show.line(f"submitted {info.task_id}{elements}")
     else:
-        again = f"; to run it again: `rq-sched requeue {info.task_id}`" if State(info.state).final else ""
+        again = f"; to run {show.again(info.task_id, info.array)}" if State(info.state).final else ""
         show.line(f"{info.task_id} was submitted before and is {info.state}{again}")

@@ -14,11 +14,12 @@ import stat
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from io import FileIO
 from typing import NoReturn
 
+from rq_sched.arrays import size
 from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
@@ -142,7 +143,7 @@ class Submission:
         if not batch:
             return
         if self.rehearsal is not None:
-            self.accepted += len(batch)
+            self.accepted += tasks_in(request for _, request in batch)
             self.flushed_line = batch[-1][0]
             self.rehearsal.take([request for _, request in batch])
             return
@@ -161,7 +162,7 @@ class Submission:
                 self._refuse(number, TaskExists(f"the id {request.task_id} is taken by another request"))
             else:
                 (new if outcome == "new" else same).append(request)
-        self.accepted += len(new) + len(same)
+        self.accepted += tasks_in(new) + tasks_in(same)
         self.flushed_line = batch[-1][0]
         self.report.accepted(new, same)
 
@@ -174,6 +175,11 @@ class Submission:
     def _refuse(self, number: int, error: RqSchedError) -> None:
         self.refused += 1
         self.report.refused(number, error)
+
+
+def tasks_in(requests: Iterable[TaskRequest]) -> int:
+    """How many tasks are asked for: of an array its elements."""
+    return sum(1 if request.array is None else size(str(request.array)) for request in requests)
 
 
 def read_line(text: bytes) -> TaskRequest:
@@ -260,8 +266,9 @@ class Rehearsal:
     def take(self, requests: Sequence[TaskRequest]) -> None:
         for request in requests:
             need = Resources(request.cpu_needed, int(request.memory_needed))
-            self.needs[need, tuple(request.require)] += 1
-            self.delayed += request.delay > 0
+            tasks = tasks_in([request])
+            self.needs[need, tuple(request.require)] += tasks
+            self.delayed += tasks if request.delay else 0
 
     def sum_up(self, refused: int) -> None:
         """What all would come to: as a JSON object, or for people."""

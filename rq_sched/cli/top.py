@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from rq_sched.cli import show
-from rq_sched.cli.look import state_text
+from rq_sched.cli.look import call_text, state_text
 from rq_sched.cli.options import DURATION, Session, command
 from rq_sched.cli.show import Column
 from rq_sched.errors import RedisUnavailable
@@ -159,7 +159,7 @@ def _running_row(info: TaskInfo, now: float) -> tuple[str, ...]:
     return (
         info.task_id, info.node_id or "-", str(info.priority), str(info.cpu_allocated),
         show.format_memory(info.memory_allocated), show.duration(now - (info.started_at or now)),
-        "" if info.progress is None else f"{info.progress:.0%}", show.call(info.function, info.args, info.kwargs, 80),
+        "" if info.progress is None else f"{info.progress:.0%}", call_text(info),
     )  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def _pending_row(info: TaskInfo, now: float) -> tuple[str, ...]:
     return (
         info.task_id, state_text(info), str(info.priority), str(info.cpu_needed),
         show.format_memory(info.memory_needed), show.duration(now - (info.submitted_at or now)),
-        show.call(info.function, info.args, info.kwargs, 80),
+        call_text(info),
     )  # fmt: skip
 
 

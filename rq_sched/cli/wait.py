@@ -22,7 +22,10 @@ from rq_sched.task import State, TaskInfo
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit code tells.")
 @click.pass_obj
 def wait_command(session: Session, task_ids: Sequence[str], timeout: float | None, quiet: bool) -> int:
-    """Wait until tasks are final. Exit code 0: all completed; 1: one failed or was cancelled; 4: timed out."""
+    """Wait until tasks are final. Exit code 0: all completed; 1: one failed or was cancelled; 4: timed out.
+
+    An array is final when all its elements are.
+    """
     return wait_many(session, task_ids, timeout=timeout, quiet=quiet)
 
 
@@ -87,9 +90,12 @@ def wait_one(session: Session, info: TaskInfo, *, quiet: bool) -> int:
     ended = session.run(session.store.result(task_id))
     code = 0 if ended.state is State.COMPLETED else TaskFailed.exit_code
     if session.json:
-        show.json_line({"task_id": task_id, "state": ended.state, "result": ended.result, "error": ended.error})
+        outcome = {"task_id": task_id, "state": ended.state, "result": ended.result, "error": ended.error}
+        show.json_line(outcome if ended.elements is None else outcome | {"elements": ended.elements})
     elif quiet and code:
         print_error(TaskFailed.code, failure_text(ended), as_json=False)
+    elif ended.elements is not None and not quiet:
+        show.line(f"{task_id} {ended.state}: {show.elements(ended.elements)}")
     elif not quiet:
         print_result(session, ended)
     return code
