@@ -61,6 +61,7 @@ class AsyncClient(Connection[AsyncLink]):
         max_cpu: int | None = None,
         max_memory: int | str | None = None,
         require: Sequence[str] | None = None,
+        array: str | range | None = None,
         priority: int | None = None,
         task_id: str | None = None,
         retries: int | None = None,
@@ -74,7 +75,7 @@ class AsyncClient(Connection[AsyncLink]):
         """See ``Client.submit``."""
         options: Options = {
             "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "require": require,
-            "priority": priority, "task_id": task_id, "retries": retries, "crash_limit": crash_limit,
+            "array": array, "priority": priority, "task_id": task_id, "retries": retries, "crash_limit": crash_limit,
             "time_limit": time_limit, "delay": delay, "elastic": elastic, "preemptible": preemptible,
         }  # fmt: skip
         request = make_request(target, args, kwargs, options)

@@ -73,6 +73,7 @@ class Client(Connection[Link], Stepper):
         max_cpu: int | None = None,
         max_memory: int | str | None = None,
         require: Sequence[str] | None = None,
+        array: str | range | None = None,
         priority: int | None = None,
         task_id: str | None = None,
         retries: int | None = None,
@@ -96,6 +97,9 @@ class Client(Connection[Link], Stepper):
             cpu: cores it needs (1).  memory: what it needs, in MB or as ``"2G"`` (256 MB).
             max_cpu, max_memory: up to which it may grow (what it needs).
             require: labels that its node must carry (none).
+            array: ``FIRST-LAST`` or a ``range``: run it once for each of these indexes, as one array of up to
+                10,000,000 elements. Each is a task ``ID/INDEX`` and finds its index as ``current_task().index``;
+                ``handle.elements()`` gives their handles. What is done to the array is done to all that haven't ended.
             priority: higher first, any integer in ±2³¹ (0).
             task_id: generated here if None, so that a repeated send is the same task.
             retries: how often a failure is tried again (0).
@@ -111,10 +115,12 @@ class Client(Connection[Link], Stepper):
 
         >>> client.submit("math:sqrt", 2.0, cpu=2, memory="1G", priority=10).id  # doctest: +SKIP
         'w5ivmtn2vzkvbmhz'
+        >>> sweep = client.submit("m:simulate", array=range(1, 101))  # doctest: +SKIP
+        >>> [element.result() for element in sweep.elements()]  # doctest: +SKIP
         """
         options: Options = {
             "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "require": require,
-            "priority": priority, "task_id": task_id, "retries": retries, "crash_limit": crash_limit,
+            "array": array, "priority": priority, "task_id": task_id, "retries": retries, "crash_limit": crash_limit,
             "time_limit": time_limit, "delay": delay, "elastic": elastic, "preemptible": preemptible,
         }  # fmt: skip
         request = make_request(target, args, kwargs, options)
@@ -167,7 +173,7 @@ class Client(Connection[Link], Stepper):
         """A ``concurrent.futures.Executor`` whose futures are tasks.
 
         Parameters:
-            options: those of ``submit``, for every task of it (``task_id`` excepted).
+            options: those of ``submit``, for every task of it (``task_id`` and ``array`` excepted).
 
         >>> with client.executor(cpu=1, memory=256) as pool:  # doctest: +SKIP
         ...     list(pool.map(f, range(100)))
@@ -198,7 +204,7 @@ class Client(Connection[Link], Stepper):
             yield from bite
 
     def result(self, task_id: str, timeout: float | None = None) -> Any:
-        """Wait until a task has ended; what it returned.
+        """Wait until a task has ended; what it returned. (An array returns None: ``handle.elements()``.)
 
         Parameters:
             timeout: seconds; None: for ever; 0: only look.

@@ -70,11 +70,11 @@ class TaskExecutor(Executor):
 
     Parameters:
         client: whose namespace the tasks go to. It must stay open as long as this is used.
-        options: those of ``Client.submit``, for every task (``task_id`` excepted).
+        options: those of ``Client.submit``, for every task (``task_id`` and ``array`` excepted).
 
     Raises:
         RedisUnavailable: Redis can't be used; it is asked once, now.
-        InvalidValue: an option that doesn't exist.
+        InvalidValue: an option that doesn't exist, or an array.
 
     >>> with client.executor(cpu=1, memory=256) as pool:  # doctest: +SKIP
     ...     futures = [pool.submit(f, n) for n in range(10_000)]
@@ -84,7 +84,7 @@ class TaskExecutor(Executor):
         check_options(options)
         if "task_id" in options:
             raise InvalidValue("task_id can't be the same for every task of an executor")
-        make_request("builtins:id", (), {}, options)  # a bad option is refused here, not at each submit
+        _one_task(make_request("builtins:id", (), {}, options))  # a bad option is refused here, not at each submit
         client.ping()
         self._options = options
         self._pid = os.getpid()
@@ -104,11 +104,12 @@ class TaskExecutor(Executor):
 
         Raises:
             InvalidTarget: no worker could find the function.
+            InvalidValue: it is marked with ``@task(array=…)``.
             RuntimeError: after ``shutdown``, or in a forked child.
         """
         if os.getpid() != self._pid:
             raise RuntimeError("this executor belongs to the parent process: make a new one after a fork")
-        future: TaskFuture[Any] = TaskFuture(self._courier, make_request(fn, args, kwargs, self._options))
+        future: TaskFuture[Any] = TaskFuture(self._courier, _one_task(make_request(fn, args, kwargs, self._options)))
         self._courier.accept(future)
         return future
 
@@ -134,6 +135,13 @@ class TaskExecutor(Executor):
             self._courier.cancel_waiting()
         if wait:
             self._courier.join()
+
+
+def _one_task(request: TaskRequest) -> TaskRequest:
+    """A request that a future can stand for: itself.  Raises: InvalidValue."""
+    if request.array is not None:
+        raise InvalidValue("array: a future is one task; submit an array with client.submit(…, array=…)")
+    return request
 
 
 class _Open(Waiting):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from rq_sched.arrays import extent
+from rq_sched.errors import InvalidValue
 from rq_sched.task import DEFAULT_GRACE, State, TaskInfo
 
 if TYPE_CHECKING:
@@ -13,6 +16,14 @@ if TYPE_CHECKING:
     from rq_sched.store import Cancelled
 
 T = TypeVar("T")
+
+
+def element_ids(info: TaskInfo) -> Iterator[str]:
+    """The ids of an array's elements, in their order.  Raises: InvalidValue."""
+    if info.array is None:
+        raise InvalidValue(f"{info.task_id} isn't an array: it has no elements")
+    first, last = extent(info.array)
+    return (f"{info.task_id}/{index}" for index in range(first, last + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,21 @@ class TaskHandle(Generic[T]):
         """Wait until it has ended; what it returned. See ``Client.result``."""
         value: T = self.client.result(self.id, timeout)
         return value
+
+    def elements(self) -> Iterator[TaskHandle[T]]:
+        """Of an array the handles of its elements, in their order, made as they are asked for.
+
+        Raises:
+            TaskNotFound
+            InvalidValue: it isn't an array.
+
+        >>> sweep = client.submit("m:simulate", array="1-100")  # doctest: +SKIP
+        >>> sweep.wait()  # doctest: +SKIP
+        <State.COMPLETED: 'completed'>
+        >>> [element.result() for element in sweep.elements()]  # doctest: +SKIP
+        """
+        for task_id in element_ids(self.status()):
+            yield TaskHandle(self.client, task_id)
 
     def cancel(
         self, *, requeue: bool = True, grace: float = DEFAULT_GRACE, reason: str | None = None, wait: bool = True
@@ -91,6 +117,11 @@ class AsyncTaskHandle(Generic[T]):
         """Wait until it has ended; what it returned. See ``Client.result``."""
         value: T = await self.client.result(self.id, timeout)
         return value
+
+    async def elements(self) -> AsyncIterator[AsyncTaskHandle[T]]:
+        """See ``TaskHandle.elements``."""
+        for task_id in element_ids(await self.status()):
+            yield AsyncTaskHandle(self.client, task_id)
 
     async def cancel(
         self, *, requeue: bool = True, grace: float = DEFAULT_GRACE, reason: str | None = None, wait: bool = True

@@ -109,17 +109,17 @@ class InlineNode:
     def _as_current(self, order: Start) -> Iterator[None]:
         """What ``current_task()`` and the environment tell the task; afterwards as before, as tasks may be nested."""
         task = CurrentTask(order.task_id, order.attempt, order.allocation, self._progress(order), self._resize(order))
-        environment: dict[str, str] = {
+        environment = {
             "RQ_SCHED_TASK_ID": order.task_id,
             "RQ_SCHED_ATTEMPT": str(order.attempt),
             "RQ_SCHED_CPUS": str(order.allocation.cpu),
             "RQ_SCHED_MEMORY_MB": str(order.allocation.memory),
         }
-        tell_index(environment, order.task_id)
         self._running.append(task)
         set_current(task)
         try:
             with patch.dict(os.environ, environment):
+                tell_index(os.environ, order.task_id)  # here, where that of an element around it is taken away
                 yield
         finally:
             self._running.pop()

@@ -108,3 +108,33 @@ original_shadowed = shadowed
 
 def shadowed() -> int:  # type: ignore[no-redef]
     return 2
+
+
+def index_and_environment() -> list[Any]:
+    return [current_task().index, os.environ.get("RQ_SCHED_ARRAY_INDEX")]
+
+
+def around() -> list[Any]:
+    """What it finds before and after another task runs inside it, and what that found."""
+    before = index_and_environment()
+    inside = default_client().submit(f"{__name__}:index_and_environment").result()
+    return [before, inside, index_and_environment()]
+
+
+def around_array() -> list[Any]:
+    before = index_and_environment()
+    array = default_client().submit(f"{__name__}:index_and_environment", array=range(5, 7))
+    array.wait()
+    return [before, [element.result() for element in array.elements()], index_and_environment()]
+
+
+def fail_at(index: int) -> int | None:
+    here = current_task().index
+    if here == index:
+        raise ValueError(f"at {here}")
+    return here
+
+
+@task(array="1-3")
+def always_an_array() -> int | None:
+    return current_task().index
