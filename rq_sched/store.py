@@ -210,15 +210,16 @@ class Store(Submits):
         return dropped
 
     def _forget_array(self, array_id: str, first: int, last: int) -> Op[int]:
-        """Drop its elements: those that were made in their turn, then those that were made before it."""
-        cut, runs = yield [
-            ("HGET", self.keys.task(array_id), "jx"),
+        """Drop its elements: those that were made in their turn, then those that were made before it; says how many, with
+        those that never had a record."""
+        (cut, unmade), runs = yield [
+            ("HMGET", self.keys.task(array_id), "jx", "jv"),
             ("ZRANGE", self.keys.apart(array_id), 0, -1, "WITHSCORES"),
         ]
         dropped = yield from self.forget_stretch(array_id, first, last if cut is None else max(first, int(cut) - 1))
         for end, begin in zip(runs[::2], runs[1::2], strict=True):
             dropped += yield from self.forget_stretch(array_id, int(begin), int(end))
-        return dropped
+        return dropped + int(unmade or 0)
 
     def forget_stretch(self, array_id: str, first: int, last: int) -> Op[int]:
         """Drop those elements of an ended array that have a record, from one index to another."""
