@@ -13,7 +13,7 @@ local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
 if record.o == operation or record.s == 'pending' then return record.s end
 if record.j and record.s ~= 'held' and record.s ~= 'delayed' then
-  return refuse('wrong_state', 'array ' .. id .. ' is ' .. record.s .. ': requeue its elements, such as ' .. id .. '/1')
+  return refuse('wrong_state', 'array ' .. id .. ' is ' .. record.s .. ': requeue its elements, such as ' .. id .. '/' .. string.match(record.j, '^%d+'))
 end
 if record.s == 'held' or record.s == 'assigned' or record.s == 'running' then
   local instead = record.s == 'held' and 'unhold' or 'cancel'
