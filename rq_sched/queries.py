@@ -69,14 +69,14 @@ class Queries:
         """The states of tasks; None for an unknown one."""
         replies = yield from self._paged([("HMGET", self.keys.task(t), "s", "c") for t in task_ids])
         found = [State((state or b"pending").decode()) if known else None for state, known in replies]
-        unmade = yield from self._unmade([t for t, state in zip(task_ids, found, strict=True) if state is None])
+        unmade = yield from self.unmade([t for t, state in zip(task_ids, found, strict=True) if state is None])
         if unmade:
             for i, task_id in enumerate(task_ids):
                 if task_id in unmade:
                     found[i] = State(unmade[task_id].get(b"s", b"pending").decode())
         return found
 
-    def _unmade(self, task_ids: Sequence[str]) -> Op[dict[str, dict[bytes, bytes]]]:
+    def unmade(self, task_ids: Sequence[str]) -> Op[dict[str, dict[bytes, bytes]]]:
         """Of tasks without a record the elements that aren't made yet: id → the record that it would have."""
         named = {t: element for t in task_ids if (element := element_of(t)) is not None}
         if not named:
@@ -175,7 +175,7 @@ class Queries:
         records = [
             as_dict(flat) for flat in (yield from self._paged([("HGETALL", self.keys.task(t)) for t in task_ids]))
         ]
-        unmade = yield from self._unmade([t for t, record in zip(task_ids, records, strict=True) if not record])
+        unmade = yield from self.unmade([t for t, record in zip(task_ids, records, strict=True) if not record])
         records = [record or unmade.get(t, {}) for t, record in zip(task_ids, records, strict=True)]
         apart: list[Command] = []
         for task_id, record in zip(task_ids, records, strict=True):

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from rq_sched.errors import RqSchedError, TaskFinal, TaskNotFinal, WrongState
+from rq_sched.arrays import owner
+from rq_sched.errors import RqSchedError, TaskFinal, TaskNotFinal, TaskNotFound, WrongState
 from rq_sched.link import Op
 from rq_sched.resources import Resources
 from rq_sched.task import FINAL, State, TaskRequest
 from tests.faults.compared import Compared
-from tests.faults.model import ACTIVE, Task
+from tests.faults.model import ACTIVE, Array, Task
 
 needs = st.builds(Resources, st.integers(1, 4), st.sampled_from([100, 120, 200, 300, 1000]))
 numbers = st.integers(0, 40)
@@ -71,6 +72,59 @@ class Clients(Compared):
         assert self.run(self.store.submit(requests)) == ["new"] * len(requests)
         self.settle()
 
+    @rule(need=needs, priority=st.integers(-1, 2), size=st.sampled_from([1, 2, 3, 6]), retries=st.integers(0, 1))
+    def submit_array(self, need: Resources, priority: int, size: int, retries: int) -> None:
+        name = f"a{len(self.requests)}"
+        request = TaskRequest("m:f", task_id=name, priority=priority, retries=retries, array=f"3-{size + 2}")
+        request.cpu_needed, request.memory_needed = need.cpu, need.memory
+        self.requests[name] = request.check()
+        array = Array(name, [f"{name}/{i}" for i in range(3, size + 3)])
+        self.model.arrays[name] = array
+        for element in array.elements:
+            self.requests[element] = request
+            self.model.tasks[element] = Task(element, need, need, priority, retries, request.crash_limit)
+        assert self.run(self.store.submit([request])) == ["new"]
+        self.settle()
+
+    @precondition(lambda self: bool(self.model.arrays))
+    @rule(number=numbers, verb=st.sampled_from(["cancel", "end", "hold", "unhold", "prioritize"]))
+    def change_array(self, number: int, verb: str) -> None:
+        """What is asked of an array is asked of all elements that haven't ended."""
+        array = list(self.model.arrays.values())[-1 - number % len(self.model.arrays)]
+        there = [self.model.tasks[t] for t in array.elements if t in self.model.tasks]
+        live = [t for t in there if t.state not in FINAL]
+        op: Op[Any]
+        if verb in ("cancel", "end"):
+            op = self.store.cancel(array.array_id, requeue=verb == "cancel")
+        elif verb == "prioritize":
+            op = self.store.prioritize(array.array_id, number % 4)
+        else:
+            op = self.store.hold(array.array_id) if verb == "hold" else self.store.unhold(array.array_id)
+        if not there:
+            self.refused(op, TaskNotFound)
+        elif not live and verb not in ("cancel", "end"):
+            self.refused(op, TaskFinal)
+        else:
+            self.run(op)
+            self.operations += 1
+            for task in live:
+                self.element_changes(task, verb, number % 4)
+            self.judged["arrays changed"] += bool(live)
+        self.settle()
+
+    def element_changes(self, task: Task, verb: str, priority: int) -> None:
+        if verb in ("cancel", "end"):
+            self.model.cancelled(task, verb == "cancel", f"array {self.operations}")
+        elif verb == "prioritize":
+            task.priority = priority
+        elif verb == "hold" and task.state not in ACTIVE:
+            task.state = State.HELD
+        elif verb == "unhold" and task.state == State.HELD:
+            if task.due and task.due > self.now:
+                task.state = State.DELAYED
+            else:
+                self.model.back(task)
+
     @precondition(has_tasks)
     @rule(number=numbers, requeue=st.booleans(), again=st.sampled_from(["no", "now", "late"]))
     def cancel(self, number: int, requeue: bool, again: str) -> None:
@@ -101,7 +155,7 @@ class Clients(Compared):
         self.settle()
 
     def submit_again(self, task: Task, data: st.DataObject) -> None:
-        other = TaskRequest("m:other", task_id=task.task_id).check()
+        other = TaskRequest("m:other", task_id=self.requests[task.task_id].task_id).check()
         assert self.run(self.store.submit([self.requests[task.task_id], other])) == ["same", "conflict"]
 
     def hold(self, task: Task, data: st.DataObject) -> None:
@@ -157,4 +211,6 @@ class Clients(Compared):
             return self.refused(op, TaskNotFinal)
         assert self.run(op) == 1
         del self.model.tasks[task.task_id]
+        if array := self.model.arrays.get(owner(task.task_id)):
+            array.forgotten[task.state] += 1
         return None

@@ -48,6 +48,7 @@ class Compared(RuleBasedStateMachine):
         """Takes over what only Redis knows, judges what it has placed, then compares everything."""
         self.placings()
         self.compare_tasks()
+        self.compare_arrays()
         self.compare_nodes()
         problems = audit.problems(self.run(audit.check(self.store.keys.namespace)))
         assert not problems, "\n".join(str(problem) for problem in problems)
@@ -57,7 +58,10 @@ class Compared(RuleBasedStateMachine):
         tasks = list(self.model.tasks.values())
         known = max((task.sequence for task in tasks if not task.new_sequence), default="")
         records = self.run(plainly(*(("HMGET", self.store.keys.task(task.task_id), "n", "d") for task in tasks)))
+        unmade = self.run(self.store.unmade([task.task_id for task in tasks]))
         for task, (sequence, due) in zip(tasks, records, strict=True):
+            if task.task_id in unmade:
+                sequence, due = (unmade[task.task_id].get(name) for name in (b"n", b"d"))
             if task.new_sequence:
                 assert sequence.decode() > known, f"{task.task_id} isn't behind its equals"
                 task.sequence, task.new_sequence = sequence.decode(), False
@@ -75,6 +79,20 @@ class Compared(RuleBasedStateMachine):
             seen = (info.state, info.attempt, info.priority, info.crashes, info.retries - info.retries_left, reason)
             right = (task.state, task.attempt, task.priority, task.crashes, task.used, task.reason)
             assert seen == right, f"{task}: {seen}"
+
+    def compare_arrays(self) -> None:
+        """An array is as its elements together."""
+        arrays = list(self.model.arrays.values())
+        for array, info in zip(arrays, self.run(self.store.status([a.array_id for a in arrays])), strict=True):
+            there = [self.model.tasks[t] for t in array.elements if t in self.model.tasks]
+            assert (info is None) == (not there), f"{array.array_id} is {info}, {len(there)} elements are there"
+            if info is None:
+                continue
+            ended = Counter(t.state for t in there if t.state in FINAL) + array.forgotten
+            counted = info.elements or {}
+            assert Counter({s: counted[s] for s in FINAL}) == ended, f"{info}: {ended}"
+            assert counted["waiting"] + counted["active"] == sum(t.state not in FINAL for t in there), f"{info}"
+            assert (info.state in FINAL) == all(t.state in FINAL for t in there), f"{info}: {there}"
 
     def compare_nodes(self) -> None:
         infos = {info.node_id: info for info in self.run(self.store.nodes())}

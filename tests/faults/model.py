@@ -5,6 +5,7 @@ The model doesn't choose nodes: it is told which placings happened, in their ord
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -49,6 +50,15 @@ class Task:
     @property
     def order(self) -> tuple[int, str]:
         return -self.priority, self.sequence
+
+
+@dataclass
+class Array:
+    """An array: nothing but its elements."""
+
+    array_id: str
+    elements: list[str]
+    forgotten: Counter[State] = field(default_factory=Counter)  # how those ended that aren't there any more
 
 
 @dataclass
@@ -110,6 +120,7 @@ class Model:
 
     def __init__(self) -> None:
         self.tasks: dict[str, Task] = {}
+        self.arrays: dict[str, Array] = {}
         self.nodes: dict[str, Node] = {}  # the latest incarnation of each
         self.lost: dict[str, Node] = {}  # by NODE:INCARNATION:HOW
         self.drained: set[str] = set()
