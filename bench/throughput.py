@@ -28,6 +28,7 @@ from rq_sched.node import NodeState
 from rq_sched.store import Store
 
 PENDING = 100_000  # for the size of a pending task
+ELEMENTS = 1_000_000  # for that of an array
 LATENCIES = 500
 HANDOVERS = 2000
 WARM_UP = 2000
@@ -117,6 +118,26 @@ def bulk(url: str, run: int) -> dict[str, float]:
     }
 
 
+def array(url: str, run: int) -> dict[str, float]:
+    """An array of a million, with nobody to take it."""
+    system = System(url, f"array{run}")
+    system.client.info()  # connected
+    before = int(info(system.link, "memory")["used_memory"])
+    with metered(system.link) as cost:
+        system.client.submit("bench.noop:f", 1, "x", memory=1, array=range(1, ELEMENTS + 1))
+    used = int(info(system.link, "memory")["used_memory"]) - before
+    return {"accepted_ms": cost.seconds * 1000, "bytes_an_element": used / ELEMENTS}
+
+
+def drain_array(system: System, tasks: int) -> dict[str, float]:
+    """An array, from its submit to its last end."""
+    before = system.completed()
+    with system.spent(tasks) as spent, metered(system.link) as cost:
+        system.client.submit("bench.noop:f", 1, "x", memory=1, array=range(1, tasks + 1))
+        system.until_completed(before + tasks)
+    return flow(cost.per(tasks), tasks / cost.seconds) | spent
+
+
 def drain(system: System, tasks: int) -> dict[str, float]:
     """A backlog is worked off. The clock starts when the node may take it."""
     before = system.completed()
@@ -197,11 +218,13 @@ def main() -> None:
             link = Link(running.url)
             around = circumstances(link, options.persistence)
             results.add("bulk submit", bulk(running.url, run))
+            results.add("array of 1,000,000", array(running.url, run))
             for slots in options.slots:
                 system = System(running.url, f"flow{run}-{slots}")
                 with system.running(slots):
                     results.add(f"backlog drained, {slots} slots", drain(system, options.tasks))
                     results.add(f"submit and run at once, {slots} slots", at_once(system, options.tasks))
+                    results.add(f"array submitted and run, {slots} slots", drain_array(system, options.tasks))
                     results.add(f"one on an idle system, {slots} slots", latency(system))
                     results.add(f"memory, {slots} slots", memory(system))
             alone = System(running.url, f"alone{run}")

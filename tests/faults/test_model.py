@@ -21,7 +21,13 @@ EXAMPLES = int(os.environ.get("RQ_SCHED_EXAMPLES", "50"))
 
 def check(connect: Any, examples: int) -> None:
     judged = play(connect, examples)
-    least = {"placed": 5, "recorded": 3, "stale": 1, "given back": 1, "arrays changed": 1}  # a test of nothing must not pass
+    least = {
+        "placed": 5,
+        "recorded": 3,
+        "stale": 1,
+        "given back": 1,
+        "arrays changed": 1,
+    }  # a test of nothing must not pass
     assert all(judged[what] >= n * examples // 2 for what, n in least.items()), judged
 
 
