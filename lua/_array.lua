@@ -9,8 +9,9 @@
 -- `arrays` (arrays that have a rest).
 
 local REST = 47 -- '/'
-local ARRAY_FIELDS = { 'j', 'jn', 'n', 'ja' }
-local COPIED = { 'c', 'f', 'a', 'ax', 't', 'p', 'X', 'Y', 'r', 'C', 'l', 'e', 'v', 'D', 'jw' } -- `jw` becomes `w`
+-- What is read of an array: of itself, and from the fifth on what its elements get of it (`jw` becomes `w`).
+local ARRAY_FIELDS = { 'j', 'jn', 'n', 'ja', 'c', 'f', 'a', 'ax', 't', 'p', 'X', 'Y', 'r', 'C', 'l', 'e', 'v', 'D', 'jw' }
+local OWN_FIELDS = 4
 local arrays_seen = {} -- id → array; false: there is none
 
 local function sequence_text(number)
@@ -25,7 +26,7 @@ local function array_load(id)
   local number, base = tonumber(r[2] or nil), tonumber(r[3] or '', 16)
   array = first and number and base and {
     id = id, key = P .. 'task:' .. id, first = tonumber(first), last = tonumber(last), base = base,
-    next = number, apart = tonumber(r[4] or 0), made = {}, template = nil, taken = false, score = nil,
+    next = number, apart = tonumber(r[4] or 0), made = {}, taken = false, score = nil, read = r, shared = nil,
   } or false
   arrays_seen[id] = array
   return array or nil
@@ -68,23 +69,25 @@ local function array_advance(array)
   array.next = last + 1
 end
 
--- The record of an element gets what all of the array share.
-local function element_write(array, index)
-  local record = array.template
-  if not record then
-    record = { 'n', '' }
-    for i, value in ipairs(call('HMGET', array.key, unpack(COPIED))) do
-      if value then record[#record + 1], record[#record + 2] = COPIED[i] == 'jw' and 'w' or COPIED[i], value end
+-- The record of an element as names and values, its sequence first; and by name.
+local function element_record(array, sequence)
+  if not array.shared then
+    local record, by_name = { 'n', '' }, {}
+    for i = OWN_FIELDS + 1, #ARRAY_FIELDS do
+      local name, value = ARRAY_FIELDS[i], array.read[i]
+      if value then
+        by_name[name] = value
+        record[#record + 1], record[#record + 2] = name == 'jw' and 'w' or name, value
+      end
     end
-    array.template = record
+    array.record, array.shared = record, by_name
   end
-  record[2] = array_sequence(array, index)
-  call('HSET', array.key .. '/' .. whole(index), unpack(record))
+  array.record[2] = sequence
+  return array.record, array.shared
 end
 
--- The next element becomes a task. array_write() must follow.
+-- The next element is a task from now on: its record must be written, and array_write() must follow.
 local function array_take(array)
-  element_write(array, array.next)
   array.made[#array.made + 1] = whole(array.next)
   array_advance(array)
 end
@@ -93,7 +96,8 @@ end
 local function array_write(array)
   if #array.made > 0 then call('SADD', P .. 'live:' .. array.id, unpack(array.made)) end
   array.made = {}
-  call('HSET', array.key, 'jn', whole(array.next), 'ja', whole(array.apart))
+  call('HSET', array.key, 'jn', whole(array.next))
+  if array.apart ~= tonumber(array.read[4] or 0) then call('HSET', array.key, 'ja', whole(array.apart)) end
   if array.next <= array.last then return true end
   call('HSET', array.key, 's', 'running')
   call('SREM', P .. 'arrays', array.id)

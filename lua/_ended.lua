@@ -44,10 +44,9 @@ end
 -- no element has a record: else it goes with the last of these (_forget). Returns its state, nil if it goes on.
 local function array_settle(now, id)
   local key = P .. 'task:' .. id
-  local r = call('HMGET', key, 'jfa', 'jca', 'w', 'jv', 'j', 'F', 'b')
+  local r = call('HMGET', key, 'jfa', 'jca', 'w', 'jv', 'j', 'F', 'b', 'jn')
   local first, last = string.match(r[5] or '', '^(%d+)-(%d+)$')
-  if not first or r[6] then return end
-  if call('SISMEMBER', P .. 'arrays', id) == 1 or call('EXISTS', P .. 'live:' .. id) == 1 then return end
+  if not first or r[6] or tonumber(r[8]) <= tonumber(last) or call('EXISTS', P .. 'live:' .. id) == 1 then return end
   local failed, cancelled = tonumber(r[1] or 0), tonumber(r[2] or 0)
   local state = failed > 0 and 'failed' or cancelled > 0 and 'cancelled' or 'completed'
   if r[7] and cancelled > 0 then state = 'cancelled' end -- as a whole
@@ -61,7 +60,7 @@ end
 local function ends_flush(now)
   for id, less in pairs(arrays_less) do
     local key = P .. 'task:' .. id
-    if call('EXISTS', key) == 1 then
+    if call('HEXISTS', key, 'j') == 1 then
       call('SREM', P .. 'live:' .. id, unpack(less.indexes))
       for state, number in pairs(less.states) do call('HINCRBY', key, 'j' .. string.sub(state, 1, 2), whole(number)) end
       array_settle(now, id)

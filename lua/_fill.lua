@@ -11,11 +11,20 @@ local function start_order(number, token, id, record)
     record[7] or '', record[8] or '', record[9] or '', record[14] and 'off' or record[11] or record[10] or 'cpu' }
 end
 
+-- What an order is made of: read from the record; for an element that is made just now, what its array shares.
+local function order_record(key, array)
+  if not array then return call('HMGET', key, unpack(ORDER_FIELDS)) end
+  local _, shared = element_record(array, '')
+  local record = {}
+  for i, name in ipairs(ORDER_FIELDS) do record[i] = shared[name] end
+  return record
+end
+
 local placings = 0
 
 -- Puts the head of `class` on `node`; with `orders`, what the node is told is added there in full.
 local function assign(now, nonce, node, class, orders)
-  local score, member = class_take(class)
+  local score, member, array = class_take(class)
   local id = string.sub(member, SEQUENCE + 1)
   local key = P .. 'task:' .. id
   placings = placings + 1
@@ -27,11 +36,11 @@ local function assign(now, nonce, node, class, orders)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local number = order_add(node, 'start ' .. token .. ' ' .. id)
   local attempt, preemptible, priority, limit
-  if orders then
-    local record = call('HMGET', key, unpack(ORDER_FIELDS))
+  if orders or array then
+    local record = order_record(key, array)
     attempt, preemptible, priority, limit = tonumber(record[2] or 0) + 1, record[12], record[13], record[9]
     record[2] = attempt
-    orders[#orders + 1] = start_order(number, token, id, record)
+    if orders then orders[#orders + 1] = start_order(number, token, id, record) end
   else
     local record = call('HMGET', key, 'u', 'v', 'p', 'l')
     attempt, preemptible, priority, limit = tonumber(record[1] or 0) + 1, record[2], record[3], record[4]
@@ -39,6 +48,7 @@ local function assign(now, nonce, node, class, orders)
   node_ends(now, node, limit)
   if preemptible then call('ZADD', P .. 'preemptible', priority or 0, token .. ' ' .. node.id) end
   local attempt_text = whole(attempt)
+  if array then call('HSET', key, unpack((element_record(array, string.sub(member, 1, SEQUENCE))))) end
   call('HSET', key, 's', 'assigned', 'u', attempt_text, 'k', token, 'i', node.place, 'T', stamp(now))
   event('placed', id, node.id, attempt_text)
 end

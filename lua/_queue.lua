@@ -6,7 +6,6 @@
 -- gives promise 4's order at every level: tasks of a class, classes of a group, groups.
 
 local SEQUENCE = 10
-local NONE = {}
 local classes, groups = {}, {} -- as seen by this script: name → object
 local queue_changed = {}       -- class objects with something to write; .taken: something leaves its queue
 
@@ -110,7 +109,8 @@ local function class_peek(class)
   local score, member = entry_peek(class)
   local array = member and string.byte(member, -1) == REST and array_of(member) or nil
   if array then member = array_head(array) end
-  for _, rest in ipairs(class.rests or NONE) do
+  if not class.rests then return score, member, array end
+  for _, rest in ipairs(class.rests) do
     if rest.next <= rest.last and (not score or earlier(rest.score, array_head(rest), score, member)) then
       score, member, array = rest.score, array_head(rest), rest
     end
@@ -125,7 +125,7 @@ local function rest_begin(class, score, array)
   class.rests[#class.rests + 1] = array
 end
 
--- Takes what class_peek() showed.
+-- Takes what class_peek() showed, and answers it. The record of what an array makes must be written.
 local function class_take(class)
   local score, member, array = class_peek(class)
   if not class.touched then
@@ -145,7 +145,7 @@ local function class_take(class)
     if not array.taken then rest_begin(class, score, array) end
     array_take(array)
   end
-  return score, member
+  return score, member, array
 end
 
 -- What is left of arrays stands behind what was taken from them.

@@ -66,7 +66,6 @@ end
 local function rest_without(array, index, state, class, score)
   if index > array.next then
     apart_add(array, index)
-    array.apart = array.apart + 1
     return call('HINCRBY', array.key, 'ja', 1)
   end
   if state == 'pending' then queue_remove(class, array_member(array), 0) end
@@ -84,7 +83,7 @@ local function element_named(id)
   if not state then return false end
   local key = P .. 'task:' .. id
   local record = record_read(array.id, { 'c', 'p', 't', 'd', 'jt' })
-  element_write(array, index)
+  call('HSET', key, unpack((element_record(array, array_sequence(array, index)))))
   if state == 'cancelled' then
     apart_add(array, index)
     call('HSET', key, 's', state, 'F', record.jt)
