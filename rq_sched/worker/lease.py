@@ -23,7 +23,8 @@ from rq_sched.worker.session import Session, Superseded, back_off
 
 log = logging.getLogger("rq_sched.worker")
 
-BEAT = 0.3
+BEAT = 0.33
+"""Three fit into the time to live, two before the fence; more would cost Redis more (docs/performance.md)."""
 FENCE = 0.8
 RESOLUTION = 0.1
 """Of ``ttl``: how late, at most, the end of a suspension is noticed."""
