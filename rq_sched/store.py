@@ -210,8 +210,8 @@ class Store(Submits):
         return dropped
 
     def _forget_array(self, array_id: str, first: int, last: int) -> Op[int]:
-        """Drop its elements: those that were made in their turn, then those that were made before it; says how many, with
-        those that never had a record."""
+        """Drop its elements: those that were made in their turn, then those that were made before it. Says how many,
+        with those that never had a record."""
         (cut, unmade), runs = yield [
             ("HMGET", self.keys.task(array_id), "jx", "jv"),
             ("ZRANGE", self.keys.apart(array_id), 0, -1, "WITHSCORES"),

@@ -43,7 +43,8 @@ def cancel_command(
 ) -> int:
     """Stop tasks; they are queued again, behind their equals. --no-requeue ends them for good.
 
-    Waits until the processes are gone. A delayed or held task stays as it is, unless --no-requeue is given.
+    Waits until the processes are gone. A delayed or held task stays as it is, unless --no-requeue is given. Of an array
+    all elements are stopped that haven't ended; where they are queued again, it isn't waited for their processes.
     """
     if grace > 86_400:
         raise InvalidValue(f"--grace must be at most a day, not {grace:g} seconds")
@@ -74,6 +75,8 @@ def _await_end(session: Session, answers: list[Answer], patience: float, outcome
             elif info.attempt != answer.attempt or info.state not in (State.ASSIGNED, State.RUNNING):
                 ended = info.state is State.CANCELLED and info.attempt == answer.attempt
                 answer.outcome, answer.state = "cancelled" if ended else "requeued", info.state
+                if info.array is not None and not ended:  # its last elements were faster
+                    answer.outcome = f"already {info.state}"
             if answer.outcome != "stopping":
                 del open_[task_id]
         if not open_ or time.monotonic() >= deadline:
@@ -93,7 +96,8 @@ def _report(session: Session, answer: Answer) -> int:
         print_error(error.code, str(error), as_json=session.json)
         return error.exit_code
     if outcome.startswith("already"):
-        again = f"; to run it again: `rq-sched requeue {task_id}`"
+        ((_, info),) = infos(session, [task_id])
+        again = f"; to run {show.again(task_id, info.array)}" if info is not None else ""
         print_error(TaskFinal.code, f"{task_id} is {outcome}{again}", as_json=session.json)
         return TaskFinal.exit_code
     if not session.json:

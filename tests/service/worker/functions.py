@@ -271,3 +271,18 @@ def write_to_socket(data: bytes) -> None:
 
 def say_my_name() -> None:
     print("I am", current_task().id)
+
+
+def element(*values: str) -> list[Any]:
+    """What an element knows of itself, and how long its arguments are."""
+    print("element", current_task().index)
+    return [current_task().index, os.environ.get("RQ_SCHED_ARRAY_INDEX"), sum(map(len, values))]
+
+
+def fail_once_at(index: int, mark: str) -> int | None:
+    """The element of this index fails in its first attempt, which leaves a mark."""
+    here = current_task()
+    if here.index == index and not Path(mark).exists():
+        Path(mark).touch()
+        raise ValueError(f"the first attempt of {index}")
+    return here.index
