@@ -15,6 +15,7 @@ import signal
 from typing import Protocol
 
 from rq_sched.arrays import owner
+from rq_sched.keys import ELEMENT_PATTERN
 from rq_sched.node import Resize, Start, Stop
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
@@ -147,7 +148,10 @@ class Attempts:
 
     @staticmethod
     def _signed(order: Start, signer: Signer) -> bool:
-        return signer.verify(owner(order.task_id), order.function, order.arguments, order.time_limit)
+        """An element is run under its array's signature, but only as an index: what nobody has signed would stand in its
+        environment."""
+        signed_id = owner(order.task_id) if ELEMENT_PATTERN.fullmatch(order.task_id) else order.task_id
+        return signer.verify(signed_id, order.function, order.arguments, order.time_limit)
 
     def cannot_launch(self, attempt: Attempt, why: str) -> None:
         """Its arguments are gone."""

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from rq_sched.errors import InvalidValue
+from rq_sched.node import Start
 from rq_sched.record import decode, encode
+from rq_sched.resources import Resources
 from rq_sched.signing import Signer, signing_key
 from rq_sched.task import TaskRequest, pack
+from rq_sched.worker.attempts import Attempts
 
 KEY = "0123456789abcdef"
 SIGNER = Signer(KEY, "space")
@@ -76,3 +79,22 @@ def test_where_the_key_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
         signing_key(str(tmp_path / "none"))
     with pytest.raises(InvalidValue, match="at least 16"):
         Signer("short", "space")
+
+
+@pytest.mark.parametrize(
+    ("task_id", "good"),
+    [
+        ("a/17", True),
+        ("a", True),
+        ("a/$(id)", False),
+        ("a/017", False),
+        ("a/1/2", False),
+        ("a/", False),
+        ("b/17", False),
+    ],
+)
+def test_an_element_is_run_under_the_signature_of_its_array(task_id: str, good: bool) -> None:
+    one = Resources(1, 100)
+    arguments = SIGNER.sign("a", "m:f", PACKED, None)
+    order = Start(1, "token", task_id, 1, "m:f", arguments, 0, one, one, None, "cpu")
+    assert Attempts._signed(order, SIGNER) is good
