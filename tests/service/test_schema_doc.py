@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rq_sched.link import Link, Op
-from rq_sched.task import FINAL
+from rq_sched.task import FINAL, TaskRequest
 from tests.lua.cell import Cell
 
 PAGE = Path(__file__).parents[2] / "docs" / "redis-schema.md"
@@ -19,6 +19,16 @@ COMMANDS = [line for block in re.findall(r"```\n(.*?)```", PAGE.read_text(), re.
 
 def ask_token(cell: Cell, task_id: str) -> Op[str]:
     return (yield [("HGET", cell.store.keys.task(task_id), "k")])[0].decode()  # type: ignore[no-any-return]
+
+
+def arrays(cell: Cell) -> None:
+    """One of which an element runs, one was named, the others wait; and one that ended before any was made."""
+    for array_id in ("sweep", "never"):
+        request = TaskRequest("m:f", task_id=array_id, cpu_needed=1, memory_needed=1, priority=5, array="1-9").check()
+        cell.run(cell.store.submit([request]))
+    cell.run(cell.store.cancel("never", requeue=False))
+    cell.run(cell.store.prioritize("sweep/1", 6))
+    cell.run(cell.store.hold("sweep/7"))
 
 
 @pytest.fixture
@@ -39,6 +49,7 @@ def cell(link: Link, namespace: str) -> Cell:
     cell.place()
     cell.run(cell.store.task_grow("n1", "i1", tokens, idle=2))
     cell.submit("fresh", cpu=2)
+    arrays(cell)
     cell.node("n2", 1, 64, labels=("gpu",))
     return cell
 
