@@ -148,8 +148,8 @@ class Attempts:
 
     @staticmethod
     def _signed(order: Start, signer: Signer) -> bool:
-        """An element is run under its array's signature, but only as an index: what nobody has signed would stand in its
-        environment."""
+        """An element is run under its array's signature, but only as an index: other text after the slash would stand
+        in its environment without anybody having signed it."""
         signed_id = owner(order.task_id) if ELEMENT_PATTERN.fullmatch(order.task_id) else order.task_id
         return signer.verify(signed_id, order.function, order.arguments, order.time_limit)
 
