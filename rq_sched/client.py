@@ -237,7 +237,7 @@ class Client(Connection[Link], Stepper):
         Returns:
             what happened, as its ``outcome``: ``requeued``; ``cancelled``; ``unchanged`` (delayed or held: it stays
             so); ``already completed``, ``already failed``, ``already cancelled``; ``stopping`` (told to stop, not
-            known to be gone).
+            known to be gone). Of an array, ``elements`` are those that were told to stop.
         """
         return self._do(self._flows.cancel(task_id, requeue, grace, reason, wait))
 

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rq_sched.errors import (
@@ -210,9 +211,11 @@ class Flows:
         if not isinstance(grace, (int, float)) or not grace >= 0:
             raise InvalidValue(f"grace must be a number of seconds from 0, not {grace!r}")
         cancelled = yield from run(self.store.cancel(task_id, requeue=requeue, grace=grace, reason=reason))
+        deadline = Deadline(grace + CANCEL_MARGIN, self.clock)
+        if wait and cancelled.outcome != "stopping" and cancelled.elements:
+            yield from self._stopped(dict(cancelled.elements), deadline)
         if not wait or cancelled.outcome != "stopping":
             return cancelled
-        deadline = Deadline(grace + CANCEL_MARGIN, self.clock)
         tries = 0
         while not deadline.passed:
             yield Pause(deadline.left(min(0.25, back_off(tries) / 4)))
@@ -221,6 +224,17 @@ class Flows:
             if info.attempt != cancelled.attempt or info.state not in (State.ASSIGNED, State.RUNNING):
                 return replace(cancelled, outcome=_outcome(info.state), state=info.state, attempt=info.attempt)
         return cancelled
+
+    def _stopped(self, attempts: dict[str, int], deadline: Deadline) -> Flow[None]:
+        """Wait until these attempts (task → attempt) are over, or the time is up."""
+        tries = 0
+        while attempts and not deadline.passed:
+            yield Pause(deadline.left(min(0.25, back_off(tries) / 4)))
+            tries += 1
+            infos = yield from self._patiently(partial(self.store.status, list(attempts)), deadline)
+            going_on = [i.task_id for i in infos if i and i.state in (State.ASSIGNED, State.RUNNING)
+                        and i.attempt == attempts[i.task_id]]  # fmt: skip
+            attempts = {task_id: attempts[task_id] for task_id in going_on}
 
     # -- look -------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rq_sched.arrays import extent
@@ -42,11 +42,14 @@ SWEEP_GAP = 1.5
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     """What a cancel did: ``requeued``, ``cancelled``, ``stopping`` (its processes were told to stop), ``unchanged``
-    (delayed or held, and to be requeued), ``already completed|failed|cancelled``."""
+    (delayed or held, and to be requeued), ``already completed|failed|cancelled``.
+
+    ``elements``: of an array those that were told to stop, with the attempts that they are in."""
 
     outcome: str
     state: State
     attempt: int
+    elements: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +161,19 @@ class Store(Submits):
         Raises:
             TaskNotFound
         """
+        told: dict[str, Any] = {}
         outcome, state, attempt = yield from self._with_elements(
-            "task_cancel", task_id, operation or nonce(), int(requeue), round(grace * 1000), note(reason)
+            "task_cancel",
+            task_id,
+            operation or nonce(),
+            int(requeue),
+            round(grace * 1000),
+            note(reason),
+            told=told,
         )
-        word = outcome.decode()
-        return Cancelled(f"already {state.decode()}" if word == "already" else word, State(state.decode()), attempt)
+        stopping = {t: answer[2] for t, answer in told.items() if answer[0] == b"stopping"}
+        word, now = outcome.decode(), State(state.decode())
+        return Cancelled(f"already {now}" if word == "already" else word, now, attempt, stopping)
 
     def hold(self, task_id: str) -> Op[State]:
         """Set a waiting task aside; of an array all that wait.  Raises: TaskNotFound, TaskFinal, WrongState."""
@@ -180,13 +191,17 @@ class Store(Submits):
         """Change a task's priority.  Raises: TaskNotFound, TaskFinal."""
         return State((yield from self._with_elements("task_prioritize", task_id, priority)).decode())
 
-    def _with_elements(self, name: str, task_id: str, *arguments: Argument) -> Op[Any]:
+    def _with_elements(
+        self, name: str, task_id: str, *arguments: Argument, told: dict[str, Any] | None = None
+    ) -> Op[Any]:
         """A change of a task. Of an array the script changes what isn't made yet; what is made, and hasn't ended,
-        follows one by one, as far as the change can be made there."""
+        follows one by one, as far as the change can be made there: ``told`` gets the replies."""
         reply, live = yield [self.call(name, known_id(task_id), *arguments), ("SMEMBERS", self.keys.live(task_id))]
         for i in range(0, len(live), PIPELINE):
-            calls = [self.call(name, f"{task_id}/{index.decode()}", *arguments) for index in live[i : i + PIPELINE]]
-            yield [replace(call, may_refuse=True) for call in calls]
+            ids = [f"{task_id}/{index.decode()}" for index in live[i : i + PIPELINE]]
+            replies = yield [replace(self.call(name, t, *arguments), may_refuse=True) for t in ids]
+            if told is not None:
+                told |= {t: r for t, r in zip(ids, replies, strict=True) if not isinstance(r, Exception)}
         return reply
 
     def watch(self, task_ids: Sequence[str], channel: str) -> Op[list[State | None]]:

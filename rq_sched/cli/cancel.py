@@ -29,6 +29,7 @@ class Answer:
     outcome: str  # requeued, cancelled, stopping, unchanged, already …
     state: State
     attempt: int
+    elements: int = 0  # of an array: how many were told to stop
 
 
 @command("cancel")
@@ -44,21 +45,25 @@ def cancel_command(
     """Stop tasks; they are queued again, behind their equals. --no-requeue ends them for good.
 
     Waits until the processes are gone. A delayed or held task stays as it is, unless --no-requeue is given. Of an array
-    all elements are stopped that haven't ended; where they are queued again, it isn't waited for their processes.
+    all elements are stopped that haven't ended.
     """
     if grace > 86_400:
         raise InvalidValue(f"--grace must be at most a day, not {grace:g} seconds")
     missing = 0
-    answers = []
+    answers: list[Answer] = []
+    elements: list[Answer] = []  # those of arrays, told only where something is wrong
     for task_id in dict.fromkeys(task_ids):
         try:
             done = session.run(session.store.cancel(task_id, requeue=not no_requeue, grace=grace, reason=reason))
         except TaskNotFound:
             missing = not_found(session, task_id)
             continue
-        answers.append(Answer(task_id, done.outcome, State(done.state), done.attempt))
-    _await_end(session, answers, grace + PATIENCE, "cancelled" if no_requeue else "requeued")
+        answers.append(Answer(task_id, done.outcome, State(done.state), done.attempt, len(done.elements)))
+        if not no_requeue:  # else the array itself shows when they are gone
+            elements += [Answer(t, "stopping", State.RUNNING, attempt) for t, attempt in done.elements.items()]
+    _await_end(session, answers + elements, grace + PATIENCE, "cancelled" if no_requeue else "requeued")
     codes = [_report(session, answer) for answer in answers]
+    codes += [_report(session, answer) for answer in elements if answer.outcome == "stopping"]
     return missing or max(codes, default=0)
 
 
@@ -113,4 +118,5 @@ def _sentence(answer: Answer) -> str:
     if answer.outcome == "unchanged":
         return f"{task_id} is {answer.state} and stays so; {to_end}"
     stopped = "stopped and requeued" if answer.attempt else "requeued"
-    return f"{task_id} {stopped}, behind its equals; {to_end}"
+    too = f" ({show.count(answer.elements, 'element')} stopped)" if answer.elements else ""
+    return f"{task_id} {stopped}, behind its equals{too}; {to_end}"

@@ -197,3 +197,21 @@ def test_events_of_an_array_and_of_an_element(cli: Cli, hand: HandCell) -> None:
     hand.run_one("a/1")
     assert [event["type"] for event in cli.json("events", "--task", "a").json] == ["submitted"]
     assert cli.json("events", "--task", "a/1").json[0]["type"] == "placed"
+
+
+def test_a_cancel_says_whom_it_stopped_and_who_does_not_stop(cli: Cli, hand: HandCell) -> None:
+    hand.node("n1", cpu=2, ttl=600)
+    submit(cli, "--array", "1-5")
+    start = hand.begin("a/1")
+
+    def stop() -> None:
+        wait_for(lambda: hand.stops("n1"))
+        hand.finish("n1", start, "stopped")
+
+    player = threading.Thread(target=stop)
+    player.start()
+    with_patience = cli("cancel", "--grace", "0", "a", code=4)
+    player.join()
+    assert with_patience.lines[0].startswith("a requeued, behind its equals (2 elements stopped); to end it for good")
+    assert with_patience.err.count("is still being stopped") == 1
+    assert "a/2 is still being stopped" in with_patience.err

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
+
+from rq_sched import Client
 from rq_sched.store import Store
 from rq_sched.task import State, TaskRequest
 from tests.service.worker.kit import FUNCTIONS, Desk, Node
@@ -69,3 +72,20 @@ def test_signed_arrays(desk: Desk) -> None:
     for name in ("wrong", "unsigned"):
         assert (desk.end(name).state, desk.info(name).error) == (State.FAILED, "3 of 3 elements failed")
         assert desk.info(f"{name}/2").reason == "not_allowed"
+
+
+def test_a_cancel_of_an_array_waits_for_the_processes_also_where_it_is_requeued(desk: Desk) -> None:
+    node = desk.node(cpu=2)
+    desk.submit("exec:sleep", "60", array="1-5", task_id="a")
+    desk.running("a/1")
+    desk.running("a/2")
+    before = {process.pid for process in node.everything() if process.name() == "sleep"}
+    assert len(before) == 2
+    with Client(desk.url, desk.store.keys.namespace) as client:
+        done = client.cancel("a")
+    assert (done.outcome, done.elements) == ("requeued", {"a/1": 1, "a/2": 1})
+    assert not before & {process.pid for process in psutil.process_iter() if process.is_running()}
+    order = desk.link.run(desk.store.pending_in_order(5))
+    assert {task_id for _, _, task_id, _ in order} <= {"a", "a/1", "a/2"}
+    desk.link.run(desk.store.cancel("a", requeue=False))
+    assert desk.end("a").state is State.CANCELLED
