@@ -26,7 +26,8 @@ local function array_load(id)
   local number, base = tonumber(r[2] or nil), tonumber(r[3] or '', 16)
   array = first and number and base and {
     id = id, key = P .. 'task:' .. id, first = tonumber(first), last = tonumber(last), base = base,
-    next = number, apart = tonumber(r[4] or 0), made = {}, taken = false, score = nil, read = r, shared = nil,
+    next = number, apart = tonumber(r[4] or 0), head = nil, made = {}, taken = false, score = nil, read = r,
+    record = nil, shared = nil,
   } or false
   arrays_seen[id] = array
   return array or nil
@@ -48,7 +49,8 @@ end
 
 -- Its next element as it would stand there.
 local function array_head(array)
-  return array_sequence(array, array.next) .. array.id .. '/' .. whole(array.next)
+  if not array.head then array.head = array_member(array) .. whole(array.next) end
+  return array.head
 end
 
 -- The array whose rest an entry of a queue is, or nil.
@@ -59,7 +61,7 @@ end
 
 -- To the next element that wasn't made before its turn.
 local function array_advance(array)
-  array.next = array.next + 1
+  array.next, array.head = array.next + 1, nil
   if array.apart == 0 then return end
   local run = P .. 'apart:' .. array.id
   local last = call('ZRANGEBYSCORE', run, whole(array.next), whole(array.next))[1]

@@ -46,7 +46,7 @@ local function array_settle(now, id)
   local key = P .. 'task:' .. id
   local r = call('HMGET', key, 'jfa', 'jca', 'w', 'jv', 'j', 'F', 'b', 'jn')
   local first, last = string.match(r[5] or '', '^(%d+)-(%d+)$')
-  if not first or r[6] or tonumber(r[8]) <= tonumber(last) or call('EXISTS', P .. 'live:' .. id) == 1 then return end
+  if not first or r[6] or tonumber(r[8] or 0) <= tonumber(last) or call('EXISTS', P .. 'live:' .. id) == 1 then return end
   local failed, cancelled = tonumber(r[1] or 0), tonumber(r[2] or 0)
   local state = failed > 0 and 'failed' or cancelled > 0 and 'cancelled' or 'completed'
   if r[7] and cancelled > 0 then state = 'cancelled' end -- as a whole

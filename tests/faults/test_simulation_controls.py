@@ -65,8 +65,8 @@ LINES = {
     "an innocent neighbour fails as poison": ("if report.among and crashes >=", "if false and crashes >="),
     "a suspect is one for ever": ("call('HSET', P .. 'task:' .. id, 'c', record.O)", "if true then return end"),
     "an element is made twice": (
-        "array.next = array.next + 1\n",
-        "array.next = array.next + (array.again or 0)\n  array.again = 1\n",
+        "array.next, array.head = array.next + 1, nil\n",
+        "array.next, array.head = array.next + (array.again or 0), nil\n  array.again = 1\n",
     ),
     "what was made before its turn is made again": ("if array.apart == 0 then return end", "if true then return end"),
     "an array ends before its elements": (
