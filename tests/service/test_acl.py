@@ -123,6 +123,12 @@ def _as_client(cli: Cli, tmp_path: Path, doctor: int, *base: str) -> None:
     cli(*base, "cancel", "late", "--no-requeue")
     cli(*base, "requeue", "late")
     cli(*base, "wait", "late")
+    cli(*base, "submit", "--id", "array", "--array", "1-9", "--cpu", "2", "--", "sleep", "60")
+    cli(*base, "priority", "array/7", "-1")
+    cli(*base, "explain", "array/8")
+    cli(*base, "cancel", "--no-requeue", "array")
+    cli(*base, "forget", "array")
+    cli(*base, "submit", "--id", "array", "--array", "1-9", "--cpu", "9", "math:sqrt", ":=1")
     cli(*base, "drain", "n1")
     cli(*base, "undrain", "n1")
     cli(*base, "settings", "aging", "0")
@@ -141,6 +147,7 @@ def _look(cli: Cli, doctor: int, *base: str) -> None:
     for words in (
         ("status", "t1"), ("list",), ("result", "t1"), ("logs", "t1"), ("explain", "large"), ("nodes",), ("info",),
         ("events",), ("inspect",), ("inspect", "t1"), ("inspect", "n1"), ("settings",),
+        ("status", "array", "array/3"), ("explain", "array"),
     ):  # fmt: skip
         cli(*base, *words)
     cli(*base, "doctor", code=doctor)
