@@ -57,7 +57,7 @@ local function array_index(id, record, state, left)
   end
   index_set('delayed', id, state == 'delayed' and record.d or nil)
   index_set('held', id, state == 'held' and (tonumber(call('ZSCORE', P .. 'held', id) or nil) or record.now) or nil)
-  local member = left > 0 and array_member(array_load(id))
+  local member = left > 0 and array_member(array_load(id)) or nil
   local queue = P .. 'pending:' .. record.c
   local score = member and tonumber(call('ZSCORE', queue, member) or nil)
   local right = state == 'pending' and score_of(record.p or 0, record.t) or nil

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rq_sched.audit.mend import repair
+from rq_sched.audit.mend import Mends, repair
 from rq_sched.link import Link
 from rq_sched.resources import Resources
 from rq_sched.store import Report, Store
@@ -46,6 +46,13 @@ def test_the_scene_is_in_order(scene: Scene) -> None:
     assert infos["e"].elements == {"waiting": 0, "active": 2, "completed": 2, "failed": 0, "cancelled": 0}
     before = snapshot(scene)
     assert scene.link.run(repair(scene.store.keys.namespace)) == []
+    mends = Mends(scene.store.keys)
+    ops = [mends.task(t) for t in ("a", "d", "e", "z", "a/3", "a/6", "a/9", "e/1", "e/3", "z/1", "z/2")]
+    ops += [mends.entry(*which) for which in (("arrays", "a"), ("arrays", "d"), ("live:a", "3"), ("live:e", "1"))]
+    ops += [mends.entry("pending:4:1000", entry(scene)), mends.entry("delayed", "d"), mends.entry("held", "a/6")]
+    ops += [mends.key(*which) for which in (("live", "a"), ("apart", "a"), ("apart", "z"), ("payload", "a"))]
+    for op in ops:
+        assert scene.link.run(op) == ""
     assert snapshot(scene) == before
 
 

@@ -51,12 +51,15 @@ class Churn:
                     request(f"{node}-{turn}-{j}", cpu=1 + j, max_cpu_needed=4, memory=300 * j + 1, priority=j % 2,
                             preemptible=j < 2, time_limit=60 if j == 1 else None) for j in range(4)
                 ]  # fmt: skip
-                link.run(store.submit(mixed))
+                array = f"{node}-{turn}-a"
+                link.run(store.submit([*mixed, request(array, memory=1, priority=turn % 2, array="1-4")]))
                 link.run(store.reserve())
                 with contextlib.suppress(WrongState):  # the other thread, or the submit, may have placed it
                     link.run(store.hold(f"{node}-{turn}-0"))
                 link.run(store.place())
                 link.run(store.unhold(f"{node}-{turn}-0"))
+                link.run(store.cancel(f"{array}/3"))
+                link.run(store.cancel(array, requeue=turn % 4 > 0))
             orders = link.run(store.task_finish(node, "i", acked=acked, reports=reports)).orders
             acked = orders[-1].number if orders else acked
             starts = [order for order in orders if isinstance(order, Start)]

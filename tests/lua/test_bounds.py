@@ -101,6 +101,10 @@ def life(cell: Full) -> dict[str, Callable[[], object]]:
 
     return {
         "submit of one": lambda: cell.submit("one"),
+        "submit of an array": lambda: cell.submit("a", cpu=3, memory=100, array=f"1-{1000 * cell.size}"),
+        "an element is named": lambda: run(store.hold(f"a/{500 * cell.size}")),
+        "an array behind its equals": lambda: run(store.cancel("a")),
+        "cancel of an array": lambda: run(store.cancel("a", requeue=False)),
         "submit of a batch": lambda: cell.many("b", BATCH),
         "place": lambda: run(store.place()),
         "register": lambda: cell.node("new", 500, 100_000, ttl=TTL),
