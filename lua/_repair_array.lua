@@ -41,11 +41,11 @@ end
 -- Its elements together are as many as it has: where they aren't, the numbers of those that have ended are wrong.
 local function array_sums(id, record, size, left)
   local sum = left + call('SCARD', P .. 'live:' .. id)
-  for _, name in ipairs(ENDED) do sum = sum + (record[name] or 0) end
+  for _, name in ipairs(ENDED) do sum = sum + record[name] end
   for _, name in ipairs(ENDED) do
-    local right = math.max(0, (record[name] or 0) + size - sum)
-    sum = sum + right - (record[name] or 0)
-    if right ~= (record[name] or 0) then array_set(id, record, name, right) end
+    local right = math.max(0, record[name] + size - sum)
+    sum = sum + right - record[name]
+    if right ~= record[name] then array_set(id, record, name, right) end
   end
 end
 
@@ -60,7 +60,7 @@ local function array_index(id, record, state, left)
   local member = left > 0 and array_member(array_load(id)) or nil
   local queue = P .. 'pending:' .. record.c
   local score = member and tonumber(call('ZSCORE', queue, member) or nil)
-  local right = state == 'pending' and score_of(record.p or 0, record.t) or nil
+  local right = state == 'pending' and score_of(record.p, record.t) or nil
   if score == right or (score and right and math.abs(score - right) < 1e-6) then return end
   if score then
     queue_remove(record.c, member)
@@ -79,6 +79,7 @@ local function array_repair(now, id)
   for name, value in pairs(record) do
     if not WORDS[name] then record[name] = tonumber(value) end
   end
+  for _, name in ipairs({ 'p', 'ja', 'jv', unpack(ENDED) }) do record[name] = record[name] or 0 end
   record.now = now
   local first, last = string.match(record.j, '^(%d+)-(%d+)$')
   first, last = tonumber(first), tonumber(last)
@@ -92,7 +93,7 @@ local function array_repair(now, id)
     array_set(id, record, 'jn', record.jx and last + 1 or next_by_evidence(id, first, last))
   end
   array_apart(id, record, last)
-  local left = record.jx and 0 or math.max(0, last - record.jn + 1 - (record.ja or 0))
+  local left = record.jx and 0 or math.max(0, last - record.jn + 1 - record.ja)
   array_sums(id, record, last - first + 1, left)
   local state = record.s or 'pending'
   local waits = state == 'pending' or state == 'delayed' or state == 'held'
@@ -111,7 +112,7 @@ local function array_repair(now, id)
   array_index(id, record, state, left)
   if not record.F and left == 0 and array_settle(now, id) then did('ended') end
   ends_flush(now)
-  local bare = (record.jv or 0) == last - first + 1 and tonumber(call('HGET', key, 'F') or nil) or nil
+  local bare = record.jv == last - first + 1 and tonumber(call('HGET', key, 'F') or nil) or nil
   index_set('finished:array', id, bare)
 end
 
