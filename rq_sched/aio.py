@@ -172,13 +172,14 @@ class AsyncClient(Connection[AsyncLink]):
     async def tasks(
         self,
         *,
+        array: str | None = None,
         state: State | str | None = None,
         node_id: str | None = None,
         priority: int | None = None,
         limit: int = 50,
     ) -> list[TaskInfo]:
         """See ``Client.tasks``."""
-        return await self._do(self._flows.tasks(state, node_id, priority, limit))
+        return await self._do(self._flows.tasks(array, state, node_id, priority, limit))
 
     async def explain(self, task_id: str) -> dict[str, Any]:
         """See ``Client.explain``."""

@@ -289,6 +289,7 @@ class Client(Connection[Link], Stepper):
     def tasks(
         self,
         *,
+        array: str | None = None,
         state: State | str | None = None,
         node_id: str | None = None,
         priority: int | None = None,
@@ -297,10 +298,11 @@ class Client(Connection[Link], Stepper):
         """Tasks: those on nodes, then pending ones in their order, delayed, held, ended ones (newest first).
 
         Parameters:
+            array: only elements of this array, in the order of their indexes.
             state, node_id, priority: only such ones; a state that there isn't raises InvalidValue.
             limit: how many at most.
         """
-        return self._do(self._flows.tasks(state, node_id, priority, limit))
+        return self._do(self._flows.tasks(array, state, node_id, priority, limit))
 
     def explain(self, task_id: str) -> dict[str, Any]:
         """Why a task is where it is (``Explain.explain`` names the fields).  Raises: TaskNotFound."""

@@ -257,11 +257,13 @@ class Flows:
         return state
 
     def tasks(
-        self, state: State | str | None, node_id: str | None, priority: int | None, limit: int
+        self, array: str | None, state: State | str | None, node_id: str | None, priority: int | None, limit: int
     ) -> Flow[list[TaskInfo]]:
-        """Tasks that match.  Raises: InvalidValue."""
-        wanted = _state(state)
-        return (yield from run(self.store.list_tasks(state=wanted, node=node_id, priority=priority, limit=limit)))
+        """Tasks that match.  Raises: InvalidValue, TaskNotFound."""
+        which: Any = {"state": _state(state), "node": node_id, "priority": priority, "limit": limit}
+        if array is not None:
+            return (yield from run(self.store.list_elements(array, **which)))
+        return (yield from run(self.store.list_tasks(**which)))
 
     def logs(self, task_id: str) -> Flow[str]:
         """The captured output of a task.  Raises: TaskNotFound."""

@@ -6,7 +6,6 @@ not by what waits. Why a task is where it is stands in ``explain.py``.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from rq_sched.arrays import element_of, rest, rest_member, sequence, unmade
 from rq_sched.config import SETTINGS
 from rq_sched.errors import InvalidValue, NodeNotFound, TaskNotFound
 from rq_sched.event import Event, events_of
-from rq_sched.fit import SEQUENCE, Place, Reservation, Room, fit_counts, group_name, pending_reason
+from rq_sched.fit import Place, Reservation, Room, fit_counts, pending_reason
 from rq_sched.keys import Keys, check_id, known_id
 from rq_sched.link import Command, Op, Request
 from rq_sched.node import NodeInfo, NodeState
@@ -27,12 +26,8 @@ from rq_sched.task import FINAL, State, TaskInfo
 
 PAGE = 500
 """Commands that travel together."""
-SCAN_LIMIT = 20_000
-"""Tasks that a filtered list looks at before it gives up: what it says stays cheap however much there is."""
 ARRAYS = 1000
 """Arrays that are looked at where something is counted."""
-NODES_BITE = 100
-"""Nodes whose ledgers are read together."""
 ROOMS_BITE = 250
 """Nodes that one script call reads."""
 
@@ -209,88 +204,6 @@ class Queries:
         """The captured output of a task, from a byte on."""
         return (yield [("GETRANGE", self.keys.log(task_id), offset, -1)])[0] or b""
 
-    def list_tasks(
-        self,
-        *,
-        state: State | str | None = None,
-        node: str | None = None,
-        priority: int | None = None,
-        limit: int = 50,
-    ) -> Op[list[TaskInfo]]:
-        """Tasks, at most ``limit``: running and assigned ones, pending ones in their order, delayed and held ones,
-        ended ones newest first. A filter looks at 20,000 tasks at most."""
-        wanted = [State(state)] if state else list(State)
-        if node is not None:
-            wanted = [s for s in wanted if s in (State.ASSIGNED, State.RUNNING) or s in FINAL]
-        found: list[TaskInfo] = []
-        if State.RUNNING in wanted or State.ASSIGNED in wanted:
-            found = yield from self._on_nodes(wanted, node, priority, limit)
-        sources = [
-            (State.PENDING, self._pending_page),
-            (State.DELAYED, self._index_page),
-            (State.HELD, self._index_page),
-            *((s, self._index_page) for s in sorted(FINAL)),
-        ]
-        for one, page in sources:
-            looked = 0
-            while one in wanted and len(found) < limit and looked < SCAN_LIMIT:
-                size = PAGE if (node or priority is not None) else min(PAGE, limit - len(found))
-                ids = yield from page(one, looked, size)
-                if not ids:
-                    break
-                looked += len(ids)
-                found += yield from self._matching(ids, [one], node, priority, limit - len(found))
-        yield from self._say_why(found[:limit])
-        return found[:limit]
-
-    def _matching(
-        self, ids: Sequence[str], states: Sequence[State], node: str | None, priority: int | None, limit: int
-    ) -> Op[list[TaskInfo]]:
-        found: list[TaskInfo] = []
-        for i in range(0, len(ids), PAGE):
-            if len(found) >= limit:
-                break
-            for info in (yield from self._read(ids[i : i + PAGE])):
-                if info is None or info.state not in states:
-                    continue
-                if (node is None or info.node_id == node) and (priority is None or info.priority == priority):
-                    found.append(info)
-        return found[:limit]
-
-    def _on_nodes(
-        self, states: Sequence[State], only: str | None, priority: int | None, limit: int
-    ) -> Op[list[TaskInfo]]:
-        """What nodes hold, some nodes at a time until there is enough."""
-        live, gone = yield [("ZRANGE", self.keys.nodes, 0, -1), ("ZRANGE", self.keys.gone, 0, -1)]
-        ids = sorted(n.decode() for n in {*live, *gone}) if only is None else [only]
-        found: list[TaskInfo] = []
-        for i in range(0, len(ids), NODES_BITE):
-            bite = ids[i : i + NODES_BITE]
-            records = yield [("HMGET", self.keys.node(n), "incarnation", "running") for n in bite]
-            busy = [
-                ("HVALS", self.keys.ledger(n, incarnation.decode()))
-                for n, (incarnation, running) in zip(bite, records, strict=True)
-                if incarnation and running != b"0"
-            ]
-            ledgers = (yield busy) if busy else []
-            tasks = [entry.split(b":")[0].decode() for ledger in ledgers for entry in ledger]
-            found += yield from self._matching(tasks, states, only, priority, limit - len(found))
-            if len(found) >= limit:
-                break
-        return found
-
-    def _index_page(self, state: State, offset: int, size: int) -> Op[list[str]]:
-        if state is State.DELAYED or state is State.HELD:
-            key, command = (self.keys.delayed if state is State.DELAYED else self.keys.held), "ZRANGE"
-        else:
-            key, command = self.keys.finished(state), "ZREVRANGE"
-        return [t.decode() for t in (yield [(command, key, offset, offset + size - 1)])[0]]
-
-    def _pending_page(self, state: State, offset: int, size: int) -> Op[list[str]]:
-        """Pending tasks in their order over all classes: the queues are merged."""
-        entries = yield from self.pending_in_order(offset + size)
-        return [task_id for _, _, task_id, _ in entries[offset:]]
-
     def resting(self) -> Op[dict[str, dict[bytes, bytes]]]:
         """The records of arrays of which some elements aren't made yet: ``ARRAYS`` of them at most."""
         ids = [a.decode() for a in (yield [("SRANDMEMBER", self.keys.arrays, ARRAYS)])[0]]
@@ -298,24 +211,6 @@ class Queries:
         found = yield from self._paged([("HMGET", self.keys.task(a), *names) for a in ids])
         records = [{n.encode(): v for n, v in zip(names, r, strict=True) if v is not None} for r in found]
         return {a: record for a, record in zip(ids, records, strict=True) if b"jn" in record}
-
-    def pending_in_order(self, limit: int) -> Op[list[tuple[float, str, str, str]]]:
-        """The first pending tasks as (score, sequence, id, class), in the order in which they are to be placed."""
-        groups = (yield [("ZRANGE", self.keys.groups, 0, -1)])[0]
-        names = [group_name(member[SEQUENCE:].decode()) for member in groups]
-        heads = yield from self._paged(
-            [("ZRANGE", self.keys.classes(name), 0, limit - 1, "WITHSCORES") for name in names]
-        )
-        # Only classes whose heads are among the first `limit` can have tasks there.
-        first = heapq.nsmallest(limit, ((float(h[i + 1]), h[i].decode()) for h in heads for i in range(0, len(h), 2)))
-        classes = [head[SEQUENCE:] for _, head in first]
-        queues = yield from self._paged([("ZRANGE", self.keys.pending(c), 0, limit - 1, "WITHSCORES") for c in classes])
-        entries = (
-            (float(q[i + 1]), q[i][:SEQUENCE].decode(), q[i][SEQUENCE:].decode().removesuffix("/"), c)
-            for c, q in zip(classes, queues, strict=True)
-            for i in range(0, len(q), 2)
-        )
-        return heapq.nsmallest(limit, entries)
 
     # -- nodes ------------------------------------------------------------------------------------
 

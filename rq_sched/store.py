@@ -4,8 +4,8 @@ Each method returns an operation (``link.Op``) that a ``Link`` or ``AsyncLink`` 
 
     link.run(store.cancel("t1", requeue=False))
 
-Writing is always one script; what a script promises stands at its head (``lua/``). Questions are in ``queries.py``
-and ``explain.py``.
+Writing is always one script; what a script promises stands at its head (``lua/``). Questions are in ``queries.py``,
+``lists.py`` and ``explain.py``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rq_sched.errors import InvalidValue
 from rq_sched.keys import check_id, known_id
 from rq_sched.labels import suffix
 from rq_sched.link import Command, Op
+from rq_sched.lists import Lists
 from rq_sched.node import Entry, NodeState, Order, Resize, Start, Stop, Void
 from rq_sched.resources import Resources
 from rq_sched.scripts import Argument
@@ -137,7 +138,7 @@ class Promoted:
     next_ms: int | None
 
 
-class Store(Submits):
+class Store(Submits, Lists):
     """The operations on one namespace. Parameters: ``Submits``.
 
     >>> Store("default").keys.task("t1")
@@ -250,7 +251,9 @@ class Store(Submits):
     ) -> Op[int]:
         """One bite of dropping ended tasks that ended ``older_than`` seconds ago, and all beyond the newest ``keep``;
         call until it answers 0."""
-        states = [state] if state else ["completed", "failed", "cancelled", "array"]
+        states = [str(state)] if state else ["completed", "failed", "cancelled"]
+        if "cancelled" in states:
+            states.append("array")  # cancelled before any of it was made
         most = keep or 2**52
         return int((yield from self._one("task_trim", round(older_than * 1000), most, limit, *states)))
 

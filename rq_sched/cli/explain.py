@@ -87,7 +87,8 @@ def _array(found: Mapping[str, Any], state: State) -> Iterator[str]:
     if state is State.RUNNING:
         yield f"None is left to be made a task: ask about each, such as {_element(found, 'explain')}"
     elif state is State.FAILED:
-        yield f"Which have failed: `rq-sched list --state failed`. To run one again: {_element(found, 'requeue')}"
+        yield f"Which have failed: `rq-sched list --array {found['task_id']} --state failed`"
+        yield f"To run one again: {_element(found, 'requeue')}"
     elif state is State.CANCELLED:
         yield f"A user ended it. To run one again: {_element(found, 'requeue')}"
     elif found.get("next"):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
 from rq_sched.arrays import first_of, size
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
-from rq_sched.cli.options import NODE_ID, PRIORITY, Session, command, one_task_id, task_ids
+from rq_sched.cli.options import NODE_ID, PRIORITY, TASK_ID, Session, command, one_task_id, task_ids
 from rq_sched.cli.show import Column
 from rq_sched.errors import InvalidValue, TaskFailed, TaskNotFinal, TaskNotFound
 from rq_sched.task import State, TaskInfo
@@ -119,25 +120,29 @@ def _later(then: float | None, before: float | None, phrase: str) -> str:
 
 
 @command("list")
+@click.option("--array", type=TASK_ID, help="Only elements of this array, by their indexes.")
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only tasks in this state.")
 @click.option("--node", type=NODE_ID, help="Only tasks on this node.")
 @click.option("--priority", type=PRIORITY, help="Only tasks of this priority.")
 @click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
 @click.pass_obj
-def list_command(session: Session, state: str | None, node: str | None, priority: int | None, limit: int) -> None:
+def list_command(
+    session: Session, array: str | None, state: str | None, node: str | None, priority: int | None, limit: int
+) -> None:
     """List tasks: pending ones in their order, finished ones newest first.
 
     What is left of an array is one line, `N × ...`; its elements are lines of their own once they run.
     """
-    wanted = State(state) if state else None
-    found = session.run(session.store.list_tasks(state=wanted, node=node, priority=priority, limit=limit))
+    which: Any = {"state": State(state) if state else None, "node": node, "priority": priority, "limit": limit}
+    store = session.store
+    found = session.run(store.list_tasks(**which) if array is None else store.list_elements(array, **which))
     if session.json:
         for info in found:
             show.json_line(info.to_json())
     elif found:
         _print_list(found, limit)
     else:
-        show.line("no such tasks" if state or node or priority is not None else "no tasks")
+        show.line("no such tasks" if array or state or node or priority is not None else "no tasks")
 
 
 def _print_list(found: Sequence[TaskInfo], limit: int) -> None:

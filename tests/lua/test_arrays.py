@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rq_sched.errors import TaskNotFound, WrongState
+from rq_sched.errors import InvalidValue, TaskNotFound, WrongState
 from rq_sched.task import State, TaskRequest
 from tests.lua.cell import Cell
 
@@ -137,11 +137,32 @@ def test_cancel_cuts_off_what_is_left(cell: Cell) -> None:
     assert cell.run(cell.store.states(["a", "a/1", "a/5"])) == [None, None, None]
 
 
+def test_the_elements_in_a_state_are_found(cell: Cell) -> None:
+    cell.node("n", cpu=2)
+    submit_array(cell, indexes="1-1200")
+    cell.place()
+    starts = cell.starts("n")
+    cell.finish("n", starts["a/1"], "failed", reason="error", error="boom")
+    cell.run(cell.store.hold("a/1150"))
+
+    def found(**which: Any) -> list[str]:
+        return [info.task_id for info in cell.run(cell.store.list_elements("a", **which))]
+
+    assert found(limit=4) == ["a/1", "a/2", "a/3", "a/4"]
+    assert found(state="failed") == ["a/1"]
+    assert found(state="held") == ["a/1150"]
+    assert found(node="n") == ["a/1", "a/2", "a/3"]
+    assert len(found(state="pending", limit=2000)) == 1196
+    cell.submit("t")
+    with pytest.raises(InvalidValue):
+        cell.run(cell.store.list_elements("t"))
+
+
 def test_an_array_that_was_cancelled_before_anything_was_made(cell: Cell) -> None:
     submit_array(cell)
     assert cell.run(cell.store.cancel("a", requeue=False)).outcome == "cancelled"
     assert cell.run(cell.store.cancel("a", requeue=False)).outcome == "already cancelled"
-    assert cell.run(cell.store.forget()) == 1
+    assert cell.run(cell.store.forget(state=State.CANCELLED)) == 1
     assert counts(cell) == {"submitted": 5, "cancelled": 5, "forgotten": 5}
 
 

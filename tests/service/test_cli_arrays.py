@@ -74,6 +74,7 @@ def test_status_and_list(cli: Cli, hand: HandCell) -> None:
     assert list(rows(typed)) == ["a"]
     assert typed.lines[1].endswith("6 × m:f('x')")
     assert set(rows(cli("list"))) == {"a", "a/1", "a/2", "a/3", "a/4"}
+    assert list(rows(cli("list", "--array", "a", "--limit", "6"))) == [f"a/{i}" for i in range(1, 7)]
     assert "6 × m:f" in cli("top").out
     assert dict(pairs(cli("status", "a/9")))["runs"] == "m:f('x')"
 

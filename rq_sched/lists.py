@@ -1,0 +1,156 @@
+"""Lists of tasks: those in a state or on a node, pending ones in their order, the elements of an array. Nothing here
+writes.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+from rq_sched.arrays import extent
+from rq_sched.errors import InvalidValue
+from rq_sched.fit import SEQUENCE, group_name
+from rq_sched.link import Op
+from rq_sched.queries import PAGE, Queries
+from rq_sched.task import FINAL, State, TaskInfo
+
+SCAN_LIMIT = 20_000
+"""Tasks that a filtered list looks at before it gives up: what it says stays cheap however much there is."""
+NODES_BITE = 100
+"""Nodes whose ledgers are read together."""
+
+
+class Lists(Queries):
+    """The questions that many tasks answer."""
+
+    def list_tasks(
+        self,
+        *,
+        state: State | str | None = None,
+        node: str | None = None,
+        priority: int | None = None,
+        limit: int = 50,
+    ) -> Op[list[TaskInfo]]:
+        """Tasks, at most ``limit``: running and assigned ones, pending ones in their order, delayed and held ones,
+        ended ones newest first. A filter looks at 20,000 tasks at most."""
+        wanted = [State(state)] if state else list(State)
+        if node is not None:
+            wanted = [s for s in wanted if s in (State.ASSIGNED, State.RUNNING) or s in FINAL]
+        found: list[TaskInfo] = []
+        if State.RUNNING in wanted or State.ASSIGNED in wanted:
+            found = yield from self._on_nodes(wanted, node, priority, limit)
+        sources = [
+            (State.PENDING, self._pending_page),
+            (State.DELAYED, self._index_page),
+            (State.HELD, self._index_page),
+            *((s, self._index_page) for s in sorted(FINAL)),
+        ]
+        for one, page in sources:
+            looked = 0
+            while one in wanted and len(found) < limit and looked < SCAN_LIMIT:
+                size = PAGE if (node or priority is not None) else min(PAGE, limit - len(found))
+                ids = yield from page(one, looked, size)
+                if not ids:
+                    break
+                looked += len(ids)
+                found += yield from self._matching(ids, [one], node, priority, limit - len(found))
+        yield from self._say_why(found[:limit])
+        return found[:limit]
+
+    def list_elements(
+        self,
+        array_id: str,
+        *,
+        state: State | str | None = None,
+        node: str | None = None,
+        priority: int | None = None,
+        limit: int = 50,
+    ) -> Op[list[TaskInfo]]:
+        """Elements of an array in the order of their indexes, at most ``limit``; those that aren't made yet, too. If
+        need be, all are looked through.
+
+        Raises:
+            TaskNotFound
+            InvalidValue: it isn't an array.
+        """
+        array = yield from self.result(array_id)
+        if array.array is None:
+            raise InvalidValue(f"{array_id} isn't an array: it has no elements")
+        wanted = [State(state)] if state else list(State)
+        first, last = extent(array.array)
+        found: list[TaskInfo] = []
+        for start in range(first, last + 1, PAGE):
+            ids = [f"{array_id}/{index}" for index in range(start, min(start + PAGE, last + 1))]
+            states = yield from self.states(ids)
+            there = [task_id for task_id, one in zip(ids, states, strict=True) if one in wanted]
+            found += yield from self._matching(there, wanted, node, priority, limit - len(found))
+            if len(found) >= limit:
+                break
+        yield from self._say_why(found)
+        return found
+
+    def _matching(
+        self, ids: Sequence[str], states: Sequence[State], node: str | None, priority: int | None, limit: int
+    ) -> Op[list[TaskInfo]]:
+        found: list[TaskInfo] = []
+        for i in range(0, len(ids), PAGE):
+            if len(found) >= limit:
+                break
+            for info in (yield from self._read(ids[i : i + PAGE])):
+                if info is None or info.state not in states:
+                    continue
+                if (node is None or info.node_id == node) and (priority is None or info.priority == priority):
+                    found.append(info)
+        return found[:limit]
+
+    def _on_nodes(
+        self, states: Sequence[State], only: str | None, priority: int | None, limit: int
+    ) -> Op[list[TaskInfo]]:
+        """What nodes hold, some nodes at a time until there is enough."""
+        live, gone = yield [("ZRANGE", self.keys.nodes, 0, -1), ("ZRANGE", self.keys.gone, 0, -1)]
+        ids = sorted(n.decode() for n in {*live, *gone}) if only is None else [only]
+        found: list[TaskInfo] = []
+        for i in range(0, len(ids), NODES_BITE):
+            bite = ids[i : i + NODES_BITE]
+            records = yield [("HMGET", self.keys.node(n), "incarnation", "running") for n in bite]
+            busy = [
+                ("HVALS", self.keys.ledger(n, incarnation.decode()))
+                for n, (incarnation, running) in zip(bite, records, strict=True)
+                if incarnation and running != b"0"
+            ]
+            ledgers = (yield busy) if busy else []
+            tasks = [entry.split(b":")[0].decode() for ledger in ledgers for entry in ledger]
+            found += yield from self._matching(tasks, states, only, priority, limit - len(found))
+            if len(found) >= limit:
+                break
+        return found
+
+    def _index_page(self, state: State, offset: int, size: int) -> Op[list[str]]:
+        if state is State.DELAYED or state is State.HELD:
+            key, command = (self.keys.delayed if state is State.DELAYED else self.keys.held), "ZRANGE"
+        else:
+            key, command = self.keys.finished(state), "ZREVRANGE"
+        return [t.decode() for t in (yield [(command, key, offset, offset + size - 1)])[0]]
+
+    def _pending_page(self, state: State, offset: int, size: int) -> Op[list[str]]:
+        """Pending tasks in their order over all classes: the queues are merged."""
+        entries = yield from self.pending_in_order(offset + size)
+        return [task_id for _, _, task_id, _ in entries[offset:]]
+
+    def pending_in_order(self, limit: int) -> Op[list[tuple[float, str, str, str]]]:
+        """The first pending tasks as (score, sequence, id, class), in the order in which they are to be placed."""
+        groups = (yield [("ZRANGE", self.keys.groups, 0, -1)])[0]
+        names = [group_name(member[SEQUENCE:].decode()) for member in groups]
+        heads = yield from self._paged(
+            [("ZRANGE", self.keys.classes(name), 0, limit - 1, "WITHSCORES") for name in names]
+        )
+        # Only classes whose heads are among the first `limit` can have tasks there.
+        first = heapq.nsmallest(limit, ((float(h[i + 1]), h[i].decode()) for h in heads for i in range(0, len(h), 2)))
+        classes = [head[SEQUENCE:] for _, head in first]
+        queues = yield from self._paged([("ZRANGE", self.keys.pending(c), 0, limit - 1, "WITHSCORES") for c in classes])
+        entries = (
+            (float(q[i + 1]), q[i][:SEQUENCE].decode(), q[i][SEQUENCE:].decode().removesuffix("/"), c)
+            for c, q in zip(classes, queues, strict=True)
+            for i in range(0, len(q), 2)
+        )
+        return heapq.nsmallest(limit, entries)
