@@ -40,18 +40,18 @@ local function task_ended(now, id, record, state, node_id, reason, change)
   if string.find(id, '/', 1, true) then element_ended(id, state) end
 end
 
--- An array has ended when nothing is left of it and all elements have. It is then in the index of ended arrays only where
--- no element has a record: else it goes with the last of these (_forget). Returns its state, nil if it goes on.
+-- An array has ended when nothing is left of it and all elements have. It is in the index of ended arrays only where no
+-- element has a record (_forget). Returns its state, nil if it goes on.
 local function array_settle(now, id)
   local key = P .. 'task:' .. id
-  local r = call('HMGET', key, 'jfa', 'jca', 'w', 'jv', 'j', 'F', 'b', 'jn')
+  local r = call('HMGET', key, 'jfa', 'jca', 'w', 'jv', 'j', 'F', 'b', 'jn', 'jfo')
   local first, last = string.match(r[5] or '', '^(%d+)-(%d+)$')
   if not first or r[6] or tonumber(r[8] or 0) <= tonumber(last) or call('EXISTS', P .. 'live:' .. id) == 1 then return end
   local failed, cancelled = tonumber(r[1] or 0), tonumber(r[2] or 0)
   local state = failed > 0 and 'failed' or cancelled > 0 and 'cancelled' or 'completed'
   if r[7] and cancelled > 0 then state = 'cancelled' end -- as a whole
   call('HSET', key, 's', state, 'F', stamp(now))
-  if tonumber(r[4] or 0) == last - first + 1 then call('ZADD', P .. 'finished:array', stamp(now), id) end
+  if tonumber(r[4] or 0) + tonumber(r[9] or 0) == last - first + 1 then call('ZADD', P .. 'finished:array', stamp(now), id) end
   event(state, id)
   tell({ w = r[3] }, id, state)
   return state

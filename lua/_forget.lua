@@ -1,5 +1,6 @@
 --@include _events
--- Dropping ended tasks: the record and everything beside it. An array goes with the last of its elements.
+-- Dropping ended tasks: the record and everything beside it. An array goes with the last of its elements; where some were
+-- cancelled before they were made, it is in the index of ended arrays from then on.
 
 local function drop(state, ids)
   local keys = {}
@@ -20,11 +21,13 @@ end
 -- So many elements of an array are forgotten.
 local function array_less(id, number)
   local key = P .. 'task:' .. id
-  local r = call('HMGET', key, 'j', 'jv')
+  local r = call('HMGET', key, 'j', 'jv', 'F')
   local first, last = string.match(r[1] or '', '^(%d+)-(%d+)$')
   if not first then return end
   local unmade = tonumber(r[2] or 0)
-  if call('HINCRBY', key, 'jfo', whole(number)) + unmade == last - first + 1 then drop_array(id, unmade) end
+  if call('HINCRBY', key, 'jfo', whole(number)) + unmade < last - first + 1 then return end
+  if unmade == 0 then return drop_array(id, 0) end
+  call('ZADD', P .. 'finished:array', r[3], id)
 end
 
 local function forget(state, ids)

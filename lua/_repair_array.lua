@@ -75,11 +75,11 @@ local WORDS = { s = true, c = true, n = true, j = true }
 
 local function array_repair(now, id)
   local key = P .. 'task:' .. id
-  local record = record_read(id, { 's', 'c', 'n', 'p', 't', 'd', 'F', 'j', 'jn', 'ja', 'jx', 'jv', 'jco', 'jfa', 'jca' })
+  local record = record_read(id, { 's', 'c', 'n', 'p', 't', 'd', 'F', 'j', 'jn', 'ja', 'jx', 'jv', 'jco', 'jfa', 'jca', 'jfo' })
   for name, value in pairs(record) do
     if not WORDS[name] then record[name] = tonumber(value) end
   end
-  for _, name in ipairs({ 'p', 'ja', 'jv', unpack(ENDED) }) do record[name] = record[name] or 0 end
+  for _, name in ipairs({ 'p', 'ja', 'jv', 'jfo', unpack(ENDED) }) do record[name] = record[name] or 0 end
   record.now = now
   local first, last = string.match(record.j, '^(%d+)-(%d+)$')
   first, last = tonumber(first), tonumber(last)
@@ -112,7 +112,7 @@ local function array_repair(now, id)
   array_index(id, record, state, left)
   if not record.F and left == 0 and array_settle(now, id) then did('ended') end
   ends_flush(now)
-  local bare = record.jv == last - first + 1 and tonumber(call('HGET', key, 'F') or nil) or nil
+  local bare = record.jv + record.jfo == last - first + 1 and tonumber(call('HGET', key, 'F') or nil) or nil
   index_set('finished:array', id, bare)
 end
 

@@ -125,7 +125,8 @@ def _ended(record: dict[bytes, bytes], state: str, live: int, ended: Any) -> str
     over = not live and not arrays.rest(record)
     if over != (state in FINAL) or over != (b"F" in record):
         return f"it is {state}; {live} of its elements go on"
-    bare = over and int(record.get(b"jv", 0)) == arrays.size(text(record[b"j"]))
+    without = int(record.get(b"jv", 0)) + int(record.get(b"jfo", 0))
+    bare = over and without == arrays.size(text(record[b"j"]))
     right = int(record[b"F"]) if bare else None
     if number(ended) != right:
         return f"its score in finished:array is {number(ended)}, not {right}"

@@ -286,20 +286,22 @@ class Chaos:
         link = Link(self.lines["client"].url)
         n = 0
         while self._feeding:
-            requests = []
-            for _ in range(40):
+            requests, ids = [], []
+            for i in range(31):  # thirty tasks, and an array of ten
                 seconds = rng.choice([0, 0, 0, 0.01, 0.05, 0.2, 0.5])
                 options: dict[str, Any] = {
                     "cpu_needed": rng.choice([1, 1, 1, 2]),
                     "memory_needed": rng.choice([64, 200, 700]),
                 }
                 request = TaskRequest("tests.faults.jobs:effect", [seconds], task_id=f"c{n}", crash_limit=50, **options)
+                request.array = None if i else "1-10"
                 requests.append(request.check())
+                ids += [f"c{n}"] if i else [f"c{n}/{index}" for index in range(1, 11)]
                 n += 1
             if not self._insist(link, lambda r=requests: self.store.submit(r)):  # type: ignore[misc]
                 return
-            self.accepted += [request.task_id or "" for request in requests]
-            victim = rng.choice(requests).task_id or ""
+            self.accepted += ids
+            victim = rng.choice(ids)
             if rng.random() < 0.3:
                 answer = self._insist(link, lambda v=victim: self.store.cancel(v, requeue=False, operation=f"o{v}"))  # type: ignore[misc]
                 if answer is not None:

@@ -247,6 +247,7 @@ class Trouble:
             self.network.down = True
             self.network.hang_up()
             self.network.lose_writes(snapshot)
+            self.redis_trouble = self.lost = self.world.now  # it may be back before its time: when all is made well
             self.judge.forget_since(remembered)
             self.world.at(seconds, back)
 
