@@ -18,7 +18,7 @@ from tests.faults.model import ACTIVE, Array, Task
 
 needs = st.builds(Resources, st.integers(1, 4), st.sampled_from([100, 120, 200, 300, 1000]))
 numbers = st.integers(0, 40)
-REQUIRED: list[tuple[str, ...]] = [(), (), ("gpu",), (), ("gpu", "ssd"), (), ()]
+REQUIRED: list[tuple[str, ...]] = [(), ("gpu", "ssd"), ("gpu",), (), ("gpu", "ssd"), (), ()]
 """The labels that tasks require, in turn: so that equal needs come with different ones."""
 
 
@@ -72,17 +72,19 @@ class Clients(Compared):
         assert self.run(self.store.submit(requests)) == ["new"] * len(requests)
         self.settle()
 
-    @rule(need=needs, priority=st.integers(-1, 2), size=st.sampled_from([1, 2, 3, 6]), retries=st.integers(0, 1))
-    def submit_array(self, need: Resources, priority: int, size: int, retries: int) -> None:
+    @rule(need=needs, priority=st.integers(-1, 2), size=st.sampled_from([1, 2, 3, 6]), limit=st.integers(1, 3))
+    def submit_array(self, need: Resources, priority: int, size: int, limit: int) -> None:
         name = f"a{len(self.requests)}"
-        request = TaskRequest("m:f", task_id=name, priority=priority, retries=retries, array=f"3-{size + 2}")
-        request.cpu_needed, request.memory_needed = need.cpu, need.memory
+        request = TaskRequest("m:f", task_id=name, priority=priority, retries=limit - 1, array=f"3-{size + 2}")
+        request.cpu_needed, request.memory_needed, request.crash_limit = need.cpu, need.memory, limit
+        request.require = REQUIRED[len(self.requests) % len(REQUIRED)]
         self.requests[name] = request.check()
         array = Array(name, [f"{name}/{i}" for i in range(3, size + 3)])
         self.model.arrays[name] = array
         for element in array.elements:
             self.requests[element] = request
-            self.model.tasks[element] = Task(element, need, need, priority, retries, request.crash_limit)
+            self.model.tasks[element] = task = Task(element, need, need, priority, limit - 1, limit)
+            task.require = frozenset(request.require)
         assert self.run(self.store.submit([request])) == ["new"]
         self.settle()
 

@@ -101,7 +101,10 @@ class Cell(Clients):
     def reap(self, number: int, limit: int, crashed: bool) -> None:
         """A bite of what a lost node held; a busy one is lost first where none is."""
         if not any(node.ledger for node in self.model.lost.values()):
-            self.node_leave(self.busy_node(number), crashed)
+            node = self.busy_node(number)
+            if crashed and number % 2:
+                self.start_tokens(node, list(node.ledger))  # so that all are charged
+            self.node_leave(node, crashed)
             self.settle()
         if not self.model.lost:
             return
@@ -223,7 +226,11 @@ class Cell(Clients):
     @rule(number=numbers, which=st.lists(numbers, min_size=1, max_size=4))
     def start(self, number: int, which: list[int]) -> None:
         node = self.busy_node(number)
-        tokens = list(dict.fromkeys(list(node.ledger)[i % len(node.ledger)] for i in which if node.ledger))
+        self.start_tokens(
+            node, list(dict.fromkeys(list(node.ledger)[i % len(node.ledger)] for i in which if node.ledger))
+        )
+
+    def start_tokens(self, node: Node, tokens: list[str]) -> None:
         op = self.store.task_start(node.node_id, node.incarnation, [*tokens, "none.1"])
         if node.state == "dead":
             self.refused(op, StaleIncarnation)
