@@ -60,10 +60,12 @@ end
 local function ends_flush(now)
   for id, less in pairs(arrays_less) do
     local key = P .. 'task:' .. id
-    if call('HEXISTS', key, 'j') == 1 then
+    local array = call('HMGET', key, 'j', 'jn')
+    if array[1] then
       call('SREM', P .. 'live:' .. id, unpack(less.indexes))
       for state, number in pairs(less.states) do call('HINCRBY', key, 'j' .. string.sub(state, 1, 2), whole(number)) end
-      array_settle(now, id)
+      local last = tonumber(string.match(array[1], '%d+$'))
+      if last and tonumber(array[2] or 0) > last then array_settle(now, id) end
     end
   end
   for state, list in pairs(ended) do call('ZADD', P .. 'finished:' .. state, unpack(list)) end

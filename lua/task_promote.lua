@@ -2,7 +2,7 @@
 --- task_promote: tasks whose time has come join their queues (delayed → pending).
 -- KEYS: prefix
 -- ARGV: now_ms limit
--- Replies: {promoted, next_ms}: how many, and when the next one is due ('' if none waits)
+-- Replies: {promoted, next_ms, in_ms}: how many, when the next one is due, and how long that is from now ('' if none waits)
 -- Refuses: nothing
 -- Promises: at most `limit` tasks
 --@include _waiting
@@ -21,4 +21,4 @@ if queue_flush() then wake() end
 counts_flush()
 events_flush()
 local first = call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES')
-return { #due, first[2] or '' }
+return { #due, first[2] or '', first[2] and whole(math.max(0, first[2] - now)) or '' }

@@ -1,7 +1,8 @@
 """The one loop that all actors share: when each is due, what wakes it, signals, back-off, an orderly end.
 
 An actor has ``run_once()``, the period ``every`` in seconds, ``rung``: whether a doorbell brings its turn forward, and
-``calm``: seconds that pass between two turns even so (a busy doorbell rings hundreds of times a second).
+``calm``: seconds that pass between two turns even so (a busy doorbell rings hundreds of times a second). What a turn
+returns may say that there is ``more`` to do at once, or that something is ``due_in`` so many seconds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 BACK_OFF = 0.1
 BACK_OFF_MOST = 2.0
+CLOCKS = 0.002
+"""Seconds by which what is due must be past: its clock isn't ours."""
 
 
 class Actor(Protocol):
@@ -105,7 +108,7 @@ class Loop:
                 result = await actor.run_once()
                 failures = 0
                 self.done[name] = asyncio.get_running_loop().time()
-                wait = 0.0 if getattr(result, "more", False) else actor.every * random.uniform(0.8, 1.0)
+                wait = 0.0 if getattr(result, "more", False) else _until_next(actor, result)
             except RqSchedError as error:
                 failures += 1
                 wait = back_off(failures)
@@ -116,6 +119,12 @@ class Loop:
                     await asyncio.wait_for(bell.wait(), wait) if wait else await asyncio.sleep(0)
             if wait and not self.stopping and (early := began + actor.calm - asyncio.get_running_loop().time()) > 0:
                 await asyncio.sleep(early)
+
+
+def _until_next(actor: Actor, result: Any) -> float:
+    wait = actor.every * random.uniform(0.8, 1.0)
+    due_in = getattr(result, "due_in", None)
+    return wait if due_in is None else min(wait, due_in + CLOCKS)
 
 
 def back_off(failures: int) -> float:

@@ -7,9 +7,9 @@ from rq_sched.store import Promoted, Store
 
 
 class Promoter:
-    """Looks every ``every`` seconds: a delay is late by no more than that."""
+    """Looks when the next task is due, and every ``every`` seconds: one that came since is late by no more than that."""
 
-    every = 0.1
+    every = 0.2
     rung = False
     calm = 0.0
 
@@ -24,4 +24,4 @@ class Promoter:
             bite = await self._link.run(self._store.promote())
             total += bite.promoted
             if not bite.promoted:
-                return Promoted(total, bite.next_ms)
+                return Promoted(total, bite.next_ms, bite.due_in)

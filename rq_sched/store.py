@@ -132,10 +132,11 @@ class Resized:
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """How many delayed tasks joined their queues, and when (ms) the next is due."""
+    """How many delayed tasks joined their queues, when (ms) the next is due, and in how many seconds that is."""
 
     promoted: int
     next_ms: int | None
+    due_in: float | None
 
 
 class Store(Submits, Lists):
@@ -276,8 +277,8 @@ class Store(Submits, Lists):
 
     def promote(self, limit: int = BATCH) -> Op[Promoted]:
         """Delayed tasks whose time has come join their queues: one bite."""
-        promoted, next_ms = yield from self._one("task_promote", limit)
-        return Promoted(promoted, int(float(next_ms)) if next_ms else None)
+        promoted, next_ms, in_ms = yield from self._one("task_promote", limit)
+        return Promoted(promoted, int(float(next_ms)) if next_ms else None, int(in_ms) / 1000 if in_ms else None)
 
     def sweep(self, gap: float = SWEEP_GAP, limit: int = BATCH) -> Op[tuple[int, list[str]]]:
         """Declare dead whose heartbeat has run out; answers how many, and the incarnations to reap."""

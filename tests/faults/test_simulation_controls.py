@@ -73,7 +73,7 @@ LINES = {
         "or call('EXISTS', P .. 'live:' .. id) == 1 then return end",
         "then return end",
     ),
-    "an array never ends": ("array_settle(now, id)\n    end", "end"),
+    "an array never ends": ("> last then array_settle(now, id) end", "> last then end"),
     "a cancelled array goes on": ("'jn', whole(array.last + 1), 'ja', '0', 's', 'running')", "'s', 'running')"),
     "what is left of an array is lost": (
         "if array_write(array) then call('ZADD'",
