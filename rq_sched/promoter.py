@@ -7,7 +7,7 @@ from rq_sched.store import Promoted, Store
 
 
 class Promoter:
-    """Looks when the next task is due, and every ``every`` seconds: one that came since is late by no more than that."""
+    """Looks when the next task is due, and every ``every`` seconds: one that came since is at most so late."""
 
     every = 0.2
     rung = False
