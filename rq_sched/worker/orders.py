@@ -99,13 +99,14 @@ class Orders:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
+            known = self._known
             try:
                 orders = await self._session.ask(
                     lambda node, incarnation: self._store.node_poll(node, incarnation, acked=self.seen)
                 )
                 self.take(orders)
                 if not orders:
-                    self._none_left()
+                    self._none_left(known)
                 failures = 0
             except Superseded:
                 self._wanted.set()
@@ -114,11 +115,13 @@ class Orders:
                 self._wanted.set()
                 await asyncio.sleep(back_off(failures))
 
-    def _none_left(self) -> None:
-        """There are none, though Redis has given some: they were acknowledged unread, by a call from before Redis lost
-        its last writes. Reconciliation gives back what they were about."""
-        if self.seen < self._known:
-            self.seen = self._known
+    def _none_left(self, known: int) -> None:
+        """There are none, though Redis had given some when it was asked (``known``: up to this number): they were
+        acknowledged unread, by a call from before Redis lost its last writes. Reconciliation gives back what they were
+        about. Those that were heard of since are another matter: they are still to be fetched."""
+        if self.seen < known:
+            self.seen = known
+        if self.seen >= self._known:
             self.behind = None
 
     async def listen(self, link: AsyncLink, channel: str) -> None:

@@ -232,6 +232,51 @@ def test_without_a_lease_orders_stay_in_redis() -> None:
     asyncio.run(scene())
 
 
+def test_an_order_that_comes_while_orders_are_fetched_is_not_taken_for_lost() -> None:
+    """The doorbell rings between Redis' answer that there are none and the answer's arrival."""
+
+    async def scene() -> None:
+        taken: list[Order] = []
+
+        class Link(FakeLink):
+            async def run(self, operation: Any) -> Any:
+                if len(self.asked) == 1:
+                    orders.heard(1)
+                return await super().run(operation)
+
+        link = Link(NodeState.UP, [], [start(1)], [])
+        session = session_of(link)
+        orders = Orders(session, FakeStore(), taken.append, taken.append, taken.append, lambda: True)  # type: ignore[arg-type]
+        await session.join()
+        orders.reset()
+        fetching = asyncio.ensure_future(orders.fetch())
+        await wait_for_async(lambda: len(link.asked) > 2)
+        fetching.cancel()
+        assert [operation[-1]["acked"] for operation in link.asked[1:3]] == [0, 0]
+        assert [order.number for order in taken] == [1]
+        assert (orders.seen, orders.behind) == (1, None)
+
+    asyncio.run(scene())
+
+
+def test_orders_that_redis_no_longer_has_are_given_up() -> None:
+    """They were heard of before Redis was asked: a call from before it lost its last writes acknowledged them."""
+
+    async def scene() -> None:
+        link = FakeLink(NodeState.UP, [])
+        session = session_of(link)
+        orders = Orders(session, FakeStore(), print, print, print, lambda: True)  # type: ignore[arg-type]
+        await session.join()
+        orders.reset()
+        orders.heard(3)
+        fetching = asyncio.ensure_future(orders.fetch())
+        await wait_for_async(lambda: orders.seen == 3)
+        fetching.cancel()
+        assert orders.behind is None
+
+    asyncio.run(scene())
+
+
 # -- the lease ------------------------------------------------------------------------------------
 
 
