@@ -8,6 +8,7 @@
 -- `apart:ID` (those that were made before their turn: runs, the first as score, the last as member) and the set
 -- `arrays` (arrays that have a rest).
 
+local SEQUENCE = 10
 local REST = 47 -- '/'
 -- What is read of an array: of itself, and from the fifth on what its elements get of it (`jw` becomes `w`).
 local ARRAY_FIELDS = { 'j', 'jn', 'n', 'ja', 'c', 'f', 'a', 'ax', 't', 'p', 'X', 'Y', 'r', 'C', 'l', 'e', 'v', 'D', 'jw' }
@@ -55,7 +56,7 @@ end
 
 -- The array whose rest an entry of a queue is, or nil.
 local function array_of(member)
-  local array = array_load(string.sub(member, 11, -2))
+  local array = array_load(string.sub(member, SEQUENCE + 1, -2))
   return array and array.next <= array.last and array or nil
 end
 

@@ -101,3 +101,14 @@ local function place(now, nonce, limit)
   queue_flush()
   return placed, call('EXISTS', FRESH, DIRTY) > 0
 end
+
+-- What a submit does at its end: it places at once what finds room; what is left is the schedulers'.
+local function place_new(now, nonce, limit)
+  if queue_flush() then
+    local _, more = place(now, nonce, limit)
+    if more then wake() end
+    nodes_flush()
+  end
+  counts_flush()
+  events_flush()
+end

@@ -5,7 +5,6 @@
 -- An entry is a score and a member; members begin with the sequence (10 hex digits), so comparing (score, member)
 -- gives promise 4's order at every level: tasks of a class, classes of a group, groups.
 
-local SEQUENCE = 10
 local classes, groups = {}, {} -- as seen by this script: name → object
 local queue_changed = {}       -- class objects with something to write; .taken: something leaves its queue
 

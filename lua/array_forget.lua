@@ -7,7 +7,6 @@
 -- Refuses: task_not_final
 -- Promises: with its last element that has a record the array is dropped, too
 --@include _forget
---@include _array
 
 local id = ARGV[2]
 local r = call('HMGET', P .. 'task:' .. id, 'F', 'j', 's')

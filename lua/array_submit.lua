@@ -39,11 +39,5 @@ local function accept()
 end
 
 local answer = accept()
-if queue_flush() then
-  local _, more = place(now, nonce, limit)
-  if more then wake() end
-  nodes_flush()
-end
-counts_flush()
-events_flush()
+place_new(now, nonce, limit)
 return { answer }

@@ -50,11 +50,5 @@ while ARGV[i] do
   answers[#answers + 1] = accept(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], i + 7, n)
   i = i + 7 + n
 end
-if queue_flush() then
-  local _, more = place(now, nonce, limit)
-  if more then wake() end
-  nodes_flush()
-end
-counts_flush()
-events_flush()
+place_new(now, nonce, limit)
 return answers
