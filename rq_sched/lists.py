@@ -78,16 +78,30 @@ class Lists(Queries):
             raise InvalidValue(f"{array_id} isn't an array: it has no elements")
         wanted = [State(state)] if state else list(State)
         first, last = extent(array.array)
+        made, cut = yield from self.made_stretches(array_id, first, last)
+        unmade_is_wanted = array.state in wanted or (cut and State.CANCELLED in wanted)
         found: list[TaskInfo] = []
-        for start in range(first, last + 1, PAGE):
-            ids = [f"{array_id}/{index}" for index in range(start, min(start + PAGE, last + 1))]
-            states = yield from self.states(ids)
-            there = [task_id for task_id, one in zip(ids, states, strict=True) if one in wanted]
-            found += yield from self._matching(there, wanted, node, priority, limit - len(found))
-            if len(found) >= limit:
-                break
+        for begin, end in [(first, last)] if unmade_is_wanted else made:
+            for start in range(begin, end + 1, PAGE):
+                if len(found) >= limit:
+                    break
+                ids = [f"{array_id}/{index}" for index in range(start, min(start + PAGE, end + 1))]
+                states = yield from self.states(ids)
+                there = [task_id for task_id, one in zip(ids, states, strict=True) if one in wanted]
+                found += yield from self._matching(there, wanted, node, priority, limit - len(found))
         yield from self._say_why(found)
         return found
+
+    def made_stretches(self, array_id: str, first: int, last: int) -> Op[tuple[list[tuple[int, int]], bool]]:
+        """From which index to which the elements of an array were made: in their turn, then before it; and whether some
+        were cancelled without."""
+        (begun, cut), runs = yield [
+            ("HMGET", self.keys.task(array_id), "jn", "jx"),
+            ("ZRANGE", self.keys.apart(array_id), 0, -1, "WITHSCORES"),
+        ]
+        in_turn = (first, min(last, int(cut or begun or first) - 1))
+        before = [(int(begin), int(end)) for end, begin in zip(runs[::2], runs[1::2], strict=True)]
+        return [in_turn, *before], cut is not None
 
     def _matching(
         self, ids: Sequence[str], states: Sequence[State], node: str | None, priority: int | None, limit: int

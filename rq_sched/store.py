@@ -229,13 +229,11 @@ class Store(Submits, Lists):
     def _forget_array(self, array_id: str, first: int, last: int) -> Op[int]:
         """Drop its elements: those that were made in their turn, then those that were made before it. Says how many,
         with those that never had a record."""
-        (cut, unmade), runs = yield [
-            ("HMGET", self.keys.task(array_id), "jx", "jv"),
-            ("ZRANGE", self.keys.apart(array_id), 0, -1, "WITHSCORES"),
-        ]
-        dropped = yield from self.forget_stretch(array_id, first, last if cut is None else max(first, int(cut) - 1))
-        for end, begin in zip(runs[::2], runs[1::2], strict=True):
-            dropped += yield from self.forget_stretch(array_id, int(begin), int(end))
+        unmade = (yield [("HGET", self.keys.task(array_id), "jv")])[0]
+        made, _ = yield from self.made_stretches(array_id, first, last)
+        dropped = 0
+        for begin, end in made:  # at least one call, also where none was made: the array goes with the last
+            dropped += yield from self.forget_stretch(array_id, begin, max(begin, end))
         return dropped + int(unmade or 0)
 
     def forget_stretch(self, array_id: str, first: int, last: int) -> Op[int]:
