@@ -215,7 +215,7 @@ def test_delayed_until_due(cell: Cell) -> None:
     cell.node("a")
     cell.submit("t", delay=2.5)
     promoted = cell.run(cell.store.promote())
-    assert (promoted.promoted, promoted.next_ms) == (0, cell.now + 2500)
+    assert (promoted.promoted, promoted.next_ms, promoted.due_in) == (0, cell.now + 2500, 2.5)
     cell.now += 2500
     assert cell.run(cell.store.promote()).promoted == 1
     assert cell.place() == 1
