@@ -1,4 +1,4 @@
-"""The Redis schema: every key that rq-sched uses is spelled here, and nowhere else (Lua: ``_keys.lua``).
+"""The Redis schema: every key that rq-sched uses is spelled here, and in the scripts (``lua/``).
 
 All keys of a namespace begin with ``rqs:{NAMESPACE}:``; the braces make a Redis Cluster keep them in one
 slot, which lets one script change several of them at once. Times are milliseconds of Redis' clock.
@@ -90,8 +90,10 @@ def known_id(value: object) -> str:
     Raises:
         InvalidId: it is neither.
     """
-    if isinstance(value, str) and ELEMENT_PATTERN.fullmatch(value):
-        return value
+    if isinstance(value, str) and "/" in value:
+        if ELEMENT_PATTERN.fullmatch(value):
+            return value
+        raise InvalidId(f"bad task id {value!r}: an element of an array is ARRAY/INDEX, such as sweep/17")
     return check_id(value)
 
 
