@@ -3,6 +3,8 @@
 Real workers and schedulers on a real, append-only Redis (``appendfsync always``), each node behind a TCP proxy of its
 own. What is done to them is drawn from the seed, in numbers that grow with the time given (``ACTS``). What the tasks
 do is counted outside Redis: each writes its begin and its end to its node's file. At the end every invariant must hold.
+
+A problem tells its story: files with what was done, the decision log, the keys and the logs around it (``story.py``).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,11 +37,14 @@ from rq_sched.server import EmbeddedServer
 from rq_sched.store import Store
 from rq_sched.task import State, TaskRequest
 from tests.faults.proxy import Proxy
+from tests.faults.story import Story
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 TTL = 3.0
 CPU, MEMORY = 4, 4096
+GIVEN_BACK = TTL + 10
+"""Seconds after which what a killed node held counts as lost."""
 BACKLOG = 300
 """Tasks that wait, so that no node idles."""
 ACTS = {  # how often in ten minutes
@@ -90,6 +96,7 @@ class Chaos:
         self.accepted: list[str] = []
         self.ended: dict[str, tuple[str, float]] = {}  # cancelled for good: the answer, and when it came
         self.problems: list[str] = []
+        self.story = Story(folder, lambda *command: self.run(lambda: _plainly(*command)), self.store.keys.prefix)
         self._feeding = True
         self._feeder = threading.Thread(target=self._feed, daemon=True)
 
@@ -119,7 +126,7 @@ class Chaos:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(self.folder / "state"), **more}
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "rq_sched.cli", "--redis", url, "--namespace", "chaos", *command],
+                [sys.executable, "-m", "tests.faults.observed", "--redis", url, "--namespace", "chaos", *command],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -156,6 +163,20 @@ class Chaos:
             if node.process is None or node.process.poll() is not None:
                 self._worker(node)
 
+    # -- problems -----------------------------------------------------------------------------------
+
+    def _problem(self, text: str, *names: str, at: float | None = None, ask: bool = False) -> None:
+        """Something is wrong with these nodes or tasks; ``ask``: agents and schedulers tell where they stand."""
+        self.problems.append(text)
+        self.story.keep(text, at=at, names=names, processes=self._event_loops() if ask else ())
+
+    def _event_loops(self) -> list[int]:
+        """The processes that can be asked: schedulers and agents."""
+        running = [one.pid for one in self.schedulers.values() if one is not None and one.poll() is None]
+        return running + [
+            one.pid for node in self.nodes for one in self._tree(node.process)[1:2] if one.name() == "rqs-agent"
+        ]
+
     # -- what is done -------------------------------------------------------------------------------
 
     def play(self) -> None:
@@ -165,6 +186,7 @@ class Chaos:
         began = time.monotonic()
         for i, name in enumerate(acts):
             self._watch_over()
+            self.story.act(name)
             getattr(self, name)()
             self.done[name] += 1
             time.sleep(max(0.0, began + (i + 1) * self.seconds / len(acts) - time.monotonic()))
@@ -177,10 +199,12 @@ class Chaos:
     @contextlib.contextmanager
     def _disturbing(self, node: Node) -> Any:
         began = time.time()
+        self.story.act(f"  {node.name} is disturbed")
         try:
             yield
         finally:
             node.disturbed.append((began, time.time()))
+            self.story.act(f"  {node.name} is left alone")
 
     def _kill(self, what: str, node: Node, victims: list[psutil.Process]) -> None:
         """SIGKILL; how long until everything that the node held is given back?"""
@@ -194,12 +218,13 @@ class Chaos:
                 return
             ledger = self.store.keys.ledger(node.name, info.incarnation)
             held = self._length(ledger)
-            while self._length(ledger) and time.monotonic() < killed + TTL + 10:
+            while self._length(ledger) and time.monotonic() < killed + GIVEN_BACK:
                 time.sleep(0.01)
             if held and not self._length(ledger):
                 self.requeued[what].append(time.monotonic() - killed)
             elif self._length(ledger):
-                self.problems.append(f"I5: {node.name} was killed ({what}) and still holds tasks {TTL + 10} s later")
+                text = f"I5: {node.name} was killed ({what}) and still holds tasks {GIVEN_BACK} s later"
+                self._problem(text, node.name, ask=True)
 
     def _length(self, ledger: str) -> int:
         return int(self.run(lambda: _plainly("HLEN", ledger)))
@@ -343,13 +368,15 @@ class Chaos:
                 break
             time.sleep(0.2)
         else:
-            self.problems.append(f"I1: work is left two minutes later: {left}")
-        self.problems += [str(p) for p in audit.problems(self.run(lambda: audit.check("chaos")))]
+            self._problem(f"I1: work is left two minutes later: {left}", *(n.name for n in self.nodes), ask=True)
+        for finding in audit.problems(self.run(lambda: audit.check("chaos"))):
+            self._problem(str(finding), *([finding.subject] if finding.subject else []))
         self._judge_tasks()
         self._judge_deaths()
         for node in self.run(self.store.nodes):
             if node.running or (node.state != "dead" and node.free != node.total):
-                self.problems.append(f"I2: {node.node_id}: {node.running} running, {node.free} free of {node.total}")
+                text = f"I2: {node.node_id}: {node.running} running, {node.free} free of {node.total}"
+                self._problem(text, node.node_id)
         return self._report()
 
     def _counts(self) -> dict[str, int]:
@@ -366,7 +393,8 @@ class Chaos:
                 what, task_id, attempt, at = line.split()
                 entry = begun.setdefault((node.name, task_id, int(attempt)), [None, None])
                 if entry[what == "E"] is not None:
-                    self.problems.append(f"I3: attempt {attempt} of {task_id} ran twice on {node.name}")
+                    text = f"I3: attempt {attempt} of {task_id} ran twice on {node.name}"
+                    self._problem(text, task_id, at=self._since_1970(float(at)))
                 entry[what == "E"] = float(at)
         runs: dict[str, list[tuple[int, str, float, float | None]]] = defaultdict(list)
         for (name, task_id, number), (start, end) in begun.items():
@@ -380,15 +408,17 @@ class Chaos:
             part = ids[at : at + 500]
             for task_id, info in zip(part, self.run(lambda p=part: self.store.status(p)), strict=True):  # type: ignore[misc]
                 if info is None:
-                    self.problems.append(f"I1: {task_id} was accepted and is gone")
+                    self._problem(f"I1: {task_id} was accepted and is gone", task_id)
                     continue
                 done = [run for run in runs[task_id] if run[3] is not None]
                 if info.state == State.COMPLETED and not any(run[0] == info.attempt for run in done):
-                    self.problems.append(f"I3: {task_id} is completed, attempt {info.attempt}; it ran {runs[task_id]}")
+                    text = f"I3: {task_id} is completed, attempt {info.attempt}; it ran {runs[task_id]}"
+                    self._problem(text, task_id, at=info.finished_at)
                 if info.state not in (State.COMPLETED, State.CANCELLED):
-                    self.problems.append(f"I4: {task_id} is {info.state} ({info.reason}, {info.error})")
+                    text = f"I4: {task_id} is {info.state} ({info.reason}, {info.error})"
+                    self._problem(text, task_id, at=info.finished_at)
                 if info.state == State.CANCELLED and task_id not in self.ended:
-                    self.problems.append(f"I6: {task_id} is cancelled, and nobody wanted that")
+                    self._problem(f"I6: {task_id} is cancelled, and nobody wanted that", task_id, at=info.finished_at)
                 self._judge_cancelled(task_id, info.state, runs[task_id])
                 self.done["ran to the end again"] += max(0, len(done) - 1)
                 self._judge_overlap(task_id, sorted(runs[task_id]))
@@ -398,9 +428,10 @@ class Chaos:
         if answer in ("cancelled", "stopping"):
             self.done["cancelled for good"] += 1
             if state != State.CANCELLED:
-                self.problems.append(f"I6: {task_id} was to end ({answer}) and is {state}")
+                text = f"I6: {task_id} was to end ({answer}) and is {state}"
+                self._problem(text, task_id, at=self._since_1970(when))
             if answer == "cancelled" and any(begun > when for _, _, begun, _ in runs):
-                self.problems.append(f"I6: {task_id} began after it was cancelled")
+                self._problem(f"I6: {task_id} began after it was cancelled", task_id, at=self._since_1970(when))
 
     def _judge_overlap(self, task_id: str, runs: list[tuple[int, str, float, float | None]]) -> None:
         """A task runs in one place at a time, unless a frozen machine couldn't know better."""
@@ -411,7 +442,12 @@ class Chaos:
             if any(began < one[3] and other[2] < thawed + 1 for began, thawed in frozen):
                 self.done["ran on in a thawed machine"] += 1
             else:
-                self.problems.append(f"{task_id} ran twice at the same time: {one}, {other}")
+                text = f"{task_id} ran twice at the same time: {one}, {other}"
+                self._problem(text, task_id, at=self._since_1970(other[2]))
+
+    @staticmethod
+    def _since_1970(monotonic: float) -> float:
+        return time.time() - time.monotonic() + monotonic
 
     def _judge_deaths(self) -> None:
         """Only nodes to which something was done may have been declared dead (I7)."""
@@ -423,7 +459,8 @@ class Chaos:
                     self.done["declared dead"] += 1
                     node = next(node for node in self.nodes if item.startswith(f"{node.name}@"))
                     if not any(began <= at <= until + TTL + 5 for began, until in node.disturbed):
-                        self.problems.append(f"I7: {node.name} was declared dead at {at}, and nothing was done to it")
+                        text = f"I7: {node.name} was declared dead at {at}, and nothing was done to it"
+                        self._problem(text, node.name, at=at)
 
     def _report(self) -> dict[str, Any]:
         bounds = {"worker": TTL + 2, "agent": 1.0, "parent": 1.0}
@@ -439,6 +476,7 @@ class Chaos:
             }
         table["dropped replies"] = sum(p.dropped for p in [*self.lines.values(), *(n.proxy for n in self.nodes)])
         table["problems"] = self.problems
+        table["stories"] = [str(file) for file in self.story.files]
         return table
 
     def leftovers(self) -> None:
@@ -454,7 +492,7 @@ class Chaos:
                     process.wait(30)
         alive = [one for one in trees if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
         if alive:
-            self.problems.append(f"I8: processes are left: {alive}")
+            self._problem(f"I8: processes are left: {alive}", *(node.name for node in self.nodes))
         while self.run(lambda: self.store.forget(limit=64)):
             pass
         while any(self.run(lambda x=lost: self.store.reap(x))[1] for lost in self.run(self.store.sweep)[1]):  # type: ignore[misc]
@@ -497,10 +535,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        report = play(Path(folder), options.seconds, options.seed)
+    folder = Path(tempfile.mkdtemp(prefix=f"chaos-{options.seed}-"))
+    try:
+        report = play(folder, options.seconds, options.seed)
+    except BaseException:
+        print(f"all that was logged is kept in {folder}", file=sys.stderr)
+        raise
     print(json.dumps(report, indent=1))
-    return 1 if report["problems"] else 0
+    if report["problems"]:
+        print(f"{len(report['problems'])} problems; all that was logged is kept in {folder}", file=sys.stderr)
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":
