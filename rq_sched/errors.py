@@ -216,6 +216,12 @@ class ServerTooOld(RedisUnavailable):
     code = "server_too_old"
 
 
+class Unreadable(RqSchedError):
+    """What Redis holds can't be read: ``rq-sched doctor`` says what it is, ``rq-sched doctor --repair`` mends it."""
+
+    code = "unreadable"
+
+
 class WrongType(RedisUnavailable):
     """A key of this namespace holds something that rq-sched didn't write."""
 

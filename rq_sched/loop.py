@@ -46,11 +46,12 @@ class Loop:
 
     def __init__(self, actors: list[Actor], outage: Outage | None = None) -> None:
         self._actors = actors
-        self._outage = outage
+        self.outage = outage
         self._stopping = asyncio.Event()
         self._bells = {id(actor): asyncio.Event() for actor in actors}
         self.done: dict[str, float] = {}
         """When (by the event loop's clock) each actor last did its work, or the loop began."""
+        self._why: dict[str, str] = {}
 
     def ring(self) -> None:
         """Bring forward the turn of every actor that listens for the doorbell."""
@@ -87,13 +88,14 @@ class Loop:
             await asyncio.gather(*hearing, return_exceptions=True)
 
     def overdue(self, late: float) -> str | None:
-        """Who hasn't done his work for more than ``late`` seconds beyond his period, and for how long."""
+        """Who hasn't done his work for more than ``late`` seconds beyond his period, for how long, and why."""
         now = asyncio.get_running_loop().time()
         for actor in self._actors:
             name = type(actor).__name__.lower()
             quiet = now - self.done.get(name, now)
             if quiet > late + actor.every:
-                return f"the {name} has done nothing for {quiet:.0f} s"
+                why = self._why.get(name)
+                return f"the {name} has done nothing for {quiet:.0f} s" + (f": {why}" if why else "")
         return None
 
     async def _turns(self, actor: Actor) -> None:
@@ -106,14 +108,15 @@ class Loop:
             began = asyncio.get_running_loop().time()
             try:
                 result = await actor.run_once()
+                wait = 0.0 if getattr(result, "more", False) else _until_next(actor, result)
                 failures = 0
                 self.done[name] = asyncio.get_running_loop().time()
-                wait = 0.0 if getattr(result, "more", False) else _until_next(actor, result)
-            except RqSchedError as error:
+                self._why.pop(name, None)
+            except Exception as error:  # whatever it has read: the others go on, and so does it
                 failures += 1
                 wait = back_off(failures)
-                if worth_a_line(error, failures, self._outage):
-                    log.warning("%s: %s; trying again", name, error)
+                self._why[name] = f"{type(error).__name__}: {error}"
+                tell_failure(log, name, error, failures, self.outage)
             if not self.stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(bell.wait(), wait) if wait else await asyncio.sleep(0)
@@ -125,6 +128,15 @@ def _until_next(actor: Actor, result: Any) -> float:
     wait = actor.every * random.uniform(0.8, 1.0)
     due_in = getattr(result, "due_in", None)
     return wait if due_in is None else min(wait, due_in + CLOCKS)
+
+
+def tell_failure(log: logging.Logger, who: str, error: Exception, failures: int, outage: Outage | None) -> None:
+    """A line for a failure that is tried again: with its traceback where it isn't one of ours."""
+    if isinstance(error, RqSchedError):
+        if worth_a_line(error, failures, outage):
+            log.warning("%s: %s; trying again", who, error)
+    elif failures & (failures - 1) == 0:  # the first one, the second, the fourth …
+        log.error("%s failed, for the %d. time in a row; trying again", who, failures, exc_info=error)
 
 
 def back_off(failures: int) -> float:

@@ -136,7 +136,17 @@ class Void:
     number: int
 
 
-Order = Start | Stop | Resize | Void
+@dataclass(slots=True)
+class Garbled:
+    """An order that can't be read; ``why`` says what of it."""
+
+    number: int
+    token: str
+    task_id: str
+    why: str
+
+
+Order = Start | Stop | Resize | Void | Garbled
 
 
 @dataclass(frozen=True, slots=True)

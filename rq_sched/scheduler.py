@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from rq_sched import logs, scripts
 from rq_sched.address import parse
-from rq_sched.errors import RqSchedError
 from rq_sched.health import EVERY, LATE, Mood, Reporter, Systemd
 from rq_sched.janitor import Janitor
 from rq_sched.link import AsyncLink, Outage
-from rq_sched.loop import Loop, back_off
+from rq_sched.loop import Loop, back_off, tell_failure
 from rq_sched.placer import Placer
 from rq_sched.promoter import Promoter
 from rq_sched.reaper import Reaper
@@ -86,15 +85,21 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
 async def _health(loop: Loop, outage: Outage, reporter: Reporter) -> None:
     """Tell how we are, until cancelled."""
     systemd = Systemd()
+    failures = 0
     try:
         while True:
-            if outage.since is not None:
-                mood, message = Mood.WAITING, outage.error
-            else:
-                overdue = loop.overdue(LATE)
-                mood, message = (Mood.STUCK, overdue) if overdue else (Mood.OK, "")
-            reporter.note(mood, message)
-            systemd.tell(mood, message)
+            try:
+                if outage.since is not None:
+                    mood, message = Mood.WAITING, outage.error
+                else:
+                    overdue = loop.overdue(LATE)
+                    mood, message = (Mood.STUCK, overdue) if overdue else (Mood.OK, "")
+                reporter.note(mood, message)
+                systemd.tell(mood, message)
+                failures = 0
+            except Exception as error:
+                failures += 1
+                tell_failure(log, "the report of health", error, failures, outage)
             await asyncio.sleep(EVERY)
     finally:
         systemd.stopping()
@@ -109,8 +114,9 @@ async def _doorbell(loop: Loop, link: AsyncLink, store: Store) -> None:
             if await link.pop(store.keys.wake, POP_TIMEOUT):
                 loop.ring()
             failures = 0
-        except RqSchedError:
+        except Exception as error:  # a doorbell that can't be read is one that doesn't ring: the actors look anyway
             failures += 1
+            tell_failure(log, "the doorbell", error, failures, loop.outage)
             await asyncio.sleep(back_off(failures))
 
 
@@ -126,8 +132,10 @@ async def _expiries(loop: Loop, link: AsyncLink, store: Store, url: str) -> None
                 while True:
                     heard = await ears.get(timeout=60)
                     if heard and heard[1].startswith(prefix) and heard[1].endswith(b":alive"):
-                        log.info("heartbeat expired", extra={"key": heard[1].decode(), "at": time.time()})
+                        key = heard[1].decode("utf-8", "backslashreplace")
+                        log.info("heartbeat expired", extra={"key": key, "at": time.time()})
                         loop.ring()
-        except RqSchedError:
+        except Exception as error:
             failures += 1
+            tell_failure(log, "hearing of expired heartbeats", error, failures, loop.outage)
             await asyncio.sleep(back_off(failures))

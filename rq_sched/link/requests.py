@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,10 +10,11 @@ from typing import Any, TypeVar
 from redis import exceptions
 
 from rq_sched.address import shown
-from rq_sched.errors import Refused, RqSchedError
+from rq_sched.errors import Refused, RqSchedError, Unreadable
 from rq_sched.link.answers import LEAVE, check_version, translate, word_of
 from rq_sched.scripts import Argument, Call, Script, load, names
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Command = tuple[Argument, ...]
 # Refusals of FUNCTION LOAD after which a script does as well: not allowed to this user, or no memory for what is new.
@@ -64,7 +66,7 @@ class Talk:
         replies: list[Any] | None = None
         while True:
             try:
-                requests = next(op) if replies is None else op.send(replies)
+                requests = next(op) if replies is None else sent(op, replies)
             except StopIteration as stop:
                 value: T = stop.value
                 return value
@@ -129,6 +131,26 @@ class Talk:
 
     def translate(self, error: BaseException) -> RqSchedError:
         return translate(error, self._where)
+
+
+def sent(op: Op[Any], replies: list[Any]) -> Sequence[Request]:
+    """What an operation asks next, given the replies.
+
+    Raises:
+        Unreadable: the operation can't make sense of them. Whoever can write to Redis may write anything; that must not
+            look like an error of ours, nor end who only has to try again.
+        StopIteration: it has ended.
+    """
+    try:
+        return op.send(replies)
+    except (RqSchedError, StopIteration):
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        log.debug("a reply can't be read", exc_info=error)
+        raise Unreadable(
+            f"what Redis holds can't be read ({type(error).__name__}: {error}): `rq-sched doctor` says what it is, "
+            "`rq-sched doctor --repair` mends it"
+        ) from error
 
 
 def left_behind(replies: Sequence[Any]) -> bool:

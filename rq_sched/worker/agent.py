@@ -26,13 +26,14 @@ from rq_sched.store import Store
 from rq_sched.worker import system
 from rq_sched.worker.attempt import Attempt, Ending
 from rq_sched.worker.attempts import Attempts
+from rq_sched.worker.background import Background
 from rq_sched.worker.config import Assignment, WorkerConfig
 from rq_sched.worker.cores import Cores
 from rq_sched.worker.errands import Errands
 from rq_sched.worker.frames import Frame, ParentChannel, Word
 from rq_sched.worker.growth import Growth
 from rq_sched.worker.lease import Lease
-from rq_sched.worker.orders import Orders
+from rq_sched.worker.orders import Orders, fail
 from rq_sched.worker.outbox import Outbox
 from rq_sched.worker.pool import KEEP, Pool
 from rq_sched.worker.reconcile import Reconciler
@@ -84,14 +85,12 @@ class Agent:
         self._assignment = assignment
         self._cores = cores
         self._unpinned = unpinned
-        self._background: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> int:
         """Work until told to stop; the exit code."""
         self._build()
-        self._loop.set_exception_handler(self._callback_failed)
         _allow_many_descriptors()
-        self._spawn(self._give_signs_of_life())
+        self._background.serve(self._give_signs_of_life)
         try:
             await self._until_close(self._report_previous(), TELL_SECONDS)
             if not self._assignment.only_leave:
@@ -104,17 +103,18 @@ class Agent:
                 log.info("tasks are pinned to cores", extra={"cores": ",".join(map(str, self._cores))})
             else:
                 log.info("tasks aren't pinned to cores: %s", self._unpinned)
+            bell = self._store.keys.bell(self._config.node_id)
             for service in (
-                self.lease.beat(),
-                self.lease.watch(),
-                self.reconciler.run(),
-                self.orders.fetch(),
-                self.orders.listen(self._link, self._store.keys.bell(self._config.node_id)),
-                self.outbox.run(),
-                self._trim(),
-                self._rejoin(),
+                self.lease.beat,
+                self.lease.watch,
+                self.reconciler.run,
+                self.orders.fetch,
+                lambda: self.orders.listen(self._link, bell),
+                self.outbox.run,
+                self._trim,
+                self._rejoin,
             ):
-                self._spawn(service)
+                self._background.serve(service)
             await self._closing.wait()
             await self._close()
         elif self.session.incarnation:  # stopped while joining: Redis may have heard of it
@@ -123,6 +123,7 @@ class Agent:
 
     def _build(self) -> None:
         loop = self._loop = asyncio.get_running_loop()
+        self._background = Background(loop)
         config = self._config
         self._closing, self._at_once = asyncio.Event(), asyncio.Event()
         self._parent = ParentChannel(loop, self._sock, self._heard, self._parent_lost)
@@ -141,16 +142,22 @@ class Agent:
             self._lasts,
             lambda attempt: self.attempts.launch(attempt),
         )
-        errands = Errands(self.session, store, lambda: self.attempts, self._spawn)
+        errands = Errands(self.session, store, lambda: self.attempts, self._background.spawn)
         cores = Cores(self._cores) if self._cores else None
         self.attempts = attempts = Attempts(loop, self.pool, self.outbox, errands, config.grace, cores)
         if config.signing_key is not None:
             attempts.signer = Signer(config.signing_key, config.namespace)
         self.watchdog = Watchdog(loop, attempts, errands, config.memory == "enforce")
-        self.growth = Growth(self.session, store, attempts, self._spawn, config.total.cpu)
+        self.growth = Growth(self.session, store, attempts, self._background.spawn, config.total.cpu)
         attempts.watchers = [self.watchdog, self.growth]
         self.orders = Orders(
-            self.session, store, attempts.start, attempts.stop, attempts.resize, lambda: self.lease.held
+            self.session,
+            store,
+            attempts.start,
+            attempts.stop,
+            attempts.resize,
+            lambda: self.lease.held,
+            lambda order: fail(order, attempts, self.outbox),
         )
         self.reconciler = Reconciler(self.session, store, self.orders, self.outbox, lambda: self.attempts, config.grace)
         kill = config.on_lost_redis == "kill"
@@ -248,7 +255,7 @@ class Agent:
     def _parent_lost(self) -> None:
         """The parent was killed. The children die with it; what they have started doesn't."""
         log.error("the parent died: ending all tasks")
-        self._spawn(self._leave_alone())
+        self._background.spawn(self._leave_alone())
 
     async def _leave_alone(self) -> None:
         groups = [child.pid for child in self.pool.children.values()]
@@ -292,6 +299,8 @@ class Agent:
             return Mood.STUCK, f"orders wait for {now - self.orders.behind:.0f} s"
         if not self.outbox.empty.is_set() and now - self.outbox.told > LATE:
             return Mood.STUCK, f"reports wait for {now - self.outbox.told:.0f} s"
+        if failing := self._background.failing():
+            return Mood.STUCK, failing
         return Mood.OK, ""
 
     # -- the end ----------------------------------------------------------------------------------
@@ -302,7 +311,7 @@ class Agent:
         log.info("draining", extra={"tasks": len(attempts.all), "grace": config.grace})
         attempts.closing = True
         if not self._at_once.is_set():
-            self._spawn(self._say_closing())
+            self._background.spawn(self._say_closing())
             await self._first(attempts.empty.wait(), self._at_once.wait(), seconds=config.grace)
         if attempts.all and not self._at_once.is_set():
             attempts.stop_all(Ending.RETURNED, TERM_SECONDS)
@@ -314,9 +323,7 @@ class Agent:
         told = not attempts.all and self.outbox.empty.is_set() and await self._leave()
         log.info("node left" if told else "node ended, but could not say so")
         self.watchdog.close()
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._background.close()
 
     async def _say_closing(self) -> None:
         """No new tasks; those that haven't begun go back. (Before Redis knows, they would come again at once.)"""
@@ -350,22 +357,6 @@ class Agent:
         while True:
             await asyncio.sleep(TRIM_EVERY)
             self.pool.trim()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.critical("the agent failed", exc_info=task.exception())
-            os._exit(70)  # the parent cleans up and starts another one: better than to live on by halves
-
-    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        loop.default_exception_handler(context)
-        if "handle" in context:
-            os._exit(70)
 
     async def _until_close(self, work: Coroutine[Any, Any, None], seconds: float = 0) -> None:
         """Do this, or as much of it as there is time for until the worker is stopped, and some seconds more."""

@@ -13,12 +13,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rq_sched.errors import RqSchedError
-from rq_sched.node import Order, Resize, Start, Stop
-from rq_sched.store import REFILL, Store
+from rq_sched.node import Garbled, Order, Resize, Start, Stop, Void
+from rq_sched.store import REFILL, Report, Store
+from rq_sched.task import Reason
 from rq_sched.worker.session import Session, Superseded, back_off
 
 if TYPE_CHECKING:
     from rq_sched.link import AsyncLink
+    from rq_sched.worker.attempts import Attempts
+    from rq_sched.worker.outbox import Outbox
 
 log = logging.getLogger("rq_sched.worker")
 
@@ -31,6 +34,7 @@ class Orders:
     Parameters:
         start, stop, resize: work an order off.
         may: whether orders may be worked off now.
+        cannot: hears of an order that can't be read, or not be worked off.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Orders:
         stop: Callable[[Stop], None],
         resize: Callable[[Resize], None],
         may: Callable[[], bool],
+        cannot: Callable[[Garbled], None],
     ) -> None:
         self._session = session
         self._store = store
@@ -48,6 +53,7 @@ class Orders:
         self._stop = stop
         self._resize = resize
         self._may = may
+        self._cannot = cannot
         self._wanted = asyncio.Event()
         self.seen = 0
         """The number of the last order that was worked off."""
@@ -63,16 +69,28 @@ class Orders:
             if order.number <= self.seen:
                 continue
             self.seen = order.number
-            if isinstance(order, Start):
-                self._start(order)
-            elif isinstance(order, Stop):
-                self._stop(order)
-            elif isinstance(order, Resize):
-                self._resize(order)
+            if isinstance(order, Void):
+                continue
+            try:
+                self._work_off(order)
+            except Exception as error:  # of this order alone: those behind it, and what runs, are others'
+                log.error("an order can't be worked off", extra={"task_id": order.task_id}, exc_info=error)
+                self._cannot(Garbled(order.number, order.token, order.task_id, f"{type(error).__name__}: {error}"))
         if len(orders) >= REFILL:
             self._wanted.set()
         if self.seen >= self._known:
             self.behind = None
+
+    def _work_off(self, order: Start | Stop | Resize | Garbled) -> None:
+        if isinstance(order, Start):
+            self._start(order)
+        elif isinstance(order, Stop):
+            self._stop(order)
+        elif isinstance(order, Resize):
+            self._resize(order)
+        else:
+            log.error("an order can't be read: %s", order.why, extra={"task_id": order.task_id})
+            self._cannot(order)
 
     def heard(self, ordered: int) -> None:
         """There are orders up to this number."""
@@ -139,3 +157,12 @@ class Orders:
             except (RqSchedError, ValueError):
                 failures += 1
                 await asyncio.sleep(back_off(failures))
+
+
+def fail(order: Garbled, attempts: Attempts, outbox: Outbox) -> None:
+    """An order that can't be read, or not be worked off: its attempt fails, and nothing else."""
+    attempt = attempts.all.get(order.token)
+    if attempt is not None and attempt.child is None:
+        attempts.cannot_launch(attempt, order.why)
+    elif attempt is None and order.token and order.token not in outbox.reported:
+        outbox.add(Report(order.token, order.task_id, "failed", reason=Reason.UNREADABLE, error=order.why))

@@ -6,6 +6,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from rq_sched.loop import Loop
 from rq_sched.worker.lease import BEAT, FENCE
 
@@ -49,6 +51,51 @@ def test_what_is_due_later_does_not_put_the_next_turn_off() -> None:
 
 def test_without_anything_due_a_turn_comes_after_the_period() -> None:
     assert len(turns(Actor(SimpleNamespace(due_in=None)), 0.2)) == 1
+
+
+def test_an_actor_goes_on_whatever_it_has_met(caplog: pytest.LogCaptureFixture) -> None:
+    """What one record says must not end a scheduler: neither this actor's turns nor the others'."""
+
+    class Stumbles(Actor):
+        async def run_once(self) -> Any:
+            await super().run_once()
+            if len(self.turns) < 3:
+                raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    class Beside(Actor):
+        every = 0.02
+
+    stumbles, beside = Stumbles(), Beside()
+
+    async def scene() -> None:
+        loop = Loop([stumbles, beside])
+        asyncio.get_running_loop().call_later(1.5, loop.stop)
+        await loop.run()
+
+    asyncio.run(scene())
+    assert len(stumbles.turns) == 3
+    assert len(beside.turns) > 10
+    told = [record for record in caplog.records if record.exc_info]
+    assert [record.getMessage().split(",")[0] for record in told] == ["stumbles failed"] * 2
+
+
+def test_what_fails_for_ever_is_overdue_and_says_why() -> None:
+    class Fails(Actor):
+        every = 0.01
+
+        async def run_once(self) -> Any:
+            raise KeyError("lost")
+
+    async def scene() -> str | None:
+        loop = Loop([Fails()])
+        running = asyncio.ensure_future(loop.run())
+        while not (said := loop.overdue(0.1)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        loop.stop()
+        await running
+        return said
+
+    assert asyncio.run(scene()) == "the fails has done nothing for 0 s: KeyError: 'lost'"
 
 
 def test_heartbeats_have_their_chances() -> None:

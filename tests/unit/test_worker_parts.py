@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from rq_sched.errors import NodeAlive, RedisUnavailable, StaleIncarnation
-from rq_sched.node import NodeState, Order, Start, Stop, Void
+from rq_sched.node import Garbled, NodeState, Order, Start, Stop, Void
 from rq_sched.resources import Resources
 from rq_sched.store import Heartbeat, Ledger, Store
 from rq_sched.worker import WorkerConfig, errors_text, system
@@ -200,7 +200,39 @@ def start(number: int, token: str = "") -> Start:
 
 
 def orders_of(taken: list[Order], may: list[bool]) -> Orders:
-    return Orders(session_of(FakeLink()), FakeStore(), taken.append, taken.append, taken.append, lambda: may[0])  # type: ignore[arg-type]
+    return Orders(session_of(FakeLink()), FakeStore(), taken.append, taken.append, taken.append, lambda: may[0], print)  # type: ignore[arg-type]
+
+
+def test_an_order_that_cannot_be_read_or_worked_off_fails_by_itself() -> None:
+    """Those before and behind it are others' orders."""
+
+    async def scene() -> None:
+        taken: list[Order] = []
+        failed: list[Garbled] = []
+
+        def begin(order: Start) -> None:
+            if order.number == 2:
+                raise TypeError("its arguments")
+            taken.append(order)
+
+        orders = Orders(
+            session_of(FakeLink()),
+            FakeStore(),  # type: ignore[arg-type]
+            begin,
+            taken.append,
+            taken.append,
+            lambda: True,
+            failed.append,
+        )
+        orders.take([start(1), start(2), Garbled(3, "k3", "t3", "no number"), start(4)])
+        assert [order.number for order in taken] == [1, 4]
+        assert [(order.token, order.task_id, order.why) for order in failed] == [
+            ("k2", "t2", "TypeError: its arguments"),
+            ("k3", "t3", "no number"),
+        ]
+        assert orders.seen == 4
+
+    asyncio.run(scene())
 
 
 def test_orders_are_worked_off_once_each() -> None:
@@ -246,7 +278,7 @@ def test_an_order_that_comes_while_orders_are_fetched_is_not_taken_for_lost() ->
 
         link = Link(NodeState.UP, [], [start(1)], [])
         session = session_of(link)
-        orders = Orders(session, FakeStore(), taken.append, taken.append, taken.append, lambda: True)  # type: ignore[arg-type]
+        orders = Orders(session, FakeStore(), taken.append, taken.append, taken.append, lambda: True, print)  # type: ignore[arg-type]
         await session.join()
         orders.reset()
         fetching = asyncio.ensure_future(orders.fetch())
@@ -265,7 +297,7 @@ def test_orders_that_redis_no_longer_has_are_given_up() -> None:
     async def scene() -> None:
         link = FakeLink(NodeState.UP, [])
         session = session_of(link)
-        orders = Orders(session, FakeStore(), print, print, print, lambda: True)  # type: ignore[arg-type]
+        orders = Orders(session, FakeStore(), print, print, print, lambda: True, print)  # type: ignore[arg-type]
         await session.join()
         orders.reset()
         orders.heard(3)

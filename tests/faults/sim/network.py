@@ -24,6 +24,7 @@ from rq_sched.keys import Keys
 from rq_sched.link import ANSWER_SECONDS, Barrier, Command, Op, Outage, Request
 from rq_sched.link.answers import translate
 from rq_sched.link.drivers import RETRIES
+from rq_sched.link.requests import sent
 from rq_sched.scripts import Call, Script
 from tests.faults.lost_writes import Snapshot
 from tests.faults.sim.clockwork import Process, World
@@ -361,7 +362,7 @@ class SimLink:
         replies: list[Any] | None = None
         try:
             while True:
-                requests = next(op) if replies is None else op.send(replies)
+                requests = next(op) if replies is None else sent(op, replies)
                 replies = await self._ask(requests)
                 for reply in replies:
                     if isinstance(reply, Exception):
