@@ -211,6 +211,7 @@ class Client(Connection[Link], Stepper):
 
         Raises:
             TaskFailed: it failed or was cancelled; the text carries its error.
+            UnreadableValue: it completed, and what stands in Redis is no result.
             TaskNotFound, WaitTimeout
         """
         return self._do(self._flows.result(task_id, timeout))

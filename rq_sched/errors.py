@@ -60,14 +60,21 @@ class InvalidValue(UsageError):
     code = "invalid_value"
 
 
-class PayloadTooLarge(UsageError):
-    """Arguments beyond the limit (256 KiB). Put large data in a file or a store and pass its name."""
+class Unsendable(UsageError):
+    """Arguments, or a result, that can't be sent: ``PayloadTooLarge`` or ``NotSerializable``. Sending the same again
+    would end the same way; the message says what to send instead."""
+
+    code = "unsendable"
+
+
+class PayloadTooLarge(Unsendable):
+    """Arguments or a result beyond the limit (256 KiB). Put large data in a file or a store and pass its name."""
 
     code = "payload_too_large"
 
 
-class NotSerializable(UsageError):
-    """An argument that msgpack can't carry (only plain data can: no objects, never pickle)."""
+class NotSerializable(Unsendable):
+    """Something that can't come back as it is (only plain data can: no objects, never pickle)."""
 
     code = "not_serializable"
 
@@ -109,6 +116,12 @@ class TaskFailed(RqSchedError):
     """The task ended as ``failed`` or ``cancelled``; the message carries its error as text."""
 
     code = "task_failed"
+
+
+class UnreadableValue(RqSchedError, ValueError):
+    """Arguments or a result in Redis that can't be read: rq-sched hasn't written them, or they were damaged."""
+
+    code = "unreadable_value"
 
 
 class NodeAlive(Refused, UsageError):

@@ -21,6 +21,7 @@ from rq_sched.errors import (
     RedisUnavailable,
     TaskExists,
     TaskFailed,
+    UnreadableValue,
     UsageError,
     WaitTimeout,
 )
@@ -331,8 +332,11 @@ def value_of(info: TaskInfo) -> Any:
 
     Raises:
         TaskFailed: it failed or was cancelled.
+        UnreadableValue: what stands in Redis is no result.
     """
     if info.state is State.COMPLETED:
+        if isinstance(info.result, UnreadableValue):
+            raise UnreadableValue(f"the result of task {info.task_id} can't be read: it is {info.result}")
         return info.result
     if info.state is State.CANCELLED:
         raise TaskFailed(f"task {info.task_id} was cancelled")

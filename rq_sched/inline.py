@@ -26,7 +26,8 @@ from rq_sched.link import Link
 from rq_sched.node import Order, Start, Stop
 from rq_sched.resources import Resources
 from rq_sched.store import Report, Store
-from rq_sched.task import Reason, pack, unpack
+from rq_sched.task import Reason
+from rq_sched.values import pack, unpack
 
 INCARNATION = "inline"
 FOREVER = 10.0**6

@@ -8,10 +8,12 @@ from hashlib import blake2b
 from typing import Any
 
 from rq_sched.arrays import elements, size
+from rq_sched.errors import UnreadableValue
 from rq_sched.labels import of_suffix
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
-from rq_sched.task import DEFAULT_CRASH_LIMIT, INLINE_LIMIT, State, TaskInfo, TaskRequest, class_of, need_of, unpack
+from rq_sched.task import DEFAULT_CRASH_LIMIT, INLINE_LIMIT, State, TaskInfo, TaskRequest, class_of, need_of
+from rq_sched.values import unpack
 
 FIELDS = {
     # short name in Redis: what it is. Defaults are left out.
@@ -220,12 +222,13 @@ def _outcome(fields: _Fields, state: State, long_result: bytes | None) -> tuple[
 
 
 def _readable(packed: bytes, one: bool = False) -> Any:
-    """What is packed, or (``one`` value, or the pair of args and kwargs) None where it can't be read: who can write to
-    Redis may write anything, and whoever looks is to see the rest."""
+    """What is packed: ``one`` value, or the pair of args and kwargs. Who can write to Redis may write anything, and
+    whoever looks is to see the rest: for a value that can't be read stands the error that says so, for a pair None."""
+    value: Any
     try:
         value = unpack(packed)
-    except ValueError:
-        value = None
+    except UnreadableValue as error:
+        value = error
     if one or (isinstance(value, list) and len(value) in (2, 3)):
         return value
     return None, None

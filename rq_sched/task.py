@@ -10,21 +10,18 @@ import base64
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-import msgpack
-
 from rq_sched.arrays import parse_array
-from rq_sched.errors import InvalidTarget, InvalidValue, NotSerializable, PayloadTooLarge
+from rq_sched.errors import InvalidTarget, InvalidValue
 from rq_sched.keys import check_id
 from rq_sched.labels import parse_labels, suffix
 from rq_sched.resources import Resources, parse_cpu, parse_memory
+from rq_sched.values import pack
 
-MAX_PAYLOAD = 256 * 1024
-"""Bytes that the arguments, or the result, of a task may have."""
 INLINE_LIMIT = 64
 """Bytes up to which a field stays in the record: a longer one makes a small hash three times as large."""
 DEFAULT_MEMORY = 256
@@ -167,6 +164,11 @@ class TaskRequest:
             raise InvalidValue(f"args must be a list, not {self.args!r}")
         if not isinstance(self.kwargs, Mapping):
             raise InvalidValue(f"kwargs must be an object with names as keys, not {self.kwargs!r}")
+        for name in self.kwargs:
+            if not isinstance(name, str):
+                raise InvalidValue(f"kwargs must have names as keys, not {name!r:.80}")
+        if self.function.startswith("exec:"):
+            _check_words(self.args, self.kwargs)
         self.cpu_needed = parse_cpu(self.cpu_needed, "cpu_needed")
         self.memory_needed = parse_memory(self.memory_needed, "memory_needed")
         if self.max_cpu_needed is not None:
@@ -199,7 +201,7 @@ class TaskRequest:
         """
         if not self.args and not self.kwargs:
             return b""
-        return pack([list(self.args), dict(self.kwargs)], "the arguments")
+        return pack([list(self.args), dict(self.kwargs)], "the arguments", ("args", "kwargs"))
 
 
 REQUEST_FIELDS = frozenset(f.name for f in fields(TaskRequest))
@@ -222,31 +224,6 @@ def request_from_json(data: Any) -> TaskRequest:
     return TaskRequest(**given).check()
 
 
-def pack(value: Any, what: str, limit: int = MAX_PAYLOAD) -> bytes:
-    """``value`` as msgpack.
-
-    Raises:
-        NotSerializable: it isn't plain data.
-        PayloadTooLarge: it has more than ``limit`` bytes.
-    """
-    try:
-        packed: bytes = msgpack.packb(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise NotSerializable(
-            f"{what} can't be sent: {error}; use None, bool, int, float, str, bytes, list and dict"
-        ) from None
-    if len(packed) > limit:
-        raise PayloadTooLarge(
-            f"{what} has {len(packed)} bytes, at most {limit} are taken; put it in a file or a store and pass its name"
-        )
-    return packed
-
-
-def unpack(packed: bytes) -> Any:
-    """What ``pack`` packed. Map keys may be of any plain type."""
-    return msgpack.unpackb(packed, strict_map_key=False)
-
-
 @functools.lru_cache(maxsize=1000)
 def _is_target(text: str) -> bool:
     """Remembered: who submits many tasks mostly names few functions."""
@@ -265,6 +242,17 @@ def check_function(target: object) -> str:
     if isinstance(target, str) and _is_target(target):
         return target
     raise InvalidTarget(f"bad target {target!r}: write a function as pkg.mod:func, a command after --")
+
+
+def _check_words(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Whether a command can be started with these.  Raises: InvalidValue."""
+    if kwargs:
+        raise InvalidValue(f"a command takes no named arguments: {', '.join(kwargs)}")
+    for word in args:
+        if not isinstance(word, (str, bytes, int, float)):
+            raise InvalidValue(f"an argument of a command must be text, bytes or a number, not {word!r:.80}")
+        if (isinstance(word, str) and "\0" in word) or (isinstance(word, bytes) and b"\0" in word):
+            raise InvalidValue(f"an argument of a command can't contain a null character: {word!r:.80}")
 
 
 def class_of(need: Resources, require: Sequence[str] = ()) -> str:
@@ -332,7 +320,7 @@ class TaskInfo:
 
     def to_json(self) -> dict[str, Any]:
         """A flat dict for JSON: times as ISO 8601 in UTC."""
-        out = asdict(self)
+        out = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("submitted_at", "scheduled_at", "started_at", "finished_at"):
             out[name] = iso(out[name])
         return out

@@ -16,7 +16,8 @@ from rq_sched.cli import show
 from rq_sched.config import SETTINGS
 from rq_sched.record import FIELDS as TASK_FIELDS
 from rq_sched.resources import Resources
-from rq_sched.task import iso, unpack
+from rq_sched.task import iso
+from rq_sched.values import unpack
 
 SEQUENCE = 10
 """Hex digits that members of queues begin with."""

@@ -30,6 +30,10 @@ LEAST_CUT = 10
 """Characters that a column which gives way keeps."""
 
 
+LEVELS = 100
+"""Levels of nested values that are shown: they may have ten times as many, which JSON's readers mostly don't take."""
+
+
 class Column(NamedTuple):
     """A column of a table: numbers stand right; ``cut`` ones give way where the terminal is narrow."""
 
@@ -56,18 +60,21 @@ def safe(value: object, lines: bool = False) -> str:
     )
 
 
-def plain(value: Any) -> Any:
-    """``value`` (anything msgpack can carry) as JSON can carry it: bytes as base64, NaN as null, keys as text."""
+def plain(value: Any, levels: int = LEVELS) -> Any:
+    """``value`` (anything msgpack can carry) as JSON can carry it: bytes as base64, NaN as null, keys as text, and …
+    for what is nested deeper than ``levels``."""
     if isinstance(value, (str, int, bool)) or value is None:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
+    if isinstance(value, (Mapping, list, tuple)) and levels == 0:
+        return "…"
     if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else str(plain(key)): plain(item) for key, item in value.items()}
+        return {k if isinstance(k, str) else str(plain(k)): plain(item, levels - 1) for k, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [plain(item, levels - 1) for item in value]
     return str(value)
 
 

@@ -20,7 +20,8 @@ from rq_sched.node import Resize, Start, Stop
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
 from rq_sched.store import Report
-from rq_sched.task import MAX_PAYLOAD, Reason
+from rq_sched.task import Reason
+from rq_sched.values import MAX_PAYLOAD
 from rq_sched.worker import affinity, system
 from rq_sched.worker.attempt import Attempt as Attempt
 from rq_sched.worker.attempt import Ending as Ending

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from rq_sched.arrays import tell_index
 from rq_sched.context import CurrentTask, TaskCancelled, set_current
 from rq_sched.resources import Resources
-from rq_sched.task import Reason, pack, unpack
+from rq_sched.task import Reason
+from rq_sched.values import pack, unpack
 from rq_sched.worker import affinity, errors_text, system
 from rq_sched.worker.allow import Allow, find_command
 from rq_sched.worker.frames import Frame, Word

@@ -7,7 +7,7 @@ import pytest
 from rq_sched.cli import main
 from rq_sched.keys import Keys
 from rq_sched.link import Link, Op
-from rq_sched.task import pack
+from rq_sched.values import pack
 from tests.service.cli_kit import Cli, HandCell, ask
 
 ESC = "\x1b[31m\x9b31m\r\x07\x08\u202e"

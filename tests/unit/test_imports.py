@@ -20,6 +20,8 @@ ROOMS: dict[str, list[str]] = {
         "arrays",
         "keys",
         "labels",
+        "remedies",
+        "values",
         "task",
         "signing",
         "record",

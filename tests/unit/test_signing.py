@@ -11,7 +11,8 @@ from rq_sched.node import Start
 from rq_sched.record import decode, encode
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer, signing_key
-from rq_sched.task import TaskRequest, pack
+from rq_sched.task import TaskRequest
+from rq_sched.values import pack
 from rq_sched.worker.attempts import Attempts
 
 KEY = "0123456789abcdef"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rq_sched.task import MAX_PAYLOAD, Reason, State
+from rq_sched.task import Reason, State
+from rq_sched.values import MAX_PAYLOAD
 from tests.service.worker.functions import UNKNOWN_MODULE
 from tests.service.worker.kit import FUNCTIONS, Desk, Node
 from tests.support import wait_for
