@@ -241,6 +241,8 @@ def check_function(target: object) -> str:
     """
     if isinstance(target, str) and _is_target(target):
         return target
+    if isinstance(target, str) and target.startswith("exec:/"):
+        raise InvalidTarget(f"bad command {target[5:]!r}: its path must be text that can be printed, in UTF-8")
     raise InvalidTarget(f"bad target {target!r}: write a function as pkg.mod:func, a command after --")
 
 

@@ -15,6 +15,7 @@ from importlib import import_module
 import click
 
 from rq_sched.cli.options import Session, common_options
+from rq_sched.streams import restore_standard
 
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     # section: {command: (module, what it does)}
@@ -122,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     from rq_sched.cli import failure
 
+    restore_standard()
     try:
         for stream in (sys.stdout, sys.stderr):  # an old locale must not turn a task's name into a crash
             getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")

@@ -11,7 +11,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.look import infos, not_found
-from rq_sched.cli.options import DURATION, Session, command, task_ids
+from rq_sched.cli.options import DURATION, TEXT, Session, command, task_ids
 from rq_sched.errors import InvalidValue, TaskFinal, TaskNotFound, WaitTimeout
 from rq_sched.task import DEFAULT_GRACE, State
 
@@ -37,7 +37,7 @@ class Answer:
 @click.option("--no-requeue", is_flag=True, help="End it: it won't run again.")
 @click.option("--grace", type=DURATION, default=DEFAULT_GRACE, metavar="SECONDS", show_default=True,
               help="What its processes have between SIGTERM and SIGKILL.")  # fmt: skip
-@click.option("--reason", help="Kept in the decision log.")
+@click.option("--reason", type=TEXT, help="Kept in the decision log.")
 @click.pass_obj
 def cancel_command(
     session: Session, task_ids: Sequence[str], no_requeue: bool, grace: float, reason: str | None

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import traceback
+from typing import TextIO
 
 import click
 
@@ -23,6 +24,14 @@ def wants_json(args: list[str]) -> bool:
     return "--json" in args[:end]
 
 
+def tell(line: str = "") -> None:
+    """A line on standard error. Where that can't be written to, the exit code has to do."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _drop(sys.stderr)
+
+
 def print_error(code: str, message: str, *, as_json: bool, **details: object) -> None:
     """One line on standard error: ``rq-sched: MESSAGE``, or the JSON object of it.
 
@@ -32,13 +41,13 @@ def print_error(code: str, message: str, *, as_json: bool, **details: object) ->
         line = json.dumps({"error": {"code": code, "message": message, **details}}, default=str)
     else:
         line = f"rq-sched: {safe(message, lines=True)}"
-    print(line, file=sys.stderr, flush=True)
+    tell(line)
 
 
 def print_warning(message: str, *, as_json: bool) -> None:
     """Something to know of, on standard error, that changes nothing."""
     line = json.dumps({"warning": {"message": message}}) if as_json else f"rq-sched: warning: {safe(message)}"
-    print(line, file=sys.stderr, flush=True)
+    tell(line)
 
 
 def report(error: BaseException, *, as_json: bool) -> int:
@@ -48,7 +57,7 @@ def report(error: BaseException, *, as_json: bool) -> int:
         return BROKEN_PIPE
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         if not as_json:
-            print(file=sys.stderr)  # ends the terminal's ^C
+            tell()  # ends the terminal's ^C
         return INTERRUPTED
     if os.environ.get("RQ_SCHED_DEBUG"):
         traceback.print_exception(error)
@@ -58,6 +67,7 @@ def report(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, click.ClickException):
         return _report_click(error, as_json)
     if isinstance(error, OSError):
+        _drop_output()  # it may be what has failed
         where = f"{error.filename}: " if error.filename else ""
         print_error("os_error", f"{where}{error.strerror or error}", as_json=as_json)
         return 1
@@ -68,7 +78,7 @@ def report(error: BaseException, *, as_json: bool) -> int:
 
 def _report_click(error: click.ClickException, as_json: bool) -> int:
     if type(error).__name__ == "NoArgsIsHelpError" and not as_json:  # a bare `rq-sched`
-        print(error.format_message(), file=sys.stderr)
+        tell(error.format_message())
         return error.exit_code
     message = " ".join(error.format_message().split())
     message = message[:1].lower() + message[1:].removesuffix(".")
@@ -82,10 +92,16 @@ def _report_click(error: click.ClickException, as_json: bool) -> int:
 
 def _drop_output() -> None:
     """Whoever read our output is gone: what is still buffered goes nowhere, silently."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            os.dup2(nowhere, stream.fileno())
+            _drop(stream)
+
+
+def _drop(stream: TextIO) -> None:
+    """What is written there from now on, and what is buffered, goes nowhere (else the interpreter would complain at
+    its end)."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -189,6 +189,15 @@ def _parse_label(text: str, name: str) -> str:
     return parse_labels([text], name)[0]
 
 
+def _parse_text(text: str, name: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidValue(f"{name} must be UTF-8 text, not {text!r}") from None
+    return text
+
+
+TEXT = Parsed("text", _parse_text)
 CPU = Parsed("cores", _parse_cpu)
 MEMORY = Parsed("size", _parse_memory)
 DURATION = Parsed("seconds", parse_duration)

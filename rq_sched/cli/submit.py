@@ -190,8 +190,9 @@ def find_command(name: str) -> str:
     """The full path of a command: looked up on PATH, or taken as it is where it is one (nodes may have what this
     machine hasn't).
 
-    Its folder is the real one; its own name is kept, also where it is a link: a program may go by its name (busybox),
-    or by where its link lies (the python of a virtual environment).
+    Symbolic links in it are kept: where they lead is found out on the node, when the command runs. A release may have
+    been switched by then, and a program may go by its name (busybox), or by where its link lies (the python of a
+    virtual environment).
 
     Raises:
         InvalidTarget: no such command.
@@ -199,8 +200,18 @@ def find_command(name: str) -> str:
     found = name if os.path.isabs(name) else shutil.which(name)
     if found is None:
         raise InvalidTarget(f"no command {name!r} on this machine: give its full path as it is on the nodes")
-    folder, own_name = os.path.split(os.path.abspath(found))
-    return os.path.join(os.path.realpath(folder), own_name)
+    return found if os.path.isabs(found) else os.path.join(_here(), found.removeprefix("./"))
+
+
+def _here() -> str:
+    """The present folder as the user knows it: the way by which the shell came here, if it leads here."""
+    told = os.environ.get("PWD", "")
+    try:
+        if os.path.isabs(told) and os.path.samefile(told, "."):
+            return told
+    except OSError:
+        pass
+    return os.getcwd()
 
 
 def _submit_one(session: Session, request: TaskRequest) -> tuple[TaskInfo, bool]:

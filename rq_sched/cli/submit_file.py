@@ -41,10 +41,15 @@ MAX_LINE = 4 * 1024 * 1024
 
 
 class LineReader:
-    """The lines of a file descriptor, without waiting longer than asked."""
+    """The lines of a file descriptor, without waiting longer than asked.
 
-    def __init__(self, descriptor: int) -> None:
+    Parameters:
+        name: of the file; empty: standard input.
+    """
+
+    def __init__(self, descriptor: int, name: str = "") -> None:
         self.descriptor = descriptor
+        self.name = name
         self.bytes = 0
         self._begun: list[bytes] = []
         self._begun_bytes = 0
@@ -56,7 +61,11 @@ class LineReader:
         """
         if not select.select([self.descriptor], [], [], timeout)[0]:
             return []
-        chunk = os.read(self.descriptor, READ_BYTES)
+        try:
+            chunk = os.read(self.descriptor, READ_BYTES)
+        except OSError as error:
+            name = self.name or "standard input"
+            raise InvalidValue(f"--from-file: {name} can't be read: {error.strerror}") from None
         self.bytes += len(chunk)
         if not chunk:
             if not self._begun:
@@ -308,7 +317,7 @@ def submit_file(session: Session, path: str, *, wait: bool, quiet: bool, dry_run
     submission = Submission(session, report, rehearsal)
     with ExitStack() as stack:
         descriptor = 0 if path == "-" else stack.enter_context(_open(path)).fileno()
-        reader = LineReader(descriptor)
+        reader = LineReader(descriptor, "" if path == "-" else path)
         mixed = report.each and sys.stdout.isatty()  # a bar would stand among the lines
         bar = stack.enter_context(
             progress_bar("checking" if dry_run else "submitting", _size(descriptor), visible=not mixed)

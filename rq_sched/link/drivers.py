@@ -14,6 +14,7 @@ from redis.sentinel import Sentinel
 
 from rq_sched.address import Address, parse
 from rq_sched.errors import InvalidValue
+from rq_sched.streams import fill_missing
 
 CONNECT_SECONDS = 5.0
 """Seconds until a server that doesn't answer counts as away."""
@@ -40,6 +41,7 @@ def blocking(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
     Raises:
         InvalidValue: a bad URL.
     """
+    fill_missing()
     address = parse(url)
     retry = Retry(back_off(), RETRIES)
     if not address.sentinel:
@@ -54,6 +56,7 @@ def blocking(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
 
 def awaiting(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
     """A client of the driver for asyncio.  Raises: InvalidValue."""
+    fill_missing()
     address = parse(url)
     retry = AsyncRetry(back_off(), RETRIES)
     if not address.sentinel:

@@ -202,7 +202,7 @@ BAD_LINES = [
     ('{"function": "m:f", "args": [NaN]}', "NaN"),
     ('{"function": "m:f", "args": [' + "9" * 30 + "]}", "can't be sent"),
     ('{"function": "m:f", "args": ["\\ud800"]}', "can't be sent"),
-    ('{"function": "exec:/bin/\\ud800"}', "bad target"),
+    ('{"function": "exec:/bin/\\ud800"}', "bad command"),
     ('{"function": "m:f", "args": ["' + "x" * 300 * 1024 + '"]}', "bytes"),
     ('{"function": "m:f", "args": ' + "[" * 50_000 + "]" * 50_000 + "}", "broken JSON"),
     ('{"function": "m:f", "args": ["' + "x" * (MAX_LINE + 10) + '"]}', "longer than"),

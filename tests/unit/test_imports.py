@@ -30,6 +30,7 @@ ROOMS: dict[str, list[str]] = {
         "fit",
         "target",
         "clock",
+        "streams",
         "server",
         "health",
         "config",
