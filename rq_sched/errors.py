@@ -217,6 +217,12 @@ class RedisNotReady(RedisRefused):
     code = "redis_not_ready"
 
 
+class FunctionsMissing(RedisNotReady):
+    """The server doesn't know the functions of this version, and this user may not load them: a scheduler does."""
+
+    code = "functions_missing"
+
+
 class RedisFull(RedisUnavailable):
     """Redis is at its ``maxmemory``: submits are refused until tasks have drained."""
 

@@ -12,7 +12,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.doctor_safety import safety
 from rq_sched.cli.options import Session, command
-from rq_sched.errors import RedisRefused, WrongType
+from rq_sched.errors import RedisNotReady, RedisRefused, WrongType
 
 if TYPE_CHECKING:
     from rq_sched.audit.mend import Mended
@@ -197,6 +197,14 @@ def _audit_findings(session: Session) -> Iterator[Finding]:
         found = session.run(audit.check(session.space))
     except WrongType as error:
         yield Finding("keys", False, str(error))
+        return
+    except RedisNotReady:
+        raise
+    except RedisRefused:
+        yield Finding(
+            "keys", False,
+            "nothing of what follows was checked: this user may not list keys (SCAN); ask as rqs-operator (deploy/acl)",
+        )  # fmt: skip
         return
     for finding in found:
         subject = f"{finding.subject}: " if finding.subject else ""

@@ -59,6 +59,11 @@ def word_of(error: BaseException) -> str:
     return ""
 
 
+def is_unknown_function(error: object) -> bool:
+    """Whether the server says that it has no such function."""
+    return isinstance(error, exceptions.ResponseError) and str(error) == "Function not found"
+
+
 def translate(error: BaseException, where: str = "") -> RqSchedError:
     """The error of the driver as one of ours."""
     if isinstance(error, RqSchedError):  # ours already: some of them are OSErrors too
@@ -67,6 +72,11 @@ def translate(error: BaseException, where: str = "") -> RqSchedError:
     word = word_of(error)
     if word.startswith("RQS_"):
         return errors.by_code().get(word[4:].lower(), errors.Refused)(text.partition(" ")[2])
+    if is_unknown_function(error):
+        return errors.FunctionsMissing(
+            f"Redis{where} doesn't know the functions of this version of rq-sched yet, and this user may not load "
+            "them: start a scheduler of this version, which loads them for all"
+        )
     if word == "ERR" and "WRONGTYPE" in text:  # a script ran into it
         word = "WRONGTYPE"
     if word in WORDS:

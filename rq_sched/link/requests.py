@@ -11,7 +11,7 @@ from redis import exceptions
 
 from rq_sched.address import shown
 from rq_sched.errors import Refused, RqSchedError, Unreadable
-from rq_sched.link.answers import LEAVE, check_version, translate, word_of
+from rq_sched.link.answers import LEAVE, check_version, is_unknown_function, translate, word_of
 from rq_sched.scripts import Argument, Call, Script, load, names
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,9 @@ class Talk:
     ``given``: the driver's client came from outside (fakeredis): no version to check, and no ``#!lua``.
 
     Scripts are called as functions. A user who may not call them, or may not load what is missing, sends them as
-    scripts from then on, which costs the server 15 to 20 µs more a call. ``for_all``: where a function is missing, all
-    are loaded, for the users who may not.
+    scripts from then on, which costs the server 15 to 20 µs more a call; one who may not do that either (the users in
+    ``deploy/acl``) needs a scheduler that has loaded them. ``for_all``: where a function is missing, all are loaded,
+    for the users who may not.
     """
 
     def __init__(self, url: str, given: bool, for_all: bool = False) -> None:
@@ -75,9 +76,10 @@ class Talk:
     def _ask(self, requests: Sequence[Request]) -> Steps[list[Any]]:
         replies = yield [self._command(request) for request in requests]
         while missing := _missing(requests, replies):
-            if any(isinstance(replies[i], exceptions.NoPermissionError) for i in missing):
-                self._as_functions = False
-            yield from self.loading({request.script for i in missing if isinstance(request := requests[i], Call)})
+            denied = any(isinstance(replies[i], exceptions.NoPermissionError) for i in missing)
+            scripts = {request.script for i in missing if isinstance(request := requests[i], Call)}
+            if not (yield from self.loading(scripts, functions=not denied)):
+                break  # what was said of the function becomes the error
             again = yield [self._command(requests[i]) for i in missing]
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
@@ -89,21 +91,30 @@ class Talk:
                 raise error from None
         return replies
 
-    def loading(self, scripts: Collection[Script]) -> Steps[None]:
-        """Have the server know these scripts.
+    def loading(self, scripts: Collection[Script], functions: bool = True) -> Steps[bool]:
+        """Have the server know these scripts; False: this user may load nothing, and needs what others have loaded.
+
+        Parameters:
+            functions: False where this user may not call them.
 
         Raises:
             RqSchedError
         """
-        if self._as_functions:
+        refusals: list[Exception] = []
+        if self._as_functions and functions:
             wanted = [load(name) for name in names()] if self._for_all else scripts
             replies = yield [("FUNCTION", "LOAD", script.library) for script in wanted]
             refusals = [r for r in replies if isinstance(r, Exception) and "already exists" not in str(r)]
             if not any(isinstance(refusal, _NO_FUNCTIONS) for refusal in refusals):
                 self._raise_first(refusals)
-                return
-            self._as_functions = False
-        yield from self._sound([("SCRIPT", "LOAD", self._source(script)) for script in scripts])
+                return True
+        replies = yield [("SCRIPT", "LOAD", self._source(script)) for script in scripts]
+        if self._as_functions and any(isinstance(reply, exceptions.NoPermissionError) for reply in replies):
+            self._raise_first([r for r in refusals if not isinstance(r, exceptions.NoPermissionError)])
+            return False
+        self._raise_first(replies)
+        self._as_functions = False
+        return True
 
     def _sound(self, commands: Sequence[Command]) -> Steps[list[Any]]:
         return self._raise_first((yield commands))
@@ -173,6 +184,4 @@ def _is_unknown(reply: Any) -> bool:
     """Whether the server says that it has no such script or function, or that this user may not call functions."""
     if isinstance(reply, exceptions.NoPermissionError):
         return "'fcall" in str(reply)
-    return isinstance(reply, exceptions.NoScriptError) or (
-        isinstance(reply, exceptions.ResponseError) and str(reply) == "Function not found"
-    )
+    return isinstance(reply, exceptions.NoScriptError) or is_unknown_function(reply)

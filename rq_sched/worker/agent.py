@@ -17,7 +17,7 @@ import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from rq_sched.errors import NodeAlive, RedisUnavailable, RqSchedError
+from rq_sched.errors import FunctionsMissing, NodeAlive, RedisUnavailable, RqSchedError
 from rq_sched.health import EVERY, LATE, Mood, Reporter
 from rq_sched.link import AsyncLink, Outage
 from rq_sched.link.outage import is_outage
@@ -187,14 +187,15 @@ class Agent:
         self.lease.renew(sent)
 
     async def _insist(self, step: Any) -> None:
-        """Do a step; while Redis is away try again, unless this is the first start, when a person is waiting."""
+        """Do a step; while Redis is away try again, unless this is the first start, when a person is waiting. (No
+        person has to start the schedulers first: they load the functions.)"""
         failures = 0
         while True:
             try:
                 await step()
                 return
             except RedisUnavailable as error:
-                if not self._assignment.patient:
+                if not self._assignment.patient and not isinstance(error, FunctionsMissing):
                     raise
                 failures += 1
                 if failures == 1 and not is_outage(error):

@@ -41,9 +41,13 @@ class Cluster:
         wait_for(lambda: "scheduler ready" in self.log(name), 20, lambda: self.log(name))
 
     def node(self, node_id: str, cpu: int, memory: int, ttl: float = 10.0) -> None:
+        self.launch_node(node_id, cpu, memory, ttl)
+        wait_for(lambda: self.info(node_id), 20, lambda: self.log(node_id))
+
+    def launch_node(self, node_id: str, cpu: int, memory: int, ttl: float = 10.0) -> None:
+        """The same without waiting until it has joined."""
         options = ["--node-id", node_id, "--cpu", str(cpu), "--memory", str(memory), "--ttl", str(ttl), "--grace", "1"]
         self._start(node_id, ["worker", *options, "--chdir", str(ROOT), "--allow", "*"])
-        wait_for(lambda: self.info(node_id), 20, lambda: self.log(node_id))
 
     def info(self, node_id: str) -> NodeInfo | None:
         """A node that is up."""
