@@ -109,10 +109,17 @@ local function node_offer(now, node)
   wake()
 end
 
--- A node takes no more tasks: out of the indexes.
+-- A node gets no more tasks: out of the indexes.
 local function node_withdraw(node)
   for _, index in ipairs({ 'free', 'totals' }) do index_drop(index, node.id, node.labels) end
   for _, index in ipairs({ 'ends', 'dirty' }) do call('ZREM', P .. index, node.id) end
+end
+
+-- It takes tasks again.
+local function node_resume(now, node)
+  node.state = 'up'
+  call('HSET', P .. 'node:' .. node.id, 'state', 'up')
+  node_offer(now, node)
 end
 
 local function acknowledge(node, acked)

@@ -70,8 +70,8 @@ local function surplus_sum(path)
 end
 
 local NODE_FIELDS = { 'state', 'incarnation', 'total_cpu', 'total_memory', 'free_cpu', 'free_memory', 'running', 'started',
-  'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain', 'labels' }
-local NODE_TEXTS = { state = true, incarnation = true, reserved = true, drain = true, labels = true }
+  'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain', 'labels', 'fault' }
+local NODE_TEXTS = { state = true, incarnation = true, reserved = true, drain = true, labels = true, fault = true }
 
 local function node_read(id)
   local r = call('HMGET', P .. 'node:' .. id, unpack(NODE_FIELDS))
@@ -156,6 +156,20 @@ local function out_of_indexes(id, found)
   end
 end
 
+-- One of its states; a fault only where it is faulty, or draining besides. (Its agent tells of a fault again that was lost.)
+local function node_state(id, node)
+  local state, alive = node.state, call('ZSCORE', P .. 'nodes', id)
+  local known = state == 'up' or state == 'draining' or state == 'dead' or (state == 'faulty' and node.fault)
+  if not known then
+    field_set(id, node, 'state', alive and (node.drain and 'draining' or node.fault and 'faulty' or 'up') or 'dead')
+  end
+  if node.fault and node.state ~= 'faulty' and node.state ~= 'draining' then
+    call('HDEL', P .. 'node:' .. id, 'fault')
+    node.fault = nil
+    did('a fault that there isn\'t dropped')
+  end
+end
+
 -- A node's amounts from its ledger, its indexes from its record. `found`: labels in whose indexes it seems to stand.
 local function node_recompute(now, id, found)
   local key = P .. 'node:' .. id
@@ -164,10 +178,7 @@ local function node_recompute(now, id, found)
   local node = node_read(id)
   local path = key .. ':' .. (node.incarnation or '')
   local sum = ledger_sum(path)
-  if node.state ~= 'up' and node.state ~= 'draining' and node.state ~= 'dead' then
-    local alive = call('ZSCORE', P .. 'nodes', id)
-    field_set(id, node, 'state', alive and (node.drain and 'draining' or 'up') or 'dead')
-  end
+  node_state(id, node)
   local cpu, memory = (node.total_cpu or 0) - sum.cpu, (node.total_memory or 0) - sum.memory
   if not node.incarnation or not node.total_cpu or not node.total_memory or cpu < 0 or memory < 0 then
     node_give_up(id, node, sum)

@@ -37,6 +37,14 @@ local function unreserve(now)
   held = false
 end
 
+-- A node takes no more tasks, for a while: it is drained, or has a fault.
+local function node_pause(now, node, state)
+  node.state = state
+  call('HSET', P .. 'node:' .. node.id, 'state', state)
+  node_withdraw(node)
+  if node.reserved and reservation() then unreserve(now) end
+end
+
 local function is_later(score, member)
   return earlier(held.score, held.sequence, score, string.sub(member, 1, SEQUENCE))
     and not (score == held.score and string.sub(member, 1, SEQUENCE) == held.sequence)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---- node_drain: a node gets no new tasks (up → draining).
+--- node_drain: a node gets no new tasks (up | faulty → draining).
 -- KEYS: prefix
 -- ARGV: now_ms node_id incarnation keep requeue grace_ms cursor
 --   incarnation: only this one ('' any); keep 1: the mark outlives a restart of the node
@@ -18,11 +18,8 @@ if incarnation ~= '' and node.incarnation ~= incarnation then
   return refuse('stale_incarnation', 'node ' .. id .. ' is registered anew')
 end
 if ARGV[4] == '1' then call('HSET', key, 'drain', '1') end
-if node.state == 'up' then
-  node.state = 'draining'
-  call('HSET', key, 'state', 'draining')
-  node_withdraw(node)
-  if node.reserved and reservation() then unreserve(now) end
+if node.state == 'up' or node.state == 'faulty' then
+  node_pause(now, node, 'draining')
   event('draining', id, id)
 end
 local cursor = '0'

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---- node_leave: a node says goodbye, or its parent says that the agent died (up | draining → dead).
+--- node_leave: a node says goodbye, or its parent says that the agent died (up | draining | faulty → dead).
 -- KEYS: prefix
 -- ARGV: now_ms node_id incarnation crashed
 --   crashed 1: tasks that had started there are charged a crash

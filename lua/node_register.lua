@@ -32,7 +32,7 @@ local state = call('HGET', key, 'drain') and 'draining' or 'up'
 call('HSET', key, 'state', state, 'incarnation', incarnation, 'labels', labels, 'total_cpu', cpu, 'total_memory', memory,
   'free_cpu', cpu, 'free_memory', memory, 'running', 0, 'started', 0, 'ordered', 0, 'acked', 0,
   'surplus', 0, 'ttl', ttl, 'host', host, 'registered', now)
-call('HDEL', key, 'ends')
+call('HDEL', key, 'ends', 'fault')
 call('ZREM', P .. 'gone', id)
 call('ZADD', P .. 'nodes', now + ttl, id)
 call('SET', key .. ':alive', incarnation, 'PX', ttl)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---- node_sweep: declare dead whose heartbeat has run out (up | draining → dead).
+--- node_sweep: declare dead whose heartbeat has run out (up | draining | faulty → dead).
 -- KEYS: prefix
 -- ARGV: now_ms gap_ms limit
 --   gap_ms: so long without a sweep and without any heartbeat means that Redis, not the nodes, was away; holes of a

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
---- node_undrain: a node takes tasks again (draining → up).
+--- node_undrain: a node takes tasks again (draining → up | faulty).
 -- KEYS: prefix
 -- ARGV: now_ms node_id
 -- Replies: the state
 -- Refuses: node_not_found
--- Promises: repeated it changes nothing; what is free is offered at once
+-- Promises: repeated it changes nothing; what is free is offered at once, unless the node has a fault (node_fault)
 --@include _ledger
 
 local now, id = clock(ARGV[1]), ARGV[2]
@@ -13,9 +13,12 @@ local node = node_load(id)
 if not node then return refuse('node_not_found', 'no node ' .. id) end
 call('HDEL', key, 'drain')
 if node.state == 'draining' then
-  node.state = 'up'
-  call('HSET', key, 'state', 'up')
-  node_offer(now, node)
+  if call('HEXISTS', key, 'fault') == 1 then
+    node.state = 'faulty'
+    call('HSET', key, 'state', 'faulty')
+  else
+    node_resume(now, node)
+  end
   event('undrained', id, id)
   events_flush()
 end

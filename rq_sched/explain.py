@@ -48,7 +48,7 @@ class Explain(Ahead):
           (with ``ahead_at_least`` true it is a least number), what is reserved for whom (``reserved_node
           reserved_task reserved_since reserved_until fits_reserved``), for the first blocked task since when it is
           that and what follows when (``blocked_since reserve_at preempt_at preemptible``), and how many seconds ago a
-          scheduler was at work (``scheduler_seen``);
+          scheduler was at work (``scheduler_seen``), and which nodes take no tasks for what fault (``faults``);
         * delayed: ``due``; held: ``held_at``;
         * assigned, running: what placed it (``placed_by placed_at made_room_by``), and its node now (``node_state
           node_tasks node_free_cpu node_free_memory``), with ``fits_now nodes`` as of now;
@@ -145,6 +145,7 @@ class Explain(Ahead):
         ahead, exact = (0, True) if place is None else (yield from self.ahead(place))
         answer |= {"ahead": ahead, "ahead_at_least": not exact}
         answer["scheduler_seen"] = yield from self._scheduler_seen(now)
+        answer["faults"] = yield from self.faults()
         if reservation is not None and reservation.node_id is not None:
             answer |= {
                 "reserved_node": reservation.node_id,
@@ -183,8 +184,16 @@ class Explain(Ahead):
     def _why_there(self, info: TaskInfo) -> Op[dict[str, Any]]:
         """Its node as it is now, and on how many others it would fit now."""
         need = Resources(info.cpu_needed, info.memory_needed)
-        node: Command = ("HMGET", self.keys.node(info.node_id or ""), "running", "free_cpu", "free_memory", "state")
-        running, cpu, memory, state = (yield [node])[0]
+        node: Command = (
+            "HMGET",
+            self.keys.node(info.node_id or ""),
+            "running",
+            "free_cpu",
+            "free_memory",
+            "state",
+            "fault",
+        )
+        running, cpu, memory, state, fault = (yield [node])[0]
         counts = fit_counts(need, (yield from self.rooms()), require=info.require)
         return {
             "scheduled_at": iso(info.scheduled_at),
@@ -193,6 +202,7 @@ class Explain(Ahead):
             "memory_allocated": info.memory_allocated,
             "node_state": state.decode() if state else None,
             "node_tasks": int(running or 0),
+            "node_fault": fault.decode("utf-8", "replace") if fault else None,
             "node_free_cpu": int(cpu or 0),
             "node_free_memory": int(memory or 0),
             "fits_now": counts["fits_now"],

@@ -16,12 +16,13 @@ class NodeState(StrEnum):
     """Whether a node takes tasks."""
 
     UP = "up"  # takes tasks
+    FAULTY = "faulty"  # a fault of its machine keeps it from beginning tasks; it looks again by itself
     DRAINING = "draining"  # gets no new tasks; what runs there ends
     DEAD = "dead"  # its heartbeat ran out, or it left; what it held is given back
 
 
 FIELDS = {
-    "state": "up, draining or dead",
+    "state": "up, faulty, draining or dead",
     "incarnation": "one registration of the node: a random id that its agent chose",
     "total_cpu": "cores",
     "total_memory": "MB",
@@ -37,6 +38,7 @@ FIELDS = {
     "acked": "the number of the last order that the agent has acknowledged",
     "ttl": "ms that a heartbeat lasts",
     "drain": "1: a user asked for draining; outlives a restart of the node",
+    "fault": "what keeps it from beginning tasks, as its agent tells; none: nothing does",
     "registered": "ms, when",
     "host": "the machine's name",
 }
@@ -56,6 +58,7 @@ class NodeInfo:
     incarnation: str
     last_heartbeat: float | None
     labels: list[str]  # what tasks may require
+    fault: str | None = None  # what keeps it from beginning tasks; told beside `draining`, too
 
     @property
     def total(self) -> Resources:
@@ -78,6 +81,7 @@ def decode(node_id: str, record: Mapping[bytes, bytes], runs_out: float | None) 
     def number(name: str) -> int:
         return int(record.get(name.encode(), 0))
 
+    fault = record.get(b"fault")
     return NodeInfo(
         node_id=node_id,
         state=NodeState(record.get(b"state", b"dead").decode()),
@@ -89,6 +93,7 @@ def decode(node_id: str, record: Mapping[bytes, bytes], runs_out: float | None) 
         running=number("running"),
         incarnation=record.get(b"incarnation", b"").decode(),
         last_heartbeat=None if runs_out is None else (runs_out - number("ttl")) / 1000,
+        fault=None if fault is None else fault.decode("utf-8", "replace"),
     )
 
 

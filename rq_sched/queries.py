@@ -248,6 +248,12 @@ class Queries:
         texts = (yield calls) if calls else []
         return [Room.parse(line) for text in texts for line in text.decode().split("\n") if line]
 
+    def faults(self) -> Op[dict[str, str]]:
+        """Which nodes take no tasks because of what fault of their machine."""
+        ids = (yield [("ZRANGE", self.keys.nodes, 0, -1)])[0]
+        texts = yield from self._paged([("HGET", self.keys.node(n.decode()), "fault") for n in ids])
+        return {n.decode(): t.decode("utf-8", "replace") for n, t in zip(ids, texts, strict=True) if t is not None}
+
     def reservation(self) -> Op[Reservation | None]:
         """What is reserved, or about to be."""
         names = ("first", "since", "task", "score", "sequence", "node", "at", "until", "spare_cpu", "spare_memory")
@@ -314,6 +320,7 @@ class Queries:
             "total_memory": sum(n.total_memory for n in alive),
             "free_memory": sum(n.free_memory for n in alive),
             "ever": {name: counts.get(name, 0) for name in total},
+            "faults": {n.node_id: n.fault for n in nodes if n.fault},
         }
 
     def settings(self) -> Op[dict[str, float | str]]:

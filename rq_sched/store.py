@@ -36,6 +36,8 @@ REFILL = 32
 """Orders that one reply carries at most."""
 REAP_BATCH = 32
 """Attempts of a dead node that one call gives back: each may cost as much as a submit and an end."""
+MAX_FAULT = 500
+"""Characters of what is told of a node's fault."""
 SWEEP_GAP = 1.5
 """Seconds without a sweep or a heartbeat that mean Redis was away (schedulers sweep every 0.5 s)."""
 
@@ -355,6 +357,14 @@ class Store(Submits, Lists):
     def node_undrain(self, node_id: str) -> Op[NodeState]:
         """A drained node takes tasks again.  Raises: NodeNotFound."""
         return NodeState((yield from self._one("node_undrain", node_id)).decode())
+
+    def node_fault(self, node_id: str, incarnation: str, text: str) -> Op[NodeState]:
+        """A fault of its machine keeps the node from beginning tasks; empty: none does any more.
+
+        Raises:
+            StaleIncarnation
+        """
+        return NodeState((yield from self._one("node_fault", node_id, incarnation, text[:MAX_FAULT])).decode())
 
     def node_leave(self, node_id: str, incarnation: str, *, crashed: bool = False) -> Op[bool]:
         """The node is no more; False if this incarnation was gone already."""

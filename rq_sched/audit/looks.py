@@ -14,6 +14,7 @@ from rq_sched.fit import group_name
 from rq_sched.keys import Keys
 from rq_sched.labels import of_suffix
 from rq_sched.link import Command, Op
+from rq_sched.node import NodeState
 from rq_sched.resources import Resources
 from rq_sched.task import DEFAULT_CRASH_LIMIT, FINAL, State, need_of
 
@@ -132,8 +133,10 @@ class Node:
 
     def indexes(self, heartbeat: Any, gone: Any, free: Any, totals: Any, ends: Any, orders: int) -> str | None:
         """Which index doesn't agree, given the node's scores in them and how many orders are kept."""
-        if self.state not in ("up", "draining", "dead"):
+        if self.state not in list(NodeState):
             return f"its state is {self.state!r}"
+        if ("fault" in self.record) != (self.state == "faulty") and self.state != "draining":
+            return f"it is {self.state}; its fault: {self.record.get('fault')}"
         alive = self.state != "dead"
         if (heartbeat is not None) != alive or (gone is None) != alive:
             return f"it is {self.state}; in nodes: {heartbeat is not None}, in gone: {gone is not None}"

@@ -48,7 +48,7 @@ def doctor_command(session: Session, repair: bool) -> int:
     so that it may run on a live system at any time. The server's configuration is left to you.
     """
     repaired = _repair(session) if repair else []
-    findings = [*_server_findings(session), *_audit_findings(session)]
+    findings = [*_server_findings(session), *_node_findings(session), *_audit_findings(session)]
     ok = all(finding.ok for finding in findings)
     if session.json:
         mended = {"repaired": [asdict(one) for one in repaired]} if repair else {}
@@ -188,6 +188,14 @@ def _users(session: Session) -> list[str] | None:
         return [user.decode("utf-8", "replace") for user in session.run(_ask("ACL", "LIST"))]
     except RedisRefused:
         return None
+
+
+def _node_findings(session: Session) -> Iterator[Finding]:
+    faults = [node for node in session.run(session.store.nodes()) if node.fault]
+    for node in faults:
+        yield Finding("faults", False, f"{node.node_id} takes no tasks: {node.fault} (it looks again by itself)")
+    if not faults:
+        yield Finding("faults", True, "no node has a fault of its machine")
 
 
 def _audit_findings(session: Session) -> Iterator[Finding]:

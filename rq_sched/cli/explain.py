@@ -18,6 +18,8 @@ IDLE = 3.0
 """Seconds without a scheduler at work after which it is worth a word (each shows itself twice a second)."""
 TOLD = 12
 """Events that a history shows at most."""
+TOLD_FAULTS = 3
+"""Nodes whose faults are told."""
 ADVICE = {
     Reason.ERROR: "Its function raised an error; `rq-sched logs {id}` shows what it wrote.",
     Reason.EXIT_CODE: "The command ended with another code than 0; `rq-sched logs {id}` shows what it wrote.",
@@ -126,6 +128,7 @@ def _pending(found: Mapping[str, Any]) -> Iterator[str]:
             "Nodes died while it and other tasks ran there, as often as its crash limit allows. Whose doing that was "
             "shows when it runs alone: until then it needs a whole node, the largest that could hold it."
         )
+    yield from _faults(found)
     if not nodes:
         yield f"It needs {_need(found)}, and no node is up: start one (`rq-sched worker`, or `rq-sched up`)."
         return
@@ -140,6 +143,15 @@ def _pending(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _first_blocked(found)
     yield _ahead(found)
     yield from _scheduler(found)
+
+
+def _faults(found: Mapping[str, Any]) -> Iterator[str]:
+    """Nodes that can't begin tasks."""
+    faults: Mapping[str, str] = found["faults"]
+    for node, fault in list(faults.items())[:TOLD_FAULTS]:
+        yield f"{node} takes no tasks, and looks again by itself: {fault}"
+    if len(faults) > TOLD_FAULTS:
+        yield f"So do {len(faults) - TOLD_FAULTS:,} more nodes, for faults of their own (`rq-sched nodes`)."
 
 
 def _too_small(found: Mapping[str, Any]) -> str:
@@ -279,6 +291,8 @@ def _node_state(found: Mapping[str, Any]) -> Iterator[str]:
             f"{node} is draining: it gets no new tasks, and this one goes on to its end there. To have it run "
             f"elsewhere: `rq-sched drain {node} --requeue`; to take the node back: `rq-sched undrain {node}`"
         )
+    elif state == NodeState.FAULTY:
+        yield f"{node} takes no new tasks, and this one goes on to its end there: {found['node_fault']}"
     elif state != NodeState.UP:
         yield f"{node} is dead: its tasks are about to be given back, each to its old place."
 

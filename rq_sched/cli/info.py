@@ -26,6 +26,8 @@ def info_command(session: Session) -> None:
 def _pairs(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "tasks", _counts(info["tasks"])
     yield "nodes", _counts(info["nodes"])
+    for node_id, fault in info["faults"].items():
+        yield "fault", f"{node_id}: {fault}"
     for name, amount in (("cpu", str), ("memory", show.format_memory)):
         total, free = info[f"total_{name}"], info[f"free_{name}"]
         share = f" ({(total - free) / total:.0%})" if total else ""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @command("nodes")
 @click.pass_obj
 def nodes_command(session: Session) -> None:
-    """List the nodes: state, used and total CPU and memory, tasks, last heartbeat, labels."""
+    """List the nodes: state, used and total CPU and memory, tasks, last heartbeat, labels; and what is
+    wrong with the machines of those that are faulty."""
     nodes = sorted(session.run(session.store.nodes()), key=lambda node: (node.state is NodeState.DEAD, node.node_id))
     if session.json:
         for node in nodes:
@@ -38,10 +39,10 @@ def _print_nodes(nodes: Sequence[NodeInfo]) -> None:
         Column("NODE"), Column("STATE"), Column("CPU used/total", right=True), Column("MEMORY used/total", right=True),
         Column("TASKS", right=True), Column("HEARTBEAT", right=True),
     ]  # fmt: skip
-    labelled = any(node.labels for node in nodes)
-    if labelled:
-        columns.append(Column("LABELS", cut=True))
-    show.table(columns, (_row(node) + (("+".join(node.labels),) if labelled else ()) for node in nodes))
+    more = {"LABELS": ["+".join(node.labels) for node in nodes], "FAULT": [node.fault or "" for node in nodes]}
+    more = {name: cells for name, cells in more.items() if any(cells)}
+    columns += [Column(name, cut=True) for name in more]
+    show.table(columns, ((*_row(node), *cells) for node, *cells in zip(nodes, *more.values(), strict=True)))
 
 
 def _row(node: NodeInfo) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from rq_sched.resources import format_memory as format_memory
 
 STYLES = {
     "completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "assigned": "cyan",
-    "held": "magenta", "delayed": "blue", "up": "green", "draining": "yellow", "dead": "red",
+    "held": "magenta", "delayed": "blue", "up": "green", "faulty": "red", "draining": "yellow", "dead": "red",
     "ok": "green", "wrong": "red",
 }  # fmt: skip
 

@@ -67,8 +67,14 @@ def look(session: Session, before: Frame | None, rows: int) -> Frame:
     return frame
 
 
-def _busiest_first(node: NodeInfo) -> tuple[bool, float, str]:
-    return node.state is NodeState.DEAD, -_share(node.total_cpu - node.free_cpu, node.total_cpu), node.node_id
+def _busiest_first(node: NodeInfo) -> tuple[bool, bool, float, str]:
+    """Those with a fault before all others: somebody must see to them."""
+    return (
+        node.state is NodeState.DEAD,
+        node.fault is None,
+        -_share(node.total_cpu - node.free_cpu, node.total_cpu),
+        node.node_id,
+    )
 
 
 @command("top")
@@ -133,16 +139,20 @@ def _tables(frame: Frame, rows: Sequence[int], bar: int) -> Iterator[tuple[list[
     """The tables that have something to show; ``rows``: at most so many of nodes, of running and of pending tasks."""
     nodes, running, pending = rows
     if frame.nodes:
-        labelled = any(node.labels for node in frame.nodes)
-        columns = [*NODE_COLUMNS, Column("LABELS", cut=True)] if labelled else NODE_COLUMNS
-        yield columns, [_node_row(node, bar, labelled) for node in frame.nodes[:nodes]]
+        more = {
+            "LABELS": ["+".join(node.labels) for node in frame.nodes],
+            "FAULT": [node.fault or "" for node in frame.nodes],
+        }
+        more = {name: cells for name, cells in more.items() if any(cells)}
+        table = [(*_node_row(node, bar), *cells) for node, *cells in zip(frame.nodes, *more.values(), strict=True)]
+        yield [*NODE_COLUMNS, *(Column(name, cut=True) for name in more)], table[:nodes]
     if frame.running:
         yield RUNNING_COLUMNS, [_running_row(info, frame.time) for info in frame.running[:running]]
     if frame.pending:
         yield PENDING_COLUMNS, [_pending_row(info, frame.time) for info in frame.pending[:pending]]
 
 
-def _node_row(node: NodeInfo, bar: int, labelled: bool) -> tuple[str, ...]:
+def _node_row(node: NodeInfo, bar: int) -> tuple[str, ...]:
     cpu, memory = node.total_cpu - node.free_cpu, node.total_memory - node.free_memory
     return (
         node.node_id,
@@ -151,7 +161,6 @@ def _node_row(node: NodeInfo, bar: int, labelled: bool) -> tuple[str, ...]:
         f"{_bar(memory, node.total_memory, bar)}{show.format_memory(memory)}/{show.format_memory(node.total_memory)}",
         str(node.running),
         f"{show.age(node.last_heartbeat)} ago" if node.last_heartbeat else "-",
-        *(["+".join(node.labels)] if labelled else []),
     )
 
 

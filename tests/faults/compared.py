@@ -100,6 +100,7 @@ class Compared(RuleBasedStateMachine):
         for node in self.model.nodes.values():
             info = infos[node.node_id]
             assert (info.state, info.incarnation, info.running) == (node.state, node.incarnation, len(node.ledger))
+            assert info.fault == node.fault
             assert info.free == node.free
             if node.state != "dead":
                 self.compare_orders(node)

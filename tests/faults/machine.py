@@ -153,7 +153,7 @@ class Cell(Clients):
 
     @rule(
         number=numbers,
-        verb=st.sampled_from(["heartbeat", "undrain", "drain", "back", "leave", "crash", "again"]),
+        verb=st.sampled_from(["heartbeat", "undrain", "drain", "back", "fault", "recover", "leave", "crash", "again"]),
     )
     def change_node(self, number: int, verb: str) -> None:
         getattr(self, f"node_{verb}")(self.node(number) if verb == "again" else self.busy_node(number))
@@ -186,7 +186,7 @@ class Cell(Clients):
 
     def node_drain(self, node: Node, requeue: bool = False) -> None:
         self.model.drained.add(node.node_id)
-        if node.state == "up":
+        if node.state in ("up", "faulty"):
             node.state = "draining"
         if requeue and node.state != "dead":
             for held in [held for held in node.ledger.values() if held.mark != "s"]:
@@ -199,14 +199,29 @@ class Cell(Clients):
     def node_undrain(self, node: Node) -> None:
         self.model.drained.discard(node.node_id)
         if node.state == "draining":
-            node.state = "up"
+            node.state = "faulty" if node.fault else "up"
         assert self.run(self.store.node_undrain(node.node_id)) == node.state
+
+    def node_fault(self, node: Node, text: str = "its folder is gone") -> None:
+        """Its machine has a fault, or (``text`` empty) none any more."""
+        op = self.store.node_fault(node.node_id, node.incarnation, text)
+        if not self.is_known(node):
+            return self.refused(op, StaleIncarnation)
+        node.fault = text or None
+        if node.state != "draining":
+            node.state = "faulty" if text else "up"
+        assert self.run(op) == node.state
+        return None
+
+    def node_recover(self, node: Node) -> None:
+        self.node_fault(node, "")
 
     def come_up(self) -> None:
         """A node that takes tasks."""
         alive = {node.node_id: node for node in self.model.alive()}
         if alive:
-            self.node_undrain(next(iter(alive.values())))
+            self.node_undrain(node := next(iter(alive.values())))
+            self.node_recover(node)
             return self.settle()
         if "a" in self.model.nodes:
             self.node_undrain(self.model.nodes["a"])

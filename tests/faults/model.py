@@ -87,6 +87,7 @@ class Node:
     runs_out: int
     labels: frozenset[str] = frozenset()
     state: str = "up"
+    fault: str | None = None
     lost: str | None = None  # how it was lost, while its tasks wait to be given back
     ledger: dict[str, Held] = field(default_factory=dict)
     acked: int = 0
@@ -276,7 +277,7 @@ class Model:
     def gone(self, node: Node, how: str) -> None:
         if how == "crashed" and len(node.ledger) == 1:
             how = "alone"
-        node.state, node.lost = "dead", how
+        node.state, node.lost, node.fault = "dead", how, None
         self.lost[f"{node.node_id}:{node.incarnation}:{how}"] = node
 
     def reaped(self, name: str, tokens: list[str], now: int) -> None:

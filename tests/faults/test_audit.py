@@ -103,6 +103,11 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
         [("ZADD", K.free, 8 * 2**24 + 8000, "n2")],
         {("nodes", "n2")},
     ),
+    "faulty without a fault": (
+        [("HSET", NODE, "state", "faulty"), *(("ZREM", key, "n1") for key in (K.free, K.totals, K.ends))],
+        {("nodes", "n1")},
+    ),
+    "up with a fault": ([("HSET", NODE, "fault", "no disk")], {("nodes", "n1")}),
     "dead and in nodes": ([("ZADD", K.nodes, 1, "n3")], {("nodes", "n3")}),
     "alive and not in nodes": ([("ZREM", K.nodes, "n1")], {("nodes", "n1")}),
     "indexed and unknown": ([("ZADD", K.nodes, 1, "n9")], {("nodes", "n9")}),

@@ -93,6 +93,13 @@ BUGS = {
         "node.cpu, node.memory = node.cpu + entry.cpu - cpu, node.memory + entry.memory - memory",
         "node.cpu = node.cpu + entry.cpu - cpu",
     ),
+    "a node with a fault stays in the indexes": (
+        "if node.state == 'up' then node_pause(now, node, 'faulty') end",
+        "if node.state == 'up' then node.state = 'faulty' call('HSET', key, 'state', 'faulty') end",
+    ),
+    "a fault is forgotten when a drain ends": ("if call('HEXISTS', key, 'fault') == 1 then", "if false then"),
+    "a recovery undoes a drain": ("if node.state == 'faulty' then node_resume", "if true then node_resume"),
+    "a fault outlives its incarnation": ("call('HDEL', P .. 'node:' .. id, 'fault')\n  call('ZREM'", "call('ZREM'"),
     "a restart undoes a drain": ("call('HGET', key, 'drain') and 'draining' or 'up'", "'up'"),
     "promotion loses what it didn't reach": ("call('ZREM', P .. 'delayed', id)\n", "call('DEL', P .. 'delayed')\n"),
 }

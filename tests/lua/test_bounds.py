@@ -131,6 +131,8 @@ def life(cell: Full) -> dict[str, Callable[[], object]]:
         "forget": lambda: run(store.forget(limit=BATCH)),
         "forget nodes": lambda: run(store.forget_nodes(older_than=0)),
         "drain of a large node": lambda: run(store.node_drain("new", requeue=True)),
+        "fault": lambda: run(store.node_fault("n3", "1", "its folder is gone")),
+        "recovery": lambda: run(store.node_fault("n3", "1", "")),
         "drain": lambda: run(store.node_drain("n2", requeue=True)),
         "undrain": lambda: run(store.node_undrain("n2")),
         "sweeps after an outage": long_later,

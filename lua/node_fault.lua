@@ -1,0 +1,29 @@
+#!lua flags=allow-oom
+--- node_fault: a fault of its machine keeps a node from beginning tasks, or is gone (up ↔ faulty).
+-- KEYS: prefix
+-- ARGV: now_ms node_id incarnation text
+--   text: what the fault is ('' there is none any more)
+-- Replies: the state
+-- Refuses: stale_incarnation
+-- Promises: repeated it changes nothing; what runs there goes on; a fault and a drain know nothing of each other: neither
+--   ends the other, and a draining node with a fault stays draining; a fault ends with its incarnation
+--@include _reservation
+
+local now, id, incarnation, text = clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+local key = P .. 'node:' .. id
+local node, stale = node_of(id, incarnation)
+if stale then return stale end
+local known = call('HGET', key, 'fault') or ''
+if text == known then return node.state end
+if text ~= '' then
+  call('HSET', key, 'fault', text)
+  if node.state == 'up' then node_pause(now, node, 'faulty') end
+  if known == '' then event('faulty', id, id, nil, (string.gsub(string.sub(text, 1, 200), '%s+', '_'))) end
+else
+  call('HDEL', key, 'fault')
+  if node.state == 'faulty' then node_resume(now, node) end
+  event('recovered', id, id)
+end
+nodes_flush()
+events_flush()
+return node.state
