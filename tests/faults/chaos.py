@@ -45,6 +45,8 @@ TTL = 3.0
 CPU, MEMORY = 4, 4096
 GIVEN_BACK = TTL + 10
 """Seconds after which what a killed node held counts as lost."""
+AT_ONCE = 0.05
+"""Seconds in which a registration that is on its way gets to Redis; no agent is started anew so soon."""
 BACKLOG = 300
 """Tasks that wait, so that no node idles."""
 ACTS = {  # how often in ten minutes
@@ -74,6 +76,7 @@ class Node:
     ran: Path
     process: subprocess.Popen[bytes] | None = None
     disturbed: list[tuple[float, float]] = field(default_factory=list)  # from, until; seconds since 1970
+    killed: list[float] = field(default_factory=list)  # seconds since 1970
     frozen: list[tuple[float, float]] = field(default_factory=list)  # on the monotonic clock
 
 
@@ -95,6 +98,7 @@ class Chaos:
         self.requeued: dict[str, list[float]] = defaultdict(list)
         self.accepted: list[str] = []
         self.ended: dict[str, tuple[str, float]] = {}  # cancelled for good: the answer, and when it came
+        self.outages: list[tuple[float, float]] = []  # of Redis: from, until; seconds since 1970
         self.problems: list[str] = []
         self.story = Story(folder, lambda *command: self.run(lambda: _plainly(*command)), self.store.keys.prefix)
         self._feeding = True
@@ -156,12 +160,17 @@ class Chaos:
 
     def _watch_over(self) -> None:
         """What systemd would do: what has ended is started again."""
-        for name, process in self.schedulers.items():
-            if process is None or process.poll() is not None:
-                self._scheduler(name)
+        self._watch_over_schedulers()
         for node in self.nodes:
             if node.process is None or node.process.poll() is not None:
                 self._worker(node)
+
+    def _watch_over_schedulers(self) -> None:
+        """One that starts while Redis is away says so and ends."""
+        for name, process in self.schedulers.items():
+            if process is None or process.poll() is not None:
+                self.story.act(f"  {name} had ended ({process and process.returncode}): it is started again")
+                self._scheduler(name)
 
     # -- problems -----------------------------------------------------------------------------------
 
@@ -210,6 +219,7 @@ class Chaos:
         """SIGKILL; how long until everything that the node held is given back?"""
         info = next((one for one in self.run(self.store.nodes) if one.node_id == node.name), None)
         with self._disturbing(node):
+            node.killed.append(time.time())
             for victim in victims:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     victim.kill()
@@ -219,6 +229,7 @@ class Chaos:
             ledger = self.store.keys.ledger(node.name, info.incarnation)
             held = self._length(ledger)
             while self._length(ledger) and time.monotonic() < killed + GIVEN_BACK:
+                self._watch_over_schedulers()
                 time.sleep(0.01)
             if held and not self._length(ledger):
                 self.requeued[what].append(time.monotonic() - killed)
@@ -256,9 +267,11 @@ class Chaos:
     def redis_killed(self) -> None:
         pid = self.server.pid
         assert pid is not None
+        began = time.time()
         os.kill(pid, signal.SIGKILL)
         time.sleep(self.rng.choice([0.1, 1.0, 4.0]))  # longer than the time to live, too
         self.server.start()
+        self.outages.append((began, time.time()))
 
     def node_frozen(self) -> None:
         node = self._node()
@@ -451,16 +464,30 @@ class Chaos:
 
     def _judge_deaths(self) -> None:
         """Only nodes to which something was done may have been declared dead (I7)."""
-        entries = self.run(lambda: _plainly("XRANGE", self.store.keys.events, "-", "+"))
-        for number, fields in entries:
+        joined: dict[str, float] = {}
+        for number, fields in self.run(lambda: _plainly("XRANGE", self.store.keys.events, "-", "+")):
             at = int(number.split(b"-")[0]) / 1000
             for kind, items in zip(fields[::2], fields[1::2], strict=True):
-                for item in items.decode().split() if kind == b"dead" else ():
+                for item in items.decode().split() if kind in (b"dead", b"joined") else ():
+                    name = item.partition("@")[0]
+                    if kind == b"joined":
+                        joined[name] = at
+                        continue
                     self.done["declared dead"] += 1
-                    node = next(node for node in self.nodes if item.startswith(f"{node.name}@"))
-                    if not any(began <= at <= until + TTL + 5 for began, until in node.disturbed):
-                        text = f"I7: {node.name} was declared dead at {at}, and nothing was done to it"
-                        self._problem(text, node.name, at=at)
+                    if not self._may_be_dead(next(node for node in self.nodes if node.name == name), joined[name], at):
+                        text = f"I7: {name} was declared dead at {at}, and nothing was done to it"
+                        self._problem(text, name, at=at)
+
+    def _may_be_dead(self, node: Node, joined: float, at: float) -> bool:
+        """Whether the registration that was made then may be declared dead now. One whose processes were killed can't
+        but end so, however long that takes; who was cut off or frozen has some time, and more where Redis was away."""
+        if any(joined - AT_ONCE <= killed <= at for killed in node.killed):
+            return True
+        for began, until in node.disturbed:
+            away = sum(back - lost + TTL for lost, back in self.outages if back > began and lost < at)
+            if began <= at <= until + TTL + 5 + away:
+                return True
+        return False
 
     def _report(self) -> dict[str, Any]:
         bounds = {"worker": TTL + 2, "agent": 1.0, "parent": 1.0}
