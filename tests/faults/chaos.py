@@ -148,15 +148,20 @@ class Chaos:
         node.process = self._spawn(node.name, node.proxy.url, *command, CHAOS_RAN=str(node.ran))
 
     def _tree(self, process: subprocess.Popen[bytes] | None) -> list[psutil.Process]:
-        """A worker's parent, agent and children, in this order."""
+        """A worker's parent, agent and children, in this order; what ends meanwhile isn't among them."""
         if process is None or process.poll() is not None:
             return []
-        with contextlib.suppress(psutil.NoSuchProcess):
+        try:
             top = psutil.Process(process.pid)
             below = top.children(recursive=True)
-            agents = [one for one in below if one.name() == "rqs-agent"]
-            return [top, *agents, *(one for one in below if one not in agents)]
-        return []
+        except psutil.NoSuchProcess:
+            return []
+        agents = [one for one in below if _name(one) == "rqs-agent"]
+        return [top, *agents, *(one for one in below if one not in agents)]
+
+    def _agent(self, process: subprocess.Popen[bytes] | None) -> list[psutil.Process]:
+        """A worker's agent, if it has one now."""
+        return [one for one in self._tree(process)[1:2] if _name(one) == "rqs-agent"]
 
     def _watch_over(self) -> None:
         """What systemd would do: what has ended is started again."""
@@ -182,9 +187,7 @@ class Chaos:
     def _event_loops(self) -> list[int]:
         """The processes that can be asked: schedulers and agents."""
         running = [one.pid for one in self.schedulers.values() if one is not None and one.poll() is None]
-        return running + [
-            one.pid for node in self.nodes for one in self._tree(node.process)[1:2] if one.name() == "rqs-agent"
-        ]
+        return running + [one.pid for node in self.nodes for one in self._agent(node.process)]
 
     # -- what is done -------------------------------------------------------------------------------
 
@@ -215,9 +218,12 @@ class Chaos:
             node.disturbed.append((began, time.time()))
             self.story.act(f"  {node.name} is left alone")
 
-    def _kill(self, what: str, node: Node, victims: list[psutil.Process]) -> None:
+    def _kill(self, what: str, node: Node, choose: Callable[[], list[psutil.Process]]) -> None:
         """SIGKILL; how long until everything that the node held is given back?"""
         info = next((one for one in self.run(self.store.nodes) if one.node_id == node.name), None)
+        victims = choose()  # now: while Redis was asked, an agent may have taken another's place
+        if not victims:
+            return  # between two lives: who kills nobody can't ask for what was held
         with self._disturbing(node):
             node.killed.append(time.time())
             for victim in victims:
@@ -242,15 +248,15 @@ class Chaos:
 
     def worker_killed(self) -> None:
         node = self._node()
-        self._kill("worker", node, self._tree(node.process))
+        self._kill("worker", node, lambda: self._tree(node.process))
 
     def agent_killed(self) -> None:
         node = self._node()
-        self._kill("agent", node, self._tree(node.process)[1:2])
+        self._kill("agent", node, lambda: self._agent(node.process))
 
     def parent_killed(self) -> None:
         node = self._node()
-        self._kill("parent", node, self._tree(node.process)[:1])
+        self._kill("parent", node, lambda: self._tree(node.process)[:1])
 
     def child_killed(self) -> None:
         children = self._tree(self._node().process)[2:]
@@ -538,6 +544,13 @@ class Chaos:
             proxy.stop()
         self.link.close()
         self.server.stop()
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _plainly(*command: Any) -> Op[Any]:
