@@ -1,15 +1,16 @@
 """The worker: makes a machine a node, and runs tasks on it.
 
-Three kinds of processes, so that no task can harm more than itself::
+Four kinds of processes, so that no task can harm more than itself::
 
-    parent ──── agent          one event loop; all talk with Redis
-       ├─────── child 1        runs one task after another, in a process group of its own
-       └─────── child 2        …
+    parent ──── agent                   one event loop; all talk with Redis
+       ├─────── subreaper ── child 1    runs one task after another, in a process group of its own
+       └─────── subreaper ── child 2    …
 
 The *parent* forks the agent and, when the agent asks, children. It knows every process group by construction, reaps
 what dies, and never talks to Redis. The *agent* talks to Redis and, over socket pairs, to the children; it never runs
-a task. A *child* is warm: it stays for the next task. All processes below a child belong to its task: they are gone
-before the task's end is reported (``nursery.py``).
+a task. A *child* is warm: it stays for the next task. Its *subreaper* adopts and reaps what its tasks orphan
+(``subreaper.py``). All processes below a subreaper belong to the task of its child: they are gone before the task's end
+is reported (``nursery.py``).
 
 What they say to each other stands in ``frames.py``.
 
@@ -25,9 +26,8 @@ SIGKILL.
 a child dies                    the parent reaps it, kills its group, then tells the agent: the attempt has crashed
 the agent dies, or hangs        the parent kills all children; the agent that it starts next reports the old
                                 incarnation dead before it does anything else, and joins as a new one
-the parent dies                 the kernel kills the children; the agent kills what they started, reports, ends
-both are killed                 the kernel kills the children; the next start on this machine kills what they started
-                                and reports (``record.py``)
+the parent dies                 the subreapers kill all that is below them; the agent waits for that, reports, ends
+both are killed                 the same; the next start on this machine kills what is left, and reports (``record.py``)
 Redis can't be reached          the agent ends all tasks before others declare the node dead (``lease.py``); reports
                                 are kept until they can be sent
 Redis has lost writes           heartbeats carry a digest of what runs; on a difference the agent reads the ledger, and

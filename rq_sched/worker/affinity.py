@@ -11,10 +11,9 @@ import contextlib
 import fcntl
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rq_sched.server import state_dir
-from rq_sched.worker import system
 
 ROUNDS = 10
 """How often a tree of processes is looked through until all of it is pinned."""
@@ -69,12 +68,12 @@ def pin_self(cores: Sequence[int]) -> None:
         _pin_threads(os.getpid(), wanted, set())
 
 
-def pin(leader: int, cores: Iterable[int]) -> None:
-    """Pin a process and all below it, also those that are just being started."""
+def pin(processes: Callable[[], Iterable[int]], cores: Iterable[int]) -> None:
+    """Pin these processes, also those that are just being started."""
     wanted, done = set(cores), set[int]()
     for _ in range(ROUNDS):
         before = len(done)
-        for pid in system.tree(leader):
+        for pid in processes():
             _pin_threads(pid, wanted, done)
         if len(done) == before:
             return

@@ -241,10 +241,10 @@ class Agent:
     def _heard(self, frame: Frame) -> None:
         word = frame[0]
         if word == Word.FORKED:
-            _, number, pid = frame
+            _, number, pid, subreaper = frame
             sock, output = self._parent.descriptors[:2]
             del self._parent.descriptors[:2]
-            self.pool.forked(number, pid, socket.socket(fileno=sock), output)
+            self.pool.forked(number, pid, subreaper, socket.socket(fileno=sock), output)
         elif word == Word.EXITED:
             if not self.pool.exited(frame[1], frame[2]):
                 self.attempts.fork_failed()
@@ -254,16 +254,16 @@ class Agent:
             self._closing.set()
 
     def _parent_lost(self) -> None:
-        """The parent was killed. The children die with it; what they have started doesn't."""
+        """The parent was killed. The subreapers kill the children and what they have started, then they end."""
         log.error("the parent died: ending all tasks")
         self._background.spawn(self._leave_alone())
 
     async def _leave_alone(self) -> None:
-        groups = [child.pid for child in self.pool.children.values()]
-        for group in groups:
-            system.signal_group(group, signal.SIGKILL)
+        children = list(self.pool.children.values())
+        for child in children:
+            system.signal_group(child.pid, signal.SIGKILL)
         deadline = self._loop.time() + KILLED_SECONDS
-        while any(map(system.group_runs, groups)) and self._loop.time() < deadline:  # noqa: ASYNC110
+        while any(child.runs() for child in children) and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         if self.session.incarnation:
             try:

@@ -211,7 +211,7 @@ class Attempts:
         child = attempt.child
         if child is not None:
             child.cores = self._cores.of(attempt.order.token)
-            affinity.pin(child.pid, child.cores)
+            affinity.pin(child.processes, child.cores)
 
     def _settle_cores(self) -> None:
         """Cores came free: they may be due to someone."""
@@ -333,7 +333,7 @@ class Attempts:
             exit_code,
             bytes(attempt.output),
         )
-        if attempt.ending is not None or left:
+        if attempt.ending is not None or left or not child.alone():
             attempt.final = report
             if attempt.timer is not None:
                 attempt.timer.cancel()

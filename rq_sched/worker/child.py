@@ -1,8 +1,8 @@
 """A warm child: a process that runs one task after another, and nothing else.
 
-The parent forks it, so what the parent has imported is there at once. It leads a session and a process group of its
-own, in which the processes of its tasks stay; as a subreaper it also keeps those that leave the group below itself, so
-that they can be found as long as it lives. It dies with the parent, and ends when the agent closes its socket.
+It is forked from the parent, so what the parent has imported is there at once. It leads a session and a process group
+of its own, in which the processes of its tasks stay; those that leave it stay below its subreaper (``subreaper.py``).
+It dies with that, and ends when the agent closes its socket.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
         sock: our end of the socket pair with the agent.
         output: the pipe for what tasks print.
         folder: where tasks run, and where functions are looked for first.
-        parent: the process that forked us.
+        parent: the process that forked us, our subreaper.
     """
     try:
         line = Line(_settle(sock, output, folder, parent))
@@ -115,7 +115,6 @@ def _settle(sock: socket.socket, output: int, folder: str, parent: int) -> socke
     """Leave everything of the parent's behind: session, signals, descriptors, log, paths."""
     os.setsid()
     system.die_with(parent)
-    system.adopt_orphans()
     system.name_process("rqs-child")
     system.first_to_go()
     system.yield_to_agent()

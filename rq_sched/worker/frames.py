@@ -11,8 +11,8 @@ agent → parent     ``SIGNAL``         number, signal: signal the child's proce
 agent → parent     ``INCARNATION``    id: I am about to register under it; empty: Redis knows of none any more
 agent → parent     ``ALIVE``          I don't hang; how I am: ``ok``, ``waiting``, ``stuck``; about it
 agent → parent     ``REFUSED``        code, message: I can't start, and trying again wouldn't help
-parent → agent     ``FORKED``         number, pid, with two descriptors: our end of the socket pair, and the pipe with
-                                      the child's output
+parent → agent     ``FORKED``         number, pid, pid of its subreaper, with two descriptors: our end of the socket
+                                      pair, and the pipe with the child's output
 parent → agent     ``EXITED``         number, status (as of waitpid): all processes of the child are gone
 parent → agent     ``CLOSE``          at once (bool): end, in order or at once
 agent → child      ``RUN``            token, task id, attempt, function, arguments, cpu, memory, max cpu, max memory,

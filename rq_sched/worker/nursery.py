@@ -1,7 +1,8 @@
 """The warm children as their parent has them: forked, signalled, reaped.
 
 A child counts as gone when the last process of its group is gone, and nothing of it got away: while it lives, processes
-that leave its group stay below it (it is a subreaper); when it dies they become our children, and are killed.
+that leave its group stay below its subreaper; when that ends they become our children, and are killed. So does the
+child itself, dead by then, so that we see how it ended.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NoReturn
 
-from rq_sched.worker import system
+from rq_sched.worker import subreaper, system
 
 
 @dataclass(slots=True)
 class Forked:
-    """A new child, with the agent's end of its socket pair and the pipe with its output."""
+    """A new child with its subreaper, the agent's end of its socket pair, and the pipe with its output."""
 
     pid: int
+    subreaper: int
     sock: socket.socket
     output: int
 
@@ -43,15 +46,18 @@ class Nursery:
     """The children of one parent, by number.
 
     Parameters:
-        become: what a forked child does; it never returns.
+        become: what a forked child does; it never returns. It gets the process id of its parent, too.
         strangers: children of this process that were there before: they are left alone.
     """
 
-    def __init__(self, become: Callable[[socket.socket, int], None], strangers: Iterable[int] = ()) -> None:
+    def __init__(self, become: Callable[[socket.socket, int, int], NoReturn], strangers: Iterable[int] = ()) -> None:
+        self._us = os.getpid()
         self._become = become
         self._known = set(strangers)
         self._numbers: dict[int, int] = {}  # pid → number, of those that run
         self._pids: dict[int, int] = {}
+        self._children: dict[int, int] = {}  # subreaper → its child, until we have reaped the subreaper
+        self._subreapers: dict[int, int] = {}  # child → its subreaper
         self._births: dict[int, str] = {}
         self._dying: list[Ended] = []  # the leader is reaped, its group isn't gone yet
 
@@ -61,7 +67,11 @@ class Nursery:
 
     def groups(self) -> list[tuple[int, str]]:
         """The process groups there are, as (id, birth of the leader)."""
-        return list(self._births.items())
+        return [(pid, birth) for pid, birth in self._births.items() if pid not in self._children]
+
+    def subreapers(self) -> list[tuple[int, str]]:
+        """The subreapers there are, as (process id, birth)."""
+        return [(pid, birth) for pid, birth in self._births.items() if pid in self._children]
 
     def fork(self, number: int) -> Forked:
         """A new child.
@@ -72,28 +82,36 @@ class Nursery:
         ours, theirs = socket.socketpair()
         output, into = os.pipe()
         try:
-            with blocked_signals():
-                pid = os.fork()
-                if pid == 0:
-                    self._become(theirs, into)
-                    os._exit(70)
+            try:
+                with blocked_signals():
+                    above = os.fork()
+                    if above == 0:
+                        subreaper.main(self._us, theirs, lambda parent: self._become(theirs, into, parent))
+            finally:
+                theirs.close()
+                os.close(into)
+            pid = subreaper.heard(ours)
         except BaseException:
             ours.close()
             os.close(output)
             raise
-        finally:
-            theirs.close()
-            os.close(into)
         self._numbers[pid] = number
         self._pids[number] = pid
         self._births[pid] = system.birth_of(pid)
-        return Forked(pid, ours, output)
+        if above != pid:
+            self._children[above], self._subreapers[pid] = pid, above
+            self._births[above] = system.birth_of(above)
+        return Forked(pid, above, ours, output)
 
     def signal(self, number: int, signum: int) -> None:
-        """Signal a child's process group; what has left it comes to us when its leader is dead."""
+        """Signal a child's process group. SIGKILL goes to its subreaper, too: what has left the group comes to us."""
         pid = self._pids.get(number)
-        if pid is not None and not system.signal_group(pid, signum):
+        if pid is None:
+            return
+        if not system.signal_group(pid, signum):
             system.signal_process(pid, signum)  # so young that it doesn't lead a group yet
+        if signum == signal.SIGKILL and pid in self._subreapers:
+            system.signal_process(self._subreapers[pid], signum)
 
     def kill_all(self) -> None:
         """Kill every child with all that is below it."""
@@ -152,14 +170,17 @@ class Nursery:
                     system.signal_group(pid, signal.SIGKILL)
         except ChildProcessError:
             return None
+        if (child := self._children.pop(pid, None)) is not None:
+            del self._subreapers[child], self._births[pid]
+            system.signal_group(child, signal.SIGKILL)  # if it isn't dead: its subreaper was killed
         number = self._numbers.pop(pid, None)
         if number is not None:
             del self._pids[number]
         return Ended(number, pid, status)
 
     def _kill_strays(self) -> bool:
-        """Kill processes that came to us because the child above them died; whether there were any."""
-        strays = set(system.children_of(os.getpid())) - self._known - self._numbers.keys()
+        """Kill processes that came to us because the subreaper above them died; whether there were any."""
+        strays = set(system.children_of(self._us)) - self._known - self._numbers.keys() - self._children.keys()
         return sum(system.signal_process(pid, signal.SIGKILL) for pid in strays) > 0
 
 

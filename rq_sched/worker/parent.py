@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from rq_sched import errors
 from rq_sched.health import Mood, Systemd
@@ -19,7 +20,7 @@ from rq_sched.worker import affinity, child, system
 from rq_sched.worker.config import Assignment, WorkerConfig
 from rq_sched.worker.frames import READ, BadFrame, Frame, Frames, Word, pack
 from rq_sched.worker.nursery import Ended, Nursery, blocked_signals
-from rq_sched.worker.record import GONE_SECONDS, Record, kill_groups, path_of
+from rq_sched.worker.record import GONE_SECONDS, Record, clean_up, path_of
 
 log = logging.getLogger("rq_sched.worker")
 
@@ -106,7 +107,7 @@ class Parent:
                 "the previous worker was killed: cleaning up",
                 extra={"groups": len(self._record.left.groups)},
             )
-            if stuck := kill_groups(self._record.left.groups):
+            if stuck := clean_up(self._record.left):
                 log.error("processes of the previous worker can't be killed", extra={"groups": stuck})
 
     def _claim_cores(self) -> None:
@@ -160,9 +161,9 @@ class Parent:
 
     # -- children ---------------------------------------------------------------------------------
 
-    def _become_child(self, sock: socket.socket, output: int) -> None:
+    def _become_child(self, sock: socket.socket, output: int, parent: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
-        child.main(sock, output, self._allow, self._folder, self._pid)
+        child.main(sock, output, self._allow, self._folder, parent)
 
     def _fork(self, number: int) -> None:
         try:
@@ -173,7 +174,7 @@ class Parent:
             return
         self._note()
         try:
-            frame = pack((Word.FORKED, number, forked.pid))
+            frame = pack((Word.FORKED, number, forked.pid, forked.subreaper))
             socket.send_fds(self._agent.sock, [frame], [forked.sock.fileno(), forked.output])
         except OSError:
             self._give_up_on_agent()
@@ -286,7 +287,7 @@ class Parent:
 
     def _note(self) -> None:
         """Write down what would have to be cleaned up if we were killed now."""
-        self._record.write(self._incarnation, self._nursery.groups())
+        self._record.write(self._incarnation, self._nursery.groups(), self._nursery.subreapers())
 
 
 def run(config: WorkerConfig) -> int:

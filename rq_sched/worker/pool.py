@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rq_sched.worker import system
 from rq_sched.worker.frames import READ, Channel, Frame, Word
 from rq_sched.worker.switchboard import Switchboard
 
@@ -27,7 +28,19 @@ KEEP = 2
 class Child:
     """One child: its socket, its output, the attempt that it works on."""
 
-    __slots__ = ("_board", "_descriptor", "attempt", "base", "channel", "cores", "number", "pid", "rested")
+    __slots__ = (
+        "_below",
+        "_board",
+        "_descriptor",
+        "attempt",
+        "base",
+        "channel",
+        "cores",
+        "number",
+        "pid",
+        "rested",
+        "subreaper",
+    )
 
     def __init__(
         self,
@@ -35,6 +48,7 @@ class Child:
         board: Switchboard,
         number: int,
         pid: int,
+        subreaper: int,
         sock: socket.socket,
         output: int,
         said: Callable[[Child, Frame], None],
@@ -42,6 +56,8 @@ class Child:
     ) -> None:
         self.number = number
         self.pid = pid
+        self.subreaper = subreaper  # the same where there are none
+        self._below = system.open_children(subreaper) if subreaper != pid else -1
         self.attempt: Attempt | None = None
         self.rested = 0.0
         self.cores: tuple[int, ...] = ()  # those of its last task, empty: it wasn't pinned
@@ -78,9 +94,26 @@ class Child:
         if not (self.channel.first and self._board.complete):
             self.drain()
 
+    def processes(self) -> list[int]:
+        """All processes of the child's task, its own too."""
+        return system.below(self.subreaper) if self.subreaper != self.pid else [self.pid, *system.below(self.pid)]
+
+    def alone(self) -> bool:
+        """Whether nothing of its task has been orphaned, or was never below it (those below it, it knows itself)."""
+        if self._below < 0 or os.pread(self._below, 64, 0) == b"%d " % self.pid:  # a microsecond
+            return True
+        return not any(system.runs(pid) for pid in system.children_of(self.subreaper) if pid != self.pid)
+
+    def runs(self) -> bool:
+        """Whether anything of it runs, by what the system says: for when the parent is dead."""
+        return system.group_runs(self.pid) or (self.subreaper != self.pid and system.runs(self.subreaper))
+
     def close(self) -> None:
         self._board.remove(self._descriptor)
         os.close(self._descriptor)
+        if self._below >= 0:
+            os.close(self._below)
+            self._below = -1
         self.channel.close()
 
 
@@ -139,10 +172,10 @@ class Pool:
         """Signal the child's process group; after SIGKILL ``listener.gone`` hears of it."""
         self._tell((Word.SIGNAL, child.number, int(signum)))
 
-    def forked(self, number: int, pid: int, sock: socket.socket, output: int) -> None:
+    def forked(self, number: int, pid: int, subreaper: int, sock: socket.socket, output: int) -> None:
         """The parent has forked a child."""
         self.starting -= 1
-        child = Child(self._loop, self._board, number, pid, sock, output, self.listener.said, self._lost)
+        child = Child(self._loop, self._board, number, pid, subreaper, sock, output, self.listener.said, self._lost)
         self.children[number] = child
         self.listener.ready(child)
 

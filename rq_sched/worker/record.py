@@ -1,8 +1,8 @@
 """What a worker writes down, so that the next start on this machine can clean up after it was killed with its agent.
 
 One small file a node, in the user's state folder: the start of the machine it belongs to, the incarnation, and the
-process groups of the children, each with when its leader began (process ids come again). The parent holds a lock on it
-for as long as it lives, so whether the previous one is dead is certain.
+process groups of the children and their subreapers, each with when its leader began (process ids come again). The
+parent holds a lock on it for as long as it lives, so whether the previous one is dead is certain.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ GONE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a killed worker has left: its incarnation, and its process groups as (id, birth of the leader)."""
+    """What a killed worker has left: its incarnation, its process groups as (id, birth of the leader), and subreapers
+    as (process id, birth)."""
 
     incarnation: str
     groups: tuple[tuple[int, str], ...]
+    subreapers: tuple[tuple[int, str], ...] = ()
 
 
 def path_of(url: str, namespace: str, node_id: str) -> Path:
@@ -83,14 +85,21 @@ class Record:
         try:
             noted = json.loads(os.pread(self._file, 1 << 20, 0))
             if noted["boot"] == system.boot_id() and noted["incarnation"]:
-                return Left(noted["incarnation"], tuple((int(pid), str(birth)) for pid, birth in noted["groups"]))
+                return Left(noted["incarnation"], _pairs(noted["groups"]), _pairs(noted.get("subreapers", ())))
         except (ValueError, KeyError, TypeError):
             pass  # empty, or half written
         return None
 
-    def write(self, incarnation: str, groups: Iterable[tuple[int, str]]) -> None:
+    def write(
+        self, incarnation: str, groups: Iterable[tuple[int, str]], subreapers: Iterable[tuple[int, str]] = ()
+    ) -> None:
         """Note the present state."""
-        noted = {"boot": system.boot_id(), "incarnation": incarnation, "groups": list(groups)}
+        noted = {
+            "boot": system.boot_id(),
+            "incarnation": incarnation,
+            "groups": list(groups),
+            "subreapers": list(subreapers),
+        }
         data = json.dumps(noted).encode()
         os.pwrite(self._file, data, 0)
         os.ftruncate(self._file, len(data))
@@ -104,6 +113,23 @@ class Record:
     def close(self) -> None:
         """Leave the file for the next start; in a forked process: leave it to the parent."""
         os.close(self._file)
+
+
+def _pairs(noted: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
+    return tuple((int(pid), str(birth)) for pid, birth in noted)
+
+
+def clean_up(left: Left, seconds: float = GONE_SECONDS) -> list[int]:
+    """Let subreapers kill what is below them, as they do when the worker has died; then kill what is left of the
+    groups. Those that aren't gone."""
+    deadline = time.monotonic() + seconds
+    while any(_runs(pid, birth) for pid, birth in left.subreapers) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return kill_groups(left.groups, seconds)
+
+
+def _runs(pid: int, birth: str) -> bool:
+    return system.birth_of(pid) == birth and system.runs(pid)
 
 
 def kill_groups(groups: Iterable[tuple[int, str]], seconds: float = GONE_SECONDS) -> list[int]:

@@ -12,9 +12,15 @@ import time
 
 LINUX = sys.platform == "linux"
 
+_SHORT = 2048
+"""A read from ``/proc`` that gave less than this was the last one: pages are larger, and records shorter."""
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
+
+_WALL = 0x40000000 if LINUX else 0
+"""Also children that were made by clone() so that no signal tells their end."""
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """macOS' monotonic clock runs during sleep anyway."""
@@ -35,9 +41,9 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def die_with(parent: int) -> None:
-    """Be killed when ``parent``, the process that forked us, is gone (Linux)."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with(parent: int, signum: int = signal.SIGKILL) -> None:
+    """Get this signal when ``parent``, the process that forked us, is gone (Linux)."""
+    _prctl(_PR_SET_PDEATHSIG, signum)
     if LINUX and os.getppid() != parent:  # gone before we asked
         os._exit(1)
 
@@ -79,39 +85,48 @@ def birth_of(pid: int) -> str:
 
 
 def children_of(pid: int) -> list[int]:
-    """The ids of a process' children (Linux)."""
+    """The ids of a process' children, the oldest first of each thread (Linux)."""
     found: list[int] = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return found
     for thread in threads:
-        found += map(int, read_bytes(f"/proc/{pid}/task/{thread}/children").split())
+        found += map(int, read_bytes(_children_file(pid, thread)).split())
     return found
 
 
-def tree(leader: int) -> list[int]:
-    """A process and all that are below it; those that leave their group or lose their parent stay below a child of
-    ours, which is a subreaper. Empty: it isn't there."""
+def _children_file(pid: int, thread: int | str) -> str:
+    return f"/proc/{pid}/task/{thread}/children"
+
+
+def below(pid: int) -> list[int]:
+    """All processes below one, be they zombies."""
     if not LINUX:
-        return _tree_by_psutil(leader)
-    found, i = [leader], 0
+        return _below_by_psutil(pid)
+    found, i = children_of(pid), 0
     while i < len(found):
-        below = children_of(found[i])
-        if i == 0 and not below and not os.path.exists(f"/proc/{leader}"):
-            return []
-        found += below
+        found += children_of(found[i])
         i += 1
     return found
 
 
-def _tree_by_psutil(leader: int) -> list[int]:
+def _below_by_psutil(pid: int) -> list[int]:
     import psutil
 
     try:
-        return [leader, *(process.pid for process in psutil.Process(leader).children(recursive=True))]
+        return [process.pid for process in psutil.Process(pid).children(recursive=True)]
     except psutil.Error:
         return []
+
+
+def open_children(pid: int) -> int:
+    """A descriptor from which the ids of the children of a process (with one thread) can be read again and again, in
+    less than a microsecond; -1: there is none."""
+    try:
+        return os.open(_children_file(pid, pid), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def oom_kills() -> int:
@@ -143,6 +158,12 @@ def group_runs(group: int) -> bool:
     return any(stat[2] == str(group) and stat[0] not in "ZX" for stat in stats if stat)
 
 
+def runs(pid: int) -> bool:
+    """Whether a process is there and isn't a zombie."""
+    stat = _stat(pid)
+    return bool(stat) and stat[0] not in "ZX" if LINUX else signal_process(pid, 0)
+
+
 def signal_group(group: int, number: int) -> bool:
     """Signal all processes of a group; whether there were any that we may signal."""
     try:
@@ -164,7 +185,7 @@ def signal_process(pid: int, number: int) -> bool:
 def has_children() -> bool:
     """Whether this process has children; those that have ended are reaped on the way."""
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
+        while os.waitpid(-1, os.WNOHANG | _WALL)[0]:
             pass
     except ChildProcessError:
         return False
@@ -185,13 +206,17 @@ def _read(path: str) -> str:
 
 
 def read_bytes(path: str) -> bytes:
-    """What a file in ``/proc`` says, quickly; empty if it isn't there."""
+    """What a file in ``/proc`` says, quickly; empty if it isn't there. One of many records comes a page at a time."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
     try:
-        return os.read(file, 64 * 1024)
+        whole = part = os.read(file, 64 * 1024)
+        while len(part) >= _SHORT:
+            part = os.read(file, 64 * 1024)
+            whole += part
+        return whole
     except OSError:  # the process has ended meanwhile
         return b""
     finally:

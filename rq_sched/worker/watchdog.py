@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from rq_sched import elastic
 from rq_sched.resources import Resources
-from rq_sched.worker import measure, system
+from rq_sched.worker import measure
 from rq_sched.worker.attempt import Attempt, Ending, about
 from rq_sched.worker.pool import Child
 
@@ -169,7 +169,7 @@ class Watchdog:
         if child is None:
             return
         began = time.perf_counter()
-        pids = system.tree(child.pid)
+        pids = child.processes()
         use = measure.quick(pids)
         cost = time.perf_counter() - began
         self._cost += cost - watch.cost

@@ -45,7 +45,7 @@ class Machine:
     def now(self) -> float:
         return round(self.loop.time() - self._began, 3)
 
-    # -- processes: these stand in for ``measure`` and ``system`` ---------------------------------
+    # -- processes: these stand in for ``measure`` and what a child knows -------------------------
 
     def process(self, pid: int, own: By, cpu: By = lambda _: 0.0, above: int | None = None) -> None:
         """There is a process from now on, perhaps below another one."""
@@ -89,7 +89,8 @@ class Machine:
         pid = 1000 * (1 + len(self._own))
         self.process(pid, lambda time: FRESH + used(time), cpu)
         attempt = Attempt(Start(1, name, name, 1, "m:f", b"", 0, need, most or need, None, elastic))
-        attempt.child = SimpleNamespace(pid=pid, base=0.0)  # type: ignore[assignment]
+        child = SimpleNamespace(pid=pid, base=0.0, processes=lambda: self.tree(pid))
+        attempt.child = child  # type: ignore[assignment]
         self.attempts.all[name] = attempt
         self.dog.lasts(attempt)
         return attempt
@@ -119,7 +120,6 @@ def played() -> Iterator[Callable[..., Machine]]:
     """Gives what makes the machine, inside the scene; what the watchdog sees is then what is played there."""
     made: list[Machine] = []
     told = SimpleNamespace(
-        tree=lambda pid: made[0].tree(pid),
         quick=lambda pids: made[0].quick(pids),
         exact=lambda pids: made[0].exact(pids),
         perf_counter=lambda: made[0].perf_counter(),
@@ -130,7 +130,6 @@ def played() -> Iterator[Callable[..., Machine]]:
         return made[0]
 
     with (
-        mock.patch.object(watchdog, "system", told),
         mock.patch.object(watchdog, "measure", told),
         mock.patch.object(watchdog, "time", told),
     ):

@@ -57,6 +57,9 @@ class FakeChild:
 
     def drain_before(self) -> None: ...
 
+    def alone(self) -> bool:
+        return True
+
 
 class FakePool:
     def __init__(self, idle: int) -> None:
@@ -191,7 +194,7 @@ async def test_children_that_have_nothing_to_do_for_long_may_go() -> None:
         theirs.append(other)
         output, into = os.pipe()
         os.close(into)
-        pool.forked(number, number, ours, output)
+        pool.forked(number, number, number, ours, output)
         pool.children[number].rested = loop.time() - IDLE_SECONDS + (-1 if number < 3 else 10)
     pool.trim()
     assert [theirs[0].recv(1), theirs[1].recv(1)] == [b"", b""]  # they notice, and end
@@ -320,7 +323,7 @@ def test_what_was_printed_last_belongs_to_the_task(end: str) -> None:
         assert told == [(Word.FORK, 1)]
         ours, theirs = socket.socketpair()
         output, into = os.pipe()
-        pool.forked(1, 1, ours, output)
+        pool.forked(1, 1, 1, ours, output)
         os.write(into, b"x" * 50_000)
         pool.children[1].drain()
         os.write(into, b"x" * 20_000 + b"last words")

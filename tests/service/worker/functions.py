@@ -106,7 +106,9 @@ def segfault() -> None:
 
 def kill_the_agent() -> None:
     """What takes a node down at once: the agent hasn't reported this task's start yet."""
-    (agent,) = [child for child in psutil.Process(os.getppid()).children() if child.name() == "rqs-agent"]
+    worker = psutil.Process(os.getppid()).parent()  # above the subreaper
+    assert worker is not None
+    (agent,) = [child for child in worker.children() if child.name() == "rqs-agent"]
     agent.kill()
     time.sleep(60)
 

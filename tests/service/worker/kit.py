@@ -20,7 +20,7 @@ from rq_sched.node import NodeInfo, NodeState
 from rq_sched.resources import Resources
 from rq_sched.store import Store
 from rq_sched.task import State, TaskInfo, TaskRequest
-from rq_sched.worker import WorkerConfig
+from rq_sched.worker import WorkerConfig, system
 from rq_sched.worker.record import path_of
 from tests.support import wait_for
 
@@ -100,7 +100,9 @@ class Node:
 
     @property
     def children(self) -> list[int]:
-        return self._named("rqs-child")
+        """Those that tasks run in: each the first below its subreaper."""
+        below = map(system.children_of, self._named("rqs-subreaper"))
+        return [pids[0] for pids in below if pids]
 
     def _named(self, name: str) -> list[int]:
         found = []

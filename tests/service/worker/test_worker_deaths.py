@@ -83,19 +83,19 @@ def test_the_agent_hangs(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_the_parent_is_killed(desk: Desk, node: Node, tmp_path: Path) -> None:
-    """The children die with it; the agent kills the rest of their groups, reports, and ends."""
+    """All that is below it dies with it; the agent waits for that, reports, and ends."""
     pids = start(desk, tmp_path / "notes")
-    in_group, agent, children = pids[0], node.agent, node.children
+    agent, children = node.agent, node.children
     node.process.kill()
-    wait_for(lambda: gone([agent, in_group, *children]), 10, lambda: node.log)
+    wait_for(lambda: gone([agent, *pids, *children]), 10, lambda: node.log)
     assert node.state is NodeState.DEAD
     desk.turn()
     assert desk.info("t").state is State.PENDING
-    kill_what_got_away(pids)
 
 
 def test_parent_and_agent_are_killed(desk: Desk, tmp_path: Path) -> None:
-    """The next start on this machine finds what they have recorded, and doesn't wait for the time to live."""
+    """All of their processes die, wherever they hid; the next start on this machine finds what was recorded, and
+    doesn't wait for the time to live."""
     node = desk.node(ttl=60.0)
     pids = start(desk, tmp_path / "notes")
     first, children, agent = node.wait_up(), node.children, node.agent
@@ -104,24 +104,14 @@ def test_parent_and_agent_are_killed(desk: Desk, tmp_path: Path) -> None:
     os.kill(agent, signal.SIGKILL)
     node.process.kill()
     node.process.wait()
-    wait_for(lambda: gone(children), 5, lambda: children)
-    assert not gone(pids[:1])  # what a child has started doesn't die with it
+    wait_for(lambda: gone([*children, *pids]), 5, lambda: (children, pids))
     assert node.state is NodeState.UP
     again = desk.node(ttl=60.0, up=False)
     again.wait_up(but=first)
-    assert gone(pids[:1])
     info = desk.running("t")
     assert (info.attempt, info.crashes) == (2, 1)
     desk.link.run(desk.store.cancel("t", requeue=False, grace=0))
     desk.end("t")
-    kill_what_got_away(pids)
-
-
-def kill_what_got_away(pids: list[int]) -> None:
-    """Processes in sessions of their own, after all of the worker was killed: no one knows of them."""
-    for pid in pids:
-        if psutil.pid_exists(pid):
-            psutil.Process(pid).kill()
 
 
 def test_an_idle_child_is_killed(desk: Desk, node: Node) -> None:

@@ -1,0 +1,99 @@
+"""The subreaper: a process between the parent and one child, which adopts what the child's tasks leave behind (Linux).
+
+Orphans go to the nearest subreaper above them, whatever sessions and groups they have made: a double fork ends here,
+and so does ``CLONE_PARENT``, which makes a sibling of the child. So all processes of a child's task are below its
+subreaper, and of nobody else's: they can be counted, and found to be left over. Nothing that a process does to itself
+changes that. Zombies are reaped at once, also while the task runs. The child's own children are left to the child: only
+the task may ask how they ended.
+
+The child's end is the subreaper's. It leaves the child's zombie alone: that goes to the parent, which reads there how
+the child ended, and whose signals to the group of that id can't hit another one. When the parent dies, the subreaper
+kills all that is below it; then it ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from rq_sched.worker import system
+
+_NUMBER = 4
+"""Bytes in which the child's process id is told."""
+_AGAIN = 0.01
+"""Seconds between two attempts to kill all that is left."""
+_HEARD = {signal.SIGCHLD, signal.SIGHUP}
+
+
+def heard(sock: socket.socket) -> int:
+    """In the parent: the process id of the child, from the other end of the socket pair.
+
+    Raises:
+        OSError: the machine has no room for it.
+    """
+    told = sock.recv(_NUMBER)
+    if not told:
+        raise OSError(errno.EAGAIN, "a child's subreaper could not fork it")
+    return int.from_bytes(told, "little")
+
+
+def main(parent: int, sock: socket.socket, become: Callable[[int], NoReturn]) -> NoReturn:
+    """Become the subreaper of a child, in a process just forked, with all signals blocked: they stay so.
+
+    Parameters:
+        parent: the process that forked us.
+        sock: the child's end of its socket pair. Before the child says anything, we tell its process id there.
+        become: becomes the child, in the process that we fork; it gets our process id.
+    """
+    try:
+        if not system.LINUX:  # there are no subreapers
+            _tell(sock, os.getpid())
+            become(parent)
+        os.setsid()  # nobody's group: what is sent to those of the parent and of the child isn't for us
+        system.die_with(parent, signal.SIGHUP)
+        system.adopt_orphans()
+        system.name_process("rqs-subreaper")
+        us = os.getpid()
+        child = os.fork()
+        if child == 0:
+            become(us)
+        _tell(sock, child)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # the agent must hear of the child's end
+        _look_after(child, parent)
+    except OSError:
+        os._exit(1)  # no room for a process, or nobody to tell
+    except BaseException:
+        traceback.print_exc()
+        os._exit(70)
+    os._exit(0)
+
+
+def _tell(sock: socket.socket, pid: int) -> None:
+    sock.sendall(pid.to_bytes(_NUMBER, "little"))
+
+
+def _look_after(child: int, parent: int) -> None:
+    """Reap orphans until the child or the parent ends."""
+    while os.getppid() == parent:
+        while (seen := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if seen.si_pid == child:
+                return
+            os.waitpid(seen.si_pid, 0)
+        signal.sigwait(_HEARD)
+    _end_all(child)
+
+
+def _end_all(child: int) -> None:
+    """Kill all that is below us; done when it is gone."""
+    system.signal_group(child, signal.SIGKILL)
+    while True:
+        for pid in system.children_of(os.getpid()):
+            system.signal_process(pid, signal.SIGKILL)
+        if not system.has_children():
+            return
+        signal.sigtimedwait(_HEARD, _AGAIN)
