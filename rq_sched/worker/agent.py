@@ -259,18 +259,20 @@ class Agent:
         self._background.spawn(self._leave_alone())
 
     async def _leave_alone(self) -> None:
-        children = list(self.pool.children.values())
-        for child in children:
-            system.signal_group(child.pid, signal.SIGKILL)
-        deadline = self._loop.time() + KILLED_SECONDS
-        while any(child.runs() for child in children) and self._loop.time() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-        if self.session.incarnation:
-            try:
+        """End, whatever happens: an agent without a parent would hold its tasks' places for ever."""
+        try:
+            children = list(self.pool.children.values())
+            for child in children:
+                system.signal_group(child.pid, signal.SIGKILL)
+            deadline = self._loop.time() + KILLED_SECONDS
+            while any(child.runs() for child in children) and self._loop.time() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            if self.session.incarnation:
                 await self.session.leave(self.session.incarnation, crashed=True)
-            except RqSchedError as error:
-                log.error("the node's end could not be reported: %s", error)
-        os._exit(1)
+        except Exception as error:
+            log.error("the node's end could not be reported: %s", error)
+        finally:
+            os._exit(1)
 
     async def _give_signs_of_life(self) -> None:
         config = self._config
