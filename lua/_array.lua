@@ -8,7 +8,8 @@
 -- `apart:ID` (those that were made before their turn: runs, the first as score, the last as member) and the set
 -- `arrays` (arrays that have a rest).
 
-local SEQUENCE = 10
+local SEQUENCE = 13 -- hex digits: there are 2^52 sequences, as many as a number holds exactly
+local SEQUENCES, SEQUENCE_FORM = 2 ^ 52, '%013x'
 local REST = 47 -- '/'
 -- What is read of an array: of itself, and from the fifth on what its elements get of it (`jw` becomes `w`).
 local ARRAY_FIELDS = { 'j', 'jn', 'n', 'ja', 'c', 'f', 'a', 'ax', 't', 'p', 'X', 'Y', 'r', 'C', 'l', 'e', 'v', 'D', 'jw' }
@@ -16,7 +17,20 @@ local OWN_FIELDS = 4
 local arrays_seen = {} -- id → array; false: there is none
 
 local function sequence_text(number)
-  return string.format('%010x', number)
+  return string.format(SEQUENCE_FORM, number)
+end
+
+-- Takes so many sequences, which are behind all that were taken: the first of them; nil, and none is taken, where not so
+-- many are left.
+local function sequences_new(number)
+  local last = call('INCRBY', P .. 'seq', whole(number))
+  if last < SEQUENCES then return last - number + 1 end
+  call('DECRBY', P .. 'seq', whole(number))
+  return nil
+end
+
+local function sequences_used_up()
+  return refuse('counter_full', 'the places in the order of this namespace are used up: go on in another --namespace')
 end
 
 local function array_load(id)

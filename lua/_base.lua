@@ -1,6 +1,6 @@
 -- What every script begins with: the prefix, the time, refusals, small helpers.
 
-local P = KEYS[1]
+local P = KEYS[1] or ''
 local call = redis.call
 
 -- Redis' time in ms, unless the caller moves the clock (tests, simulate).

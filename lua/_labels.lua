@@ -1,4 +1,4 @@
---@include _base
+--@include _check
 -- Labels: what nodes carry and tasks require, both written as at the end of a class's name: sorted, `+gpu+ssd` ('' none).
 -- A node stands in the indexes `free` and `totals`, and with the same score in `free:LABEL` and `totals:LABEL` of each
 -- label that it carries.

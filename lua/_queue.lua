@@ -2,7 +2,7 @@
 -- The pending queues and the indexes of their heads (keys.py: pending:CLASS, classes:GROUP, groups, fresh).
 -- Changes are collected in Lua and written by queue_flush(), each key once.
 --
--- An entry is a score and a member; members begin with the sequence (10 hex digits), so comparing (score, member)
+-- An entry is a score and a member; members begin with the sequence (SEQUENCE hex digits), so comparing (score, member)
 -- gives promise 4's order at every level: tasks of a class, classes of a group, groups.
 
 local classes, groups = {}, {} -- as seen by this script: name → object
@@ -222,17 +222,25 @@ end
 
 local taken_to, taken_end = 0, 0 -- those taken from Redis that aren't given out yet
 
--- Takes so many sequence numbers at once. What isn't given out is never used.
+-- Takes so many sequence numbers at once; false: there aren't so many. What isn't given out is never used.
 local function sequences_take(number)
-  taken_end = call('INCRBY', P .. 'seq', whole(number))
-  taken_to = taken_end - number
+  local first = sequences_new(number)
+  if not first then return false end
+  taken_to, taken_end = first - 1, first - 1 + number
+  return true
 end
 
--- A new sequence number: behind everything that has one.
+-- A new sequence number: behind everything that has one. Nil: they are used up.
 local function next_sequence()
-  if taken_to == taken_end then sequences_take(1) end
+  if taken_to == taken_end and not sequences_take(1) then return nil end
   taken_to = taken_to + 1
-  return string.format('%010x', taken_to)
+  return sequence_text(taken_to)
+end
+
+-- Those that weren't given out are there again: a submit of what is here already changes nothing.
+local function sequences_back()
+  if taken_to < taken_end then call('DECRBY', P .. 'seq', whole(taken_end - taken_to)) end
+  taken_to, taken_end = 0, 0
 end
 
 local aging

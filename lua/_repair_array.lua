@@ -85,7 +85,7 @@ local function array_repair(now, id)
   first, last = tonumber(first), tonumber(last)
   if not record.t then array_set(id, record, 't', now) end
   if not record.n then
-    record.n = sequence_text(call('INCRBY', P .. 'seq', last - first + 1) - (last - first))
+    record.n = sequence_text(sequences_new(last - first + 1) or SEQUENCES - (last - first + 1))
     call('HSET', key, 'n', record.n)
     did('new places in the order')
   end

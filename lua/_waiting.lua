@@ -1,4 +1,5 @@
 --@include _pending
+--@include _check
 -- Tasks that somebody names, among them elements of an array that aren't made yet; into and out of the waiting states.
 
 local WAITING_FIELDS = { 's', 'c', 'n', 'p', 't', 'd', 'o', 'k', 'i', 'b', 'u', 'w', 'm', 'O', 'j' }
@@ -54,12 +55,14 @@ local function take_out(id, record)
   end
 end
 
--- A sequence behind everything that has one: of a task, or of the first element of an array, for those that are left.
+-- A sequence behind everything that has one: of a task, or of the first element of an array, for those that are left. Nil: they are used
+-- up.
 local function sequence_behind(id, record)
   if not record.j then return next_sequence() end
   local array = array_load(id)
   local left = array.last - array.next + 1
-  return sequence_text(call('INCRBY', P .. 'seq', whole(left)) - left + 1 - (array.next - array.first))
+  local first = sequences_new(left)
+  return first and sequence_text(first - (array.next - array.first))
 end
 
 -- The rest of an array without one of its elements, which waits as a task of its own from now on.
@@ -75,12 +78,10 @@ local function rest_without(array, index, state, class, score)
   if left then queue_add(class, score, array_member(array), 0) end
 end
 
--- Makes an element before its turn, in the state that its array is in, because somebody names it. False: it was made
--- before, or there is none.
-local function element_named(id)
+-- Makes an element before its turn, in the state that its array is in, because somebody changes it.
+local function element_make(id)
   local array, index = element_of(id)
-  local state = array and unmade_state(array, index)
-  if not state then return false end
+  local state = unmade_state(array, index)
   local key = P .. 'task:' .. id
   local record = record_read(array.id, { 'c', 'p', 't', 'd', 'jt' })
   call('HSET', key, unpack((element_record(array, array_sequence(array, index)))))
@@ -91,31 +92,44 @@ local function element_named(id)
     call('ZREM', P .. 'finished:array', array.id)
     call('HINCRBY', array.key, 'jv', -1)
     count('unmade', -1)
-    return true
+    return
   end
   call('SADD', P .. 'live:' .. array.id, whole(index))
   local score = score_of(tonumber(record.p or 0), tonumber(record.t))
   local waits_until = state == 'held' and call('ZSCORE', P .. 'held', array.id) or record.d
   rest_without(array, index, state, record.c, score)
   if state == 'pending' then
-    queue_add(record.c, score, array_sequence(array, index) .. id, 0)
-    return true
+    return queue_add(record.c, score, array_sequence(array, index) .. id, 0)
   end
   call('HSET', key, 's', state)
   if record.d then call('HSET', key, 'd', record.d) end
   call('ZADD', P .. state, waits_until, id)
-  return true
 end
 
--- The record of a known task with its state, or nil. (`pending` is the default and is left out.)
+-- The record that an element would have if it were made now; nil: it was made before, or there is none.
+local function unmade_record(id)
+  local array, index = element_of(id)
+  local state = array and unmade_state(array, index)
+  if not state then return nil end
+  local record = record_read(array.id, { 'c', 'p', 't', 'd', 'jw' })
+  record.s, record.n, record.w, record.unmade = state, array_sequence(array, index), record.jw, true
+  return record
+end
+
+-- Before a task is changed: an element that isn't made becomes one.
+local function waiting_change(id, record)
+  if not record.unmade then return end
+  element_make(id)
+  queue_flush()
+  counts_flush()
+end
+
+-- The record of a known task with its state, or nil. (`pending` is the default and is left out.) Nothing is written: who
+-- changes it calls waiting_change() first.
 local function waiting_record(id)
   local record = record_read(id, WAITING_FIELDS)
-  if not record.c and element_named(id) then
-    queue_flush()
-    counts_flush()
-    record = record_read(id, WAITING_FIELDS)
-  end
-  if not record.c then return nil end
+  if not record.c then record = unmade_record(id) end
+  if not record then return nil end
   record.s = record.s or 'pending'
   return record
 end

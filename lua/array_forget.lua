@@ -2,20 +2,26 @@
 --- array_forget: drop a stretch of the elements of an array that has ended (completed | failed | cancelled → none).
 -- KEYS: prefix
 -- ARGV: now_ms array_id from to
---   from, to: indexes, both included; the caller keeps the stretch short
+--   from, to: indexes, both included: at most 1,000 elements
 -- Replies: how many tasks were dropped
 -- Refuses: task_not_final
 -- Promises: with its last element that has a record the array is dropped, too
 --@include _forget
+--@include _check
 
-local id = ARGV[2]
+arguments_given(4)
+local id = id_given(ARGV[2], 'array id')
+local from, to = number_given(ARGV[3], 'from', 0, 999999999), number_given(ARGV[4], 'to', 0, 999999999)
+if to - from >= MOST_BITE then complain('invalid_value', 'a stretch has at most ' .. MOST_BITE .. ' elements') end
+if wrong then return wrong end
+
 local r = call('HMGET', P .. 'task:' .. id, 'F', 'j', 's')
 if r[2] and not r[1] then
   return refuse('task_not_final', 'array ' .. id .. ' is ' .. (r[3] or 'pending') .. ': cancel it with --no-requeue first')
 end
 
 local found, dropped = {}, 0
-for index = tonumber(ARGV[3]), tonumber(ARGV[4]) do
+for index = from, to do
   local element = id .. '/' .. whole(index)
   local state, class = unpack(call('HMGET', P .. 'task:' .. element, 's', 'c'))
   if class then

@@ -5,23 +5,33 @@
 -- ARGV: now_ms nonce limit watch first last id digest class priority delay payload *fields
 --   first, last: the indexes of its elements; the others as of task_submit
 -- Replies: a list with one number: 1 new, 0 the same request is here already, -1 the id is another request's
--- Refuses: nothing; at full memory Redis itself refuses (no allow-oom), before anything was written
+-- Refuses: counter_full; at full memory Redis itself (no allow-oom), before anything was written
 -- Promises: repeated by a driver it changes nothing; costs the same whatever the number of elements
 --@include _place
+--@include _request
 
-local now = clock(ARGV[1])
-local nonce, limit, watch = ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local first, last = tonumber(ARGV[5]), tonumber(ARGV[6])
+local ID_AT, FIELDS = 7, 13
+local MOST_INDEX, MOST_ELEMENTS = 999999999, 10000000
+
+arguments_given(FIELDS - 1, 2)
+local now, nonce, limit = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), number_given(ARGV[3], 'limit', 0, MOST_BITE)
+local watch = ARGV[4] ~= '' and id_given(ARGV[4], 'channel') or ''
+local first, last = number_given(ARGV[5], 'first', 0, MOST_INDEX), number_given(ARGV[6], 'last', 0, MOST_INDEX)
+if last < first or last - first >= MOST_ELEMENTS then
+  complain('invalid_value', 'an array has 1 to ' .. MOST_ELEMENTS .. ' elements, not those from ' .. first .. ' to ' .. last)
+end
+if not wrong then request_given(ID_AT, FIELDS, #ARGV) end
+if wrong then return wrong end
 local id, digest, class, priority, delay, payload = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local FIELDS = 13
 
 local function accept()
   local key = P .. 'task:' .. id
   local known = call('HGET', key, 'q')
   if known then return known == digest and 0 or -1 end
   local number = last - first + 1
-  local sequence = sequence_text(call('INCRBY', P .. 'seq', whole(number)) - number + 1)
-  call('HSET', key, 'c', class, 'n', sequence, 'q', digest, 't', stamp(now), 'p', priority,
+  local sequence = sequences_new(number)
+  if not sequence then return nil end
+  call('HSET', key, 'c', class, 'n', sequence_text(sequence), 'q', digest, 't', stamp(now), 'p', priority,
     'j', whole(first) .. '-' .. whole(last), 'jn', whole(first), unpack(ARGV, FIELDS))
   if watch ~= '' then call('HSET', key, 'w', watch) end
   if payload ~= '' then call('SET', P .. 'payload:' .. id, payload) end
@@ -39,5 +49,6 @@ local function accept()
 end
 
 local answer = accept()
+if not answer then return sequences_used_up() end
 place_new(now, nonce, limit)
 return { answer }

@@ -6,11 +6,23 @@
 -- Replies: {next, id, fields, id, fields, …}: entries that name the task, and what to give as `to` next time ('': done)
 -- Refuses: nothing
 -- Promises: reads only, at most `limit` entries
---@include _base
+--@include _check
 
-local id = ARGV[2]
-local entries = call('XREVRANGE', P .. 'events', ARGV[4], ARGV[3], 'COUNT', ARGV[5])
-local found = { #entries == tonumber(ARGV[5]) and '(' .. entries[#entries][1] or '' }
+-- The id of an entry, a time, or an end of the log.
+local function place_given(text, what)
+  if text == '-' or text == '+' or string.find(text or '', '^%(?%d+$') or string.find(text or '', '^%(?%d+%-%d+$') then
+    return text
+  end
+  complain('invalid_value', what .. ' must be the id of an entry, not ' .. shown(text or ''))
+end
+
+arguments_given(5)
+local id, from, to = task_given(ARGV[2]), place_given(ARGV[3], 'from'), place_given(ARGV[4], 'to')
+local limit = bite_given(ARGV[5])
+if wrong then return wrong end
+
+local entries = call('XREVRANGE', P .. 'events', to, from, 'COUNT', whole(limit))
+local found = { #entries == limit and '(' .. entries[#entries][1] or '' }
 for _, entry in ipairs(entries) do
   local fields = entry[2]
   for i = 2, #fields, 2 do

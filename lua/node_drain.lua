@@ -10,26 +10,32 @@
 --@include _stop
 --@include _reservation
 
-local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
+arguments_given(7)
+local now, id = time_given(ARGV[1]), id_given(ARGV[2], 'node id')
+local incarnation = ARGV[3] ~= '' and id_given(ARGV[3], 'incarnation') or ''
+local keep, requeue = flag_given(ARGV[4], 'keep'), flag_given(ARGV[5], 'requeue')
+local grace, from = whole(duration_given(ARGV[6], 'grace_ms')), cursor_given(ARGV[7])
+if wrong then return wrong end
+
 local key = P .. 'node:' .. id
 local node = node_load(id)
 if not node then return refuse('node_not_found', 'no node ' .. id) end
 if incarnation ~= '' and node.incarnation ~= incarnation then
   return refuse('stale_incarnation', 'node ' .. id .. ' is registered anew')
 end
-if ARGV[4] == '1' then call('HSET', key, 'drain', '1') end
+if keep then call('HSET', key, 'drain', '1') end
 if node.state == 'up' or node.state == 'faulty' then
   node_pause(now, node, 'draining')
   event('draining', id, id)
 end
 local cursor = '0'
-if ARGV[5] == '1' and node.state ~= 'dead' then
-  local found = call('HSCAN', node.path .. ':tasks', ARGV[7], 'COUNT', 100)
+if requeue and node.state ~= 'dead' then
+  local found = call('HSCAN', node.path .. ':tasks', from, 'COUNT', 100)
   cursor = found[1]
   for i = 1, #found[2], 2 do
     local task_id, _, _, mark = entry_parse(found[2][i + 1])
     if mark ~= 's' then
-      stop_attempt(task_id, id, node.incarnation, found[2][i], 'back', 'stopping', ARGV[6])
+      stop_attempt(task_id, id, node.incarnation, found[2][i], 'back', 'stopping', grace)
     end
   end
 end

@@ -9,7 +9,11 @@
 --   ends the other, and a draining node with a fault stays draining; a fault ends with its incarnation
 --@include _reservation
 
-local now, id, incarnation, text = clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+arguments_given(4)
+local now, id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
+local text = bytes_given(ARGV[4], 'the fault', 4096)
+if wrong then return wrong end
+
 local key = P .. 'node:' .. id
 local node, stale = node_of(id, incarnation)
 if stale then return stale end
@@ -18,7 +22,7 @@ if text == known then return node.state end
 if text ~= '' then
   call('HSET', key, 'fault', text)
   if node.state == 'up' then node_pause(now, node, 'faulty') end
-  if known == '' then event('faulty', id, id, nil, (string.gsub(string.sub(text, 1, 200), '%s+', '_'))) end
+  if known == '' then event('faulty', id, id, nil, (string.gsub(string.sub(text, 1, 200), '[%s%c]+', '_'))) end
 else
   call('HDEL', key, 'fault')
   if node.state == 'faulty' then node_resume(now, node) end

@@ -26,8 +26,10 @@ local function ledger_digest(node)
   return string.format('%d:%.0f', #flat / 2, sum)
 end
 
-local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
-local acked, digest = tonumber(ARGV[4]), ARGV[5]
+arguments_given(5)
+local now, id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
+local acked, digest = number_given(ARGV[4], 'acked', 0, MOST_COUNT), word_given(ARGV[5], 'digest', 64)
+if wrong then return wrong end
 local node, stale = node_of(id, incarnation)
 if stale then return stale end
 observed(now, observe(now))

@@ -8,9 +8,12 @@
 -- Promises: repeated it changes nothing; its tasks are given back by node_reap
 --@include _gone
 
-local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
+arguments_given(4)
+local now, id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
+local crashed = flag_given(ARGV[4], 'crashed')
+if wrong then return wrong end
 local node = node_load(id)
 if not node or node.incarnation ~= incarnation or node.state == 'dead' then return 0 end
-node_gone(now, node, ARGV[4] == '1' and 'crashed' or 'left')
+node_gone(now, node, crashed and 'crashed' or 'left')
 events_flush()
 return 1

@@ -8,7 +8,11 @@
 -- Promises: reads only; what is on the ledger from the first bite to the last is told (HSCAN)
 --@include _ledger
 
-local node, stale = node_of(ARGV[2], ARGV[3])
+arguments_given(4)
+local id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
+local cursor = cursor_given(ARGV[4])
+if wrong then return wrong end
+local node, stale = node_of(id, incarnation)
 if stale then return stale end
-local found = call('HSCAN', node.path .. ':tasks', ARGV[4], 'COUNT', 100)
+local found = call('HSCAN', node.path .. ':tasks', cursor, 'COUNT', 100)
 return { found[1], node.ordered, found[2] }

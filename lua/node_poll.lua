@@ -7,11 +7,14 @@
 -- Promises: an order is kept until a later call acknowledges it
 --@include _orders
 
-local id, incarnation = ARGV[2], ARGV[3]
+arguments_given(5)
+local id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
+local acked, limit = number_given(ARGV[4], 'acked', 0, MOST_COUNT), bite_given(ARGV[5])
+if wrong then return wrong end
 local node, stale = node_of(id, incarnation)
 if stale then return stale end
-acknowledge(node, tonumber(ARGV[4]))
+acknowledge(node, acked)
 local orders = {}
-orders_read(node, tonumber(ARGV[5]), orders)
+orders_read(node, limit, orders)
 nodes_flush(id)
 return orders

@@ -10,7 +10,9 @@
 --@include _end_attempt
 --@include _surplus
 
-local now, lost, limit = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+arguments_given(3)
+local now, lost, limit = time_given(ARGV[1]), found_given(ARGV[2], 'lost'), bite_given(ARGV[3])
+if wrong then return wrong end
 local id, incarnation, how = string.match(lost, '^([^:]+):([^:]+):(%a+)$')
 if not id or call('SISMEMBER', P .. 'lost', lost) == 0 then return { 0, 0 } end
 

@@ -11,10 +11,13 @@
 --@include _gone
 --@include _observe
 
-local now, id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
-local cpu, memory, ttl, host, labels = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
+arguments_given(8)
+local now, id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
+local cpu, memory = number_given(ARGV[4], 'cpu', 1, MOST_CPU), number_given(ARGV[5], 'memory', 1, MOST_MEMORY)
+local ttl, host = number_given(ARGV[6], 'ttl_ms', 1, MOST_DURATION), word_given(ARGV[7], 'host', 255)
+local labels = labels_given(ARGV[8])
+if wrong then return wrong end
 local key = P .. 'node:' .. id
-observed(now, observe(now))
 local node = node_load(id)
 if node and node.incarnation == incarnation then
   if node.state ~= 'dead' then return node.state end
@@ -28,15 +31,16 @@ if node and node.state ~= 'dead' then
   end
   node_gone(now, node, 'crashed')
 end
+observed(now, observe(now))
 local state = call('HGET', key, 'drain') and 'draining' or 'up'
-call('HSET', key, 'state', state, 'incarnation', incarnation, 'labels', labels, 'total_cpu', cpu, 'total_memory', memory,
-  'free_cpu', cpu, 'free_memory', memory, 'running', 0, 'started', 0, 'ordered', 0, 'acked', 0,
+call('HSET', key, 'state', state, 'incarnation', incarnation, 'labels', labels, 'total_cpu', whole(cpu), 'total_memory', whole(memory),
+  'free_cpu', whole(cpu), 'free_memory', whole(memory), 'running', 0, 'started', 0, 'ordered', 0, 'acked', 0,
   'surplus', 0, 'ttl', ttl, 'host', host, 'registered', now)
 call('HDEL', key, 'ends', 'fault')
 call('ZREM', P .. 'gone', id)
 call('ZADD', P .. 'nodes', now + ttl, id)
 call('SET', key .. ':alive', incarnation, 'PX', ttl)
 if state == 'up' then node_offer(now, node_reload(id)) end
-event('joined', id, id, nil, cpu .. ':' .. memory)
+event('joined', id, id, nil, whole(cpu) .. ':' .. whole(memory))
 events_flush()
 return state

@@ -6,9 +6,14 @@
 --   `ID free_cpu surplus_cpu free_memory total_cpu total_memory [task that it is reserved for] [labels]`
 -- Refuses: nothing
 -- Promises: reads only, all of them at one instant
---@include _base
+--@include _check
 
 local FIELDS = { 'state', 'free_cpu', 'surplus', 'free_memory', 'total_cpu', 'total_memory', 'reserved', 'labels' }
+
+arguments_given(1, 1)
+for i = 2, #ARGV do id_given(ARGV[i], 'node id') end
+if wrong then return wrong end
+
 local lines = {}
 for i = 2, #ARGV do
   local r = call('HMGET', P .. 'node:' .. ARGV[i], unpack(FIELDS))

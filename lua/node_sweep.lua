@@ -11,7 +11,9 @@
 --@include _gone
 --@include _observe
 
-local now, gap, limit = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+arguments_given(3)
+local now, gap, limit = time_given(ARGV[1]), duration_given(ARGV[2], 'gap_ms'), number_given(ARGV[3], 'limit', 0, MOST_BITE)
+if wrong then return wrong end
 local NODES = P .. 'nodes'
 
 local function ttl_of(id)

@@ -5,11 +5,15 @@
 -- Replies: how many were dropped
 -- Refuses: nothing
 -- Promises: a node that a user drained is kept (the mark outlives it); one with allocations left is kept
---@include _base
+--@include _check
 
-local now, dropped = clock(ARGV[1]), 0
+arguments_given(3)
+local now, older_than = time_given(ARGV[1]), number_given(ARGV[2], 'older_than_ms', 0, MOST_TIME)
+local limit, dropped = bite_given(ARGV[3]), 0
+if wrong then return wrong end
+
 local GONE = P .. 'gone'
-for _, id in ipairs(call('ZRANGEBYSCORE', GONE, '-inf', now - tonumber(ARGV[2]), 'LIMIT', 0, tonumber(ARGV[3]))) do
+for _, id in ipairs(call('ZRANGEBYSCORE', GONE, '-inf', now - older_than, 'LIMIT', 0, limit)) do
   local key = P .. 'node:' .. id
   local r = call('HMGET', key, 'incarnation', 'drain')
   if not r[2] and call('EXISTS', key .. ':' .. (r[1] or '') .. ':tasks') == 0 then

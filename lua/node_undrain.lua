@@ -7,7 +7,10 @@
 -- Promises: repeated it changes nothing; what is free is offered at once, unless the node has a fault (node_fault)
 --@include _ledger
 
-local now, id = clock(ARGV[1]), ARGV[2]
+arguments_given(2)
+local now, id = time_given(ARGV[1]), id_given(ARGV[2], 'node id')
+if wrong then return wrong end
+
 local key = P .. 'node:' .. id
 local node = node_load(id)
 if not node then return refuse('node_not_found', 'no node ' .. id) end

@@ -8,7 +8,11 @@
 -- Promises: the earliest task first; no node above its total; at most `limit` placings and as many look-ups
 --@include _place
 
-local n, more = place(clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]))
+arguments_given(3)
+local now, nonce, limit = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), bite_given(ARGV[3])
+if wrong then return wrong end
+
+local n, more = place(now, nonce, limit)
 nodes_flush()
 counts_flush()
 local items = table.concat(happened.placed or {}, ' ')

@@ -8,11 +8,15 @@
 -- Promises: written only where the count given is that of this very moment
 --@include _repair
 
+arguments_given(3)
+local pending = number_given(ARGV[3], 'pending', 0, MOST_COUNT)
+if wrong then return wrong end
+
 local last = call('XREVRANGE', P .. 'events', '+', '-', 'COUNT', 1)
 if (last[1] and last[1][1] or '') ~= ARGV[2] then return 'moved' end
 local kept = tonumber(call('HGET', P .. 'counts', 'pending') or 0)
-if kept ~= tonumber(ARGV[3]) then
-  call('HSET', P .. 'counts', 'pending', ARGV[3])
-  did('pending ' .. kept .. ' -> ' .. ARGV[3])
+if kept ~= pending then
+  call('HSET', P .. 'counts', 'pending', whole(pending))
+  did('pending ' .. kept .. ' -> ' .. whole(pending))
 end
 return repaired()

@@ -9,7 +9,12 @@
 --@include _queue
 --@include _repair
 
-local index, member = ARGV[2], ARGV[3]
+local INDEXES = { delayed = true, held = true, finished = true, pending = true, arrays = true, live = true }
+
+arguments_given(3)
+local index, member = found_given(ARGV[2], 'index'), found_given(ARGV[3], 'member')
+choice_given(string.match(index, '^%a*'), 'index', INDEXES)
+if wrong then return wrong end
 local kind, name = string.match(index, '^(%a+):?(.*)$')
 local FINAL = { completed = true, failed = true, cancelled = true }
 

@@ -9,8 +9,16 @@
 --@include _queue
 --@include _repair
 
-local name = ARGV[2]
+arguments_given(2, 1)
+local name = found_given(ARGV[2], 'group')
+if wrong then return wrong end
 local index = P .. 'classes:' .. name
+
+-- The class of an entry of the group's index or of `groups`; nil: it has no sequence.
+local function class_in(entry)
+  if string.find(string.sub(entry, 1, SEQUENCE), '%X') then return nil end
+  return string.match(entry, '^%d+:%d+.*$', SEQUENCE + 1)
+end
 
 local function head_of(class)
   local cpu, memory, labels = string.match(class, '^(%d+):(%d+)(.*)$')
@@ -21,7 +29,7 @@ end
 
 for i = 3, #ARGV do
   local entry = ARGV[i]
-  local class = string.match(entry, '^%x%x%x%x%x%x%x%x%x%x(%d+:%d+.*)$')
+  local class = class_in(entry)
   local plain = not class
   class = class or entry
   local score, head = head_of(class)
@@ -36,7 +44,7 @@ end
 
 local best_score, best = first_of(index)
 for i = 3, #ARGV do
-  if ARGV[i] ~= best and string.match(ARGV[i], '^%x%x%x%x%x%x%x%x%x%x%d+:%d+') then
+  if ARGV[i] ~= best and class_in(ARGV[i]) then
     local cpu, memory, labels = string.match(string.sub(ARGV[i], SEQUENCE + 1), '^(%d+):(%d+)(.*)$')
     local own = step(tonumber(cpu)) .. ':' .. step(tonumber(memory)) .. labels == name
     if own and call('ZREM', P .. 'groups', ARGV[i]) == 1 then did('best head dropped') end

@@ -9,7 +9,9 @@
 --@include _waiting
 --@include _repair
 
-local now, token, node_id = clock(ARGV[1]), ARGV[2], ARGV[3]
+arguments_given(3)
+local now, token, node_id = time_given(ARGV[1]), found_given(ARGV[2], 'token'), found_given(ARGV[3], 'node id')
+if wrong then return wrong end
 local RESERVATION = P .. 'reservation'
 
 local function holds(kept)

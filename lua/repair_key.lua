@@ -8,9 +8,13 @@
 -- Promises: what a record mentions isn't touched
 --@include _repair
 
-local kind, id = ARGV[2], ARGV[3]
+local FIELDS = { payload = 'ax', result = 'rx', log = 'c', live = 'j', apart = 'j' }
+
+arguments_given(3)
+local kind, id = choice_given(ARGV[2], 'kind', FIELDS), found_given(ARGV[3], 'task id')
+if wrong then return wrong end
 local key = P .. 'task:' .. id
-local field = ({ payload = 'ax', result = 'rx', log = 'c', live = 'j', apart = 'j' })[kind]
+local field = FIELDS[kind]
 local there = key_type(key) == 'hash' and call('HEXISTS', key, field) == 1
-if field and not there and call('UNLINK', P .. kind .. ':' .. id) == 1 then did('dropped') end
+if not there and call('UNLINK', P .. kind .. ':' .. id) == 1 then did('dropped') end
 return repaired()

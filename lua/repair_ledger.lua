@@ -8,7 +8,10 @@
 -- Promises: an allocation with its attempt isn't touched; the worker is told to stop what it may run under a dropped one
 --@include _repair
 
-local now, id, incarnation, token = clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+arguments_given(4)
+local now, id = time_given(ARGV[1]), found_given(ARGV[2], 'node id')
+local incarnation, token = found_given(ARGV[3], 'incarnation'), found_given(ARGV[4], 'token')
+if wrong then return wrong end
 local key = P .. 'node:' .. id
 local path = key .. ':' .. incarnation
 local r = call('HMGET', key, 'incarnation', 'state')

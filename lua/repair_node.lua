@@ -9,7 +9,11 @@
 --   has is given up, as if it had left
 --@include _repair
 
+arguments_given(2, 1)
+local now, id = time_given(ARGV[1]), found_given(ARGV[2], 'node id')
+if wrong then return wrong end
+
 local labels = {}
 for i = 3, #ARGV do labels[#labels + 1] = ARGV[i] end
-node_recompute(clock(ARGV[1]), ARGV[2], labels)
+node_recompute(now, id, labels)
 return repaired()

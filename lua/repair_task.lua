@@ -8,7 +8,9 @@
 --   the task is pending again at its old place
 --@include _repair_array
 
-local now, id = clock(ARGV[1]), ARGV[2]
+arguments_given(2)
+local now, id = time_given(ARGV[1]), found_given(ARGV[2], 'task id')
+if wrong then return wrong end
 local key = P .. 'task:' .. id
 local FIELDS = { 's', 'c', 'n', 'p', 't', 'k', 'i', 'A', 'd', 'F', 'r', 'y', 'z', 'C', 'b', 'u', 'ax', 'rx', 'j' }
 local NUMBERS = { 'p', 't', 'd', 'F', 'r', 'y', 'z', 'C', 'u', 'ax', 'rx' }
@@ -163,7 +165,7 @@ local function kept_beside()
 end
 
 local function task_repair()
-  if not record.n then set('n', next_sequence(), 'a new place in the order') end
+  if not record.n then set('n', next_sequence() or sequence_text(SEQUENCES - 1), 'a new place in the order') end
   kept_beside()
   if broken and not ACTIVE[record.s] and not FINAL[record.s] then fail(broken) end
   if ACTIVE[record.s] then on_ledger() end

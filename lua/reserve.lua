@@ -16,7 +16,10 @@
 --@include _suspect
 --@include _waiting
 
-local now, grace = clock(ARGV[1]), ARGV[2]
+arguments_given(2)
+local now, grace = time_given(ARGV[1]), whole(duration_given(ARGV[2], 'grace_ms'))
+if wrong then return wrong end
+
 local LOOKS = 500  -- heads looked at in one call
 local FEW = 8      -- … before all nodes are read
 local NODES = 1000 -- nodes looked at in one call

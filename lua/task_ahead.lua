@@ -7,7 +7,28 @@
 -- Refuses: nothing
 -- Promises: reads only; works on the classes given, by look-ups whose number grows with the logarithm of their length
 --@include _queue
+--@include _check
 
+local GROUP = '^%d+:%d+[+a-z0-9._-]*$'
+
+local function place_given(given_score, given_sequence)
+  local number = string.find(given_score or '', '^[%d.e+-]+$') and tonumber(given_score)
+  if not number or number ~= number or math.abs(number) > MOST_COUNT then
+    complain('invalid_value', 'score must be a number, not ' .. shown(given_score or ''))
+  end
+  if #(given_sequence or '') > SEQUENCE or string.find(given_sequence or '', '%X') then
+    complain('invalid_value', 'bad sequence ' .. shown(given_sequence))
+  end
+end
+
+arguments_given(3, 3)
+place_given(ARGV[2], ARGV[3])
+for i = 4, #ARGV, 3 do
+  if not string.find(ARGV[i], GROUP) then complain('invalid_value', 'bad group ' .. shown(ARGV[i])) end
+  number_given(ARGV[i + 1], 'rank', 0, MOST_COUNT)
+  bite_given(ARGV[i + 2], 'classes')
+end
+if wrong then return wrong end
 local score, sequence = ARGV[2], ARGV[3]
 
 -- Among equal scores the sequence decides: their members stand in its order, so a binary search by rank finds the place.

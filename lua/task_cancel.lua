@@ -7,15 +7,18 @@
 --   requeue 1: it goes to the back of its equals; 0: it ends as cancelled. note: free text for the decision log
 --   Elements of an array that were made are cancelled by calls of their own.
 -- Replies: {outcome, state, attempt}: requeued, cancelled, stopping, unchanged (delayed or held, with requeue), already
--- Refuses: task_not_found
+-- Refuses: task_not_found, counter_full
 -- Promises: the same operation again changes nothing; an end that was promised is never taken back
 --@include _end_attempt
 --@include _waiting
 --@include _stop
 --@include _reservation
 
-local now, id, operation = clock(ARGV[1]), ARGV[2], ARGV[3]
-local requeue, grace, note = ARGV[4] == '1', ARGV[5], ARGV[6]
+arguments_given(6)
+local now, id, operation = time_given(ARGV[1]), task_given(ARGV[2]), id_given(ARGV[3], 'operation')
+local requeue, grace = flag_given(ARGV[4], 'requeue'), whole(duration_given(ARGV[5], 'grace_ms'))
+local note = word_given(ARGV[6], 'note', 1024)
+if wrong then return wrong end
 local key = P .. 'task:' .. id
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
@@ -50,9 +53,13 @@ end
 local function cancel()
   if record.o == operation then return repeated() end
   if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then return 'already' end
+  if requeue and (record.s == 'delayed' or record.s == 'held') then return 'unchanged' end
+  if requeue and record.j and record.s == 'running' then return 'requeued' end -- nothing is left of it
+  local sequence = requeue and record.s == 'pending' and sequence_behind(id, record)
+  if sequence == nil then return nil end
+  waiting_change(id, record)
   call('HSET', key, 'o', operation)
   if record.j and not requeue then return cancel_rest() end
-  if record.j and record.s == 'running' then return 'requeued' end
   if record.s == 'assigned' or record.s == 'running' then
     local intention = (record.b == 'end' or not requeue) and 'end' or 'requeue'
     local node_id, incarnation = string.match(record.i, '^([^:]+):(.+)$')
@@ -67,14 +74,14 @@ local function cancel()
     record.s = 'cancelled'
     return 'cancelled'
   end
-  if record.s ~= 'pending' then return 'unchanged' end
   take_out(id, record)
-  task_pending(id, record, sequence_behind(id, record))
+  task_pending(id, record, sequence)
   event('requeued', id, nil, record.u, 'cancelled')
   return 'requeued'
 end
 
 local outcome = cancel()
+if not outcome then return sequences_used_up() end
 ends_flush(now)
 reservation_flush(now)
 if queue_flush() then wake() end

@@ -14,9 +14,28 @@
 --@include _orders
 --@include _output
 
-local now, node_id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
-local acked, nonce, limit, random = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local FIRST, WIDTH = 8, 9
+local OUTCOMES = { completed = true, failed = true, crashed = true, returned = true, stopped = true }
+
+-- A report without its token and task: what isn't on the ledger is refused there.
+local function report_given(at)
+  choice_given(ARGV[at + 2], 'outcome', OUTCOMES)
+  if ARGV[at + 3] ~= '' then duration_given(ARGV[at + 3], 'ran') end
+  if ARGV[at + 4] ~= '' then word_given(ARGV[at + 4], 'reason', 128) end
+  bytes_given(ARGV[at + 5], 'the result', MOST_PAYLOAD)
+  bytes_given(ARGV[at + 6], 'the error', MOST_PAYLOAD)
+  if ARGV[at + 7] ~= '' then number_given(ARGV[at + 7], 'exit code', -MOST_PRIORITY, MOST_PRIORITY) end
+  bytes_given(ARGV[at + 8], 'the output', MOST_OUTPUT)
+end
+
+arguments_given(FIRST - 1, WIDTH)
+local now, node_id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
+local acked, nonce = number_given(ARGV[4], 'acked', 0, MOST_COUNT), id_given(ARGV[5], 'nonce')
+local limit, random = number_given(ARGV[6], 'limit', 0, MOST_BITE), fraction_given(ARGV[7], 'random')
+if not wrong then
+  for at = FIRST, #ARGV, WIDTH do report_given(at) end
+end
+if wrong then return wrong end
 
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end

@@ -8,7 +8,9 @@
 --@include _forget
 --@include _waiting
 
-local id = ARGV[2]
+arguments_given(2)
+local id = task_given(ARGV[2])
+if wrong then return wrong end
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
 local state = record.s
@@ -16,6 +18,7 @@ if state ~= 'completed' and state ~= 'failed' and state ~= 'cancelled' then
   return refuse('task_not_final', 'task ' .. id .. ' is ' .. state .. ': cancel it with --no-requeue first')
 end
 if record.j then return record.j end
+waiting_change(id, record)
 forget(state, { id })
 counts_flush()
 return 1

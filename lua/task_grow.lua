@@ -9,7 +9,10 @@
 --   as free, and is taken back at once when a task needs it
 --@include _surplus
 
-local node_id, incarnation, idle = ARGV[2], ARGV[3], tonumber(ARGV[4])
+arguments_given(4, 1)
+local node_id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
+local idle = duration_given(ARGV[4], 'idle_ms')
+if wrong then return wrong end
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
 

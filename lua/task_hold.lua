@@ -8,7 +8,9 @@
 --@include _waiting
 --@include _reservation
 
-local now, id = clock(ARGV[1]), ARGV[2]
+arguments_given(2)
+local now, id = time_given(ARGV[1]), task_given(ARGV[2])
+if wrong then return wrong end
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
 if record.s == 'held' then return 'held' end
@@ -19,6 +21,7 @@ end
 if record.s ~= 'pending' and record.s ~= 'delayed' then
   return refuse('task_final', 'task ' .. id .. ' is already ' .. record.s)
 end
+waiting_change(id, record)
 take_out(id, record)
 call('HSET', P .. 'task:' .. id, 's', 'held')
 call('ZADD', P .. 'held', now, id)

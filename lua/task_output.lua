@@ -8,8 +8,13 @@
 --@include _ledger
 --@include _output
 
-local entry = call('HGET', P .. 'node:' .. ARGV[2] .. ':' .. ARGV[3] .. ':tasks', ARGV[4])
+arguments_given(5)
+local node_id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
+local token, data = id_given(ARGV[4], 'token'), bytes_given(ARGV[5], 'the output', MOST_OUTPUT)
+if wrong then return wrong end
+
+local entry = call('HGET', P .. 'node:' .. node_id .. ':' .. incarnation .. ':tasks', token)
 local id = entry_parse(entry or '')
 if not id then return 0 end
-output_append(id, ARGV[5])
+output_append(id, data)
 return 1

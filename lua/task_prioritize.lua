@@ -8,16 +8,19 @@
 --@include _waiting
 --@include _reservation
 
-local now = clock(ARGV[1])
-local id, priority = ARGV[2], tonumber(ARGV[3])
+arguments_given(3)
+local now, id = time_given(ARGV[1]), task_given(ARGV[2])
+local priority = number_given(ARGV[3], 'priority', -MOST_PRIORITY, MOST_PRIORITY)
+if wrong then return wrong end
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
 if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then
   return refuse('task_final', 'task ' .. id .. ' is already ' .. record.s)
 end
 if tonumber(record.p or 0) == priority then return record.s end
-call('HSET', P .. 'task:' .. id, 'p', priority)
-event('prioritized', id, nil, nil, priority)
+waiting_change(id, record)
+call('HSET', P .. 'task:' .. id, 'p', whole(priority))
+event('prioritized', id, nil, nil, whole(priority))
 if record.s == 'pending' then
   take_out(id, record)
   reservation_flush(now)

@@ -8,9 +8,14 @@
 -- Promises: only attempts on the ledger may write
 --@include _ledger
 
+arguments_given(3, 2)
+local node_id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
+for i = 4, #ARGV, 2 do fraction_given(ARGV[i + 1], 'progress') end
+if wrong then return wrong end
+
 local n = 0
 for i = 4, #ARGV, 2 do
-  local entry = call('HGET', P .. 'node:' .. ARGV[2] .. ':' .. ARGV[3] .. ':tasks', ARGV[i])
+  local entry = call('HGET', P .. 'node:' .. node_id .. ':' .. incarnation .. ':tasks', ARGV[i])
   local id = entry_parse(entry or '')
   if id then
     call('HSET', P .. 'task:' .. id, 'g', ARGV[i + 1])

@@ -7,7 +7,10 @@
 -- Promises: at most `limit` tasks
 --@include _waiting
 
-local now, limit = clock(ARGV[1]), tonumber(ARGV[2])
+arguments_given(2)
+local now, limit = time_given(ARGV[1]), bite_given(ARGV[2])
+if wrong then return wrong end
+
 local due = call('ZRANGEBYSCORE', P .. 'delayed', '-inf', now, 'LIMIT', 0, limit)
 for _, id in ipairs(due) do
   local record = waiting_record(id)

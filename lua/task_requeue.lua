@@ -3,11 +3,13 @@
 -- KEYS: prefix
 -- ARGV: now_ms task_id operation
 -- Replies: the state
--- Refuses: task_not_found, wrong_state (held, assigned, running)
+-- Refuses: task_not_found, wrong_state (held, assigned, running), counter_full
 -- Promises: the same operation again changes nothing; retries and crashes count anew
 --@include _waiting
 
-local id, operation = ARGV[2], ARGV[3]
+arguments_given(3)
+local id, operation = task_given(ARGV[2]), id_given(ARGV[3], 'operation')
+if wrong then return wrong end
 local key = P .. 'task:' .. id
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
@@ -19,11 +21,14 @@ if record.s == 'held' or record.s == 'assigned' or record.s == 'running' then
   local instead = record.s == 'held' and 'unhold' or 'cancel'
   return refuse('wrong_state', 'task ' .. id .. ' is ' .. record.s .. ': use ' .. instead)
 end
+local sequence = sequence_behind(id, record)
+if not sequence then return sequences_used_up() end
+waiting_change(id, record)
 take_out(id, record)
 if call('HGET', key, 'rx') then call('DEL', P .. 'result:' .. id) end
 call('HDEL', key, 'y', 'z', 'E', 'rx')
 call('HSET', key, 'o', operation)
-task_pending(id, record, sequence_behind(id, record))
+task_pending(id, record, sequence)
 event('requeued', id, nil, record.u, 'asked')
 if queue_flush() then wake() end
 counts_flush()

@@ -10,7 +10,17 @@
 -- Promises: repeated it changes nothing; what is given back is offered in the same call
 --@include _fill
 
-local now, nonce, node_id, incarnation, token = clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+-- An amount, or '' for what there is.
+local function amount_given(text, what, most)
+  return text ~= '' and number_given(text, what, -most, most) or nil
+end
+
+arguments_given(9)
+local now, nonce, node_id = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), id_given(ARGV[3], 'node id')
+local incarnation, token = id_given(ARGV[4], 'incarnation'), id_given(ARGV[5], 'token')
+local number, limit = number_given(ARGV[6], 'number', 0, MOST_COUNT), number_given(ARGV[9], 'limit', 0, MOST_BITE)
+local wanted_cpu, wanted_memory = amount_given(ARGV[7], 'cpu', MOST_CPU), amount_given(ARGV[8], 'memory', MOST_MEMORY)
+if wrong then return wrong end
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
 local entry = allocation_of(node, token)
@@ -18,8 +28,7 @@ if not entry then return { 0, 0, node.ordered } end
 
 local record = call('HMGET', P .. 'task:' .. entry.id, 'c', 'X', 'Y', 'N', 'e', 'O')
 local need = class_of(record[1])
-local cpu = ARGV[7] ~= '' and tonumber(ARGV[7]) or entry.cpu
-local memory = ARGV[8] ~= '' and tonumber(ARGV[8]) or entry.memory
+local cpu, memory = wanted_cpu or entry.cpu, wanted_memory or entry.memory
 local most_cpu = math.max(tonumber(record[2]) or 0, need.cpu)
 local most_memory = math.max(tonumber(record[3]) or 0, need.memory)
 local grows, shrinks = cpu > entry.cpu or memory > entry.memory, cpu < entry.cpu or memory < entry.memory
@@ -27,17 +36,17 @@ local grows, shrinks = cpu > entry.cpu or memory > entry.memory, cpu < entry.cpu
 local available = cpu <= need.cpu and room_cpu(node) or node.cpu -- up to its need it may take others' surplus
 -- A reservation counts on what runs there to need no more than it asked for.
 local into_reservation = node.reserved and ((cpu > entry.cpu and cpu > need.cpu) or (memory > entry.memory and memory > need.memory))
-local refused = entry.mark == 's' or record[6] or tonumber(ARGV[6]) <= tonumber(record[4] or 0)
+local refused = entry.mark == 's' or record[6] or number <= tonumber(record[4] or 0)
   or cpu < 1 or memory < 1 or cpu > most_cpu or memory > most_memory
   or cpu - entry.cpu > available or memory - entry.memory > node.memory or into_reservation
-if not refused then call('HSET', P .. 'task:' .. entry.id, 'N', ARGV[6]) end
+if not refused then call('HSET', P .. 'task:' .. entry.id, 'N', whole(number)) end
 if refused or not (grows or shrinks) then return { entry.cpu, entry.memory, node.ordered } end
 
 if cpu - entry.cpu > node.cpu then reclaim(node, cpu - entry.cpu - node.cpu) end
 allocation_set(node, token, entry, cpu, memory)
 if record[5] ~= 'off' then surplus_set(node, token, math.max(0, cpu - need.cpu)) end
 if shrinks then
-  local _, undone = fill(now, nonce, node, tonumber(ARGV[9]))
+  local _, undone = fill(now, nonce, node, limit)
   if undone then wake() end
 end
 local left = allocation_of(node, token) -- the fill may have taken surplus back

@@ -7,7 +7,9 @@
 -- Promises: repeated it changes nothing
 --@include _ledger
 
-local now, node_id, incarnation = clock(ARGV[1]), ARGV[2], ARGV[3]
+arguments_given(3, 1)
+local now, node_id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
+if wrong then return wrong end
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
 

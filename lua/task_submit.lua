@@ -5,21 +5,31 @@
 --   limit: placings at most; what is left is the schedulers'
 --   each task: id, digest, class, priority, delay (ms), long payload or '', n, then n record fields and values
 -- Replies: a list with one number a task: 1 new, 0 the same request is here already, -1 the id is another request's
--- Refuses: nothing; at full memory Redis itself refuses (no allow-oom), before anything was written
+-- Refuses: counter_full; at full memory Redis itself (no allow-oom), before anything was written
 -- Promises: repeated by a driver it changes nothing; work grows with the tasks given, not with those waiting
 --@include _place
+--@include _request
 
-local now = clock(ARGV[1])
-local nonce, limit, watch = ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local answers, i = {}, 5
+local FIRST, FIXED = 5, 7
 
-local function count_tasks()
-  local tasks, at = 0, i
-  while ARGV[at] do
-    tasks, at = tasks + 1, at + 7 + tonumber(ARGV[at + 6])
+-- How many tasks are given; each is looked at.
+local function tasks_given()
+  local tasks, at = 0, FIRST
+  while ARGV[at] and not wrong do
+    local fields = number_given(ARGV[at + 6], 'number of fields', 0, 64)
+    local after = at + FIXED + fields
+    if fields % 2 == 1 or after - 1 > #ARGV then complain('invalid_value', 'the last task is cut short') end
+    if not wrong then request_given(at, at + FIXED, after - 1) end
+    tasks, at = tasks + 1, after
   end
   return tasks
 end
+
+arguments_given(FIRST - 1, 1)
+local now, nonce, limit = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), number_given(ARGV[3], 'limit', 0, MOST_BITE)
+local watch = ARGV[4] ~= '' and id_given(ARGV[4], 'channel') or ''
+local tasks = tasks_given()
+if wrong then return wrong end
 
 local function accept(id, digest, class, priority, delay, payload, first, n)
   local key = P .. 'task:' .. id
@@ -44,11 +54,13 @@ local function accept(id, digest, class, priority, delay, payload, first, n)
   return 1
 end
 
-sequences_take(count_tasks())
+if not sequences_take(tasks) then return sequences_used_up() end
+local answers, i = {}, FIRST
 while ARGV[i] do
   local n = tonumber(ARGV[i + 6])
-  answers[#answers + 1] = accept(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], i + 7, n)
-  i = i + 7 + n
+  answers[#answers + 1] = accept(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], i + FIXED, n)
+  i = i + FIXED + n
 end
+sequences_back()
 place_new(now, nonce, limit)
 return answers

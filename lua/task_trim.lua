@@ -7,8 +7,16 @@
 -- Refuses: nothing
 -- Promises: at most `limit` tasks
 --@include _forget
+--@include _check
 
-local now, older_than, keep, limit = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local ENDED = { completed = true, failed = true, cancelled = true, array = true }
+
+arguments_given(4, 1)
+local now, older_than = time_given(ARGV[1]), number_given(ARGV[2], 'older_than_ms', 0, MOST_TIME)
+local keep, limit = number_given(ARGV[3], 'keep', 0, MOST_COUNT), bite_given(ARGV[4])
+for i = 5, #ARGV do choice_given(ARGV[i], 'state', ENDED) end
+if wrong then return wrong end
+
 local dropped, total, sizes = 0, 0, {}
 for i = 5, #ARGV do
   sizes[ARGV[i]] = call('ZCARD', P .. 'finished:' .. ARGV[i])

@@ -7,13 +7,16 @@
 -- Promises: it gets its old place in the order; repeated it changes nothing
 --@include _waiting
 
-local now, id = clock(ARGV[1]), ARGV[2]
+arguments_given(2)
+local now, id = time_given(ARGV[1]), task_given(ARGV[2])
+if wrong then return wrong end
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
 if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then
   return refuse('task_final', 'task ' .. id .. ' is already ' .. record.s)
 end
 if record.s ~= 'held' then return record.s end
+waiting_change(id, record)
 take_out(id, record)
 event('unheld', id)
 local state = 'pending'

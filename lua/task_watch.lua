@@ -8,7 +8,10 @@
 --   element that isn't made are kept by its array, for all that it makes from then on
 --@include _waiting
 
-local channel = ARGV[2]
+arguments_given(2, 1)
+local channel = id_given(ARGV[2], 'channel')
+for i = 3, #ARGV do task_given(ARGV[i]) end
+if wrong then return wrong end
 local states = {}
 
 -- A task's state, and where its channels are kept.

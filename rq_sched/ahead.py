@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rq_sched.arrays import index_at, rest, rest_member
-from rq_sched.fit import SEQUENCE, Place, group_name
+from rq_sched.arrays import SEQUENCE, index_at, rest, rest_member
+from rq_sched.fit import Place, group_name
 from rq_sched.link import Command, Op
 from rq_sched.queries import ARRAYS, Queries
 

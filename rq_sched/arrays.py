@@ -13,6 +13,8 @@ from typing import Any
 
 from rq_sched.errors import InvalidValue
 
+SEQUENCE = 13
+"""Hex digits of a sequence, with which the members of queues begin: there are 2⁵² of them."""
 LIMIT = 10_000_000
 """Elements that an array may have."""
 _EXTENT = re.compile(r"(\d{1,9})-(\d{1,9})")
@@ -108,8 +110,8 @@ def rest(record: Mapping[bytes, bytes]) -> int:
 
 
 def sequence(record: Mapping[bytes, bytes], index: int) -> str:
-    """The sequence of an element, 10 hex digits."""
-    return f"{int(record[b'n'], 16) + index - extent(record[b'j'])[0]:010x}"
+    """The sequence of an element, as it stands in members."""
+    return f"{int(record[b'n'], 16) + index - extent(record[b'j'])[0]:0{SEQUENCE}x}"
 
 
 def index_at(record: Mapping[bytes, bytes], place: str) -> int:

@@ -131,6 +131,12 @@ class NodeAlive(Refused, UsageError):
     exit_code = 2
 
 
+class CounterFull(Refused):
+    """The places in the order of this namespace are used up (2⁵² tasks and requeues): nothing more can be submitted."""
+
+    code = "counter_full"
+
+
 class StaleIncarnation(Refused):
     """This registration of the node has been given up: it must stop its tasks and register anew."""
 

@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 from rq_sched.ahead import Ahead
-from rq_sched.arrays import element_of, extent, owner
+from rq_sched.arrays import SEQUENCE, element_of, extent, owner
 from rq_sched.errors import TaskExists, TaskNotFound
 from rq_sched.event import Event, events_of
-from rq_sched.fit import SEQUENCE, Place, fit_counts, pending_reason
+from rq_sched.fit import Place, fit_counts, pending_reason
 from rq_sched.keys import known_id
 from rq_sched.link import Command, Op
 from rq_sched.queries import as_dict

@@ -9,9 +9,6 @@ from rq_sched.labels import of_suffix, suffix
 from rq_sched.resources import Resources
 from rq_sched.task import Reason, need_of
 
-SEQUENCE = 10
-"""Hex digits that members of queues begin with."""
-
 
 class Place(NamedTuple):
     """A place in the order of all pending tasks (promise 4): places compare as tasks do."""

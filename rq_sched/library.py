@@ -7,6 +7,7 @@ In a function library they are made once, when it is loaded. What stays the same
 - ``local NAME = value`` at the left margin is declared once and assigned at each call, in the order of the source,
   except constants (capital letters; nothing of the call in their value), which are assigned when the library is loaded
   and must not be changed;
+- the functions of an include stay in its block (``scripts.apart``);
 - every other statement is the body of the function that is registered.
 
 Source: https://valkey.io/topics/functions-intro/
@@ -21,6 +22,7 @@ _SHEBANG = re.compile(r"\A#!lua(?: flags=(\S+))?\n")
 _LOCAL = re.compile(r"^local (?P<names>\w+(?:, \w+)*)\s*(?:=\s*(?P<value>.*)|--.*)?$", re.DOTALL)
 _CONSTANT = re.compile(r"[A-Z][A-Z_]+\Z")
 _OF_THE_CALL = re.compile(r"\b(?:P|KEYS|ARGV|call)\b")
+_DECLARES = re.compile(r"(?:local )?function |(?:local [\w, ]+ )?do -- |end -- ")
 _CONTINUES = re.compile(r"[ })]|(?:end|else|elseif|until)\b")
 UPVALUES = 50
 """Names that one Lua function may take from outside: the limit is 60."""
@@ -50,7 +52,7 @@ def library(script: str, source: str) -> str:
     begin: list[tuple[int, str]] = []  # how many names it sets, and the assignment
     body: list[str] = []
     for statement in _statements(source):
-        if statement.startswith("local function "):
+        if _DECLARES.match(statement):
             functions.append(statement)
         elif (assignment := _LOCAL.match(statement)) is None:
             body.append(statement)
@@ -91,7 +93,7 @@ def _statements(source: str) -> list[str]:
     for line in source.splitlines()[1:]:
         if not line.strip() or line.startswith("--"):
             continue
-        if found and _CONTINUES.match(line):
+        if found and _CONTINUES.match(line) and not line.startswith("end -- "):
             found[-1] += "\n" + line
         else:
             found.append(line)

@@ -7,9 +7,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from rq_sched.arrays import extent
+from rq_sched.arrays import SEQUENCE, extent
 from rq_sched.errors import InvalidValue
-from rq_sched.fit import SEQUENCE, group_name
+from rq_sched.fit import group_name
 from rq_sched.link import Op
 from rq_sched.queries import PAGE, Queries
 from rq_sched.task import FINAL, State, TaskInfo

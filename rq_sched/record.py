@@ -19,7 +19,7 @@ FIELDS = {
     # short name in Redis: what it is. Defaults are left out.
     "s": "state",
     "c": "class: CPU:MEMORY, and +LABEL for each label that it requires",
-    "n": "sequence, 10 hex digits: the order among equals",
+    "n": "sequence, 13 hex digits: the order among equals",
     "p": "priority (0)",
     "f": "function",
     "a": "msgpack [args, kwargs], and the signature where there is one (none)",

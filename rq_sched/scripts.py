@@ -8,6 +8,7 @@ script for who may not load functions, and ``plain`` for servers that don't know
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,9 @@ Argument = str | bytes | int | float
 _INCLUDE = re.compile(r"^--@include\s+(\S+)\s*$")
 _CONTRACT = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
 _SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
+_PART = "--@part "
+_FUNCTION = re.compile(r"local function (\w+)")
+_WORD = re.compile(r"\w+")
 
 
 class ScriptError(RqSchedError):
@@ -107,7 +111,7 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
             raise ScriptError(
                 f"no script {part}.lua in {folder} (included by {path[-1] if path else 'nobody'})"
             ) from None
-        lines: list[str] = []
+        lines: list[str] = [_PART + part]
         included: set[str] = set()
         for line in text.splitlines():
             found = _INCLUDE.match(line)
@@ -119,11 +123,60 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
                 raise ScriptError(f"{part}.lua includes {other} twice")
             included.add(other)
             if other not in done:
-                lines += expand(other, (*path, part))
+                lines += [*expand(other, (*path, part)), _PART + part]
                 done.append(other)
         return lines
 
-    return "\n".join(expand(name, ())) + "\n"
+    return "\n".join(apart(expand(name, ()))) + "\n"
+
+
+def apart(lines: list[str]) -> list[str]:
+    """The same with the functions of each include in a block of their own: what no other part uses isn't seen outside.
+    (Lua has room for 200 names at a time.)
+
+    >>> apart(["--@part _x", "local function f() end", "local function g() f() end", "--@part x", "g()"])
+    ['local g do -- _x', 'local function f() end', 'function g() f() end', 'end -- _x', 'g()']
+    """
+    parts: list[list[str]] = []
+    for line in lines:
+        if line.startswith(_PART):
+            parts.append([])
+        parts[-1].append(line)
+    words = [Counter(_WORD.findall("\n".join(line.partition("--")[0] for line in part))) for part in parts]
+    text: list[str] = []
+    for part, own in zip(parts, words, strict=True):
+        name, own_lines = part[0].removeprefix(_PART), part[1:]
+        functions = [found[1] for line in own_lines if (found := _FUNCTION.match(line))]
+        if not name.startswith("_") or not functions:
+            text += own_lines
+            continue
+        others = {word for other in words if other is not own for word in other}
+        shared = [function for function in functions if function in others]
+        variables, rest = _variables(own_lines)
+        opening = f"local {', '.join(shared)} do -- {name}" if shared else f"do -- {name}"
+        text += [*variables, opening]
+        text += [line.removeprefix("local ") if _gives(line, shared) else line for line in rest]
+        text.append(f"end -- {name}")
+    return text
+
+
+def _gives(line: str, names: Sequence[str]) -> bool:
+    found = _FUNCTION.match(line)
+    return found is not None and found[1] in names
+
+
+def _variables(lines: list[str]) -> tuple[list[str], list[str]]:
+    """What an include declares at its left margin beside functions, and the rest."""
+    variables: list[str] = []
+    rest: list[str] = []
+    into = rest
+    for line in lines:
+        if line.startswith("local "):
+            into = rest if _FUNCTION.match(line) else variables
+        elif not line.startswith((" ", "}", ")")):
+            into = rest
+        into.append(line)
+    return variables, rest
 
 
 @cache

@@ -462,7 +462,8 @@ class Store(Submits, Lists):
 
 def note(text: str | None) -> str:
     """Free text for the decision log, whose items are parted by spaces."""
-    return "_".join((text or "").split())[:200]
+    words = "_".join((text or "").split())[:200]
+    return "".join(c if c.isprintable() else "?" for c in words)
 
 
 def _order(raw: list[Any]) -> Order:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rq_sched.arrays import element_of, rest_member
+from rq_sched.arrays import SEQUENCE, element_of, rest_member
 from rq_sched.audit.arrays import Arrays
 from rq_sched.audit.reads import first, number, pairs, peek, text
 from rq_sched.fit import group_name
@@ -18,7 +18,6 @@ from rq_sched.node import NodeState
 from rq_sched.resources import Resources
 from rq_sched.task import DEFAULT_CRASH_LIMIT, FINAL, State, need_of
 
-SEQUENCE = 10  # hex digits that the members of queues begin with
 MEMORY_STEP = 2**24  # the index `free` packs CPU × this + memory
 TASK_FIELDS = ("s", "c", "n", "p", "t", "k", "i", "A", "d", "F", "r", "y", "z", "C", "ax", "rx", "j", "jn")
 MARKS = {State.ASSIGNED: "as", State.RUNNING: "rs"}  # state of a task → marks that its allocation may have

@@ -12,6 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 from rq_sched import keys, node
+from rq_sched.arrays import SEQUENCE
 from rq_sched.cli import show
 from rq_sched.config import SETTINGS
 from rq_sched.record import FIELDS as TASK_FIELDS
@@ -19,8 +20,6 @@ from rq_sched.resources import Resources
 from rq_sched.task import iso
 from rq_sched.values import unpack
 
-SEQUENCE = 10
-"""Hex digits that members of queues begin with."""
 MEMORY_STEP = 2**24
 """``free`` packs CPU × this + memory into one score."""
 _ROW = re.compile(r"^``(?P<name>[^`]+)``\s+(?P<type>\w+)\s+(?P<text>.+)$")

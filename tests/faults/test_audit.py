@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rq_sched import audit
+from rq_sched.arrays import SEQUENCE
 from rq_sched.link import Link
 from rq_sched.store import Store
 from tests.faults.scene import K, Scene, build, damaged
@@ -28,6 +29,7 @@ def test_the_scene_is_in_order(scene: Scene) -> None:
 
 TASK, LEDGER, NODE = K.task, K.ledger("n1", "i1"), K.node("n1")
 P_QUEUE, P_HEADS = K.pending("2:1000"), K.classes("2:1024")
+LATE = f"{255:0{SEQUENCE}x}"  # a sequence that no task of the scene has
 
 DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     # -- records and the indexes of states
@@ -55,8 +57,8 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
         {("tasks", "p3"), ("counts", "pending"), ("heads", "pending:2:1000"), ("heads", "classes:2:1024 @p3:2:1000")},
     ),
     "queued under another sequence": (
-        [("ZREM", P_QUEUE, "@p1"), ("ZADD", P_QUEUE, -1, "00000000ffp1")],
-        {("tasks", "p1"), ("indexes", "pending:2:1000 00000000ffp1")},
+        [("ZREM", P_QUEUE, "@p1"), ("ZADD", P_QUEUE, -1, LATE + "p1")],
+        {("tasks", "p1"), ("indexes", f"pending:2:1000 {LATE}p1")},
     ),
     "wrong priority in the queue": ([("ZADD", P_QUEUE, -1.5, "@p1")], {("tasks", "p1")}),
     "queued twice": (
@@ -78,8 +80,8 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
         },
     ),
     "head of an empty class": (
-        [("ZADD", P_HEADS, 7, "00000000ff2:1001")],
-        {("heads", "classes:2:1024 00000000ff2:1001")},
+        [("ZADD", P_HEADS, 7, LATE + "2:1001")],
+        {("heads", f"classes:2:1024 {LATE}2:1001")},
     ),
     "class in the wrong group": (
         [("ZADD", K.classes("4:1024"), -3, "@p3:2:1000")],
@@ -232,7 +234,7 @@ def filled_in(scene: Scene, part: Any) -> Any:
     if at:
         task_id, colon, task_class = rest.partition(":")
         member = scene.member(task_id)
-        return before + (member[:10] + task_class if colon else member)
+        return before + (member[:SEQUENCE] + task_class if colon else member)
     before, _, task_id = part.partition("#")
     return before + scene.tokens[task_id]
 

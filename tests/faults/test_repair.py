@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rq_sched import audit
+from rq_sched.arrays import SEQUENCE
 from rq_sched.audit.looks import group_of
 from rq_sched.audit.mend import Mends, repair
 from rq_sched.link import Link
@@ -68,8 +69,8 @@ def test_what_is_in_order_is_not_written_to(scene: Scene) -> None:
     ops += [mends.ledger(*which) for which in (("n1", "i1"), ("n2", "i2"), ("n3", "i3"), ("n9", "i9"))]
     ops += [mends.entry(*which) for which in (("delayed", "d1"), ("held", "h1"), ("finished:completed", "c1"))]
     ops += [mends.entry("pending:2:1000", scene.member("p1")), mends.entry("finished:failed", "f1")]
-    heads = [scene.member(task_id)[:10] + name for task_id, name in (("p3", "2:1000"), ("q1", "3:1000"))]
-    ops += [mends.head(group_of(head[10:]), [head, head[10:]]) for head in heads]
+    heads = [scene.member(task_id)[:SEQUENCE] + name for task_id, name in (("p3", "2:1000"), ("q1", "3:1000"))]
+    ops += [mends.head(group_of(head[SEQUENCE:]), [head, head[SEQUENCE:]]) for head in heads]
     ops += [mends.key(*which) for which in (("payload", "long"), ("result", "long"), ("result", "f1"), ("log", "long"))]
     ops += [mends.count()]
     for op in ops:

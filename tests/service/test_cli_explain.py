@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rq_sched.arrays import SEQUENCE
 from rq_sched.link import Link
 from tests.service.cli_kit import Cli, HandCell, ask
 
@@ -67,7 +68,7 @@ def test_reserved(cli: Cli, hand: HandCell):
         "score",
         0,
         "sequence",
-        "0000000002",
+        f"{2:0{SEQUENCE}x}",
         "node",
         "n1",
         "at",

@@ -72,7 +72,29 @@ def test_no_two_things_at_the_left_margin_share_a_name(name: str) -> None:
             found += declared[1].split(", ")
     twice = {one for one in found if found.count(one) > 1}
     assert not twice, f"{name}.lua and its includes declare {twice} twice"
-    assert not re.findall(r"^function .*", scripts.load(name).source, re.MULTILINE), "write: local function"
+
+
+def test_functions_are_local() -> None:
+    """Loading a library makes no globals; what an include shares is declared by ``scripts.apart``."""
+    for path in scripts.FOLDER.glob("*.lua"):
+        assert not re.findall(r"^function .*", path.read_text(), re.MULTILINE), f"{path.name}: write local function"
+
+
+@pytest.mark.parametrize("name", scripts.names())
+def test_there_is_room_for_names(name: str) -> None:
+    """Lua has 200 at a time: those of the script, those that its includes share, and those of one include."""
+    seen = most = inside = 0
+    for line in scripts.load(name).library.splitlines():
+        if line.startswith("end -- "):
+            seen -= inside
+        elif " do -- " in line or line.startswith("do -- "):
+            inside = 0
+        found = re.match(r"local (?:function )?(\w+(?:, \w+)*)", line)
+        number = found[1].count(",") + 1 if found else 0
+        seen += number
+        inside += 0 if " do -- " in line else number
+        most = max(most, seen)
+    assert most < 190, f"{name}.lua has {most} names: let functions that only one script needs stand in it"
 
 
 @pytest.mark.parametrize("name", scripts.names())
