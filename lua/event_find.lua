@@ -10,9 +10,8 @@
 
 -- The id of an entry, a time, or an end of the log.
 local function place_given(text, what)
-  if text == '-' or text == '+' or string.find(text or '', '^%(?%d+$') or string.find(text or '', '^%(?%d+%-%d+$') then
-    return text
-  end
+  local ms, number = string.match(text or '', '^%(?(%d+)%-?(%d*)$')
+  if text == '-' or text == '+' or (ms and #ms < 19 and #number < 19 and string.sub(text, -1) ~= '-') then return text end
   complain('invalid_value', what .. ' must be the id of an entry, not ' .. shown(text or ''))
 end
 

@@ -108,7 +108,7 @@ class Compared(RuleBasedStateMachine):
     def compare_orders(self, node: Node) -> None:
         """The orders after ``acked``: none is missing, and those of this step are what the model expects."""
         orders: list[Order] = self.run(
-            self.store.node_poll(node.node_id, node.incarnation, acked=node.acked, limit=10**4)
+            self.store.node_poll(node.node_id, node.incarnation, acked=node.acked, limit=1000)
         )
         assert [order.number for order in orders] == list(range(node.acked + 1, node.acked + 1 + len(orders)))
         new = Counter(
