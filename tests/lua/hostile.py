@@ -122,6 +122,7 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "array_forget": ["", "many", 1, 9],
         "node_register": ["", "n8", "i8", 4, 4000, 600_000, "host", "+gpu"],
         "node_heartbeat": [*node, 0, ""],
+        "node_fault": [*node, "its disk is full"],
         "node_poll": [*node, 0, 10],
         "node_ledger": [*node, "0"],
         "node_rooms": ["", "n1", "n2"],
