@@ -47,6 +47,7 @@ class CurrentTask:
         self._reported = (-1.0, 0.0)  # fraction, when
         self._cancelled = False
         self._cooperative = False
+        self._over = False
 
     @property
     def id(self) -> str:
@@ -145,7 +146,7 @@ class CurrentTask:
 
     def _now(self) -> Resources:
         """The allocation, with changes that have come meanwhile; while another thread asks for one, the last known."""
-        if os.getpid() == self._pid and self._lock.acquire(blocking=False):
+        if not self._over and os.getpid() == self._pid and self._lock.acquire(blocking=False):
             try:
                 return self._heard()
             finally:
@@ -159,6 +160,8 @@ class CurrentTask:
     def _check_process(self) -> None:
         if os.getpid() != self._pid:
             raise NotInTask("only the task's own process can do this, not one that it has started")
+        if self._over:
+            raise NotInTask("this task has ended")
 
     def _tell_to_stop(self) -> bool:
         """Whether it is enough to tell it so."""

@@ -7,14 +7,25 @@ import os
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from rq_sched.arrays import owner
+from rq_sched.keys import ELEMENT_PATTERN
 from rq_sched.node import Start
+from rq_sched.resources import MAX_CPU, MAX_MEMORY
 from rq_sched.task import Reason
+from rq_sched.values import MAX_PAYLOAD
 from rq_sched.worker.frames import Frame, Word
 from rq_sched.worker.runner import signal_name
 
 if TYPE_CHECKING:
+    from rq_sched.signing import Signer
     from rq_sched.store import Report
     from rq_sched.worker.pool import Child
+
+
+NOT_SIGNED = (
+    "this node runs only signed requests, and the signature of this one is missing or wrong: submit it with the "
+    "workers' secret (--signing-key-file, RQ_SCHED_SIGNING_KEY)"
+)
 
 
 class Ending(StrEnum):
@@ -32,6 +43,7 @@ class Attempt:
 
     __slots__ = (
         "allocation",
+        "asked",
         "begun",
         "child",
         "ending",
@@ -58,6 +70,7 @@ class Attempt:
         self.ending: Ending | None = None
         self.final: Report | None = None  # to be sent when its processes are gone
         self.timer: asyncio.TimerHandle | None = None
+        self.asked = 0  # wishes of the task for another allocation that it has no answer to yet
         self.resizes = 0
         self.ordered = order.number  # the order as of which its allocation is known
         self.line: asyncio.Lock | None = None  # its requests for another allocation stand in line
@@ -69,21 +82,47 @@ class Attempt:
         return self.child is not None and self.child.attempt is self
 
 
-_REASONS = frozenset(Reason)
+_REASONS = frozenset({Reason.ERROR, Reason.NOT_FOUND, Reason.NOT_ALLOWED, Reason.EXIT_CODE})
+"""Those that a child may give."""
+LONGEST_TEXT = 32 * 1024
+"""Characters that a text of a child may have."""
 
 
 def sound(frame: Frame) -> bool:
     """Whether a child's frame is as it should be: what a task may forge must not get further than here."""
     match frame:
-        case [Word.DONE, None, bytes(), None, None | 0, bool()]:
-            return True
-        case [Word.DONE, str(reason), None, str(), None | int(), bool()]:
-            return reason in _REASONS
-        case [Word.PROGRESS, float(fraction)]:
+        case [Word.DONE, str(), None, bytes(result), None, code, str(spent)]:
+            return _number(code, 0, 0) and len(result) <= MAX_PAYLOAD and len(spent) <= LONGEST_TEXT
+        case [Word.DONE, str(), str(reason), None, str(error), code, str(spent)]:
+            return reason in _REASONS and _number(code, -(2**31), 2**31) and len(error) + len(spent) <= LONGEST_TEXT
+        case [Word.PROGRESS, str(), float(fraction)]:
             return 0 <= fraction <= 1
-        case [Word.RESIZE, None | int(), None | int()] | [Word.NOT_BEGUN]:
-            return True
+        case [Word.RESIZE, str(), cpu, memory]:
+            return _number(cpu, 1, MAX_CPU) and _number(memory, 1, MAX_MEMORY)
+        case [Word.NOT_BEGUN, str(), str(why)]:
+            return len(why) <= LONGEST_TEXT
     return False
+
+
+def _number(value: object, least: int, most: int) -> bool:
+    """Whether it is a whole number within these bounds, or none; True is no number."""
+    return value is None or (type(value) is int and least <= value <= most)
+
+
+def signed(order: Start, signer: Signer) -> bool:
+    """Whether an order has a signature, and it is right. An element is run under its array's, but only as an index:
+    other text after the slash would stand in its environment without anybody having signed it."""
+    signed_id = owner(order.task_id) if ELEMENT_PATTERN.fullmatch(order.task_id) else order.task_id
+    return signer.verify(signed_id, order.function, order.arguments, order.time_limit)
+
+
+def how_we_ended(attempt: Attempt) -> tuple[str, str | None, str | None]:
+    """The outcome, reason and error of an attempt that we have ended."""
+    if attempt.ending is Ending.TIMEOUT:
+        return "failed", Reason.TIMEOUT, f"ran longer than its time limit of {attempt.order.time_limit:g} s"
+    if attempt.ending is Ending.OOM:
+        return "failed", Reason.OOM, attempt.why
+    return str(attempt.ending), None, None
 
 
 def how_it_ended(status: int) -> str:

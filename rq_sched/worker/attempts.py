@@ -14,8 +14,6 @@ import os
 import signal
 from typing import Protocol
 
-from rq_sched.arrays import owner
-from rq_sched.keys import ELEMENT_PATTERN
 from rq_sched.node import Resize, Start, Stop
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
@@ -23,26 +21,27 @@ from rq_sched.store import Report
 from rq_sched.task import Reason
 from rq_sched.values import MAX_PAYLOAD
 from rq_sched.worker import affinity, system
+from rq_sched.worker.attempt import NOT_SIGNED, about, how_it_ended, how_we_ended, signed, sound
 from rq_sched.worker.attempt import Attempt as Attempt
 from rq_sched.worker.attempt import Ending as Ending
-from rq_sched.worker.attempt import about, how_it_ended, sound
 from rq_sched.worker.cores import Cores
 from rq_sched.worker.errands import Errands
 from rq_sched.worker.frames import Frame, Word
 from rq_sched.worker.outbox import Outbox
 from rq_sched.worker.pool import Child, Pool
+from rq_sched.worker.remembered import Remembered
 
 log = logging.getLogger("rq_sched.worker")
 
-NOT_SIGNED = (
-    "this node runs only signed requests, and the signature of this one is missing or wrong: submit it with the "
-    "workers' secret (--signing-key-file, RQ_SCHED_SIGNING_KEY)"
-)
 MOST_BYTES = MAX_PAYLOAD + 64
 """Bytes of arguments that are fetched: what a client may send, and a signature."""
 ANNOUNCED = 2
 """From this attempt on the start is reported before the task begins, not 50 ms after: the attempt before may have
 killed its node so soon that nobody knows. Where all goes well that costs nothing, else a round trip an attempt."""
+MISLED = 1000
+"""Tasks that are remembered because a frame of another attempt has ended theirs."""
+MOST_ASKED = 8
+"""Wishes for another allocation that a task may have without having heard the answers: its threads take turns."""
 FORK_AGAIN = 1.0
 """Seconds until a child is asked for again when the machine had no room for one."""
 
@@ -98,6 +97,7 @@ class Attempts:
         self.last_start = 0.0
         """When the last attempt was given to a child."""
         self.watchers: list[Watcher] = []
+        self._misled = Remembered(MISLED)
         pool.listener = self
 
     # -- orders -----------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class Attempts:
         """Its arguments are there: give it to a child."""
         if attempt.order.token not in self.all or self.closing:
             return  # stopped meanwhile, or about to be given back
-        if self.signer is not None and not self._signed(attempt.order, self.signer):
+        if self.signer is not None and not signed(attempt.order, self.signer):
             log.error("a request's signature is missing or wrong: not run", extra=about(attempt))
             self._end(attempt, "failed", reason=Reason.NOT_ALLOWED, error=NOT_SIGNED)
             return
@@ -146,13 +146,6 @@ class Attempts:
         else:
             self._waiting.append(attempt)
             self._grow()
-
-    @staticmethod
-    def _signed(order: Start, signer: Signer) -> bool:
-        """An element is run under its array's signature, but only as an index: other text after the slash would stand
-        in its environment without anybody having signed it."""
-        signed_id = owner(order.task_id) if ELEMENT_PATTERN.fullmatch(order.task_id) else order.task_id
-        return signer.verify(signed_id, order.function, order.arguments, order.time_limit)
 
     def cannot_launch(self, attempt: Attempt, why: str) -> None:
         """Its arguments are gone."""
@@ -203,6 +196,8 @@ class Attempts:
                     watcher.shrunk(attempt)
         if attempt.runs and (changed or answer):
             assert attempt.child is not None
+            if answer:
+                attempt.asked -= 1
             attempt.child.channel.send((Word.SIZE, *attempt.allocation, answer))
 
     def _pin(self, attempt: Attempt) -> None:
@@ -229,38 +224,49 @@ class Attempts:
 
     def said(self, child: Child, frame: Frame) -> None:
         attempt = child.attempt
-        if attempt is None or not sound(frame):  # a task has written to our socket
-            self._pool.signal(child, signal.SIGKILL)
-        elif frame[0] == Word.DONE:
+        if not sound(frame):  # a task has written to our socket
+            self._pool.end(child)
+            return
+        word, token = frame[0], frame[1]
+        if word == Word.NOT_BEGUN and (attempt is None or token in ("", attempt.order.token)):
+            self._not_begun(attempt, child, frame[2])
+        elif attempt is None:
+            self._pool.end(child)
+        elif token != attempt.order.token:
+            self._confused(attempt, child, token)
+        elif word == Word.DONE:
             self._done(attempt, child, frame)
-        elif frame[0] == Word.PROGRESS:
-            self._outbox.progress[attempt.order.token] = frame[1]
-        elif frame[0] == Word.RESIZE:
-            self._errands.resize(attempt, frame[1], frame[2])
-        elif frame[0] == Word.NOT_BEGUN:
-            self._not_begun(attempt, child)
+        elif word == Word.PROGRESS:
+            self._outbox.progress[token] = frame[2]
+        elif word == Word.RESIZE and attempt.asked < MOST_ASKED:
+            attempt.asked += 1
+            self._errands.resize(attempt, frame[2], frame[3])
+        else:
+            self._pool.end(child)
+
+    def _confused(self, attempt: Attempt, child: Child, token: str) -> None:
+        """A frame of another attempt has come. Where that attempt has been here, something of it has outlived it: this
+        one, which has done nothing wrong, goes back at no cost; once, as it could have made the frame up."""
+        log.error("a frame of another attempt: the child is ended", extra=about(attempt, pid=child.pid, token=token))
+        if token in self._outbox.reported and attempt.order.task_id not in self._misled and attempt.ending is None:
+            self._misled.add(attempt.order.task_id)
+            attempt.ending = Ending.RETURNED
+        self._pool.end(child)
 
     def gone(self, child: Child, status: int) -> None:
         attempt = child.attempt
         if attempt is None:
             return
-        match attempt.ending:
-            case None:
-                if attempt.final is not None:
-                    self._settle(attempt, attempt.final)
-                else:
-                    self._died(attempt, child, status)
-            case Ending.TIMEOUT:
-                limit = attempt.order.time_limit
-                self._end(
-                    attempt, "failed", reason=Reason.TIMEOUT, error=f"ran longer than its time limit of {limit:g} s"
-                )
-            case Ending.OOM:
-                self._end(attempt, "failed", reason=Reason.OOM, error=attempt.why)
-            case Ending.DROPPED:
-                self._remove(attempt)
-            case ending:
-                self._end(attempt, ending.value)
+        if attempt.ending is Ending.DROPPED:
+            self._remove(attempt)
+        elif attempt.ending is not None:
+            self._end(attempt, *how_we_ended(attempt))
+        elif attempt.final is not None:
+            self._settle(attempt, attempt.final)
+        elif child.channel.unread:  # its order, so that it died before the task began
+            self._not_begun(attempt, child, f"a child {how_it_ended(status)} before it could begin a task")
+        else:
+            self._died(attempt, child, status)
 
     def _died(self, attempt: Attempt, child: Child, status: int) -> None:
         """Its process died, and not by us."""
@@ -277,6 +283,11 @@ class Attempts:
 
     def fork_failed(self) -> None:
         """The machine had no room for a child."""
+        self.could_not_run("the machine has no room for another process")
+
+    def could_not_run(self, why: str) -> None:
+        """No child could be made, or one couldn't begin: the node's fault, no task's."""
+        log.error("a child could not run a task: %s", why)
         self._loop.call_later(FORK_AGAIN, self._grow)
 
     def _grow(self) -> None:
@@ -302,13 +313,22 @@ class Attempts:
             self._unbind(attempt, child)
             self.launch(attempt)
 
-    def _not_begun(self, attempt: Attempt, child: Child) -> None:
-        """Someone has sent SIGTERM to its child before it began. If it was for this task, the death of the child tells
-        the rest; else the task goes to another one."""
-        if attempt.ending is None:
+    def _not_begun(self, attempt: Attempt | None, child: Child, why: str) -> None:
+        """A child has ended before it began: its task, if it had one, goes to another one, unless it is being stopped;
+        then the death of the child tells the rest.
+
+        Parameters:
+            why: it couldn't run any task. Empty: someone has sent it SIGTERM.
+        """
+        if attempt is not None and attempt.ending is None:
             self._unbind(attempt, child)
-            self.launch(attempt)
-        self._pool.signal(child, signal.SIGKILL)
+            if why:
+                self._waiting.appendleft(attempt)
+            else:
+                self.launch(attempt)
+        if why:
+            self.could_not_run(why)
+        self._pool.end(child)
 
     def _unbind(self, attempt: Attempt, child: Child) -> None:
         if self._cores is not None:
@@ -319,7 +339,7 @@ class Attempts:
             attempt.timer.cancel()
 
     def _done(self, attempt: Attempt, child: Child, frame: Frame) -> None:
-        _, reason, result, error, exit_code, left = frame
+        _, _, reason, result, error, exit_code, spent = frame
         child.drain_before()
         order = attempt.order
         report = Report(
@@ -333,11 +353,13 @@ class Attempts:
             exit_code,
             bytes(attempt.output),
         )
-        if attempt.ending is not None or left or not child.alone():
+        if attempt.ending is not None or spent or not child.alone():
+            if spent:
+                log.debug("a child isn't used again: %s", spent, extra=about(attempt, pid=child.pid))
             attempt.final = report
             if attempt.timer is not None:
                 attempt.timer.cancel()
-            self._pool.signal(child, signal.SIGKILL)
+            self._pool.end(child)
             return
         retired = attempt.lasts and any(watcher.keeps_too_much(attempt, child) for watcher in self.watchers)
         self._settle(attempt, report)
@@ -345,6 +367,8 @@ class Attempts:
         if retired:
             log.debug("a child kept much memory", extra=about(attempt, pid=child.pid, kept=round(child.base)))
             self._pool.retire(child)
+            self._grow()
+        elif child.gone:
             self._grow()
         else:
             self.ready(child)

@@ -8,6 +8,7 @@ It dies with that, and ends when the agent closes its socket.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal.getsignal makes an enum member: 18 % of a no-op task here
+import _thread
 import collections
 import contextlib
 import ctypes
@@ -22,6 +23,7 @@ import threading
 import traceback
 from typing import IO, Any, NoReturn
 
+from rq_sched.errors import NotInTask
 from rq_sched.worker import system
 from rq_sched.worker.allow import Allow
 from rq_sched.worker.frames import READ, Frame, Frames, Word, pack
@@ -38,9 +40,20 @@ class Line:
         self._frames = Frames()
         self._heard: collections.deque[Frame] = collections.deque()
         self._lock = threading.Lock()  # a task's threads may report progress
+        self.token = ""
+        """Of the attempt that runs."""
 
-    def send(self, frame: tuple[Any, ...]) -> None:
+    def speak(self, frame: tuple[Any, ...]) -> None:
+        """Send a frame of the attempt that runs.
+
+        Raises:
+            NotInTask: it is of another one: a thread, or an object, has outlived its task.
+        """
         with self._lock:
+            if frame[1] != self.token:
+                raise NotInTask("this task has ended")
+            if frame[0] == Word.DONE:
+                self.token = ""
             self._sock.sendall(pack(frame))
 
     def receive(self, wait: bool = True) -> Frame | None:
@@ -70,10 +83,15 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
         parent: the process that forked us, our subreaper.
     """
     try:
-        line = Line(_settle(sock, output, folder, parent))
-        runner = Runner(allow, line.send, line.receive)
-        os.register_at_fork(after_in_child=_be_a_plain_process)
-        _serve(line, runner)
+        line = Line(_settle(sock, output, parent))
+        try:
+            _go_home(folder)
+        except OSError as error:
+            line.speak((Word.NOT_BEGUN, "", f"tasks run in {folder}, and that is not possible: {error.strerror}"))
+            os._exit(0)
+        runner = Runner(allow, line)
+        os.register_at_fork(before=_flush, after_in_child=_be_a_plain_process)
+        _serve(line, runner, folder)
     except (EOFError, OSError):
         os._exit(0)  # the agent wants no more of us, or is gone
     except BaseException:
@@ -82,8 +100,7 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
     os._exit(0)
 
 
-def _serve(line: Line, runner: Runner) -> None:
-    home = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+def _serve(line: Line, runner: Runner, folder: str) -> None:
     stop = runner.stop  # one object: the handler is compared with it after each task
     signal.signal(_SIGTERM, stop)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -93,16 +110,35 @@ def _serve(line: Line, runner: Runner) -> None:
         frame = line.receive()
         if frame is None or frame[0] != Word.RUN:
             continue
-        done = runner.run(frame)
-        if done[0] == Word.NOT_BEGUN:
-            line.send(done)
+        token = line.token = frame[1]
+        try:
+            os.chdir(folder)  # by its name: it may be another one by now
+        except OSError as error:
+            line.speak((Word.NOT_BEGUN, token, f"tasks run in {folder}, and that is not possible: {error.strerror}"))
+            return
+        outcome = runner.run(frame)
+        if outcome is None:
+            line.speak((Word.NOT_BEGUN, token, ""))
             return
         out, err = _flushed(sys.stdout, out, 1), _flushed(sys.stderr, err, 2)
         sys.stdout, sys.stderr = out, err
         if _signal.getsignal(_SIGTERM) is not stop:
             signal.signal(_SIGTERM, stop)
-        os.fchdir(home)
-        line.send(done)
+        line.speak((Word.DONE, token, *outcome, _spent()))
+
+
+def _spent() -> str:
+    """Why this process isn't as it was before the task; empty: it is."""
+    if _thread._count():
+        return "threads go on"
+    return "processes go on" if system.has_children() else ""
+
+
+def _flush() -> None:
+    """A task is about to fork: what isn't written yet would be written twice."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
 def _be_a_plain_process() -> None:
@@ -111,8 +147,8 @@ def _be_a_plain_process() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _settle(sock: socket.socket, output: int, folder: str, parent: int) -> socket.socket:
-    """Leave everything of the parent's behind: session, signals, descriptors, log, paths."""
+def _settle(sock: socket.socket, output: int, parent: int) -> socket.socket:
+    """Leave everything of the parent's behind: session, signals, descriptors, log."""
     os.setsid()
     system.die_with(parent)
     system.name_process("rqs-child")
@@ -128,11 +164,15 @@ def _settle(sock: socket.socket, output: int, folder: str, parent: int) -> socke
     _line_buffer_c()
     logging.getLogger().handlers.clear()  # what a task logs is its own affair
     logging.getLogger().setLevel(logging.WARNING)
+    return socket.socket(fileno=3)
+
+
+def _go_home(folder: str) -> None:
+    """Be where tasks run, and functions are looked for first."""
     os.chdir(folder)
     if folder in sys.path:
         sys.path.remove(folder)
     sys.path.insert(0, folder)
-    return socket.socket(fileno=3)
 
 
 def _out_of_the_way(*descriptors: int) -> list[int]:

@@ -27,6 +27,9 @@ def describe(error: BaseException) -> str:
 
 
 def shorten(text: str) -> str:
+    """What can be sent of a text: not too much, and what isn't a character (half of a surrogate pair, as in the names
+    of files that aren't UTF-8) as its escape."""
+    text = text.encode("utf-8", "backslashreplace").decode()
     if len(text) <= LIMIT:
         return text
     head = LIMIT // 4

@@ -19,12 +19,16 @@ agent → child      ``RUN``            token, task id, attempt, function, argum
                                       the cores to run on (none: any)
 agent → child      ``SIZE``           cpu, memory, answer: the allocation now; answer (bool): to RESIZE, else it has
                                       changed from outside
-child → agent      ``DONE``           reason (none: completed), result, error, exit code, left: whether processes of
-                                      the task are left over
-child → agent      ``NOT_BEGUN``      nothing: SIGTERM came before the task began, and I end
-child → agent      ``PROGRESS``       fraction
-child → agent      ``RESIZE``         cpu, memory: absolute; none leaves one as it is
+child → agent      ``DONE``           token, reason (none: completed), result, error, exit code, spent: why this child
+                                      can't be as it was before the task; empty: it is
+child → agent      ``NOT_BEGUN``      token (empty: no order has come yet), why: the task hasn't begun, and I end; no
+                                      ``why``: SIGTERM came; else it is the node's fault
+child → agent      ``PROGRESS``       token, fraction
+child → agent      ``RESIZE``         token, cpu, memory: absolute; none leaves one as it is
 =================  =================  ============================================================================
+
+What a child says carries the token of its order: a process or a thread that has outlived its task can't speak for the
+next one. Tasks can write to the socket, too, so the agent believes nothing that isn't sound (``attempt.sound``).
 """
 
 from __future__ import annotations
@@ -45,6 +49,8 @@ READ = 64 * 1024
 """Bytes that one read takes at most."""
 LIMIT = 4 * 1024 * 1024
 """Bytes of frames that wait to be taken apart: more than any frame of ours has."""
+FIELDS = 16
+"""Elements that a list may have where the sender isn't trusted: room is made for as many as a list claims to have."""
 
 Frame = list[Any]
 
@@ -76,10 +82,15 @@ pack: Callable[[Frame | tuple[Any, ...]], bytes] = msgpack.Packer(autoreset=True
 
 
 class Frames:
-    """Takes what was read apart."""
+    """Takes what was read apart.
 
-    def __init__(self) -> None:
-        self._unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=LIMIT)
+    Parameters:
+        longest: elements that a list may have; -1: as many as the bytes could hold.
+    """
+
+    def __init__(self, longest: int = -1) -> None:
+        self._longest = longest
+        self._unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=LIMIT, max_array_len=longest)
         self._fed = 0
         self._whole = True  # no piece of a frame waits for the rest
 
@@ -91,7 +102,7 @@ class Frames:
         """
         if self._whole:  # mostly it is one frame: this takes less than half the time
             try:
-                frame = msgpack.unpackb(data, strict_map_key=False)
+                frame = msgpack.unpackb(data, strict_map_key=False, max_array_len=self._longest)
             except (ValueError, TypeError, msgpack.UnpackException):
                 pass  # more than one, not all of one, or none: found out below
             else:
@@ -123,6 +134,7 @@ class Channel:
         heard: called with each frame.
         lost: called once, when the other end is closed or talks nonsense.
         board: who says that something has come; None: the event loop.
+        longest: see ``Frames``.
     """
 
     def __init__(
@@ -132,6 +144,7 @@ class Channel:
         heard: Callable[[Frame], None],
         lost: Callable[[], None],
         board: Switchboard | None = None,
+        longest: int = -1,
     ) -> None:
         sock.setblocking(False)
         self._loop = loop
@@ -139,11 +152,13 @@ class Channel:
         self._sock = sock
         self._heard = heard
         self._lost = lost
-        self._frames = Frames()
+        self._frames = Frames(longest)
         self._unsent = bytearray()
         self._descriptor = sock.fileno()
         self.first = False
         """Whether the frame that is being heard is the first one of its read."""
+        self.unread = False
+        """Whether the other end was closed before it had read everything that we have sent (Linux)."""
         if board is None:
             loop.add_reader(self._descriptor, self._read)
         else:
@@ -176,12 +191,19 @@ class Channel:
         if not self._unsent:
             self._loop.remove_writer(self._descriptor)
 
-    def _read(self) -> None:
+    def hear_out(self) -> None:
+        """The other end's process is gone: hear what it has still said."""
+        while self._descriptor >= 0 and self._read():
+            pass
+
+    def _read(self) -> bool:
+        """Hear what has come; whether there was something."""
         try:
             data = self._receive()
         except BlockingIOError:
-            return
-        except OSError:
+            return False
+        except OSError as error:
+            self.unread = isinstance(error, ConnectionResetError)
             data = b""
         try:
             if not data:
@@ -194,6 +216,8 @@ class Channel:
             if self._descriptor >= 0:
                 self.close()
                 self._lost()
+            return False
+        return True
 
     def _receive(self) -> bytes:
         return self._sock.recv(READ)

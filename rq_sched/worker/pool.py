@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rq_sched.worker import system
-from rq_sched.worker.frames import READ, Channel, Frame, Word
+from rq_sched.worker.frames import FIELDS, READ, Channel, Frame, Word
 from rq_sched.worker.switchboard import Switchboard
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Child:
         "base",
         "channel",
         "cores",
+        "gone",
         "number",
         "pid",
         "rested",
@@ -59,6 +60,7 @@ class Child:
         self.subreaper = subreaper  # the same where there are none
         self._below = system.open_children(subreaper) if subreaper != pid else -1
         self.attempt: Attempt | None = None
+        self.gone = False  # all of its processes are
         self.rested = 0.0
         self.cores: tuple[int, ...] = ()  # those of its last task, empty: it wasn't pinned
         self.base = 0.0  # MB that its last task has left in it, where that was measured
@@ -66,7 +68,8 @@ class Child:
         self._descriptor = output
         os.set_blocking(output, False)
         board.add(output, self.drain, early=True)
-        self.channel = Channel(loop, sock, functools.partial(said, self), functools.partial(lost, self), board)
+        heard, silent = functools.partial(said, self), functools.partial(lost, self)
+        self.channel = Channel(loop, sock, heard, silent, board, FIELDS)
 
     def _read_output(self) -> bool:
         """Take some of what was printed; whether there may be more."""
@@ -162,6 +165,12 @@ class Pool:
         """The child isn't used again."""
         child.channel.close()  # it notices, and ends
 
+    def end(self, child: Child) -> None:
+        """Kill the child with all that is below it; ``listener.gone`` hears of it."""
+        if child in self._idle:
+            self._idle.remove(child)
+        self.signal(child, signal.SIGKILL)
+
     def grow(self) -> None:
         """Ask for one more; ``listener.ready`` hears of it."""
         self._numbers += 1
@@ -187,7 +196,9 @@ class Pool:
             return False
         if child in self._idle:
             self._idle.remove(child)
+        child.gone = True
         child.drain()
+        child.channel.hear_out()  # it may have ended its task before it died, or said that it couldn't begin it
         child.close()
         self.listener.gone(child, status)
         return True
@@ -200,4 +211,4 @@ class Pool:
 
     def _lost(self, child: Child) -> None:
         """It closed its socket, or something else wrote there: of no more use, whatever runs there."""
-        self.signal(child, signal.SIGKILL)
+        self.end(child)

@@ -13,16 +13,18 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rq_sched.arrays import tell_index
 from rq_sched.context import CurrentTask, TaskCancelled, set_current
 from rq_sched.resources import Resources
 from rq_sched.task import Reason
 from rq_sched.values import pack, unpack
-from rq_sched.worker import affinity, errors_text, system
+from rq_sched.worker import affinity, errors_text
 from rq_sched.worker.allow import Allow, find_command
 from rq_sched.worker.frames import Frame, Word
 
@@ -50,8 +52,31 @@ class Refusal(Exception):
         self.exit_code = exit_code
 
 
+class Outcome(NamedTuple):
+    """How an attempt has ended; the fields of a DONE frame."""
+
+    reason: str | None
+    result: bytes | None
+    error: str | None
+    exit_code: int | None
+
+
 class _NotBegun(BaseException):
     """SIGTERM came before the task: perhaps meant for it, perhaps from someone else. The agent knows."""
+
+
+class Voice(Protocol):
+    """How a runner talks with the agent."""
+
+    def speak(self, frame: tuple[Any, ...]) -> None:
+        """Send a frame of the attempt that runs.
+
+        Raises:
+            NotInTask: it is of another one.
+        """
+
+    def receive(self, wait: bool = True) -> Frame | None:
+        """The next frame. None: none has come yet (only without ``wait``)."""
 
 
 class Runner:
@@ -59,16 +84,13 @@ class Runner:
 
     Parameters:
         allow: what may be run.
-        send: sends a frame to the agent.
-        receive: the agent's next frame; whether to wait for it.
+        line: where the agent is.
     """
 
-    def __init__(
-        self, allow: Allow, send: Callable[[tuple[Any, ...]], None], receive: Callable[[bool], Frame | None]
-    ) -> None:
+    def __init__(self, allow: Allow, line: Voice) -> None:
         self._allow = allow
-        self._send = send
-        self._receive = receive
+        self._line = line
+        self._pid = os.getpid()
         self._functions: dict[str, Callable[..., Any]] = {}
         self._loop: asyncio.Runner | None = None
         self._task: CurrentTask | None = None
@@ -77,18 +99,20 @@ class Runner:
         self._told_to_stop = False
         self._allocation: Resources | None = None
 
-    def run(self, frame: Frame) -> tuple[Any, ...]:
-        """Run what a RUN frame says; the frame to answer with: DONE, or NOT_BEGUN."""
+    def run(self, frame: Frame) -> Outcome | None:
+        """Run what a RUN frame says; how that ended. None: it wasn't begun, as SIGTERM has come."""
         try:
-            done = self._attempt(frame)
+            outcome = self._attempt(frame)
         except _NotBegun:
-            return (Word.NOT_BEGUN,)
+            return None
         except TaskCancelled as error:  # it came a moment too late: at most one is raised for a task
-            done = (Word.DONE, Reason.ERROR, None, errors_text.describe(error), None)
+            outcome = Outcome(Reason.ERROR, None, errors_text.describe(error), None)
         self._interruptible = False
-        self._task = None
+        if self._task is not None:
+            self._task._over = True
+            self._task = None
         set_current(None)
-        return (*done, system.has_children())
+        return outcome
 
     def stop(self, *_: object) -> None:
         """SIGTERM came. It may be ahead of the task that it is meant for; in any case this child ends after it."""
@@ -104,12 +128,14 @@ class Runner:
             self._interruptible = False
             raise TaskCancelled("told to stop")
 
-    def _attempt(self, frame: Frame) -> tuple[Any, ...]:
-        _, _, task_id, attempt, function, arguments, cpu, memory, _, _, cores = frame
+    def _attempt(self, frame: Frame) -> Outcome:
+        _, token, task_id, attempt, function, arguments, cpu, memory, _, _, cores = frame
         allocation = Resources(cpu, memory)
         if cores is not None:
             affinity.pin_self(cores)
-        self._task = CurrentTask(task_id, attempt, allocation, self._progress, self._resize, self._refresh)
+        self._task = CurrentTask(
+            task_id, attempt, allocation, partial(self._progress, token), partial(self._resize, token), self._refresh
+        )
         set_current(self._task)
         os.environ["RQ_SCHED_TASK_ID"] = task_id
         tell_index(os.environ, task_id)
@@ -133,16 +159,36 @@ class Runner:
                 if type(value) is CoroutineType:
                     value = self._await(value)
                 self._interruptible = False
+                self._leave_if_forked()
                 result = pack(value, "the result")
         except Refusal as error:
             self._interruptible = False
-            reason, text, exit_code = error.reason, str(error), error.exit_code
-        except _NotBegun:
-            raise
+            self._leave_if_forked(error)
+            reason, text, exit_code = error.reason, errors_text.shorten(str(error)), error.exit_code
         except BaseException as error:  # also SystemExit and KeyboardInterrupt: the child goes on
             self._interruptible = False
+            self._leave_if_forked(error)
+            if isinstance(error, _NotBegun) and self._told_to_stop:
+                raise
             reason, text = Reason.ERROR, errors_text.describe(error)
-        return (Word.DONE, reason, result, text, exit_code)
+        return Outcome(reason, result, text, exit_code)
+
+    def _leave_if_forked(self, error: BaseException | None = None) -> None:
+        """A process that the task has forked, and that comes back to us instead of ending, ends here: as a script of
+        Python would, and without a word to the agent."""
+        if os.getpid() == self._pid:
+            return
+        code = 0
+        try:
+            if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+                code = (error.code or 0) & 0xFF
+            elif error is not None:
+                code = 1
+                traceback.print_exception(error)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
 
     def _stop_if_told(self) -> None:
         """After this, a SIGTERM finds somebody: one that came before is heeded here."""
@@ -188,10 +234,10 @@ class Runner:
         clean = False
         try:
             value = self._loop.run(self._in_loop(coroutine), context=contextvars.copy_context())
-            clean = not asyncio.all_tasks(loop)
+            clean = _nothing_left(loop)
             return value
         except Exception:
-            clean = not asyncio.all_tasks(loop)
+            clean = _nothing_left(loop)
             raise
         finally:
             self._coroutine = None
@@ -203,7 +249,13 @@ class Runner:
         import asyncio
 
         self._coroutine = asyncio.current_task()
-        return await coroutine
+        try:
+            value = await coroutine
+        except BaseException as error:
+            self._leave_if_forked(error)  # before the loop does anything: it is the task's, too
+            raise
+        self._leave_if_forked()
+        return value
 
     # -- commands ---------------------------------------------------------------------------------
 
@@ -229,13 +281,13 @@ class Runner:
 
     # -- current_task() ---------------------------------------------------------------------------
 
-    def _progress(self, fraction: float) -> None:
-        self._send((Word.PROGRESS, fraction))
+    def _progress(self, token: str, fraction: float) -> None:
+        self._line.speak((Word.PROGRESS, token, fraction))
 
-    def _resize(self, cpu: int | None, memory: int | None) -> Resources:
-        self._send((Word.RESIZE, cpu, memory))
+    def _resize(self, token: str, cpu: int | None, memory: int | None) -> Resources:
+        self._line.speak((Word.RESIZE, token, cpu, memory))
         while True:
-            frame = self._receive(True)
+            frame = self._line.receive(True)
             if frame is not None and frame[0] == Word.SIZE:
                 allocation = self._sized(frame)
                 if frame[3]:
@@ -244,7 +296,7 @@ class Runner:
     def _refresh(self) -> Resources | None:
         """The allocation, if it has changed from outside."""
         allocation = None
-        while (frame := self._receive(False)) is not None:
+        while (frame := self._line.receive(False)) is not None:
             if frame[0] == Word.SIZE:
                 allocation = self._sized(frame)
         return allocation
@@ -261,6 +313,13 @@ class Runner:
             os.environ["RQ_SCHED_MEMORY_MB"] = str(allocation.memory)
             for name in THREADS:
                 os.environ[name] = cores
+
+
+def _nothing_left(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether nothing goes on in an event loop: no task, and no threads of ``to_thread``."""
+    import asyncio
+
+    return not asyncio.all_tasks(loop) and getattr(loop, "_default_executor", None) is None
 
 
 def _import(module: str) -> Any:

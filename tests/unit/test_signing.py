@@ -13,7 +13,7 @@ from rq_sched.resources import Resources
 from rq_sched.signing import Signer, signing_key
 from rq_sched.task import TaskRequest
 from rq_sched.values import pack
-from rq_sched.worker.attempts import Attempts
+from rq_sched.worker.attempt import signed
 
 KEY = "0123456789abcdef"
 SIGNER = Signer(KEY, "space")
@@ -98,4 +98,4 @@ def test_an_element_is_run_under_the_signature_of_its_array(task_id: str, good: 
     one = Resources(1, 100)
     arguments = SIGNER.sign("a", "m:f", PACKED, None)
     order = Start(1, "token", task_id, 1, "m:f", arguments, 0, one, one, None, "cpu")
-    assert Attempts._signed(order, SIGNER) is good
+    assert signed(order, SIGNER) is good

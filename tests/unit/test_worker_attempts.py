@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,11 +16,15 @@ import pytest
 from rq_sched.node import Start, Stop
 from rq_sched.resources import Resources
 from rq_sched.store import Report
-from rq_sched.worker.attempts import Attempt, Attempts, Ending
-from rq_sched.worker.frames import Word
+from rq_sched.values import MAX_PAYLOAD
+from rq_sched.worker.attempts import FORK_AGAIN, MOST_ASKED, Attempt, Attempts, Ending
+from rq_sched.worker.frames import Word, pack
 from rq_sched.worker.pool import IDLE_SECONDS, OUTPUT_LIMIT, Pool
+from tests.unit.stepped import play
 
-COMPLETED = [Word.DONE, None, b"\xc0", None, None, False]
+
+def completed(token: str = "k1", spent: str = "") -> list[Any]:
+    return [Word.DONE, token, None, b"\xc0", None, None, spent]
 
 
 class FakeOutbox:
@@ -42,6 +48,7 @@ class FakeChannel:
     def __init__(self) -> None:
         self.sent: list[Any] = []
         self.closed = False
+        self.unread = False
 
     def send(self, frame: Any) -> bool:
         self.sent.append(frame)
@@ -54,6 +61,7 @@ class FakeChild:
         self.attempt: Attempt | None = None
         self.channel = FakeChannel()
         self.signals: list[int] = []
+        self.gone = False
 
     def drain_before(self) -> None: ...
 
@@ -78,6 +86,11 @@ class FakePool:
 
     def signal(self, child: FakeChild, signum: int) -> None:
         child.signals.append(signum)
+
+    def end(self, child: FakeChild) -> None:
+        if child in self.idle:
+            self.idle.remove(child)
+        self.signal(child, signal.SIGKILL)
 
 
 class FakeErrands:
@@ -137,7 +150,7 @@ async def test_a_child_is_used_again() -> None:
     s = Scene()
     s.start("k1")
     child = s.child("k1")
-    s.says("k1", COMPLETED)
+    s.says("k1", completed("k1"))
     s.start("k2")
     assert s.child("k2") is child
     assert s.outbox.outcomes == [("k1", "completed")]
@@ -148,7 +161,7 @@ async def test_a_child_is_used_again() -> None:
 async def test_the_same_order_twice_is_one_attempt() -> None:
     s = Scene(idle=2)
     s.attempts.start(order := s.start("k1"))
-    s.says("k1", COMPLETED)
+    s.says("k1", completed("k1"))
     s.attempts.start(order)
     assert s.outbox.outcomes == [("k1", "completed")]
     assert not s.attempts.all
@@ -160,7 +173,7 @@ async def test_who_waits_for_a_child_takes_the_first() -> None:
     for token in ("k1", "k2", "k3"):
         s.start(token)
     assert s.pool.starting == 2
-    s.says("k1", COMPLETED)
+    s.says("k1", completed("k1"))
     assert s.child("k2")
     s.pool.starting -= 1
     late = FakeChild()
@@ -176,7 +189,7 @@ async def test_a_child_that_died_idle_harms_nobody() -> None:
     s.start()
     assert s.child() is first
     s.dies(dead)
-    s.says("k1", COMPLETED)
+    s.says("k1", completed("k1"))
     assert s.outbox.outcomes == [("k1", "completed")]
 
 
@@ -218,7 +231,7 @@ async def test_a_stop_is_confirmed_when_the_processes_are_gone() -> None:
     child = s.child()
     s.stop()
     assert child.signals == [signal.SIGTERM]
-    s.says("k1", COMPLETED)  # it has heard, or was about to end anyway: its outcome is fenced
+    s.says("k1", completed("k1"))  # it has heard, or was about to end anyway: its outcome is fenced
     assert child.signals == [signal.SIGTERM, signal.SIGKILL]
     assert not s.outbox.reports
     s.dies(child)
@@ -254,7 +267,7 @@ async def test_a_stop_for_what_never_ran_here_is_confirmed_at_once() -> None:
 async def test_a_stop_for_what_was_reported_is_not_answered_again() -> None:
     s = Scene()
     s.start()
-    s.says("k1", COMPLETED)
+    s.says("k1", completed("k1"))
     s.stop()
     assert s.outbox.outcomes == [("k1", "completed")]
 
@@ -264,7 +277,7 @@ async def test_what_leaves_processes_behind_is_reported_when_they_are_gone() -> 
     s = Scene()
     s.start()
     child = s.child()
-    s.says("k1", [*COMPLETED[:5], True])
+    s.says("k1", completed("k1", "processes go on"))
     assert (child.signals, s.outbox.reports) == ([signal.SIGKILL], [])
     s.dies(child)
     assert s.outbox.outcomes == [("k1", "completed")]
@@ -302,7 +315,7 @@ async def test_an_agent_that_ends_begins_nothing() -> None:
     s.start("waits")
     s.attempts.closing = True
     s.start("comes")
-    s.says("runs", COMPLETED)
+    s.says("runs", completed("runs"))
     assert s.outbox.outcomes == [("runs", "completed")]
     s.attempts.return_waiting()
     s.start("late")
@@ -328,7 +341,7 @@ def test_what_was_printed_last_belongs_to_the_task(end: str) -> None:
         pool.children[1].drain()
         os.write(into, b"x" * 20_000 + b"last words")
         if end == "done":
-            s.attempts.said(pool.children[1], COMPLETED)
+            s.attempts.said(pool.children[1], completed())
         else:
             pool.exited(1, signal.SIGKILL)
         (report,) = s.outbox.reports
@@ -365,26 +378,184 @@ async def test_lost_arguments_are_a_failure() -> None:
     "frame",
     [
         [Word.DONE],
-        [Word.DONE, "poisonous", None, "text", None, False],
-        [Word.DONE, None, "text", None, None, False],
-        [Word.DONE, "error", None, None, None, False],
-        [Word.DONE, None, b"", None, 5, False],
-        [Word.DONE, None, b"", None, None, 1],
-        [Word.PROGRESS, 2.0],
-        [Word.PROGRESS, "half"],
-        [Word.RESIZE, 1.5, None],
+        [Word.DONE, "k1"],
+        [Word.DONE, None, None, b"", None, None, ""],
+        [Word.DONE, "k1", "poisonous", None, "text", None, ""],
+        [Word.DONE, "k1", "oom", None, "text", None, ""],
+        [Word.DONE, "k1", None, "text", None, None, ""],
+        [Word.DONE, "k1", "error", None, None, None, ""],
+        [Word.DONE, "k1", "exit_code", None, "text", True, ""],
+        [Word.DONE, "k1", "exit_code", None, "text", 2**63, ""],
+        [Word.DONE, "k1", "error", None, "x" * 100_000, None, ""],
+        [Word.DONE, "k1", None, b"x" * (MAX_PAYLOAD + 1), None, None, ""],
+        [Word.DONE, "k1", None, b"", None, 5, ""],
+        [Word.DONE, "k1", None, b"", None, False, ""],
+        [Word.DONE, "k1", None, b"", None, None, False],
+        [Word.PROGRESS, "k1", 2.0],
+        [Word.PROGRESS, "k1", math.nan],
+        [Word.PROGRESS, "k1", True],
+        [Word.PROGRESS, "k1", "half"],
+        [Word.RESIZE, "k1", 1.5, None],
+        [Word.RESIZE, "k1", True, False],
+        [Word.RESIZE, "k1", 0, None],
+        [Word.RESIZE, "k1", None, -1],
+        [Word.RESIZE, "k1", 2**63, None],
+        [Word.RESIZE, "k1", None, 2**32],
+        [Word.NOT_BEGUN],
+        [Word.NOT_BEGUN, "k1", 5],
         [Word.SIGNAL, 1, 9],
+        [Word.SIZE, 1, 64, True],
+        [Word.RUN, "k1"],
         [99],
+        [[]],
+        # sound, but of another attempt
+        [Word.DONE, "k0", None, b"\xc0", None, None, ""],
+        [Word.PROGRESS, "k0", 0.5],
+        [Word.RESIZE, "k0", 1, None],
+        [Word.NOT_BEGUN, "k0", ""],
     ],
 )
 def test_forged_frames_end_the_child(frame: list[Any]) -> None:
     async def scene() -> None:
         s = Scene()
         s.start()
+        child = s.child()
         s.says("k1", frame)
-        assert s.child().signals == [signal.SIGKILL]
-        assert not s.outbox.reports
+        assert child.signals == [signal.SIGKILL]
+        s.dies(child)
+        assert s.outbox.outcomes == [("k1", "crashed")]
         assert not s.outbox.progress
         assert not s.errands.resized
+
+    asyncio.run(scene())
+
+
+# -- who speaks for whom --------------------------------------------------------------------------
+
+
+@in_loop
+async def test_who_is_spoken_for_by_an_earlier_attempt_is_not_charged() -> None:
+    """Something of that one has outlived it. Once: else a task that makes this up would be run for ever."""
+    s = Scene(idle=1)
+    s.start("k1")
+    s.says("k1", completed("k1"))
+    innocent = s.start("k2")
+    child = s.child("k2")
+    s.says("k2", completed("k1"))
+    assert child.signals == [signal.SIGKILL]
+    s.dies(child)
+    assert s.outbox.outcomes == [("k1", "completed"), ("k2", "returned")]
+    s.pool.rest(FakeChild())
+    s.attempts.start(again := replace(innocent, token="k3"))
+    child = s.child("k3")
+    s.says("k3", completed("k1"))
+    s.dies(child)
+    assert again.task_id == innocent.task_id
+    assert s.outbox.outcomes[2:] == [("k3", "crashed")]
+
+
+@in_loop
+async def test_whoever_speaks_while_nothing_runs_is_ended() -> None:
+    s = Scene(idle=1)
+    (child,) = s.pool.idle
+    s.attempts.said(child, completed("k1"))  # type: ignore[arg-type]
+    assert child.signals == [signal.SIGKILL]
+    assert s.pool.idle == []
+    assert s.outbox.outcomes == []
+
+
+@in_loop
+async def test_wishes_without_end_are_a_forgery() -> None:
+    s = Scene()
+    s.start()
+    for _ in range(MOST_ASKED):
+        s.says("k1", [Word.RESIZE, "k1", 1, None])
+    assert s.child().signals == []
+    s.says("k1", [Word.RESIZE, "k1", 1, None])
+    assert s.child().signals == [signal.SIGKILL]
+    assert len(s.errands.resized) == MOST_ASKED
+
+
+@in_loop
+async def test_an_answer_makes_room_for_another_wish() -> None:
+    s = Scene()
+    s.start()
+    for _ in range(3 * MOST_ASKED):
+        s.says("k1", [Word.RESIZE, "k1", 1, None])
+        attempt = s.attempts.all["k1"]
+        s.attempts.resized(attempt, attempt.allocation, attempt.ordered, answer=True)
+    assert s.child().signals == []
+
+
+# -- children that end before they begin ----------------------------------------------------------
+
+
+@in_loop
+async def test_a_child_that_was_told_to_stop_before_it_began_costs_nothing() -> None:
+    s = Scene(idle=2)
+    s.start()
+    child = s.child()
+    s.says("k1", [Word.NOT_BEGUN, "k1", ""])
+    assert s.child() is not child
+    assert child.signals == [signal.SIGKILL]
+    s.dies(child)
+    s.says("k1", completed())
+    assert s.outbox.outcomes == [("k1", "completed")]
+
+
+@in_loop
+async def test_a_child_that_died_before_it_read_its_order_costs_nothing() -> None:
+    s = Scene(idle=1)
+    s.start()
+    child = s.child()
+    child.channel.unread = True
+    s.dies(child)
+    assert s.outbox.outcomes == []
+    s.attempts.ready(FakeChild())  # type: ignore[arg-type]
+    s.says("k1", completed())
+    assert s.outbox.outcomes == [("k1", "completed")]
+
+
+@pytest.mark.parametrize("token", ["", "k1"])
+def test_a_node_that_cannot_run_tasks_asks_for_children_now_and_then(token: str) -> None:
+    async def scene() -> None:
+        s = Scene(idle=1)
+        s.start()
+        child = s.child()
+        s.says("k1", [Word.NOT_BEGUN, token, "no such folder"])
+        s.dies(child)
+        assert s.pool.starting == 0, "not at once, or it would ask again and again"
+        await asyncio.sleep(FORK_AGAIN + 1)
+        assert s.pool.starting == 1
+        s.attempts.ready(FakeChild())  # type: ignore[arg-type]
+        s.says("k1", completed())
+        assert s.outbox.outcomes == [("k1", "completed")]
+
+    play(scene())
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_last_words_count(begun: bool) -> None:
+    """A child's death is heard of before what it has said: it had ended its task, or never read the order."""
+
+    async def scene() -> None:
+        s = Scene()
+        pool = Pool(asyncio.get_running_loop(), lambda _: None, keep=1)
+        s.attempts = Attempts(asyncio.get_running_loop(), pool, s.outbox, s.errands, 10.0)  # type: ignore[arg-type]
+        s.start()
+        ours, theirs = socket.socketpair()
+        output, into = os.pipe()
+        pool.forked(1, 1, 1, ours, output)
+        if begun:
+            assert theirs.recv(1000)
+            theirs.sendall(pack(completed()))
+        theirs.close()
+        os.close(into)
+        assert pool.exited(1, signal.SIGKILL)
+        if begun:
+            assert s.outbox.outcomes == [("k1", "completed")]
+        else:
+            assert s.outbox.outcomes == []
+            assert list(s.attempts.all) == ["k1"]
 
     asyncio.run(scene())

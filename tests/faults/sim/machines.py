@@ -54,6 +54,7 @@ class SimChild:
         self.attempt: Any = None
         self.rested = 0.0
         self.alive = True
+        self.gone = self.unread = False
         self.run: Run | None = None
         self.channel = self
 
@@ -65,6 +66,9 @@ class SimChild:
     def drain(self) -> None: ...
 
     def drain_before(self) -> None: ...
+
+    def alone(self) -> bool:
+        return True
 
     def close(self) -> None: ...
 
@@ -105,6 +109,11 @@ class SimPool:
 
     def rest(self, child: SimChild) -> None:
         self._idle.append(child)
+
+    def end(self, child: SimChild) -> None:
+        if child in self._idle:
+            self._idle.remove(child)
+        self.signal(child, signal.SIGKILL)
 
     def grow(self) -> None:
         self._numbers += 1
@@ -378,7 +387,9 @@ class Machine:
     def _resize(self, child: SimChild, run: Run) -> None:
         if child.alive and child.run is run:
             cpu = self.world.rng.choice([None, 1, 2, 3])
-            child.pool.tell(child.pool.listener.said, child, [Word.RESIZE, cpu, self.world.rng.choice([None, 50, 300])])
+            child.pool.tell(
+                child.pool.listener.said, child, [Word.RESIZE, run.token, cpu, self.world.rng.choice([None, 50, 300])]
+            )
 
     def _ends(self, child: SimChild, run: Run, behaviour: Behaviour) -> None:
         if not child.alive or child.run is not run:
@@ -397,9 +408,9 @@ class Machine:
             ok = behaviour.kind == "ok"
             self.ended(run, "done" if ok else "error")
             frame = (
-                [Word.DONE, None, msgpack.packb(run.token), None, None, False]
+                [Word.DONE, run.token, None, msgpack.packb(run.token), None, None, ""]
                 if ok
-                else [Word.DONE, "error", None, "boom", None, False]
+                else [Word.DONE, run.token, "error", None, "boom", None, ""]
             )
             child.pool.tell(child.pool.listener.said, child, frame)
 
