@@ -95,8 +95,10 @@ def parse(url: str) -> Address:
         raise _bad(url, f"Redis Cluster isn't supported yet, as a namespace lives on one master; {_FORM}")
     if parts.scheme not in SCHEMES:
         raise _bad(url, _FORM)
-    options = dict(parse_qsl(parts.query))
-    for name in options:
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name, value in options.items():
+        if not value.strip():
+            raise _bad(url, f"{name} is empty")
         if name not in OPTIONS:
             raise _bad(url, f"unknown option {name!r}; known are {', '.join(sorted(OPTIONS))}")
         if name.startswith("ssl_") and not parts.scheme.startswith("rediss"):
@@ -105,9 +107,13 @@ def parse(url: str) -> Address:
     if parts.scheme == "unix":
         if not parts.path:
             raise _bad(url, "unix:// needs the path of the socket, as in unix:///run/redis.sock")
+        if parts.password == "":
+            raise _bad(url, "the password is empty")
         return Address("unix", (), parts.username, parts.password, "", _database(url, database), options=options)
     credentials, _, netloc = parts.netloc.rpartition("@")
-    username, _, password = credentials.partition(":")
+    username, colon, password = credentials.partition(":")
+    if colon and not password.strip():
+        raise _bad(url, "the password is empty")
     sentinel = parts.scheme.endswith("+sentinel")
     path = [unquote(part) for part in parts.path.split("/") if part]
     service = path.pop(0) if sentinel and path else ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 from rq_sched.errors import InvalidValue
+from rq_sched.given import not_blank, variable
 from rq_sched.keys import check_id
 
 DEFAULT_URL = "redis://localhost:6379/0"
@@ -77,22 +77,23 @@ SETTINGS: dict[str, Setting] = {
 def resolve_url(option: str | None = None) -> str:
     """Where Redis is: the option, else ``RQ_SCHED_REDIS_URL``, else ``REDIS_URL``, else the socket of a running
     ``rq-sched up`` of this user, else ``redis://localhost:6379/0``.
+
+    Raises:
+        InvalidValue: the first of them that is given is empty.
     """
     from rq_sched import server  # only looked at when nothing was said
 
-    return (
-        option
-        or os.environ.get("RQ_SCHED_REDIS_URL")
-        or os.environ.get("REDIS_URL")
-        or server.running_url()
-        or DEFAULT_URL
-    )
+    if option is not None:
+        return not_blank(option, "the address of Redis")
+    return variable("RQ_SCHED_REDIS_URL") or variable("REDIS_URL") or server.running_url() or DEFAULT_URL
 
 
 def resolve_namespace(option: str | None = None) -> str:
     """The namespace: the option, else ``RQ_SCHED_NAMESPACE``, else ``default``.
 
     Raises:
-        InvalidId: it isn't a name.
+        UsageError: it isn't a name, or the first of them that is given is empty.
     """
-    return check_id(option or os.environ.get("RQ_SCHED_NAMESPACE") or DEFAULT_NAMESPACE, "namespace")
+    if option is None:
+        option = variable("RQ_SCHED_NAMESPACE") or DEFAULT_NAMESPACE
+    return check_id(not_blank(option, "the namespace"), "namespace")

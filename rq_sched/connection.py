@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from rq_sched.config import resolve_namespace, resolve_url
 from rq_sched.durability import SECONDS, durability_level
 from rq_sched.flows import Flows
+from rq_sched.given import not_blank
 from rq_sched.signing import signing_key as find_signing_key
 from rq_sched.store import Store
 
@@ -26,7 +27,7 @@ class Connection(Generic[L]):
         signing_key: str | None = None,
     ) -> None:
         level = durability_level(durability, durability_timeout)
-        key = signing_key or find_signing_key()
+        key = find_signing_key() if signing_key is None else not_blank(signing_key, "signing_key")
         store = Store(resolve_namespace(namespace), durability=level, signing_key=key)
         self._use(self._connect(resolve_url(url), store.answer_seconds), Flows(store))
 

@@ -16,10 +16,10 @@ the disk has it. What comes after the submit (starts, ends) isn't waited for: of
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from rq_sched.errors import InvalidValue
+from rq_sched.given import variable
 
 LEVELS = ("memory", "aof", "replicated")
 SECONDS = 5.0
@@ -54,7 +54,7 @@ def durability_level(option: str | None = None, seconds: float = SECONDS) -> Dur
     >>> str(durability_level("replicated"))
     'replicated:1'
     """
-    text = option or os.environ.get("RQ_SCHED_DURABILITY") or "memory"
+    text = option if option is not None else variable("RQ_SCHED_DURABILITY") or "memory"
     level, colon, count = text.partition(":")
     replicas = int(count or 1) if level == "replicated" and (not colon or count.isdecimal()) else 0
     if level not in LEVELS or (colon and level != "replicated") or (level == "replicated" and not replicas):

@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import stat
-from pathlib import Path
 
 from rq_sched.errors import InvalidValue
+from rq_sched.given import not_blank, secret_of, variable
 
 LEAST_KEY = 16
 SIZE = 16
@@ -39,7 +37,7 @@ class Signer:
     """
 
     def __init__(self, key: str, namespace: str) -> None:
-        if len(key) < LEAST_KEY:
+        if len(key.strip()) < LEAST_KEY:
             raise InvalidValue(f"the signing key must have at least {LEAST_KEY} characters (openssl rand -hex 32)")
         self._mac = hmac.new(key.encode(), b"rq-sched request 1\0" + namespace.encode() + b"\0", hashlib.sha256)
 
@@ -68,16 +66,10 @@ def signing_key(file: str | None = None) -> str | None:
     ``RQ_SCHED_SIGNING_KEY``; None: requests aren't signed.
 
     Raises:
-        InvalidValue: the file can't be read, or everybody can read it.
+        InvalidValue: the file can't be read, everybody can read it, or a variable or the file is empty.
     """
-    file = file or os.environ.get("RQ_SCHED_SIGNING_KEY_FILE")
-    if not file:
-        return os.environ.get("RQ_SCHED_SIGNING_KEY") or None
-    try:
-        mode = Path(file).stat().st_mode
-        text = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"the signing key can't be read from {file}: {error}") from None
-    if stat.S_ISREG(mode) and mode & 0o007:
-        raise InvalidValue(f"everybody can read the signing key in {file}: chmod 600 {file}")
-    return text
+    file = variable("RQ_SCHED_SIGNING_KEY_FILE") if file is None else not_blank(file, "the file of the signing key")
+    if file is not None:
+        return secret_of(file, "signing key")
+    text = variable("RQ_SCHED_SIGNING_KEY")
+    return text and text.strip()

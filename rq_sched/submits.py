@@ -49,7 +49,7 @@ class Submits(Explain):
         signing_key: str | None = None,
     ) -> None:
         super().__init__(Keys(namespace), now_ms)
-        self._signer = Signer(signing_key, namespace) if signing_key else None
+        self._signer = Signer(signing_key, namespace) if signing_key is not None else None
         self._safekeeping = Safekeeping(self.keys, durability) if durability.waits else None
         self.answer_seconds = answer_seconds(durability)
         """How long a link must wait for an answer."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rq_sched.errors import InvalidValue
+from rq_sched.given import not_blank
 
 if TYPE_CHECKING:
     from rq_sched.client import Client
@@ -48,6 +49,12 @@ class Session:
         return resolve_namespace(self.namespace)
 
     @cached_property
+    def signing_key(self) -> str | None:
+        from rq_sched.signing import signing_key
+
+        return signing_key(self.signing_key_file)
+
+    @cached_property
     def link(self) -> Link:
         from rq_sched.link import Link
 
@@ -56,18 +63,17 @@ class Session:
     @cached_property
     def store(self) -> Store:
         from rq_sched.durability import durability_level
-        from rq_sched.signing import signing_key
         from rq_sched.store import Store
 
         level = durability_level(self.durability, self.durability_timeout)
-        return Store(self.space, durability=level, signing_key=signing_key(self.signing_key_file))
+        return Store(self.space, durability=level, signing_key=self.signing_key)
 
     @cached_property
     def client(self) -> Client:
         """For what takes more than one operation: waiting, following."""
         from rq_sched.client import Client
 
-        return Client(self.url, self.space)
+        return Client(self.url, self.space, signing_key=self.signing_key)
 
     def run(self, op: Op[T]) -> T:
         """Drive one operation of the store to its end."""
@@ -83,6 +89,7 @@ class Session:
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Note a common option; one after the subcommand overrides one before it."""
     session = ctx.ensure_object(Session)
+    not_blank(value, param.opts[0])
     if value:
         setattr(session, str(param.name), value)
 
@@ -110,11 +117,19 @@ def common_options(function: F) -> F:
 
 
 class CommonCommand(click.Command):
-    """A command with the common options, which closes the connection at its end."""
+    """A command with the common options, none of which may be empty; it closes the connection at its end."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(_common_params())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = self.make_parser(ctx).parse_args(list(args))[0]
+        for param in self.params:  # before they are converted: the path "" becomes the present folder
+            values = given.get(str(param.name)) if isinstance(param, click.Option) else None
+            for value in values if isinstance(values, list) else [values]:
+                not_blank(value, param.opts[-1])
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         ctx.call_on_close(ctx.ensure_object(Session).close)

@@ -79,6 +79,7 @@ def up_command(
         raise UsageError(
             "with --nodes-file the nodes stand in the file: --nodes, --cpu, --memory and --label can't be given too"
         )
+    _ = session.signing_key, session.space  # what is wrong with them, workers would say again and again
     carried = parse_labels(labels, "--label")
     nodes = read_nodes(Path(nodes_file)) if nodes_file else divide_machine(number or 1, cpu, memory, carried)
     folder = Path(data).expanduser() if data else state_dir()

@@ -67,7 +67,8 @@ class WorkerConfig:
         check_id(self.node_id, "node id")
         if parse_labels(self.labels) != tuple(self.labels):
             raise InvalidValue(f"labels must be sorted, each once (labels.parse_labels does it), not {self.labels!r}")
-        if not self.allow and not parse(self.url).socket:
+        address = parse(self.url)
+        if not self.allow and not address.socket:
             raise UsageError(
                 "a worker on a network socket runs only what it is told to: name it with --allow, such as "
                 "--allow 'pkg.mod:*' or --allow exec:/usr/bin/convert"

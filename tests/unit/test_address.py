@@ -49,6 +49,17 @@ def test_the_parts_of_an_address(url: str, address: Address) -> None:
         ("unix:///s?ssl_certfile=/c", "ssl_certfile is for TLS"),
         ("unix://", "path of the socket"),
         ("redis://[::1", "bad Redis address"),
+        ("", "use redis://"),
+        ("redis://user:@h", "the password is empty"),
+        ("redis://:@h", "the password is empty"),
+        ("redis://user: @h", "the password is empty"),
+        ("rediss+sentinel://u:@a/main", "the password is empty"),
+        ("unix://user:@/s", "the password is empty"),
+        ("redis://h?password=", "password is empty"),
+        ("redis://h?username=", "username is empty"),
+        ("redis+sentinel://a/main?sentinel_password=", "sentinel_password is empty"),
+        ("rediss://h?ssl_ca_certs=", "ssl_ca_certs is empty"),
+        ("rediss://h?ssl_cert_reqs=%20", "ssl_cert_reqs is empty"),
     ],
 )
 def test_a_bad_address_says_what_is_wrong(url: str, says: str) -> None:

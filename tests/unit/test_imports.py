@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "rq_sched"
 ROOMS: dict[str, list[str]] = {
     "values": [
         "errors",
+        "given",
         "resources",
         "address",
         "durability",
