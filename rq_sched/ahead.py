@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rq_sched.arrays import SEQUENCE, index_at, rest, rest_member
-from rq_sched.fit import Place, group_name
+from rq_sched.fit import Place, group_of
 from rq_sched.link import Command, Op
 from rq_sched.queries import ARRAYS, Queries
+from rq_sched.reading import real, text, whole
 
 AHEAD_BITE = 32
 """Classes that one script call counts in."""
@@ -29,8 +30,10 @@ class Ahead(Queries):
         """How many pending tasks come before a place, over all classes; False: at least so many."""
         more, all_arrays = yield from self._rests_ahead(place)
         score = repr(place.score)
-        groups = [group_name(member[SEQUENCE:].decode()) for member in (yield [("ZRANGE", self.keys.groups, 0, -1)])[0]]
-        sizes = yield from self._paged([("ZCOUNT", self.keys.classes(group), "-inf", score) for group in groups])
+        members = (yield [("ZRANGE", self.keys.groups, 0, -1)])[0]
+        groups = list(dict.fromkeys(group for member in members if (group := group_of(member[SEQUENCE:]))))
+        sizes = yield from self._rows([("ZCOUNT", self.keys.classes(group), "-inf", score) for group in groups])
+        sizes = [size or 0 for size in sizes]
         bites: list[tuple[str, int, int]] = []
         left = AHEAD_CLASSES
         for group, size in zip(groups, sizes, strict=True):
@@ -44,14 +47,14 @@ class Ahead(Queries):
         """For how many more tasks than one each the rests of arrays stand that come before a place; False: at least."""
         arrays = yield from self.resting()
         pending = [(a, record) for a, record in arrays.items() if record.get(b"s", b"pending") == b"pending"]
-        scores = yield from self._paged(
-            [("ZSCORE", self.keys.pending(record[b"c"].decode()), rest_member(a, record)) for a, record in pending]
+        scores = yield from self._rows(
+            [("ZSCORE", self.keys.pending(text(record[b"c"])), rest_member(a, record)) for a, record in pending]
         )
         ahead, exact = 0, len(arrays) < ARRAYS
         for (array_id, record), score in zip(pending, scores, strict=True):
-            if score is None or float(score) > place.score:
+            if score is None or real(score) > place.score:
                 continue
-            if float(score) < place.score:
+            if real(score) < place.score:
                 ahead += rest(record) - 1
             else:
                 some, all_ = yield from self._elements_before(array_id, record, index_at(record, place.sequence))
@@ -68,8 +71,10 @@ class Ahead(Queries):
                             "WITHSCORES")  # fmt: skip
         runs = (yield [command])[0]
         all_ = len(runs) < 2 * APART_RUNS
-        end = index if all_ else int(runs[-2]) + 1
-        apart = sum(min(int(last) + 1, end) - int(first) for last, first in zip(runs[::2], runs[1::2], strict=True))
+        end = index if all_ else whole(runs[-2]) + 1
+        apart = sum(
+            max(0, min(whole(last) + 1, end) - whole(first)) for last, first in zip(runs[::2], runs[1::2], strict=True)
+        )
         return end - begin - apart, all_
 
     def count_ahead(self, place: Place, bites: Sequence[tuple[str, int, int]]) -> Op[int]:

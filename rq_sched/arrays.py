@@ -18,6 +18,7 @@ SEQUENCE = 13
 LIMIT = 10_000_000
 """Elements that an array may have."""
 _EXTENT = re.compile(r"(\d{1,9})-(\d{1,9})")
+_INDEX = re.compile(r"\d{1,9}")
 _OF_ELEMENTS = {b"j", b"jn", b"ja", b"jx", b"jt", b"jv", b"jco", b"jfa", b"jca", b"jfo", b"jw", b"q", b"w", b"o", b"F"}
 
 
@@ -82,7 +83,7 @@ def element_of(task_id: str) -> tuple[str, int] | None:
     ('sweep', 17)
     """
     array_id, slash, index = task_id.partition("/")
-    return (array_id, int(index)) if slash else None
+    return (array_id, int(index)) if slash and _INDEX.fullmatch(index) else None
 
 
 def tell_index(environment: MutableMapping[str, str], task_id: str) -> None:
@@ -107,6 +108,16 @@ def rest(record: Mapping[bytes, bytes]) -> int:
     """How many elements of an array haven't been made, and will be."""
     _, last = extent(record[b"j"])
     return max(0, last - int(record[b"jn"]) + 1 - int(record.get(b"ja", 0)))
+
+
+def has_rest(record: Mapping[bytes, bytes]) -> bool:
+    """Whether what is read of an array is in order: then what is left of it can be worked out."""
+    try:
+        rest(record)
+        sequence(record, int(record[b"jn"]))
+    except (ValueError, LookupError):
+        return False
+    return b"c" in record
 
 
 def sequence(record: Mapping[bytes, bytes], index: int) -> str:

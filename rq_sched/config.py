@@ -51,6 +51,13 @@ class Setting:
             raise InvalidValue(f"must be a number from 0{', or off' if self.off else ''}, not {text!r}")
         return number
 
+    def read(self, text: str | None) -> float | str:
+        """The value of a text in Redis; the default where it is missing, or means none."""
+        try:
+            return self.default if text is None else self.parse(text)
+        except InvalidValue:
+            return self.default
+
     def show(self, value: float | str) -> str:
         """As it stands in Redis, and as people read it."""
         return value if isinstance(value, str) else "off" if value == OFF else f"{value:.15g}"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rq_sched.reading import LAST_MS, text, whole
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -21,12 +23,12 @@ class Event:
 
 def events_of(raw_id: bytes, entry: Mapping[bytes, bytes]) -> list[Event]:
     """The events of one entry of the stream: one script call may have done many things."""
-    entry_id = raw_id.decode()
-    when = int(entry_id.split("-")[0]) / 1000
+    entry_id = text(raw_id)
+    when = whole(entry_id.split("-")[0], 0, 0, LAST_MS) / 1000
     found = []
     for kind, items in entry.items():
-        for item in items.decode("utf-8", "replace").split(" "):
-            found.append(_event(entry_id, when, kind.decode(), item))
+        for item in text(items).split(" "):
+            found.append(_event(entry_id, when, text(kind), item))
     return found
 
 
@@ -37,7 +39,7 @@ def _event(entry_id: str, when: float, kind: str, item: str) -> Event:
     task_id, _, node_id = rest.partition("@")
     data: dict[str, Any] = {}
     if attempt:
-        data["attempt"] = int(attempt)
+        data["attempt"] = whole(attempt)
     if reason:
         data["reason"] = reason
     about_node = kind in ("joined", "left", "dead", "draining", "undrained", "faulty", "recovered")

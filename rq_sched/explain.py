@@ -20,7 +20,7 @@ from rq_sched.event import Event, events_of
 from rq_sched.fit import Place, fit_counts, pending_reason
 from rq_sched.keys import known_id
 from rq_sched.link import Command, Op
-from rq_sched.queries import as_dict
+from rq_sched.reading import LAST_MS, as_dict, real, text, whole
 from rq_sched.record import decode, encode
 from rq_sched.resources import Resources
 from rq_sched.task import State, TaskInfo, TaskRequest, iso
@@ -99,7 +99,7 @@ class Explain(Ahead):
         if known is not None:
             return (yield from self.explain(task_id)) | {"dry_run": True, "exists": True}
         now = yield from self.now()
-        aging = float((yield [("HGET", self.keys.settings, "aging")])[0] or 0)
+        aging = real((yield [("HGET", self.keys.settings, "aging")])[0])
         info = _imagined(request, now)
         answer = _heading(info)
         answer |= yield from self._waits(info, Place(-request.priority + aging * now / 3_600_000, LAST))
@@ -112,7 +112,7 @@ class Explain(Ahead):
     def _next_of(self, info: TaskInfo) -> Op[TaskInfo]:
         """The next element of an array."""
         index = (yield [("HGET", self.keys.task(info.task_id), "jn")])[0]
-        return replace(info, task_id=f"{info.task_id}/{(index or b'').decode()}")
+        return replace(info, task_id=f"{info.task_id}/{whole(index)}")
 
     def _aside_until(self, task_id: str, state: State) -> Op[dict[str, Any]]:
         """How long it is delayed, since when held; of an element that isn't made yet: its array."""
@@ -121,7 +121,7 @@ class Explain(Ahead):
             found = yield [("HGET", self.keys.task(name), "d") for name in names]
         else:
             found = yield [("ZSCORE", self.keys.held, name) for name in names]
-        at = next((float(value) for value in found if value is not None), None)
+        at = next((real(value) for value in found if value is not None), None)
         return {"due" if state is State.DELAYED else "held_at": _time(at)}
 
     # -- pending ------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class Explain(Ahead):
     def _scheduler_seen(self, now: int) -> Op[float | None]:
         """Seconds since a scheduler was last at work (each looks for dead nodes twice a second); None: never."""
         swept = (yield [("GET", self.keys.swept)])[0]
-        last = int(swept.decode().split(" ")[-1]) if swept else 0
+        last = whole(swept.split(b" ")[-1]) if swept else 0
         return max(0.0, (now - last) / 1000) if last else None
 
     # -- placed, ended ------------------------------------------------------------------------------
@@ -193,18 +193,18 @@ class Explain(Ahead):
             "state",
             "fault",
         )
-        running, cpu, memory, state, fault = (yield [node])[0]
+        running, cpu, memory, state, fault = (yield from self._rows([node]))[0] or (None,) * 5
         counts = fit_counts(need, (yield from self.rooms()), require=info.require)
         return {
             "scheduled_at": iso(info.scheduled_at),
             "started_at": iso(info.started_at),
             "cpu_allocated": info.cpu_allocated,
             "memory_allocated": info.memory_allocated,
-            "node_state": state.decode() if state else None,
-            "node_tasks": int(running or 0),
-            "node_fault": fault.decode("utf-8", "replace") if fault else None,
-            "node_free_cpu": int(cpu or 0),
-            "node_free_memory": int(memory or 0),
+            "node_state": text(state) if state else None,
+            "node_tasks": whole(running),
+            "node_fault": text(fault) if fault else None,
+            "node_free_cpu": whole(cpu),
+            "node_free_memory": whole(memory),
             "fits_now": counts["fits_now"],
             "nodes": counts["nodes"],
         }
@@ -277,7 +277,7 @@ def _said(event: Event) -> dict[str, Any]:
 
 
 def _time(milliseconds: float | None) -> str | None:
-    return None if milliseconds is None else iso(milliseconds / 1000)
+    return None if milliseconds is None or not 0 <= milliseconds <= LAST_MS else iso(milliseconds / 1000)
 
 
 def _heading(info: TaskInfo) -> dict[str, Any]:

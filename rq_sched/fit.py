@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rq_sched.labels import of_suffix, suffix
+from rq_sched.reading import LAST_MS, real, text, whole
 from rq_sched.resources import Resources
-from rq_sched.task import Reason, need_of
+from rq_sched.task import Reason, need_of, read_need
 
 
 class Place(NamedTuple):
@@ -37,15 +39,20 @@ class Room(NamedTuple):
         return set(require) <= set(self.labels)
 
     @classmethod
-    def parse(cls, line: str) -> Room:
-        """A line of ``node_rooms.lua``.
+    def parse(cls, line: str) -> Room | None:
+        """A line of ``node_rooms.lua``; None: it can't be read.
 
         >>> Room.parse("n1 2 1 512 8 4096 big +gpu").room
         Resources(cpu=3, memory=512)
         """
-        node_id, cpu, surplus, memory, total_cpu, total_memory, reserved, labels = line.split(" ")
-        total = Resources(int(total_cpu), int(total_memory))
-        return cls(node_id, Resources(int(cpu), int(memory)), int(surplus), total, reserved or None, of_suffix(labels))
+        try:
+            node_id, cpu, surplus, memory, total_cpu, total_memory, reserved, labels = line.split(" ")
+            total = Resources(int(total_cpu), int(total_memory))
+        except ValueError:
+            return None
+        return cls(
+            node_id, Resources(whole(cpu), whole(memory)), whole(surplus), total, reserved or None, of_suffix(labels)
+        )
 
 
 class Reservation(NamedTuple):
@@ -72,13 +79,14 @@ class Reservation(NamedTuple):
             return None
 
         def number(name: str) -> int | None:
-            return round(float(record[name])) if record.get(name) else None
+            value = real(record.get(name), math.nan)
+            return round(value) if 0 <= value <= LAST_MS else None
 
         return cls(
             first=record.get("first"),
             since=number("since"),
             task_id=record.get("task"),
-            place=Place(float(record.get("score", 0)), record.get("sequence", "")),
+            place=Place(real(record.get("score")), record.get("sequence", "")),
             node_id=record.get("node"),
             at=number("at"),
             until=number("until"),
@@ -137,6 +145,12 @@ def group_name(task_class: str) -> str:
     """
     need = need_of(task_class)
     return f"{_step(need.cpu)}:{_step(need.memory)}{suffix(of_suffix(task_class))}"
+
+
+def group_of(task_class: bytes | str) -> str:
+    """The same of what may be a class; empty: it is none."""
+    name = text(task_class) if isinstance(task_class, bytes) else task_class
+    return group_name(name) if read_need(name) else ""
 
 
 def _step(amount: int) -> int:

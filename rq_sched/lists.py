@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from rq_sched.arrays import SEQUENCE, extent
 from rq_sched.errors import InvalidValue
-from rq_sched.fit import group_name
-from rq_sched.link import Op
+from rq_sched.fit import group_of
+from rq_sched.link import Command, Op
 from rq_sched.queries import PAGE, Queries
+from rq_sched.reading import real, text, whole
 from rq_sched.task import FINAL, State, TaskInfo
 
 SCAN_LIMIT = 20_000
@@ -99,8 +100,8 @@ class Lists(Queries):
             ("HMGET", self.keys.task(array_id), "jn", "jx"),
             ("ZRANGE", self.keys.apart(array_id), 0, -1, "WITHSCORES"),
         ]
-        in_turn = (first, min(last, int(cut or begun or first) - 1))
-        before = [(int(begin), int(end)) for end, begin in zip(runs[::2], runs[1::2], strict=True)]
+        in_turn = (first, min(last, whole(cut or begun, first) - 1))
+        before = [(whole(begin), min(whole(end, -1), last)) for end, begin in zip(runs[::2], runs[1::2], strict=True)]
         return [in_turn, *before], cut is not None
 
     def _matching(
@@ -122,18 +123,18 @@ class Lists(Queries):
     ) -> Op[list[TaskInfo]]:
         """What nodes hold, some nodes at a time until there is enough."""
         live, gone = yield [("ZRANGE", self.keys.nodes, 0, -1), ("ZRANGE", self.keys.gone, 0, -1)]
-        ids = sorted(n.decode() for n in {*live, *gone}) if only is None else [only]
+        ids = sorted(map(text, {*live, *gone})) if only is None else [only]
         found: list[TaskInfo] = []
         for i in range(0, len(ids), NODES_BITE):
             bite = ids[i : i + NODES_BITE]
-            records = yield [("HMGET", self.keys.node(n), "incarnation", "running") for n in bite]
-            busy = [
-                ("HVALS", self.keys.ledger(n, incarnation.decode()))
-                for n, (incarnation, running) in zip(bite, records, strict=True)
-                if incarnation and running != b"0"
+            records = yield from self._rows([("HMGET", self.keys.node(n), "incarnation", "running") for n in bite])
+            busy: list[Command] = [
+                ("HVALS", self.keys.ledger(n, text(record[0])))
+                for n, record in zip(bite, records, strict=True)
+                if record and record[0] and record[1] != b"0"
             ]
-            ledgers = (yield busy) if busy else []
-            tasks = [entry.split(b":")[0].decode() for ledger in ledgers for entry in ledger]
+            ledgers = yield from self._rows(busy)
+            tasks = [text(entry.split(b":")[0]) for ledger in ledgers for entry in ledger or ()]
             found += yield from self._matching(tasks, states, only, priority, limit - len(found))
             if len(found) >= limit:
                 break
@@ -144,7 +145,7 @@ class Lists(Queries):
             key, command = (self.keys.delayed if state is State.DELAYED else self.keys.held), "ZRANGE"
         else:
             key, command = self.keys.finished(state), "ZREVRANGE"
-        return [t.decode() for t in (yield [(command, key, offset, offset + size - 1)])[0]]
+        return [text(t) for t in (yield [(command, key, offset, offset + size - 1)])[0]]
 
     def _pending_page(self, state: State, offset: int, size: int) -> Op[list[str]]:
         """Pending tasks in their order over all classes: the queues are merged."""
@@ -154,17 +155,17 @@ class Lists(Queries):
     def pending_in_order(self, limit: int) -> Op[list[tuple[float, str, str, str]]]:
         """The first pending tasks as (score, sequence, id, class), in the order in which they are to be placed."""
         groups = (yield [("ZRANGE", self.keys.groups, 0, -1)])[0]
-        names = [group_name(member[SEQUENCE:].decode()) for member in groups]
-        heads = yield from self._paged(
+        names = dict.fromkeys(name for member in groups if (name := group_of(member[SEQUENCE:])))
+        heads = yield from self._rows(
             [("ZRANGE", self.keys.classes(name), 0, limit - 1, "WITHSCORES") for name in names]
         )
         # Only classes whose heads are among the first `limit` can have tasks there.
-        first = heapq.nsmallest(limit, ((float(h[i + 1]), h[i].decode()) for h in heads for i in range(0, len(h), 2)))
-        classes = [head[SEQUENCE:] for _, head in first]
-        queues = yield from self._paged([("ZRANGE", self.keys.pending(c), 0, limit - 1, "WITHSCORES") for c in classes])
+        scored = ((real(h[i + 1]), text(h[i])) for h in heads for i in range(0, len(h or ()), 2))
+        classes = list(dict.fromkeys(head[SEQUENCE:] for _, head in heapq.nsmallest(limit, scored)))
+        queues = yield from self._rows([("ZRANGE", self.keys.pending(c), 0, limit - 1, "WITHSCORES") for c in classes])
         entries = (
-            (float(q[i + 1]), q[i][:SEQUENCE].decode(), q[i][SEQUENCE:].decode().removesuffix("/"), c)
+            (real(q[i + 1]), text(q[i][:SEQUENCE]), text(q[i][SEQUENCE:]).removesuffix("/"), c)
             for c, q in zip(classes, queues, strict=True)
-            for i in range(0, len(q), 2)
+            for i in range(0, len(q or ()), 2)
         )
         return heapq.nsmallest(limit, entries)

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from rq_sched.labels import of_suffix
-from rq_sched.resources import Resources
+from rq_sched.reading import LAST_MS, Fields
+from rq_sched.resources import MAX_CPU, MAX_MEMORY, Resources
 from rq_sched.task import iso
 
 
@@ -19,6 +20,10 @@ class NodeState(StrEnum):
     FAULTY = "faulty"  # a fault of its machine keeps it from beginning tasks; it looks again by itself
     DRAINING = "draining"  # gets no new tasks; what runs there ends
     DEAD = "dead"  # its heartbeat ran out, or it left; what it held is given back
+    UNREADABLE = "unreadable"  # its record can't be read: `rq-sched doctor --repair` mends it
+
+
+_STATES = frozenset(set(NodeState) - {NodeState.UNREADABLE})
 
 
 FIELDS = {
@@ -76,25 +81,28 @@ class NodeInfo:
 
 
 def decode(node_id: str, record: Mapping[bytes, bytes], runs_out: float | None) -> NodeInfo:
-    """The record of a node. ``runs_out`` is its score in ``nodes`` (ms), None once it is gone."""
+    """The record of a node. ``runs_out`` is its score in ``nodes`` (ms), None once it is gone. A record that can't be
+    read is one that says so."""
 
-    def number(name: str) -> int:
-        return int(record.get(name.encode(), 0))
-
-    fault = record.get(b"fault")
-    return NodeInfo(
+    fields = Fields(record)
+    cpu, memory = fields.number("total_cpu", 0, 0, MAX_CPU), fields.number("total_memory", 0, 0, MAX_MEMORY)
+    state, ttl = fields.text("state") or "dead", fields.number("ttl")
+    info = NodeInfo(
         node_id=node_id,
-        state=NodeState(record.get(b"state", b"dead").decode()),
-        total_cpu=number("total_cpu"),
-        total_memory=number("total_memory"),
-        free_cpu=number("free_cpu"),
-        free_memory=number("free_memory"),
-        labels=list(of_suffix(record.get(b"labels", b"").decode())),
-        running=number("running"),
-        incarnation=record.get(b"incarnation", b"").decode(),
-        last_heartbeat=None if runs_out is None else (runs_out - number("ttl")) / 1000,
-        fault=None if fault is None else fault.decode("utf-8", "replace"),
+        state=NodeState(state) if state in _STATES else NodeState.UNREADABLE,
+        total_cpu=cpu,
+        total_memory=memory,
+        free_cpu=fields.number("free_cpu", 0, 0, MAX_CPU),
+        free_memory=fields.number("free_memory", 0, 0, MAX_MEMORY),
+        labels=list(of_suffix(fields.text("labels") or "")),
+        running=fields.number("running", 0, 0),
+        incarnation=fields.text("incarnation") or "",
+        last_heartbeat=None if runs_out is None or not 0 < runs_out < LAST_MS else max(0.0, runs_out - ttl) / 1000,
+        fault=fields.text("fault"),
     )
+    if fields.unreadable:
+        info.state = NodeState.UNREADABLE
+    return info
 
 
 @dataclass(slots=True)

@@ -10,19 +10,21 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from rq_sched import scripts
-from rq_sched.arrays import element_of, rest, rest_member, sequence, unmade
+from rq_sched.arrays import element_of, has_rest, rest, rest_member, sequence, unmade
 from rq_sched.config import SETTINGS
-from rq_sched.errors import InvalidValue, NodeNotFound, TaskNotFound
+from rq_sched.errors import NodeNotFound, TaskNotFound
 from rq_sched.event import Event, events_of
 from rq_sched.fit import Place, Reservation, Room, fit_counts, pending_reason
 from rq_sched.keys import Keys, check_id, known_id
-from rq_sched.link import Command, Op, Request
+from rq_sched.link import Command, Op, Request, Row
 from rq_sched.node import NodeInfo, NodeState
 from rq_sched.node import decode as decode_node
+from rq_sched.reading import as_dict, real, text, whole
+from rq_sched.record import damaged
 from rq_sched.record import decode as decode_task
 from rq_sched.resources import Resources
 from rq_sched.scripts import Argument, Call
-from rq_sched.task import FINAL, State, TaskInfo
+from rq_sched.task import FINAL, Reason, State, TaskInfo, read_state
 
 PAGE = 500
 """Commands that travel together."""
@@ -32,9 +34,8 @@ ROOMS_BITE = 250
 """Nodes that one script call reads."""
 
 
-def as_dict(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    """The reply to HGETALL."""
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+UNREADABLE_NODE = (b"state", b"unreadable")
+"""The record of a node whose key is of another type."""
 
 
 class Queries:
@@ -58,17 +59,25 @@ class Queries:
             replies += yield commands[i : i + PAGE]
         return replies
 
+    def _rows(self, commands: Sequence[Command]) -> Generator[Sequence[Request], list[Any], list[Any]]:
+        """The same of rows: None for one whose key is of another type."""
+        replies: list[Any] = []
+        for i in range(0, len(commands), PAGE):
+            found = yield [Row(command) for command in commands[i : i + PAGE]]
+            replies += [None if isinstance(reply, Exception) else reply for reply in found]
+        return replies
+
     # -- tasks ------------------------------------------------------------------------------------
 
     def states(self, task_ids: Sequence[str]) -> Op[list[State | None]]:
         """The states of tasks; None for an unknown one."""
-        replies = yield from self._paged([("HMGET", self.keys.task(t), "s", "c") for t in task_ids])
-        found = [State((state or b"pending").decode()) if known else None for state, known in replies]
+        replies = yield from self._rows([("HMGET", self.keys.task(t), "s", "c") for t in task_ids])
+        found = [read_state(row[0]) if row and (row[0] or row[1]) else None for row in replies]
         unmade = yield from self.unmade([t for t, state in zip(task_ids, found, strict=True) if state is None])
         if unmade:
             for i, task_id in enumerate(task_ids):
                 if task_id in unmade:
-                    found[i] = State(unmade[task_id].get(b"s", b"pending").decode())
+                    found[i] = read_state(unmade[task_id].get(b"s"))
         return found
 
     def unmade(self, task_ids: Sequence[str]) -> Op[dict[str, dict[bytes, bytes]]]:
@@ -77,9 +86,9 @@ class Queries:
         if not named:
             return {}
         array_ids = sorted({array_id for array_id, _ in named.values()})
-        flat = yield from self._paged([("HGETALL", self.keys.task(array_id)) for array_id in array_ids])
-        arrays = dict(zip(array_ids, map(as_dict, flat), strict=True))
-        runs = yield from self._paged(
+        flat = yield from self._rows([("HGETALL", self.keys.task(array_id)) for array_id in array_ids])
+        arrays = {a: as_dict(record or ()) for a, record in zip(array_ids, flat, strict=True)}
+        runs = yield from self._rows(
             [
                 ("ZREVRANGEBYSCORE", self.keys.apart(array_id), index, "-inf", "LIMIT", 0, 1)
                 for array_id, index in named.values()
@@ -87,7 +96,10 @@ class Queries:
         )
         found: dict[str, dict[bytes, bytes]] = {}
         for (task_id, (array_id, index)), run in zip(named.items(), runs, strict=True):
-            record = unmade(arrays[array_id], index, run[0] if run else None)
+            try:
+                record = unmade(arrays[array_id], index, run[0] if run else None)
+            except (ValueError, LookupError):
+                continue  # its array can't be read
             if record is not None:
                 found[task_id] = record
         return found
@@ -100,7 +112,7 @@ class Queries:
 
     def _say_why(self, infos: Sequence[TaskInfo]) -> Op[None]:
         """Works out why those that are pending wait."""
-        waiting = [info for info in infos if info.state is State.PENDING]
+        waiting = [info for info in infos if info.state is State.PENDING and info.reason != Reason.UNREADABLE]
         if not waiting:
             return
         rooms = yield from self.rooms()
@@ -140,22 +152,25 @@ class Queries:
     def places(self, task_ids: Sequence[str]) -> Op[list[Place | None]]:
         """Their places in the order of pending tasks; None for one that isn't pending."""
         names = ("c", "n", "j", "jn")
-        records = yield from self._paged([("HMGET", self.keys.task(t), *names) for t in task_ids])
-        owners = [element_of(t) if r[0] is None else None for t, r in zip(task_ids, records, strict=True)]
-        of_arrays = iter((yield from self._paged([("HMGET", self.keys.task(o[0]), *names) for o in owners if o])))
+        records = yield from self._rows([("HMGET", self.keys.task(t), *names) for t in task_ids])
+        owners = [element_of(t) if r and r[0] is None else None for t, r in zip(task_ids, records, strict=True)]
+        of_arrays = iter((yield from self._rows([("HMGET", self.keys.task(o[0]), *names) for o in owners if o])))
         entries: list[tuple[str, str, str]] = []  # class, member, sequence
         for task_id, own, element in zip(task_ids, records, owners, strict=True):
-            values = next(of_arrays) if element else own
-            record = {name.encode(): value for name, value in zip(names, values, strict=True) if value is not None}
-            place = record.get(b"n", b"").decode()
+            values = (next(of_arrays) if element else own) or ()
+            record = {name.encode(): value for name, value in zip(names, values, strict=False) if value is not None}
+            place = text(record.get(b"n"))
             member = place + task_id
             if b"j" in record:  # its rest stands there, for this one too
-                place = sequence(record, element[1] if element else int(record[b"jn"]))
-                member = rest_member(element[0] if element else task_id, record)
-            entries.append((record.get(b"c", b"").decode(), member, place))
-        found = yield from self._paged([("ZSCORE", self.keys.pending(c), member) for c, member, _ in entries])
+                try:
+                    place = sequence(record, element[1] if element else int(record[b"jn"]))
+                    member = rest_member(element[0] if element else task_id, record)
+                except (ValueError, LookupError):
+                    member = ""  # it can't be read: it has no place
+            entries.append((text(record.get(b"c")), member, place))
+        found = yield from self._rows([("ZSCORE", self.keys.pending(c), member) for c, member, _ in entries])
         return [
-            None if score is None else Place(float(score), place)
+            None if score is None else Place(real(score), place)
             for score, (_, _, place) in zip(found, entries, strict=True)
         ]
 
@@ -167,9 +182,8 @@ class Queries:
         return int(seconds) * 1000 + int(micros) // 1000
 
     def _read(self, task_ids: Sequence[str]) -> Op[list[TaskInfo | None]]:
-        records = [
-            as_dict(flat) for flat in (yield from self._paged([("HGETALL", self.keys.task(t)) for t in task_ids]))
-        ]
+        flat = yield from self._rows([("HGETALL", self.keys.task(t)) for t in task_ids])
+        records = [as_dict(one or ()) for one in flat]
         unmade = yield from self.unmade([t for t, record in zip(task_ids, records, strict=True) if not record])
         records = [record or unmade.get(t, {}) for t, record in zip(task_ids, records, strict=True)]
         apart: list[Command] = []
@@ -180,13 +194,18 @@ class Queries:
                 apart.append(("GET", self.keys.result(task_id)))
             if b"j" in record:
                 apart.append(("SCARD", self.keys.live(task_id)))
-        long = iter((yield from self._paged(apart)))
+        long = iter((yield from self._rows(apart)))
         infos: list[TaskInfo | None] = []
-        for task_id, record in zip(task_ids, records, strict=True):
+        for task_id, one, record in zip(task_ids, flat, records, strict=True):
             payload = next(long) if b"ax" in record else None
             result = next(long) if b"rx" in record else None
-            live = next(long) if b"j" in record else 0
-            infos.append(decode_task(task_id, record, payload, result, live) if b"c" in record else None)
+            live = (next(long) or 0) if b"j" in record else 0
+            if one is None:
+                infos.append(damaged(task_id, "its record is a key of another type"))
+            elif record and b"c" not in record:
+                infos.append(damaged(task_id, "its record doesn't say what it needs"))
+            else:
+                infos.append(decode_task(task_id, record, payload, result, live) if record else None)
         return infos
 
     def result(self, task_id: str) -> Op[TaskInfo]:
@@ -206,11 +225,11 @@ class Queries:
 
     def resting(self) -> Op[dict[str, dict[bytes, bytes]]]:
         """The records of arrays of which some elements aren't made yet: ``ARRAYS`` of them at most."""
-        ids = [a.decode() for a in (yield [("SRANDMEMBER", self.keys.arrays, ARRAYS)])[0]]
+        ids = [text(a) for a in (yield [("SRANDMEMBER", self.keys.arrays, ARRAYS)])[0]]
         names = ("s", "c", "n", "j", "jn", "ja")
-        found = yield from self._paged([("HMGET", self.keys.task(a), *names) for a in ids])
-        records = [{n.encode(): v for n, v in zip(names, r, strict=True) if v is not None} for r in found]
-        return {a: record for a, record in zip(ids, records, strict=True) if b"jn" in record}
+        found = yield from self._rows([("HMGET", self.keys.task(a), *names) for a in ids])
+        records = [{n.encode(): v for n, v in zip(names, r or (), strict=False) if v is not None} for r in found]
+        return {a: record for a, record in zip(ids, records, strict=True) if has_rest(record)}
 
     # -- nodes ------------------------------------------------------------------------------------
 
@@ -220,22 +239,25 @@ class Queries:
             ("ZRANGE", self.keys.nodes, 0, -1, "WITHSCORES"),
             ("ZRANGE", self.keys.gone, 0, -1),
         ]
-        runs_out = {live[i].decode(): float(live[i + 1]) for i in range(0, len(live), 2)}
-        ids = sorted({*runs_out, *(g.decode() for g in gone)})
-        records = yield from self._paged([("HGETALL", self.keys.node(n)) for n in ids])
+        runs_out = {text(live[i]): real(live[i + 1]) for i in range(0, len(live), 2)}
+        ids = sorted({*runs_out, *map(text, gone)})
+        records = yield from self._rows([("HGETALL", self.keys.node(n)) for n in ids])
         return [
-            decode_node(n, as_dict(record), runs_out.get(n)) for n, record in zip(ids, records, strict=True) if record
+            decode_node(n, as_dict(UNREADABLE_NODE if record is None else record), runs_out.get(n))
+            for n, record in zip(ids, records, strict=True)
+            if record != []
         ]
 
     def node(self, node_id: str) -> Op[NodeInfo]:
         """One node.  Raises: NodeNotFound."""
-        record, runs_out = yield [
-            ("HGETALL", self.keys.node(check_id(node_id, "node id"))),
-            ("ZSCORE", self.keys.nodes, node_id),
-        ]
+        record, runs_out = yield from self._rows(
+            [("HGETALL", self.keys.node(check_id(node_id, "node id"))), ("ZSCORE", self.keys.nodes, node_id)]
+        )
+        if record is None:
+            record = UNREADABLE_NODE
         if not record:
             raise NodeNotFound(f"no node {node_id}: `rq-sched nodes` lists all")
-        return decode_node(node_id, as_dict(record), None if runs_out is None else float(runs_out))
+        return decode_node(node_id, as_dict(record), None if runs_out is None else real(runs_out))
 
     def rooms(self) -> Op[list[Room]]:
         """What all nodes that are up have: each read at one instant, some 250 a call."""
@@ -246,7 +268,8 @@ class Queries:
         """What those of these nodes have that are up."""
         calls = [self.call("node_rooms", *node_ids[i : i + ROOMS_BITE]) for i in range(0, len(node_ids), ROOMS_BITE)]
         texts = (yield calls) if calls else []
-        return [Room.parse(line) for text in texts for line in text.decode().split("\n") if line]
+        rooms = [Room.parse(line) for lines in texts for line in text(lines).split("\n") if line]
+        return [room for room in rooms if room is not None]
 
     def faults(self) -> Op[dict[str, str]]:
         """Which nodes take no tasks because of what fault of their machine."""
@@ -258,7 +281,7 @@ class Queries:
         """What is reserved, or about to be."""
         names = ("first", "since", "task", "score", "sequence", "node", "at", "until", "spare_cpu", "spare_memory")
         values = (yield [("HMGET", self.keys.reservation, *names)])[0]
-        return Reservation.of({n: v.decode() for n, v in zip(names, values, strict=True) if v is not None})
+        return Reservation.of({n: text(v) for n, v in zip(names, values, strict=True) if v is not None})
 
     # -- what happened ----------------------------------------------------------------------------
 
@@ -282,13 +305,13 @@ class Queries:
     def counts(self) -> Op[dict[str, int]]:
         """Live and total counts as the scripts keep them."""
         flat = (yield [("HGETALL", self.keys.counts)])[0]
-        return {name.decode(): int(value) for name, value in as_dict(flat).items()}
+        return {text(name): whole(value) for name, value in as_dict(flat).items()}
 
     def info(self) -> Op[dict[str, Any]]:
         """Totals: tasks by state, nodes by state, capacity, what ever happened."""
         counts = yield from self.counts()
         nodes = yield from self.nodes()
-        started = yield from self._paged([("HGET", self.keys.node(n.node_id), "started") for n in nodes])
+        started = yield from self._rows([("HGET", self.keys.node(n.node_id), "started") for n in nodes])
         unmade = {b"delayed": 0, b"held": 0}  # an array stands in these indexes for all that isn't made yet
         for record in (yield from self.resting()).values():
             if record.get(b"s") in unmade:
@@ -300,12 +323,12 @@ class Queries:
         ]
         alive = [n for n in nodes if n.state is not NodeState.DEAD]
         held_now = sum(n.running for n in alive)
-        running = sum(int(s or 0) for n, s in zip(nodes, started, strict=True) if n.state is not NodeState.DEAD)
+        running = sum(whole(s) for n, s in zip(nodes, started, strict=True) if n.state is not NodeState.DEAD)
         tasks = {
             "pending": counts.get("pending", 0),
             "delayed": delayed + unmade[b"delayed"],
             "held": held + unmade[b"held"],
-            "assigned": held_now - running,
+            "assigned": max(0, held_now - running),
             "running": running,
             **dict(zip((str(s) for s in sorted(FINAL)), ended, strict=True)),
         }
@@ -324,12 +347,8 @@ class Queries:
         }
 
     def settings(self) -> Op[dict[str, float | str]]:
-        """The settings that all processes share, with their defaults (``config.SETTINGS``; ``off`` is infinity)."""
+        """The settings that all processes share, with their defaults (``config.SETTINGS``; ``off`` is infinity). What
+        can't be read is its default."""
         flat = as_dict((yield [("HGETALL", self.keys.settings)])[0])
-        known = {name.decode(): value.decode() for name, value in flat.items()}
-        unknown = set(known) - set(SETTINGS)
-        if unknown:
-            raise InvalidValue(f"unknown setting {sorted(unknown)[0]!r} in {self.keys.settings}")
-        return {
-            name: setting.parse(known[name]) if name in known else setting.default for name, setting in SETTINGS.items()
-        }
+        known = {text(name): text(value) for name, value in flat.items()}
+        return {name: setting.read(known.get(name)) for name, setting in SETTINGS.items()}

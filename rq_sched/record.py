@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
 from rq_sched.arrays import elements, size
 from rq_sched.errors import UnreadableValue
 from rq_sched.labels import of_suffix
+from rq_sched.reading import Fields
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
-from rq_sched.task import DEFAULT_CRASH_LIMIT, INLINE_LIMIT, State, TaskInfo, TaskRequest, class_of, need_of
+from rq_sched.task import (
+    DEFAULT_CRASH_LIMIT,
+    INLINE_LIMIT,
+    Reason,
+    State,
+    TaskInfo,
+    TaskRequest,
+    class_of,
+    read_need,
+)
 from rq_sched.values import unpack
 
+NONE = -(2**53)
+"""Where a number may be missing."""
+_STATES = frozenset(State)
 FIELDS = {
     # short name in Redis: what it is. Defaults are left out.
     "s": "state",
@@ -124,28 +138,6 @@ def encode(request: TaskRequest, signer: Signer | None = None) -> list[str | byt
     ]
 
 
-class _Fields:
-    """The fields of a record by their short names, as what they stand for."""
-
-    def __init__(self, record: Mapping[bytes, bytes]) -> None:
-        self._record = record
-
-    def packed(self, name: str) -> bytes | None:
-        return self._record.get(name.encode())
-
-    def text(self, name: str) -> str | None:
-        value = self.packed(name)
-        return None if value is None else value.decode("utf-8", "replace")
-
-    def number(self, name: str, default: int = 0) -> int:
-        value = self.packed(name)
-        return default if value is None else int(value)
-
-    def seconds(self, name: str) -> float | None:
-        value = self.packed(name)
-        return None if value is None else int(value) / 1000
-
-
 def decode(
     task_id: str,
     record: Mapping[bytes, bytes],
@@ -158,20 +150,20 @@ def decode(
     ``payload`` and ``long_result`` are the contents of ``payload:ID`` and ``result:ID`` where the record points there;
     ``live``: of an array, how many of its elements were made and haven't ended.
     """
-    fields = _Fields(record)
+    fields = Fields(record)
     text, number, seconds = fields.text, fields.number, fields.seconds
-    state = State(text("s") or "pending")
-    need = need_of(text("c") or "1:1")
+    state = _state(fields)
+    need = _need(fields, "c") or Resources(1, 1)
     active = state in (State.ASSIGNED, State.RUNNING) and b"j" not in record
-    held = need_of(text("A") or text("c") or "1:1") if active else Resources(0, 0)
+    held = (_need(fields, "A") or need) if active else Resources(0, 0)
     packed = fields.packed("a") or payload
     args, kwargs = _readable(packed)[:2] if packed else ([], {})
     result, error = _outcome(fields, state, long_result)
-    retries, progress, exit_code, array = number("r"), text("g"), text("x"), text("j")
-    of_array = None if array is None else elements(record, live)
+    retries, exit_code, array = number("r"), number("x", NONE), text("j")
+    of_array = None if array is None else _elements(fields, record, live)
     if of_array is not None and state is State.FAILED:
         error = f"{of_array['failed']:,} of {size(str(array)):,} elements failed"
-    return TaskInfo(
+    info = TaskInfo(
         task_id=task_id,
         priority=number("p"),
         function=text("f") or "",
@@ -201,16 +193,57 @@ def decode(
         delay=seconds("D") or 0.0,
         elastic=text("e") or "cpu",
         preemptible=bool(number("v")),
-        progress=None if progress is None else float(progress),
+        progress=fields.real("g"),
         result=result,
         error=error,
-        exit_code=None if exit_code is None else int(exit_code),
-        array=array,
+        exit_code=None if exit_code == NONE else exit_code,
+        array=array if of_array is not None else None,
         elements=of_array,
     )
+    return _marked(info, fields)
 
 
-def _outcome(fields: _Fields, state: State, long_result: bytes | None) -> tuple[Any, str | None]:
+def damaged(task_id: str, why: str) -> TaskInfo:
+    """The row of a task whose record is none."""
+    return replace(decode(task_id, {}), reason=Reason.UNREADABLE, error=why)
+
+
+def _marked(info: TaskInfo, fields: Fields) -> TaskInfo:
+    """With what can't be read of it."""
+    if not fields.unreadable:
+        return info
+    names = ", ".join(f"{name} ({FIELDS[name].partition(':')[0]})" for name in dict.fromkeys(fields.unreadable))
+    what = f"its record can't be read in full: {names}; `rq-sched doctor --repair` mends it"
+    return replace(info, reason=Reason.UNREADABLE, error=f"{info.error}; {what}" if info.error else what)
+
+
+def _state(fields: Fields) -> State:
+    name = fields.text("s") or "pending"
+    if name in _STATES:
+        return State(name)
+    fields.unreadable.append("s")
+    return State.PENDING
+
+
+def _need(fields: Fields, name: str) -> Resources | None:
+    found = fields.text(name)
+    if found is None:
+        return None
+    need = read_need(found)
+    if need is None:
+        fields.unreadable.append(name)
+    return need
+
+
+def _elements(fields: Fields, record: Mapping[bytes, bytes], live: int) -> dict[str, int] | None:
+    try:
+        return elements(record, live)
+    except (ValueError, LookupError):
+        fields.unreadable.append("j")
+        return None
+
+
+def _outcome(fields: Fields, state: State, long_result: bytes | None) -> tuple[Any, str | None]:
     """Result and error: a completed task has the one, any other may have the other."""
     done = state is State.COMPLETED
     outcome = fields.packed("R" if done else "E")

@@ -19,7 +19,7 @@ from rq_sched.arrays import parse_array
 from rq_sched.errors import InvalidTarget, InvalidValue
 from rq_sched.keys import check_id
 from rq_sched.labels import parse_labels, suffix
-from rq_sched.resources import Resources, parse_cpu, parse_memory
+from rq_sched.resources import MAX_CPU, MAX_MEMORY, Resources, parse_cpu, parse_memory
 from rq_sched.values import pack
 
 INLINE_LIMIT = 64
@@ -274,6 +274,23 @@ def need_of(task_class: str) -> Resources:
     """
     cpu, memory = task_class.partition("+")[0].split(":")
     return Resources(int(cpu), int(memory))
+
+
+def read_need(task_class: str) -> Resources | None:
+    """The needs of what may be a class; None: it is none."""
+    try:
+        need = need_of(task_class)
+    except ValueError:
+        return None
+    return need if 1 <= need.cpu <= MAX_CPU and 1 <= need.memory <= MAX_MEMORY else None
+
+
+def read_state(name: bytes | None) -> State:
+    """The state that a record says; pending (the default, which is left out) where it can't be read."""
+    try:
+        return State((name or b"pending").decode())
+    except ValueError:
+        return State.PENDING
 
 
 @dataclass(slots=True)

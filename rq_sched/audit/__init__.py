@@ -21,8 +21,9 @@ from functools import partial
 
 from rq_sched.arrays import SEQUENCE, rest
 from rq_sched.audit.kept import Kept
-from rq_sched.audit.looks import Looks, Offer, group_of, largest
+from rq_sched.audit.looks import Looks, Offer, largest
 from rq_sched.audit.reads import Look, at_once, pairs, text, together
+from rq_sched.fit import group_of
 from rq_sched.keys import Keys
 from rq_sched.labels import of_suffix
 from rq_sched.link import Command, Op

@@ -10,7 +10,7 @@ from typing import Any
 from rq_sched.arrays import SEQUENCE, element_of, rest_member
 from rq_sched.audit.arrays import Arrays
 from rq_sched.audit.reads import first, number, pairs, peek, text
-from rq_sched.fit import group_name
+from rq_sched.fit import group_of
 from rq_sched.keys import Keys
 from rq_sched.labels import of_suffix
 from rq_sched.link import Command, Op
@@ -158,14 +158,6 @@ def _packed(amount: Resources) -> int:
 
 def _amount(amount: Resources) -> str:
     return f"{amount.cpu}:{amount.memory}"
-
-
-def group_of(task_class: str) -> str:
-    """The group that a class belongs to; empty for what isn't a class."""
-    try:
-        return group_name(task_class)
-    except ValueError:
-        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from rq_sched import audit
 from rq_sched.arrays import SEQUENCE
-from rq_sched.audit.looks import group_of
+from rq_sched.fit import group_of
 from rq_sched.keys import Keys
 from rq_sched.link import Command, Op
 from rq_sched.queries import Queries

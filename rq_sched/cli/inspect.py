@@ -83,9 +83,9 @@ def _names(session: Session, name: str | None) -> list[str]:
     if ":" not in name:
         kinds = ("task", "payload", "result", "log", "live", "apart", "node")
         names += [f"{kind}:{name}" for kind in kinds] + [f"node:{name}:alive"]
-        incarnation = session.run(_ask("HGET", session.store.keys.node(name), "incarnation"))
+        incarnation = session.run(_field(session.store.keys.node(name), "incarnation"))
         if incarnation:
-            names += [f"node:{name}:{incarnation.decode()}:{part}" for part in ("tasks", "grown", "orders")]
+            names += [f"node:{name}:{schema.text(incarnation)}:{part}" for part in ("tasks", "grown", "orders")]
     return names
 
 
@@ -97,6 +97,14 @@ def _nothing(session: Session, what: str) -> str:
 
 def _ask(*words: str | int) -> Op[Any]:
     return (yield [words])[0]
+
+
+def _field(key: str, name: str) -> Op[bytes | None]:
+    """A field of what should be a hash; None where it isn't."""
+    from rq_sched.link import Row
+
+    found = (yield [Row(("HGET", key, name))])[0]
+    return found if isinstance(found, bytes) else None
 
 
 def _look(prefix: str, name: str, limit: int) -> Op[Found | None]:
@@ -126,7 +134,7 @@ def _entries(key: str, type_: str, kind: str, limit: int) -> Op[list[Entry]]:
         return schema.fields(kind, dict(zip(flat[::2], flat[1::2], strict=True)))[: max(limit, len(FIELDS))]
     if type_ == "zset":
         flat = (yield [("ZRANGE", key, 0, limit - 1, "WITHSCORES")])[0]
-        return [schema.member(kind, m.decode(), float(s)) for m, s in zip(flat[::2], flat[1::2], strict=True)]
+        return [schema.member(kind, schema.text(m), float(s)) for m, s in zip(flat[::2], flat[1::2], strict=True)]
     if type_ == "string":
         value = (yield [("GETRANGE", key, 0, STRING_BYTES - 1)])[0]
         return [Entry("", schema.string(kind, value), "")]

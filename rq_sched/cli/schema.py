@@ -15,6 +15,8 @@ from rq_sched import keys, node
 from rq_sched.arrays import SEQUENCE
 from rq_sched.cli import show
 from rq_sched.config import SETTINGS
+from rq_sched.reading import LAST_MS, real
+from rq_sched.reading import text as text
 from rq_sched.record import FIELDS as TASK_FIELDS
 from rq_sched.resources import Resources
 from rq_sched.task import iso
@@ -91,15 +93,12 @@ def kind_of(name: str) -> Kind | None:
     return None
 
 
-def text(value: bytes) -> str:
-    """Bytes as text; what isn't UTF-8 is escaped."""
-    return value.decode("utf-8", "backslashreplace")
-
-
 def when(milliseconds: str | float) -> str:
     """A time as it stands in Redis, with the time that it means."""
-    number = int(float(milliseconds))
-    return f"{number} ({iso(number / 1000)})"
+    number = real(str(milliseconds), -1.0)
+    if not 0 <= number <= LAST_MS:
+        return f"{milliseconds} (no time)"
+    return f"{number:.0f} ({iso(number / 1000)})"
 
 
 def packed(value: bytes) -> str:
@@ -150,6 +149,12 @@ def _allocation(entry: str) -> str:
     return f"{task_id} {_MARKS.get(rest[2], rest[2])} with {Resources(int(rest[0]), int(rest[1]))}"
 
 
+def _unpacked(score: float) -> str:
+    """What a score of ``free`` or ``totals`` says."""
+    number = int(real(str(score)))
+    return str(Resources(number // MEMORY_STEP, number % MEMORY_STEP))
+
+
 def member(kind: str, name: str, score: float) -> Entry:
     """How a member of a sorted set reads with its score."""
     if kind == "pending:CLASS":
@@ -158,14 +163,14 @@ def member(kind: str, name: str, score: float) -> Entry:
     if kind in ("groups", "fresh", "classes:GROUP"):
         return Entry(name[SEQUENCE:], f"head: priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
     if kind in ("totals", "totals:LABEL"):
-        return Entry(name, f"{score:.0f}", str(Resources(int(score) // MEMORY_STEP, int(score) % MEMORY_STEP)))
+        return Entry(name, f"{score:.0f}", _unpacked(score))
     if kind == "apart:ID":
         return Entry(f"{score:.0f}-{name}", "", "indexes of elements made before their turn")
     if kind == "preemptible":
         token, _, node_id = name.partition(" ")
         return Entry(token, f"priority {score:g}", f"on {node_id}")
     if kind in ("free", "free:LABEL"):
-        return Entry(name, f"{score:.0f}", f"{Resources(int(score) // MEMORY_STEP, int(score) % MEMORY_STEP)} free")
+        return Entry(name, f"{score:.0f}", f"{_unpacked(score)} free")
     return Entry(name, when(score), "")
 
 

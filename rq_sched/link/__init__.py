@@ -29,6 +29,7 @@ from rq_sched.link.requests import Barrier as Barrier
 from rq_sched.link.requests import Command as Command
 from rq_sched.link.requests import Op as Op
 from rq_sched.link.requests import Request as Request
+from rq_sched.link.requests import Row as Row
 from rq_sched.link.stream import Stream as Stream
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Op",
     "Outage",
     "Request",
+    "Row",
     "Stream",
     "shown",
 ]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from redis import exceptions
 
 from rq_sched.address import shown
-from rq_sched.errors import Refused, RqSchedError, Unreadable
+from rq_sched.errors import Refused, RqSchedError, Unreadable, WrongType
 from rq_sched.link.answers import LEAVE, check_version, is_unknown_function, translate, word_of
 from rq_sched.scripts import Argument, Call, Script, load, names
 
@@ -29,7 +29,15 @@ class Barrier:
     command: Command
 
 
-Request = Call | Command | Barrier
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A read of one of many rows: that its key is of another type is the reply, not raised, so that the others can be
+    shown."""
+
+    command: Command
+
+
+Request = Call | Command | Barrier | Row
 Op = Generator[Sequence[Request], list[Any], T]
 Steps = Generator[Sequence[Command], list[Any], T]
 """What a link carries out: lists of commands, each answered by the list of replies, errors among them."""
@@ -83,13 +91,7 @@ class Talk:
             again = yield [self._command(requests[i]) for i in missing]
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        for i, (reply, request) in enumerate(zip(replies, requests, strict=True)):
-            if not isinstance(reply, Exception) or isinstance(request, Barrier):
-                continue
-            replies[i] = error = translate(reply, self._where)
-            if not (isinstance(request, Call) and request.may_refuse and isinstance(error, Refused)):
-                raise error from None
-        return replies
+        return [answer(reply, request, self._where) for reply, request in zip(replies, requests, strict=True)]
 
     def loading(self, scripts: Collection[Script], functions: bool = True) -> Steps[bool]:
         """Have the server know these scripts; False: this user may load nothing, and needs what others have loaded.
@@ -138,10 +140,25 @@ class Talk:
                 return ("EVALSHA", script.plain_sha, 1, request.prefix, *request.arguments)
             verb = "EVALSHA_RO" if script.reads_only else "EVALSHA"
             return (verb, script.sha, 1, request.prefix, *request.arguments)
-        return request.command if isinstance(request, Barrier) else request
+        return request.command if isinstance(request, Barrier | Row) else request
 
     def translate(self, error: BaseException) -> RqSchedError:
         return translate(error, self._where)
+
+
+def answer(reply: Any, request: Request, where: str = "") -> Any:
+    """A reply as the operation gets it: an error only where that may be an answer.
+
+    Raises:
+        RqSchedError: it is one that isn't.
+    """
+    if not isinstance(reply, Exception) or isinstance(request, Barrier):
+        return reply
+    error = translate(reply, where)
+    refused = isinstance(request, Call) and request.may_refuse and isinstance(error, Refused)
+    if refused or (isinstance(request, Row) and isinstance(error, WrongType)):
+        return error
+    raise error from None
 
 
 def sent(op: Op[Any], replies: list[Any]) -> Sequence[Request]:

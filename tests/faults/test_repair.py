@@ -8,8 +8,8 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.arrays import SEQUENCE
-from rq_sched.audit.looks import group_of
 from rq_sched.audit.mend import Mends, repair
+from rq_sched.fit import group_of
 from rq_sched.link import Link
 from rq_sched.node import Start, Stop
 from rq_sched.store import Store

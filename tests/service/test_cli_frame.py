@@ -130,6 +130,8 @@ def test_wrong_type_at_a_key(cli: Cli, link: Link, namespace: str, words):
         assert "WRONG TYPE" in cli(*words).out
     elif words[0] == "doctor":
         assert cli.json(*words, code=1).one["ok"] is False
+    elif words[0] == "status":  # one row that says so
+        assert cli(*words).lines[0].split() == ["t1", "pending", "(unreadable)"]
     else:
         (line,) = cli(*words, code=69).err.splitlines()
         assert "holds something else" in line

@@ -15,6 +15,7 @@ ROOMS: dict[str, list[str]] = {
     "values": [
         "errors",
         "given",
+        "reading",
         "resources",
         "address",
         "durability",

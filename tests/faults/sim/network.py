@@ -21,10 +21,9 @@ from redis.exceptions import ResponseError
 
 from rq_sched.errors import RedisUnavailable, RqSchedError
 from rq_sched.keys import Keys
-from rq_sched.link import ANSWER_SECONDS, Barrier, Command, Op, Outage, Request
-from rq_sched.link.answers import translate
+from rq_sched.link import ANSWER_SECONDS, Barrier, Command, Op, Outage, Request, Row
 from rq_sched.link.drivers import RETRIES
-from rq_sched.link.requests import sent
+from rq_sched.link.requests import answer, sent
 from rq_sched.scripts import Call, Script
 from tests.faults.lost_writes import Snapshot
 from tests.faults.sim.clockwork import Process, World
@@ -144,16 +143,15 @@ class Network:
                 if any(isinstance(request, Call) for request in requests):
                     replies = [self.execute(request) for request in requests]
                 else:
-                    replies = self._server.ask(*requests)  # type: ignore[arg-type]
-                for reply in replies:
-                    if isinstance(reply, Exception):
-                        raise translate(reply)
+                    plain = [request.command if isinstance(request, Barrier | Row) else request for request in requests]
+                    replies = self._server.ask(*plain)  # type: ignore[arg-type]
+                replies = [answer(reply, request) for reply, request in zip(replies, requests, strict=True)]
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
     def execute(self, request: Request, process: Process | None = None) -> Any:
         """Carry a request out, now. Redis' time is that of the simulation."""
-        if isinstance(request, Barrier):
+        if isinstance(request, Barrier | Row):
             request = request.command
         if not isinstance(request, Call):
             return self._server.ask(request)[0]
@@ -364,9 +362,7 @@ class SimLink:
             while True:
                 requests = next(op) if replies is None else sent(op, replies)
                 replies = await self._ask(requests)
-                for reply in replies:
-                    if isinstance(reply, Exception):
-                        raise translate(reply)
+                replies = [answer(reply, request) for reply, request in zip(replies, requests, strict=True)]
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
