@@ -20,8 +20,8 @@ ODD = [
 TASK = dict(
     pair.split(b"=", 1)
     for pair in (
-        b"s=running c=2:512+gpu n=0000000001 p=1 f=m:f a=\x92\x91\x01\x80 t=1000 X=4 Y=1024 r=2 C=3 l=500 e=cpu v=1 "
-        b"d=1 D=5 u=1 y=1 z=0 k=k.1.1 i=n1:inc A=1:100 T=1 S=2 F=3 m=error R=\x01 E=boom x=1 g=0.5 j=1-9 jn=3 ja=1 jco=1"
+        b"s=running c=2:512+gpu n=0000000001 p=1 f=m:f a=\x92\x91\x01\x80 t=1000 X=4 Y=1024 r=2 C=3 l=500 "
+        b"e=cpu v=1 d=1 D=5 u=1 y=1 z=0 k=k.1.1 i=n1:inc A=1:100 T=1 S=2 F=3 m=error R=\x01 E=boom x=1 g=0.5 j=1-9 jn=3 ja=1 jco=1"  # noqa: E501
     ).split(b" ")
 )
 
