@@ -247,8 +247,8 @@ class AsyncClient(Connection[AsyncLink]):
                         match step:
                             case Emit(value):
                                 yield value
-                            case Run(op):
-                                answer = await self._link.run(op)
+                            case Run(op, within):
+                                answer = await self._link.run(op, within)
                             case Listen(channel):
                                 await listening.aclose()
                                 ears = await listening.enter_async_context(self._link.listen(channel))

@@ -8,10 +8,11 @@ from rq_sched.config import resolve_namespace, resolve_url
 from rq_sched.durability import SECONDS, durability_level
 from rq_sched.flows import Flows
 from rq_sched.given import not_blank
+from rq_sched.link.requests import Talk
 from rq_sched.signing import signing_key as find_signing_key
 from rq_sched.store import Store
 
-L = TypeVar("L")
+L = TypeVar("L", bound=Talk)
 
 
 class Connection(Generic[L]):
@@ -39,6 +40,7 @@ class Connection(Generic[L]):
         self._link = link
         self._flows = flows
         self._store = flows.store
+        flows.met = lambda: link.met
 
     @property
     def namespace(self) -> str:

@@ -1,10 +1,10 @@
 """Every refusal and failure that a user of rq-sched can meet, one class each.
 
 Each class has a ``code`` (the word in ``--json`` output, and the name a script refuses with) and the
-exit code of the command line:
+``exit_status`` of the command line:
 1 refused or failed, 2 wrong use, 3 not found, 4 timed out, 69 Redis can't be used.
 
->>> TaskNotFound("no task 'x'").exit_code
+>>> TaskNotFound("no task 'x'").exit_status
 3
 """
 
@@ -17,7 +17,7 @@ class RqSchedError(Exception):
     """Anything rq-sched raises on purpose. The message says what is wrong and what to do."""
 
     code = "error"
-    exit_code = 1
+    exit_status = 1
 
 
 # -- wrong use: nothing was changed, the caller can correct it ------------------------------------
@@ -27,7 +27,7 @@ class UsageError(RqSchedError, ValueError):
     """A bad value, id, target or combination of options."""
 
     code = "usage"
-    exit_code = 2
+    exit_status = 2
 
 
 class InvalidId(UsageError):
@@ -113,9 +113,37 @@ class WrongState(Refused):
 
 
 class TaskFailed(RqSchedError):
-    """The task ended as ``failed`` or ``cancelled``; the message carries its error as text."""
+    """The task ended as ``failed`` or ``cancelled``; the message carries its error as text.
+
+    Attributes:
+        task_id: which.
+        reason: why, as ``TaskInfo.reason``: ``error``, ``timeout``, ``oom``, …; None if it was cancelled.
+        exit_code: the command's, or None.
+        node_id: where its last attempt ran; None: nowhere.
+        attempt: how many attempts there were.
+
+    >>> TaskFailed("task t1 failed (oom)", task_id="t1", reason="oom", node_id="n1", attempt=2).reason
+    'oom'
+    """
 
     code = "task_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        task_id: str = "",
+        reason: str | None = None,
+        exit_code: int | None = None,
+        node_id: str | None = None,
+        attempt: int = 0,
+    ) -> None:
+        super().__init__(message)  # the attributes stay with it where it is pickled, as all of an exception's do
+        self.task_id = task_id
+        self.reason = reason
+        self.exit_code = exit_code
+        self.node_id = node_id
+        self.attempt = attempt
 
 
 class UnreadableValue(RqSchedError, ValueError):
@@ -128,7 +156,7 @@ class NodeAlive(Refused, UsageError):
     """A node with this id is alive elsewhere."""
 
     code = "node_alive"
-    exit_code = 2
+    exit_status = 2
 
 
 class CounterFull(Refused):
@@ -149,6 +177,18 @@ class ServerRunning(Refused):
     code = "server_running"
 
 
+class ClientClosed(RqSchedError, RuntimeError):
+    """The client was closed: make a new one."""
+
+    code = "client_closed"
+
+
+class WrongLoop(RqSchedError, RuntimeError):
+    """The ``AsyncClient`` is in use by another event loop: make one for each."""
+
+    code = "wrong_loop"
+
+
 class NotInTask(RqSchedError, RuntimeError):
     """``current_task()`` was called where no task runs."""
 
@@ -162,7 +202,7 @@ class NotFound(RqSchedError, LookupError):
     """No such thing."""
 
     code = "not_found"
-    exit_code = 3
+    exit_status = 3
 
 
 class TaskNotFound(NotFound):
@@ -181,7 +221,7 @@ class WaitTimeout(RqSchedError, TimeoutError):
     """The task was not final in time. It goes on."""
 
     code = "timeout"
-    exit_code = 4
+    exit_status = 4
 
 
 class DurabilityNotReached(RqSchedError, TimeoutError):
@@ -193,7 +233,7 @@ class DurabilityNotReached(RqSchedError, TimeoutError):
     """
 
     code = "durability_not_reached"
-    exit_code = 4
+    exit_status = 4
 
     def __init__(self, message: str, task_ids: Sequence[str] = (), outcomes: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -208,7 +248,13 @@ class RedisUnavailable(RqSchedError, ConnectionError):
     """Redis can't be reached, or closed the connection."""
 
     code = "redis_unavailable"
-    exit_code = 69
+    exit_status = 69
+
+
+class ClientBusy(RedisUnavailable):
+    """All connections of this client are in use, and none became free within the time that the call had."""
+
+    code = "client_busy"
 
 
 class RedisRefused(RedisUnavailable):

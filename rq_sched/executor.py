@@ -17,9 +17,9 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from rq_sched.errors import InvalidValue, RqSchedError, TaskFailed, UsageError
-from rq_sched.flows import taken, value_of
-from rq_sched.steps import BITE, Deadline, Waiting, new_channel, unknown
+from rq_sched.errors import InvalidValue, Refused, RqSchedError, TaskFailed, TaskNotFound, UnreadableValue, UsageError
+from rq_sched.outcomes import forgotten, taken, value_of
+from rq_sched.steps import BITE, Deadline, Waiting, bites, new_channel
 from rq_sched.target import Options, check_options, make_request
 from rq_sched.task import State, TaskInfo, TaskRequest
 
@@ -42,8 +42,12 @@ class TaskFuture(Future[T]):
     def __init__(self, courier: _Courier, request: TaskRequest) -> None:
         super().__init__()
         self.task_id = str(request.task_id)
-        self.request = request
+        self._request: TaskRequest | None = request
         self._courier = courier
+
+    def handed_over(self) -> None:
+        """Redis has the request, or never will: its arguments needn't be kept."""
+        self._request = None
 
     def cancel(self) -> bool:
         """End the task for good, wherever it is: it isn't requeued. False if it has ended before.
@@ -126,7 +130,7 @@ class TaskExecutor(Executor):
 
         Parameters:
             wait: whether to wait for all futures. What was submitted is sent in any case.
-            cancel_futures: whether to cancel what no node has begun.
+            cancel_futures: whether to cancel what no node has got yet. What a node has goes on.
         """
         if os.getpid() != self._pid:
             return
@@ -155,7 +159,7 @@ class _Open(Waiting):
         return self._courier.is_open()
 
     def unknown(self, task_id: str) -> None:
-        self._courier.fail([task_id], unknown(task_id))
+        self._courier.fail([task_id], forgotten(task_id))
 
     def settle(self, states: Iterable[tuple[str, State | None]]) -> list[tuple[str, State]]:
         """Also of tasks whose submit hasn't been answered yet: the doorbell may be faster."""
@@ -237,7 +241,9 @@ class _Courier:
             self._outbox.pop(task_id, None)
             if not self.futures:
                 self._changed.notify_all()
-            return future
+        if future is not None:
+            future.handed_over()
+        return future
 
     def fail(self, task_ids: Iterable[str], error: Exception) -> None:
         for task_id in task_ids:
@@ -261,12 +267,23 @@ class _Courier:
     def cancel_waiting(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: not self._sending)
+            for future in [self.take(task_id) for task_id in list(self._outbox)]:
+                if future is not None:
+                    future.end_cancelled()
             open_futures = list(self.futures.values())
-            unsent = set(self._outbox)
-        states = self.client.states([future.task_id for future in open_futures])
-        for future, state in zip(open_futures, states, strict=True):
-            if future.task_id in unsent or state in WAITS:
-                future.cancel()
+        for bite in bites(open_futures):
+            states = self.client.states([future.task_id for future in bite])
+            for future, state in zip(bite, states, strict=True):
+                if state in WAITS and self._set_aside(future.task_id):
+                    future.cancel()
+
+    def _set_aside(self, task_id: str) -> bool:
+        """Hold a task, which then can't begin before it is cancelled; False: it has begun, or ended."""
+        try:
+            self.client.hold(task_id)
+        except (Refused, TaskNotFound):
+            return False
+        return True
 
     def _end(self, info: TaskInfo) -> None:
         future = self.take(info.task_id)
@@ -277,7 +294,7 @@ class _Courier:
             return
         try:
             value = value_of(info)
-        except TaskFailed as error:
+        except (TaskFailed, UnreadableValue) as error:
             future.set_exception(error)
         else:
             future.set_result(value)
@@ -298,6 +315,9 @@ class _Courier:
             except RqSchedError as error:
                 self.fail([future.task_id for future in batch], error)
             finally:
+                for future in batch:
+                    future.handed_over()
+                del batch, future  # while it waits for the next one it keeps nothing of this one
                 with self._changed:
                     self._sending.clear()
                     self._changed.notify_all()
@@ -312,7 +332,7 @@ class _Courier:
             return batch
 
     def _send(self, batch: Sequence[TaskFuture[object]]) -> None:
-        requests = [future.request for future in batch]
+        requests = [future._request for future in batch if future._request is not None]
         try:
             outcomes = self.client._do(self._flows.submit_watched(requests, self._channel, PATIENCE))
         except UsageError as error:
@@ -331,7 +351,8 @@ class _Courier:
         good = []
         for future in batch:
             try:
-                future.request.pack_arguments()
+                if future._request is not None:
+                    future._request.pack_arguments()
                 good.append(future)
             except UsageError as error:
                 self.fail([future.task_id], error)
@@ -339,13 +360,14 @@ class _Courier:
 
     def _listen(self) -> None:
         for ended in self.client._stream(self._flows.ends(self._waiting, Deadline(None), self._channel)):
-            ids = [task_id for task_id, _ in ended]
-            if not ids:
-                continue
-            for task_id, info in zip(ids, self.client._do(self._flows.outcomes(ids)), strict=True):
-                if info is None:
-                    self.fail([task_id], unknown(task_id))
-                elif info.state.final:
-                    self._end(info)
-                else:  # requeued since: it goes on, and so does the waiting
-                    self._waiting.add([task_id])
+            if ended:
+                self._deliver([task_id for task_id, _ in ended])
+
+    def _deliver(self, task_ids: list[str]) -> None:
+        for task_id, info in zip(task_ids, self.client._do(self._flows.outcomes(task_ids)), strict=True):
+            if info is None:
+                self.fail([task_id], forgotten(task_id))
+            elif info.state.final:
+                self._end(info)
+            else:  # requeued since: it goes on, and so does the waiting
+                self._waiting.add([task_id])

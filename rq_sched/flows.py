@@ -16,16 +16,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rq_sched.errors import (
+    ClientBusy,
     DurabilityNotReached,
     InvalidValue,
     RedisUnavailable,
-    TaskExists,
-    TaskFailed,
-    UnreadableValue,
+    TaskNotFound,
     UsageError,
     WaitTimeout,
 )
 from rq_sched.keys import known_id
+from rq_sched.outcomes import NAMED, forgotten, taken, unknown, value_of
 from rq_sched.steps import (
     Deadline,
     Emit,
@@ -40,7 +40,6 @@ from rq_sched.steps import (
     new_channel,
     passing,
     run,
-    unknown,
 )
 from rq_sched.task import PRIORITY_LIMIT, State, TaskInfo, TaskRequest, request_from_json
 
@@ -57,8 +56,6 @@ CANCEL_MARGIN = 5.0
 """Seconds beyond the grace that a cancel waits for the processes to be gone."""
 FOLLOW_MS = 1000
 """Milliseconds that one call waits for new events."""
-NAMED = 10
-"""Ids that an error names at most; of the others it tells the number."""
 
 
 class Flows:
@@ -74,6 +71,8 @@ class Flows:
         self.store = store
         self.clock = clock
         self.poll = poll
+        self.met: Callable[[], bool] = lambda: True
+        """Whether Redis was ever there: only then it is waited for."""
 
     # -- submit -----------------------------------------------------------------------------------
 
@@ -139,8 +138,10 @@ class Flows:
         deadline = Deadline(timeout, self.clock)
         waiting = Waiting(known_id(task_id) for task_id in task_ids)
         for bite in bites(waiting.all()):
-            states = yield from run(self.store.states(bite))
+            states = yield from self._patiently(partial(self.store.states, bite), deadline)
             yield Emit(waiting.settle(zip(bite, states, strict=True)))
+            waiting.complain()
+        waiting.known = True
         yield from self.ends(waiting, deadline, new_channel())
 
     def ends(self, waiting: Waiting, deadline: Deadline, channel: str) -> Flow[None]:
@@ -153,8 +154,9 @@ class Flows:
             try:
                 yield Listen(self.store.keys.done(channel))
                 for bite in bites(waiting.all()):
-                    states = yield from run(self.store.watch(bite, channel))
+                    states = yield from run(self.store.watch(bite, channel), deadline)
                     yield Emit(waiting.settle(zip(bite, states, strict=True)))
+                    waiting.complain()
                 tries = 0
                 yield from self._hear(waiting, deadline)
             except RedisUnavailable as error:
@@ -166,10 +168,12 @@ class Flows:
             message = yield Hear(deadline.left(look - self.clock()))
             if message is not None:
                 yield Emit(waiting.settle(heard(message)))
+                waiting.complain()
             if self.clock() >= look:  # not only when nothing was heard: some other doorbell may have been lost
                 bite = waiting.next_bite()
-                states = yield from run(self.store.states(bite))
+                states = yield from run(self.store.states(bite), deadline)
                 yield Emit(waiting.settle(zip(bite, states, strict=True)))
+                waiting.complain()
                 look = self.clock() + self.poll
 
     def outcomes(self, task_ids: Sequence[str]) -> Flow[list[TaskInfo | None]]:
@@ -188,20 +192,30 @@ class Flows:
             TaskNotFound, TaskFailed, WaitTimeout
         """
         deadline = Deadline(timeout, self.clock)
-        info = yield from run(self.store.result(task_id))
+        info = yield from self._patiently(lambda: self.store.result(task_id), deadline)
         while not info.state.final:  # once more if it was requeued between the doorbell and our look
-            yield from self.ends(Waiting([task_id]), deadline, new_channel())
-            info = yield from self._patiently(lambda: self.store.result(task_id), deadline)
+            yield from self.ends(Waiting([task_id], known=True), deadline, new_channel())
+            try:
+                info = yield from self._patiently(lambda: self.store.result(task_id), deadline)
+            except TaskNotFound:
+                raise forgotten(task_id) from None
         return value_of(info)
 
     def _patiently(self, make: Callable[[], Op[T]], deadline: Deadline) -> Flow[T]:
-        """Repeat a question until Redis answers or the time is up."""
+        """Repeat a question until Redis answers or the time is up.
+
+        Raises:
+            WaitTimeout: the time was spent waiting for a connection.
+            RedisUnavailable: it doesn't answer until then, or never did.
+        """
         tries = 0
         while True:
             try:
-                return (yield from run(make()))
+                return (yield from run(make(), deadline))
             except RedisUnavailable as error:
-                if deadline.passed:
+                if deadline.passed and isinstance(error, ClientBusy):
+                    raise WaitTimeout(str(error)) from None
+                if deadline.passed or not self.met():
                     raise
                 tries = yield from _ride_out(error, tries, deadline)
 
@@ -276,7 +290,7 @@ class Flows:
     def events(self, task_id: str | None, node_id: str | None, after: str | None, follow: bool) -> Flow[None]:
         """Emits lists of events: those after an id (None: all there are, or with ``follow`` from now on)."""
         if after is None and follow:
-            newest = yield from run(self.store.events(newest=True, limit=1))
+            newest = yield from self._patiently(partial(self.store.events, newest=True, limit=1), Deadline(None))
             after = newest[-1].id if newest else None
         last_id = after or "0-0"
         tries = 0
@@ -327,22 +341,6 @@ def _ride_out(error: RedisUnavailable, tries: int, deadline: Deadline) -> Flow[i
     return tries + 1
 
 
-def value_of(info: TaskInfo) -> Any:
-    """What an ended task returned.
-
-    Raises:
-        TaskFailed: it failed or was cancelled.
-        UnreadableValue: what stands in Redis is no result.
-    """
-    if info.state is State.COMPLETED:
-        if isinstance(info.result, UnreadableValue):
-            raise UnreadableValue(f"the result of task {info.task_id} can't be read: it is {info.result}")
-        return info.result
-    if info.state is State.CANCELLED:
-        raise TaskFailed(f"task {info.task_id} was cancelled")
-    raise TaskFailed(f"task {info.task_id} failed ({info.reason}): {info.error or 'without an error text'}")
-
-
 def _one(command: Command) -> Op[Any]:
     return (yield [command])[0]
 
@@ -368,13 +366,6 @@ def _packable(requests: Iterable[TaskRequest]) -> tuple[list[TaskRequest], Usage
     except UsageError as error:
         return good, error
     return good, None
-
-
-def taken(named: Sequence[str], count: int) -> TaskExists:
-    """The error for ids of other tasks, ``count`` of them."""
-    more = f" and {count - len(named)} more" if count > len(named) else ""
-    are = "is another task's already" if count == 1 else "are other tasks' already"
-    return TaskExists(f"id {', '.join(named)}{more} {are}: the same id with the same request would be the same task")
 
 
 def _state(state: State | str | None) -> State | None:

@@ -10,9 +10,10 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from rq_sched.errors import RedisNotReady, RedisUnavailable, TaskNotFound
+from rq_sched.errors import ClientBusy, RedisNotReady, RedisUnavailable
+from rq_sched.outcomes import forgotten, unknown
 from rq_sched.task import State
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ BITE = 1000
 
 @dataclass(slots=True)
 class Run:
-    """Carry out an operation of the store; the answer is what it returns."""
+    """Carry out an operation of the store; the answer is what it returns.
+
+    ``within``: seconds that it may wait for a connection if all are in use; None: as long as others get answers."""
 
     op: Op[Any]
+    within: float | None = None
 
 
 @dataclass(slots=True)
@@ -63,9 +67,9 @@ Step = Run | Listen | Hear | Pause | Emit
 Flow = Generator[Step, Any, T]
 
 
-def run(op: Op[T]) -> Flow[T]:
+def run(op: Op[T], deadline: Deadline | None = None) -> Flow[T]:
     """The step ``Run``, with the type of its answer."""
-    answer: T = yield Run(op)
+    answer: T = yield Run(op, None if deadline is None else deadline.left())
     return answer
 
 
@@ -88,8 +92,9 @@ def new_channel() -> str:
 
 
 def passing(error: RedisUnavailable) -> bool:
-    """Whether Redis may come back without anybody's doing: a restart, a failover, a broken connection."""
-    return isinstance(error, RedisNotReady) or type(error) is RedisUnavailable
+    """Whether Redis may come back without anybody's doing: a restart, a failover, a broken connection. (Or, if all
+    connections are in use, one of them.)"""
+    return isinstance(error, (RedisNotReady, ClientBusy)) or type(error) is RedisUnavailable
 
 
 def back_off(tries: int) -> float:
@@ -127,9 +132,16 @@ class Deadline:
         self._clock = clock
         self._end = None if timeout is None else clock() + timeout
 
-    def left(self, most: float) -> float:
-        """Seconds left, at most ``most``; 0 when the time is up."""
-        return max(0.0, most if self._end is None else min(most, self._end - self._clock()))
+    @overload
+    def left(self) -> float | None: ...
+    @overload
+    def left(self, most: float) -> float: ...
+    def left(self, most: float | None = None) -> float | None:
+        """Seconds left, at most ``most``; 0 when the time is up. None: any number."""
+        if self._end is None:
+            return most
+        left = self._end - self._clock()
+        return max(0.0, left if most is None else min(most, left))
 
     @property
     def passed(self) -> bool:
@@ -139,8 +151,11 @@ class Deadline:
 class Waiting:
     """The tasks that haven't ended yet, looked at in turn."""
 
-    def __init__(self, task_ids: Iterable[str] = ()) -> None:
+    def __init__(self, task_ids: Iterable[str] = (), known: bool = False) -> None:
         self._open = dict.fromkeys(task_ids)
+        self._missing: list[str] = []
+        self.known = known
+        """Whether they were there when the waiting began."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -155,7 +170,13 @@ class Waiting:
         Raises:
             TaskNotFound
         """
-        raise unknown(task_id)
+        raise forgotten(task_id) if self.known else unknown(task_id)
+
+    def complain(self) -> None:
+        """Tell of those that aren't there, once what has ended is delivered.  Raises: TaskNotFound."""
+        missing, self._missing = self._missing, []
+        for task_id in missing:
+            self.unknown(task_id)
 
     def add(self, task_ids: Iterable[str]) -> None:
         self._open.update(dict.fromkeys(task_ids))
@@ -172,7 +193,8 @@ class Waiting:
         return bite
 
     def settle(self, states: Iterable[tuple[str, State | None]]) -> list[tuple[str, State]]:
-        """Of these, those that were open and have ended: they are open no longer."""
+        """Of these, those that were open and have ended: they are open no longer, nor are those that aren't there,
+        of which ``complain`` tells."""
         ended = []
         for task_id, state in states:
             if task_id not in self._open:
@@ -180,15 +202,10 @@ class Waiting:
             if state is None or state.final:
                 self._open.pop(task_id, None)
             if state is None:
-                self.unknown(task_id)
+                self._missing.append(task_id)
             elif state.final:
                 ended.append((task_id, state))
         return ended
-
-
-def unknown(task_id: str) -> TaskNotFound:
-    """The error for a task that isn't there."""
-    return TaskNotFound(f"no task {task_id}: never submitted to this namespace, or forgotten")
 
 
 def heard(message: bytes) -> Iterator[tuple[str, State]]:

@@ -197,8 +197,9 @@ class _InlineAsyncLink(AsyncLink):
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._checked = True
 
-    async def run(self, op: Op[T]) -> T:
+    async def run(self, op: Op[T], within: float | None = None) -> T:
         return self._link.run(op)
 
     @asynccontextmanager

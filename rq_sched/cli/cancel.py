@@ -99,12 +99,12 @@ def _report(session: Session, answer: Answer) -> int:
         error = WaitTimeout(f"{task_id} is still being stopped: its worker hasn't reported that the processes are gone "
                             f"(`rq-sched status {task_id}`)")  # fmt: skip
         print_error(error.code, str(error), as_json=session.json)
-        return error.exit_code
+        return error.exit_status
     if outcome.startswith("already"):
         ((_, info),) = infos(session, [task_id])
         again = f"; to run {show.again(task_id, info.array)}" if info is not None else ""
         print_error(TaskFinal.code, f"{task_id} is {outcome}{again}", as_json=session.json)
-        return TaskFinal.exit_code
+        return TaskFinal.exit_status
     if not session.json:
         show.line(_sentence(answer))
     return 0

@@ -36,7 +36,7 @@ def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[State
             code = not_found(session, task_id)
         except Refused as error:
             print_error(error.code, str(error), as_json=session.json)
-            code = max(code, error.exit_code)
+            code = max(code, error.exit_status)
         else:
             if session.json:
                 show.json_line({"task_id": task_id, "state": state})

@@ -63,7 +63,7 @@ def report(error: BaseException, *, as_json: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, RqSchedError):
         print_error(error.code, str(error), as_json=as_json)
-        return error.exit_code
+        return error.exit_status
     if isinstance(error, click.ClickException):
         return _report_click(error, as_json)
     if isinstance(error, OSError):

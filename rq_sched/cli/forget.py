@@ -52,7 +52,7 @@ def _forget_ids(session: Session, task_ids: Sequence[str]) -> tuple[int, int]:
             code = not_found(session, task_id)
         except Refused as error:
             print_error(error.code, str(error), as_json=session.json)
-            code = max(code, error.exit_code)
+            code = max(code, error.exit_status)
     return number, code
 
 

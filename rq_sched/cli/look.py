@@ -12,7 +12,8 @@ from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import NODE_ID, PRIORITY, TASK_ID, Session, command, one_task_id, task_ids
 from rq_sched.cli.show import Column
-from rq_sched.errors import InvalidValue, TaskFailed, TaskNotFinal, TaskNotFound
+from rq_sched.errors import InvalidValue, TaskNotFinal, TaskNotFound
+from rq_sched.outcomes import failed, value_of
 from rq_sched.task import State, TaskInfo
 
 CHUNK = 500
@@ -23,7 +24,7 @@ def not_found(session: Session, task_id: str) -> int:
     """Report an unknown id on standard error, and go on; returns the exit code."""
     error = TaskNotFound(f"no task {task_id!r} in namespace {session.space}: never submitted here, or forgotten")
     print_error(error.code, str(error), as_json=session.json, **({"task_id": task_id} if session.json else {}))
-    return error.exit_code
+    return error.exit_status
 
 
 def infos(session: Session, ids: Sequence[str]) -> Iterator[tuple[str, TaskInfo | None]]:
@@ -187,6 +188,7 @@ def print_result(session: Session, info: TaskInfo) -> None:
     Raises:
         TaskNotFinal, TaskFailed: there is none.
         InvalidValue: it is an array.
+        UnreadableValue: what stands in Redis is no result.
     """
     ask_an_element(info, "has no result: its elements have", "result")
     if not info.state.final:
@@ -194,11 +196,12 @@ def print_result(session: Session, info: TaskInfo) -> None:
             f"{info.task_id} is {state_text(info)}: it has no result yet (`rq-sched wait {info.task_id}`)"
         )
     if info.state is not State.COMPLETED:
-        raise TaskFailed(failure_text(info))
+        raise failed(info, failure_text(info))
+    value = value_of(info)
     if session.json:
-        show.json_line({"task_id": info.task_id, "state": info.state, "result": info.result})
+        show.json_line({"task_id": info.task_id, "state": info.state, "result": value})
     else:
-        show.line(show.value(info.result))
+        show.line(show.value(value))
 
 
 def failure_text(info: TaskInfo) -> str:

@@ -65,7 +65,7 @@ def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[objec
         except NodeNotFound:
             error = NodeNotFound(f"no node {node_id!r} in namespace {session.space} (`rq-sched nodes` lists them)")
             print_error(error.code, str(error), as_json=session.json)
-            code = error.exit_code
+            code = error.exit_status
         else:
             if session.json:
                 show.json_line({"node_id": node_id, "state": state})

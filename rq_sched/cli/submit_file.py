@@ -333,7 +333,7 @@ def submit_file(session: Session, path: str, *, wait: bool, quiet: bool, dry_run
         rehearsal.sum_up(submission.refused)
     else:
         report.sum_up(submission)
-    code = 1 if submission.refused else DurabilityNotReached.exit_code if submission.not_safe else 0
+    code = 1 if submission.refused else DurabilityNotReached.exit_status if submission.not_safe else 0
     if report.ids is not None:
         from rq_sched.cli.wait import wait_many
 

@@ -53,8 +53,8 @@ def wait_many(session: Session, ids: Sequence[str], *, timeout: float | None, qu
     if missing:
         return missing
     if late is not None:
-        return late.exit_code
-    return 0 if ended.total() == ended[State.COMPLETED] else TaskFailed.exit_code
+        return late.exit_status
+    return 0 if ended.total() == ended[State.COMPLETED] else TaskFailed.exit_status
 
 
 def _known(session: Session, ids: Sequence[str]) -> tuple[list[str], int]:
@@ -88,7 +88,7 @@ def wait_one(session: Session, info: TaskInfo, *, quiet: bool) -> int:
                     as_json=session.json)  # fmt: skip
         raise
     ended = session.run(session.store.result(task_id))
-    code = 0 if ended.state is State.COMPLETED else TaskFailed.exit_code
+    code = 0 if ended.state is State.COMPLETED else TaskFailed.exit_status
     if session.json:
         outcome = {"task_id": task_id, "state": ended.state, "result": ended.result, "error": ended.error}
         show.json_line(outcome if ended.elements is None else outcome | {"elements": ended.elements})

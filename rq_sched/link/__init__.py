@@ -6,6 +6,7 @@ replies. So the same operations serve both links, and neither knows what they ar
 
 ``requests.py`` what is asked, and how it becomes commands (without IO, for both links) · ``answers.py`` errors ·
 ``drivers.py`` the driver's clients, also by way of Sentinel · ``blocking.py``, ``awaiting.py`` the two links ·
+``lines.py`` their connections, so many at most · ``ears.py``, ``async_ears.py`` the one on which all of them listen ·
 ``outage.py`` one line in the log when Redis is lost, one when it is back ·
 ``silence.py`` whether who hears nothing has still somebody to listen to · ``stream.py`` requests sent ahead of their
 replies.
@@ -19,11 +20,11 @@ name server, anew. Who listens sends a sign of life now and then, as a silent co
 from __future__ import annotations
 
 from rq_sched.address import shown as shown
-from rq_sched.link.awaiting import AsyncEars as AsyncEars
+from rq_sched.link.async_ears import AsyncEars as AsyncEars
 from rq_sched.link.awaiting import AsyncLink as AsyncLink
-from rq_sched.link.blocking import Ears as Ears
 from rq_sched.link.blocking import Link as Link
 from rq_sched.link.drivers import ANSWER_SECONDS as ANSWER_SECONDS
+from rq_sched.link.ears import Ears as Ears
 from rq_sched.link.outage import Outage as Outage
 from rq_sched.link.requests import Barrier as Barrier
 from rq_sched.link.requests import Command as Command

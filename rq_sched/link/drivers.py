@@ -22,6 +22,8 @@ ANSWER_SECONDS = 5.0
 """Seconds until an answer that doesn't come counts as lost: the line may be dead without anybody having said so."""
 SENTINEL_SECONDS = 1.0
 """The same for a sentinel: others know as much."""
+CONNECTIONS = 50
+"""Connections of a link at most, where its address doesn't say (``max_connections``)."""
 RETRIES = 2
 """How often the driver sends a command again by itself: every script can be repeated."""
 # What urls give as text and the driver's constructors don't convert.
@@ -86,6 +88,7 @@ def _options(address: Address, answer_seconds: float) -> dict[str, Any]:
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": answer_seconds,
         "protocol": 2,
+        "max_connections": CONNECTIONS,
     }
     if not address.socket:
         options["socket_keepalive"] = True

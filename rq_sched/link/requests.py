@@ -7,10 +7,11 @@ from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import hiredis
 from redis import exceptions
 
 from rq_sched.address import shown
-from rq_sched.errors import Refused, RqSchedError, Unreadable, WrongType
+from rq_sched.errors import InvalidValue, Refused, RqSchedError, Unreadable, WrongType
 from rq_sched.link.answers import LEAVE, check_version, is_unknown_function, translate, word_of
 from rq_sched.scripts import Argument, Call, Script, load, names
 
@@ -61,6 +62,11 @@ class Talk:
         self._plain = given
         self._as_functions = not given
         self._for_all = for_all
+
+    @property
+    def met(self) -> bool:
+        """Whether there ever was an answer: a server that was there may come back, an address may just be wrong."""
+        return self._checked
 
     def steps(self, op: Op[T]) -> Steps[T]:
         """The steps of an operation; ends with what it returns.
@@ -179,6 +185,18 @@ def sent(op: Op[Any], replies: list[Any]) -> Sequence[Request]:
             f"what Redis holds can't be read ({type(error).__name__}: {error}): `rq-sched doctor` says what it is, "
             "`rq-sched doctor --repair` mends it"
         ) from error
+
+
+def packed(commands: Sequence[Command]) -> bytes:
+    """Commands as they are sent.
+
+    Raises:
+        InvalidValue: text that has no UTF-8.
+    """
+    try:
+        return b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
+    except UnicodeEncodeError as error:
+        raise InvalidValue(f"text with a lone surrogate can't be sent: {ascii(error.object)[:80]}") from None
 
 
 def left_behind(replies: Sequence[Any]) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -17,10 +20,12 @@ import pytest
 
 from rq_sched import Client, State
 from rq_sched.errors import InvalidTarget, InvalidValue, NotSerializable, TaskFailed
+from rq_sched.executor import TaskFuture
 from rq_sched.inline import InlineNode
 from rq_sched.link import Link
 from rq_sched.resources import Resources
 from rq_sched.store import Store
+from rq_sched.task import TaskInfo, TaskRequest
 from tests.service.client_kit import PATIENCE, whole  # noqa: F401  (a fixture)
 from tests.service.test_client import one
 from tests.support import wait_for
@@ -209,3 +214,53 @@ def test_a_fork_needs_an_executor_of_its_own(client: Client) -> None:
                 os._exit(7)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def of_tasks() -> set[int]:
+    """The live objects that belong to single tasks."""
+    gc.collect()
+    return {id(thing) for thing in gc.get_objects() if type(thing) in (TaskFuture, TaskRequest, TaskInfo)}
+
+
+def test_nothing_is_kept_of_what_was_delivered(client: Client, redis_url: str, namespace: str) -> None:
+    before = of_tasks()
+    with working(redis_url, namespace), client.executor() as pool:
+        for _ in range(3):
+            futures = [pool.submit("builtins:str", f"argument {n}") for n in range(20)]
+            assert [future.result(timeout=PATIENCE) for future in futures] == [f"argument {n}" for n in range(20)]
+            assert [future._request for future in futures] == [None] * 20
+            del futures
+        wait_for(lambda: of_tasks() <= before)
+
+
+def test_a_shutdown_that_cancels_lets_go_on_what_a_node_has(whole: Client, tmp_path: Path) -> None:  # noqa: F811
+    pool = whole.executor(cpu=4)
+    begun = pool.submit("time:sleep", 1.0)
+    wait_for(lambda: begun.running(), PATIENCE)
+    waiting = [pool.submit("time:sleep", 60) for _ in range(3)]
+    wait_for(lambda: all(whole.states([f.task_id])[0] is State.PENDING for f in waiting), PATIENCE)
+    pool.shutdown(cancel_futures=True)
+    assert begun.result(timeout=0) is None
+    assert [future.cancelled() for future in waiting] == [True] * 3
+    assert whole.states([future.task_id for future in [begun, *waiting]]) == [State.COMPLETED, *[State.CANCELLED] * 3]
+
+
+def test_what_a_task_failed_with_comes_with_its_facts(whole: Client) -> None:  # noqa: F811
+    def facts(error: TaskFailed) -> tuple[Any, ...]:
+        return error.task_id, error.reason, error.exit_code, error.node_id, error.attempt
+
+    with whole.executor(retries=0) as pool:
+        future = pool.submit("math:sqrt", -1)
+        error = future.exception(timeout=PATIENCE)
+    assert isinstance(error, TaskFailed)
+    assert facts(error) == (future.task_id, "error", None, "n1", 1)
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
+        assert (facts(again), str(again)) == (facts(error), str(error))
+    with pytest.raises(TaskFailed) as failed:
+        whole.submit("exec:/bin/sh", "-c", "exit 7").result(timeout=PATIENCE)
+    assert facts(failed.value)[1:] == ("exit_code", 7, "n1", 1)
+    never = whole.submit("math:sqrt", 1.0, delay=1000)
+    never.cancel(requeue=False)
+    with pytest.raises(TaskFailed) as failed:
+        never.result()
+    assert facts(failed.value) == (never.id, None, None, None, 0)

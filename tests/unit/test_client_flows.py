@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rq_sched.errors import RedisFull, RedisUnavailable, ServerTooOld, TaskFailed, TaskNotFound, WaitTimeout
+from rq_sched.errors import ClientBusy, RedisFull, RedisUnavailable, ServerTooOld, TaskFailed, TaskNotFound, WaitTimeout
 from rq_sched.flows import Flows
 from rq_sched.keys import Keys
 from rq_sched.steps import Emit, Flow, Hear, Listen, Pause, Run, Step, Waiting, back_off, bites, heard, last
@@ -31,9 +31,10 @@ class FakeStore:
 class Play:
     """Plays a flow: ``expect`` looks at the step that the flow is at, and answers it. Steps without news are passed."""
 
-    def __init__(self, make: Callable[[Flows], Flow[Any]], poll: float = 1.0) -> None:
+    def __init__(self, make: Callable[[Flows], Flow[Any]], poll: float = 1.0, met: bool = True) -> None:
         self.now = 0.0
         flows = Flows(FakeStore(), clock=lambda: self.now, poll=poll)  # type: ignore[arg-type]
+        flows.met = lambda: met
         self.emitted: list[Any] = []
         self.ended = False
         self._flow = last(make(flows))
@@ -142,9 +143,32 @@ def test_what_wont_come_back_isnt_waited_for() -> None:
             listening(["a"]).expect(Hear, answer=error)
 
 
-def test_the_first_question_isnt_repeated() -> None:
-    with pytest.raises(RedisUnavailable):
-        Play(lambda flows: flows.as_completed(["a"], None)).expect(Run, answer=AWAY)
+def test_the_first_question_is_repeated_only_where_redis_was_there_before() -> None:
+    for ask in (lambda flows: flows.as_completed(["a"], None), lambda flows: flows.result("a", 10)):
+        with pytest.raises(RedisUnavailable):
+            Play(ask, met=False).expect(Run, answer=AWAY)
+        Play(ask).expect(Run, answer=AWAY).expect(Pause).expect(Run, answer=AWAY).expect(Pause)
+
+
+def test_a_busy_client_is_waited_for_as_long_as_the_caller_has_time() -> None:
+    assert isinstance(step := Play(lambda flows: flows.result("a", 10)).step, Run)
+    assert step.within == 10
+    with pytest.raises(WaitTimeout, match="all 3 connections"):
+        Play(lambda flows: flows.result("a", 0)).expect(Run, answer=ClientBusy("all 3 connections are in use"))
+
+
+def test_what_has_ended_is_told_before_what_isnt_there() -> None:
+    play = Play(lambda flows: flows.as_completed(["a", "b", "c"], None))
+    with pytest.raises(TaskNotFound, match="no task b"):
+        play.expect(Run, answer=[State.COMPLETED, None, State.FAILED])
+    assert play.emitted == [[("a", State.COMPLETED), ("c", State.FAILED)]]
+
+
+def test_a_result_that_is_dropped_before_it_was_read_says_what_to_set() -> None:
+    play = Play(lambda flows: flows.result("t", None)).expect(Run, answer=info(State.RUNNING))
+    play.expect(Listen).expect(Run, answer=[State.RUNNING]).expect(Hear, answer=b"t completed")
+    with pytest.raises(TaskNotFound, match="rq-sched settings keep_tasks"):
+        play.expect(Run, answer=TaskNotFound("no task t"))
 
 
 def test_an_error_names_three_and_counts_the_others() -> None:
@@ -157,13 +181,23 @@ def test_an_error_names_three_and_counts_the_others() -> None:
 
 def test_a_task_that_is_forgotten_meanwhile_is_not_found() -> None:
     play = listening(["a"]).expect(Hear, after=1.0)
-    with pytest.raises(TaskNotFound, match="no task a"):
+    with pytest.raises(TaskNotFound, match="task a ended and was forgotten .* keep_tasks"):
         play.expect(Run, answer=[None])
 
 
 def info(state: State, **more: Any) -> SimpleNamespace:
     return SimpleNamespace(
-        **{"task_id": "t", "state": state, "result": 42, "reason": "error", "error": "sad", "attempt": 1} | more
+        **{
+            "task_id": "t",
+            "state": state,
+            "result": 42,
+            "reason": "error",
+            "error": "sad",
+            "attempt": 1,
+            "exit_code": None,
+            "node_id": "n1",
+        }
+        | more
     )
 
 

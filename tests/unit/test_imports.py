@@ -46,6 +46,7 @@ ROOMS: dict[str, list[str]] = {
     "scheduler": ["loop", "scheduler"],
     "worker": ["worker"],
     "client": [
+        "outcomes",
         "steps",
         "stepper",
         "flows",

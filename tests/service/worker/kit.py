@@ -38,7 +38,7 @@ try:
     sys.exit(run(WorkerConfig(**config)))
 except RqSchedError as error:
     print(f"refused: {error.code}: {error}", file=sys.stderr)
-    sys.exit(error.exit_code)
+    sys.exit(error.exit_status)
 """
 
 
