@@ -28,7 +28,7 @@ def nothing_else_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str], *names: str) -> None:
-    assert main(words) == UsageError.exit_code, words
+    assert main(words) == UsageError.exit_status, words
     said = capsys.readouterr().err
     assert "empty" in said, said
     assert "internal error" not in said
@@ -84,7 +84,7 @@ def text_options() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("command", "option"), text_options())
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_no_option_may_be_empty(command: str, option: str, blank: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command, *_needed(command, option), option, blank]) == UsageError.exit_code
+    assert main([command, *_needed(command, option), option, blank]) == UsageError.exit_status
     said = capsys.readouterr().err
     assert f"{option} is empty" in said, said
     assert "internal error" not in said
@@ -138,7 +138,7 @@ def test_workers_in_python(given: Callable[[str], dict[str, Any]], blank: str) -
     WorkerConfig(**right).check()
     with pytest.raises(RqSchedError) as error:
         WorkerConfig(**{**right, **given(blank)}).check()
-    assert error.value.exit_code == UsageError.exit_code
+    assert error.value.exit_status == UsageError.exit_status
 
 
 def test_the_space_around_a_key_is_not_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
