@@ -15,9 +15,11 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from rq_sched.errors import InvalidValue, Refused, RqSchedError, TaskFailed, TaskNotFound, UnreadableValue, UsageError
+from rq_sched.flows import PATIENCE
 from rq_sched.outcomes import forgotten, taken, value_of
 from rq_sched.steps import BITE, Deadline, Waiting, bites, new_channel
 from rq_sched.target import Options, check_options, make_request
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PATIENCE = 30.0
-"""Seconds that the sender goes on trying while Redis is away: a restart or a failover is shorter."""
 WAITS = frozenset({State.PENDING, State.DELAYED, State.HELD})
 
 
@@ -69,7 +69,9 @@ class TaskFuture(Future[T]):
 class TaskExecutor(Executor):
     """Made by ``client.executor(…)``; used like a ``ThreadPoolExecutor`` that has a cluster.
 
-    ``map`` and ``submit`` don't wait for Redis; ``chunksize`` is ignored, tasks are sent in batches anyway. Leaving
+    ``map`` and ``submit`` don't wait for Redis; ``chunksize`` is ignored, tasks are sent in batches anyway. ``map``
+    submits all calls at once, as that of ``concurrent.futures`` does; for millions there are arrays, and
+    ``client.submit_stream``. Of what has ended nothing is kept: results live as long as their futures. Leaving
     the ``with`` block waits for all futures. Threads may share an executor; a forked child makes one of its own.
 
     Parameters:
@@ -272,7 +274,8 @@ class _Courier:
                     future.end_cancelled()
             open_futures = list(self.futures.values())
         for bite in bites(open_futures):
-            states = self.client.states([future.task_id for future in bite])
+            ids = [future.task_id for future in bite]
+            states = self.client._do(self._flows.at_last(partial(self.client._store.states, ids)))
             for future, state in zip(bite, states, strict=True):
                 if state in WAITS and self._set_aside(future.task_id):
                     future.cancel()
@@ -280,7 +283,7 @@ class _Courier:
     def _set_aside(self, task_id: str) -> bool:
         """Hold a task, which then can't begin before it is cancelled; False: it has begun, or ended."""
         try:
-            self.client.hold(task_id)
+            self.client._do(self._flows.at_last(partial(self.client._store.hold, task_id)))
         except (Refused, TaskNotFound):
             return False
         return True
@@ -334,7 +337,7 @@ class _Courier:
     def _send(self, batch: Sequence[TaskFuture[object]]) -> None:
         requests = [future._request for future in batch if future._request is not None]
         try:
-            outcomes = self.client._do(self._flows.submit_watched(requests, self._channel, PATIENCE))
+            outcomes = self.client._do(self._flows.submit_watched(requests, self._channel))
         except UsageError as error:
             rest = self._without_bad(batch)
             if len(rest) == len(batch):

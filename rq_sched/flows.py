@@ -41,7 +41,8 @@ from rq_sched.steps import (
     passing,
     run,
 )
-from rq_sched.task import PRIORITY_LIMIT, State, TaskInfo, TaskRequest, request_from_json
+from rq_sched.target import checked, packable
+from rq_sched.task import PRIORITY_LIMIT, State, TaskInfo, TaskRequest
 
 if TYPE_CHECKING:
     from rq_sched.link import Command, Op
@@ -54,6 +55,9 @@ POLL = 1.0
 """Seconds between two looks at tasks whose doorbell may have been lost."""
 CANCEL_MARGIN = 5.0
 """Seconds beyond the grace that a cancel waits for the processes to be gone."""
+PATIENCE = 30.0
+"""Seconds that what is part of something longer goes on trying while Redis is away: a restart or a failover is
+shorter."""
 FOLLOW_MS = 1000
 """Milliseconds that one call waits for new events."""
 
@@ -96,12 +100,12 @@ class Flows:
         before = conflicts = 0
         named: list[str] = []
         for bite in bites(requests):
-            good, bad = _checked(bite)
+            good, bad = checked(bite)
             late: DurabilityNotReached | None = None
             try:
                 outcomes = yield from run(self.store.submit(good))
             except UsageError:
-                good, bad = _packable(good)
+                good, bad = packable(good)
                 outcomes = yield from run(self.store.submit(good))
             except DurabilityNotReached as error:
                 late, outcomes = error, error.outcomes
@@ -118,13 +122,12 @@ class Flows:
         if conflicts:
             raise taken(named, conflicts)
 
-    def submit_watched(self, requests: Sequence[TaskRequest], channel: str, patience: float) -> Flow[list[str]]:
-        """Submit checked requests whose ends are to be told on a channel; tries for ``patience`` seconds.
+    def submit_watched(self, requests: Sequence[TaskRequest], channel: str) -> Flow[list[str]]:
+        """Submit checked requests whose ends are to be told on a channel.
 
         Returns ``new``, ``same`` or ``conflict`` for each.
         """
-        deadline = Deadline(patience, self.clock)
-        return (yield from self._patiently(lambda: self.store.submit(requests, watch=channel), deadline))
+        return self.at_last(lambda: self.store.submit(requests, watch=channel))
 
     # -- wait -------------------------------------------------------------------------------------
 
@@ -176,6 +179,11 @@ class Flows:
                 waiting.complain()
                 look = self.clock() + self.poll
 
+    def at_last(self, make: Callable[[], Op[T]]) -> Flow[T]:
+        """The answer to a question that is part of something longer: asked for ``PATIENCE`` seconds while Redis is
+        away."""
+        return self._patiently(make, Deadline(PATIENCE, self.clock))
+
     def outcomes(self, task_ids: Sequence[str]) -> Flow[list[TaskInfo | None]]:
         """Everything known of tasks, however long Redis is away."""
         return (yield from self._patiently(lambda: self.store.status(task_ids), Deadline(None)))
@@ -225,7 +233,14 @@ class Flows:
         """Cancel, and wait until the processes are gone: grace + 5 s at most."""
         if not isinstance(grace, (int, float)) or not grace >= 0:
             raise InvalidValue(f"grace must be a number of seconds from 0, not {grace!r}")
-        cancelled = yield from run(self.store.cancel(task_id, requeue=requeue, grace=grace, reason=reason))
+        how: Any = {
+            "requeue": requeue,
+            "grace": grace,
+            "reason": reason,
+            "operation": new_channel(),
+        }  # repeated, the same
+        cancel = partial(self.store.cancel, task_id, **how)
+        cancelled = yield from self._patiently(cancel, Deadline(PATIENCE, self.clock))
         deadline = Deadline(grace + CANCEL_MARGIN, self.clock)
         if wait and cancelled.outcome != "stopping" and cancelled.elements:
             yield from self._stopped(dict(cancelled.elements), deadline)
@@ -235,7 +250,10 @@ class Flows:
         while not deadline.passed:
             yield Pause(deadline.left(min(0.25, back_off(tries) / 4)))
             tries += 1
-            info = yield from self._patiently(lambda: self.store.result(task_id), deadline)
+            try:
+                info = yield from self._patiently(lambda: self.store.result(task_id), deadline)
+            except RedisUnavailable:
+                return cancelled  # it was told to stop; more isn't known in this time
             if info.attempt != cancelled.attempt or info.state not in (State.ASSIGNED, State.RUNNING):
                 return replace(cancelled, outcome=_outcome(info.state), state=info.state, attempt=info.attempt)
         return cancelled
@@ -246,7 +264,10 @@ class Flows:
         while attempts and not deadline.passed:
             yield Pause(deadline.left(min(0.25, back_off(tries) / 4)))
             tries += 1
-            infos = yield from self._patiently(partial(self.store.status, list(attempts)), deadline)
+            try:
+                infos = yield from self._patiently(partial(self.store.status, list(attempts)), deadline)
+            except RedisUnavailable:
+                return
             going_on = [i.task_id for i in infos if i and i.state in (State.ASSIGNED, State.RUNNING)
                         and i.attempt == attempts[i.task_id]]  # fmt: skip
             attempts = {task_id: attempts[task_id] for task_id in going_on}
@@ -259,6 +280,10 @@ class Flows:
         if info is None:
             raise unknown(task_id)
         return info
+
+    def array(self, task_id: str) -> Flow[TaskInfo]:
+        """Everything known of an array whose elements are to be gone through.  Raises: TaskNotFound."""
+        return self.at_last(partial(self.store.result, task_id))
 
     def ping(self) -> Flow[None]:
         """Ask something small."""
@@ -343,29 +368,6 @@ def _ride_out(error: RedisUnavailable, tries: int, deadline: Deadline) -> Flow[i
 
 def _one(command: Command) -> Op[Any]:
     return (yield [command])[0]
-
-
-def _checked(bite: Iterable[TaskRequest | Mapping[str, Any]]) -> tuple[list[TaskRequest], UsageError | None]:
-    """The requests up to the first bad one, and what is wrong with that."""
-    good: list[TaskRequest] = []
-    try:
-        for item in bite:
-            good.append(item.check() if isinstance(item, TaskRequest) else request_from_json(dict(item)))
-    except UsageError as error:
-        return good, error
-    return good, None
-
-
-def _packable(requests: Iterable[TaskRequest]) -> tuple[list[TaskRequest], UsageError | None]:
-    """The requests up to the first whose arguments can't be sent, and why not."""
-    good: list[TaskRequest] = []
-    try:
-        for request in requests:
-            request.pack_arguments()
-            good.append(request)
-    except UsageError as error:
-        return good, error
-    return good, None
 
 
 def _state(state: State | str | None) -> State | None:

@@ -71,7 +71,7 @@ class TaskHandle(Generic[T]):
         <State.COMPLETED: 'completed'>
         >>> [element.result() for element in sweep.elements()]  # doctest: +SKIP
         """
-        for task_id in element_ids(self.status()):
+        for task_id in element_ids(self.client._do(self.client._flows.array(self.id))):
             yield TaskHandle(self.client, task_id)
 
     def cancel(
@@ -120,7 +120,7 @@ class AsyncTaskHandle(Generic[T]):
 
     async def elements(self) -> AsyncIterator[AsyncTaskHandle[T]]:
         """See ``TaskHandle.elements``."""
-        for task_id in element_ids(await self.status()):
+        for task_id in element_ids(await self.client._do(self.client._flows.array(self.id))):
             yield AsyncTaskHandle(self.client, task_id)
 
     async def cancel(

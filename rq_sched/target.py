@@ -13,8 +13,8 @@ from functools import partial
 from types import MethodType
 from typing import Any, TypedDict
 
-from rq_sched.errors import InvalidTarget, InvalidValue
-from rq_sched.task import TaskRequest, check_function
+from rq_sched.errors import InvalidTarget, InvalidValue, UsageError
+from rq_sched.task import TaskRequest, check_function, request_from_json
 
 Target = str | Callable[..., Any] | TaskRequest
 """What can be submitted: a name, a function, or a request that says everything."""
@@ -166,3 +166,26 @@ def _same(found: object, target: object) -> bool:
 
 def _bare(function: object) -> object:
     return getattr(function, "__wrapped__", function) if hasattr(function, TASK_MARK) else function
+
+
+def checked(bite: Iterable[TaskRequest | Mapping[str, Any]]) -> tuple[list[TaskRequest], UsageError | None]:
+    """The requests up to the first bad one, and what is wrong with that."""
+    good: list[TaskRequest] = []
+    try:
+        for item in bite:
+            good.append(item.check() if isinstance(item, TaskRequest) else request_from_json(dict(item)))
+    except UsageError as error:
+        return good, error
+    return good, None
+
+
+def packable(requests: Iterable[TaskRequest]) -> tuple[list[TaskRequest], UsageError | None]:
+    """The requests up to the first whose arguments can't be sent, and why not."""
+    good: list[TaskRequest] = []
+    try:
+        for request in requests:
+            request.pack_arguments()
+            good.append(request)
+    except UsageError as error:
+        return good, error
+    return good, None
