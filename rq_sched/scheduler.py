@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rq_sched import logs, scripts
 from rq_sched.address import parse
+from rq_sched.errors import RedisNotReady
 from rq_sched.health import EVERY, LATE, Mood, Reporter, Systemd
 from rq_sched.janitor import Janitor
 from rq_sched.link import AsyncLink, Outage
@@ -18,6 +19,7 @@ from rq_sched.loop import Loop, back_off, tell_failure
 from rq_sched.placer import Placer
 from rq_sched.promoter import Promoter
 from rq_sched.reaper import Reaper
+from rq_sched.rescue import Rescuer
 from rq_sched.reserver import Reserver
 from rq_sched.store import Store
 
@@ -27,6 +29,8 @@ ANSWER_SECONDS = 2.0
 """Seconds until a silent line counts as dead: recovery of others' tasks waits for it."""
 PATIENCE = 5.0
 """Seconds until a call that was tried again and again counts as failed."""
+RESCUE_EVERY = 0.5
+"""Seconds between two looks whether a script blocks Redis, while it can't be used."""
 POP_TIMEOUT = 1.0
 """Seconds that one wait for the doorbell lasts."""
 
@@ -59,7 +63,7 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
     store = Store(config.namespace)
     outage = Outage()
     link = AsyncLink(config.url, outage=outage, answer_seconds=ANSWER_SECONDS, patience=PATIENCE, for_all=True)
-    await link.run(store.counts())  # a wrong address or password is told now, not for ever in the log
+    await _first_call(link, store)
     await link.load(scripts.names())
     loop = Loop(
         [Placer(link, store), Promoter(link, store), Reserver(link, store), Reaper(link, store), Janitor(link, store)],
@@ -76,10 +80,43 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
             _doorbell(loop, link, store),
             _expiries(loop, link, store, config.url),
             _health(loop, outage, reporter),
+            _rescue(loop, outage, link),
         )
     finally:
         await link.close()
         log.info("scheduler stopped", extra={"namespace": config.namespace})
+
+
+async def _first_call(link: AsyncLink, store: Store) -> None:
+    """A wrong address or password is told now, not for ever in the log. A server that a script blocks is freed."""
+    rescuer, stopped = Rescuer(link), False
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            await link.run(store.counts())
+            return
+        except RedisNotReady:
+            stopped = await rescuer.run_once() or stopped
+            if not stopped or time.monotonic() > until:
+                raise
+        await asyncio.sleep(0.1)  # it ends a moment after it was stopped
+
+
+async def _rescue(loop: Loop, outage: Outage, link: AsyncLink) -> None:
+    """While Redis can't be used: stop the script that blocks it, if there is one."""
+    rescuer = Rescuer(link)
+    failures = 0
+    while not loop.stopping:
+        await asyncio.sleep(RESCUE_EVERY)
+        if outage.since is None:
+            rescuer.forget()
+            continue
+        try:
+            await rescuer.run_once()
+            failures = 0
+        except Exception as error:
+            failures += 1
+            tell_failure(log, "rescuer", error, failures, outage)
 
 
 async def _health(loop: Loop, outage: Outage, reporter: Reporter) -> None:

@@ -79,6 +79,10 @@ def translate(error: BaseException, where: str = "") -> RqSchedError:
         )
     if word == "ERR" and "WRONGTYPE" in text:  # a script ran into it
         word = "WRONGTYPE"
+    if "Script killed by user" in text:
+        return errors.RedisNotReady(
+            f"Redis{where} stopped the script of this call as it took too long: try again ({text})"
+        )
     if word in WORDS:
         cls, says = WORDS[word]
         return cls(f"Redis{where} {says.format(text)}")

@@ -107,6 +107,15 @@ class AsyncLink(Talk):
             self.outage.worked()
         return value
 
+    async def ask(self, command: Command) -> Any:
+        """The answer to one command, be it an error; also of a server that is too busy for others. The outage isn't
+        told of it.
+
+        Raises:
+            RqSchedError: there is no answer.
+        """
+        return (await self._send([command]))[0]
+
     def _failed(self, error: RqSchedError) -> None:
         if self.outage is not None:
             self.outage.failed(error)

@@ -42,7 +42,7 @@ ROOMS: dict[str, list[str]] = {
     ],
     "redis": ["library", "scripts", "link", "queries", "lists", "ahead", "explain", "safekeeping", "submits", "store"],
     "checker": ["audit"],
-    "actors": ["placer", "promoter", "reserver", "reaper", "janitor"],
+    "actors": ["placer", "promoter", "reserver", "reaper", "janitor", "rescue"],
     "scheduler": ["loop", "scheduler"],
     "worker": ["worker"],
     "client": [
