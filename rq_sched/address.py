@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from rq_sched.errors import InvalidValue
+from rq_sched.given import secret_of, variable
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 PORT, SENTINEL_PORT = 6379, 26379
+PASSWORD_FILE = "RQ_SCHED_REDIS_PASSWORD_FILE"
+"""The variable that names a file with the password for addresses that have none."""
 OPTIONS = frozenset(
     {
         "db",
@@ -135,6 +138,22 @@ def parse(url: str) -> Address:
         options.pop("sentinel_password", None),
         options,
     )
+
+
+def complete(url: str) -> str:
+    """The URL, with the password of the file that ``RQ_SCHED_REDIS_PASSWORD_FILE`` names where it has none itself. A
+    socket's stays as it is: `rq-sched up` has no password.
+
+    Raises:
+        InvalidValue: it isn't a URL, or the file can't be used.
+    """
+    address = parse(url)
+    if address.password is not None or address.socket or (file := variable(PASSWORD_FILE)) is None:
+        return url
+    scheme, _, rest = url.partition("://")
+    end = min((i for i in map(rest.find, "/?#") if i >= 0), default=len(rest))
+    username, _, hosts = rest[:end].rpartition("@")
+    return f"{scheme}://{username}:{quote(secret_of(file, 'password of Redis'), safe='')}@{hosts}{rest[end:]}"
 
 
 def shown(url: str) -> str:

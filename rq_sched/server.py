@@ -32,6 +32,7 @@ from types import TracebackType
 from urllib.parse import quote, unquote
 
 from rq_sched.errors import InvalidValue, RedisUnavailable, ServerRunning, ServerTooOld
+from rq_sched.signing import without_key
 
 MINIMUM_VERSION = 7
 SETTINGS: Mapping[str, str] = {
@@ -221,7 +222,7 @@ class EmbeddedServer:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
                 command,
-                env=os.environ | _MALLOC,
+                env=without_key(os.environ) | _MALLOC,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

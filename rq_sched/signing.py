@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 
 from rq_sched.errors import InvalidValue
 from rq_sched.given import not_blank, secret_of, variable
 
+KEY = "RQ_SCHED_SIGNING_KEY"
+"""The variable with the secret itself."""
 LEAST_KEY = 16
 SIZE = 16
 _NOTHING = b"\x92\x90\x80"  # msgpack of [[], {}]
@@ -71,5 +74,10 @@ def signing_key(file: str | None = None) -> str | None:
     file = variable("RQ_SCHED_SIGNING_KEY_FILE") if file is None else not_blank(file, "the file of the signing key")
     if file is not None:
         return secret_of(file, "signing key")
-    text = variable("RQ_SCHED_SIGNING_KEY")
+    text = variable(KEY)
     return text and text.strip()
+
+
+def without_key(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that needn't know the secret."""
+    return {name: value for name, value in environment.items() if name != KEY}

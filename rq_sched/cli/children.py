@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -25,6 +25,7 @@ class Child:
 
     name: str
     command: Sequence[str]
+    environment: Mapping[str, str] | None = None  # None: ours
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
     started: float = 0.0
@@ -36,7 +37,9 @@ class Child:
 
     def start(self) -> None:
         # A session of its own: Ctrl-C is for us, who stop the children in order.
-        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.process = subprocess.Popen(
+            self.command, env=self.environment, stdin=subprocess.DEVNULL, start_new_session=True
+        )
         self.started = monotonic()
 
     def look(self, say: Callable[[str], None]) -> None:

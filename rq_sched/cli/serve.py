@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import click
 
+from rq_sched.cli.failure import print_warning
 from rq_sched.cli.options import CPU, DURATION, LABEL, MEMORY, NODE_ID, Session, command, logging_options
 
 PR_SET_PDEATHSIG = 1
@@ -26,6 +27,18 @@ def stop_with_parent(parent: int | None) -> None:
         raise KeyboardInterrupt
 
 
+def warn_of_password(session: Session) -> None:
+    """Whoever may run `ps` on this machine sees a command line."""
+    from rq_sched.address import shown
+
+    if session.redis is not None and shown(session.redis) != session.redis:
+        print_warning(
+            "the password of Redis is on the command line, where `ps` shows it to everybody on this machine: put the "
+            "address into RQ_SCHED_REDIS_URL, or the password into a file that RQ_SCHED_REDIS_PASSWORD_FILE names",
+            as_json=session.json,
+        )
+
+
 @command("scheduler")
 @click.option("--health-file", metavar="FILE", help="Where it notes how it is; `rq-sched health` reads that.")
 @logging_options("info")
@@ -39,6 +52,7 @@ def scheduler_command(
     Any number may run, on any machines; any of them may be killed at any time. SIGTERM or Ctrl-C stops it.
     """
     stop_with_parent(with_parent)
+    warn_of_password(session)
     from rq_sched.scheduler import SchedulerConfig, run
 
     log_format = "json" if session.json else log_format
@@ -100,31 +114,36 @@ def worker_command(
     once. On a network socket --allow must say what it may run; on a unix socket the default is everything.
     """
     stop_with_parent(with_parent)
+    warn_of_password(session)
+    from rq_sched.address import complete
     from rq_sched.cli.machine import default_node_id, machine_size
     from rq_sched.labels import parse_labels
     from rq_sched.resources import Resources
     from rq_sched.signing import signing_key
-    from rq_sched.worker import WorkerConfig, run
+    from rq_sched.worker import WorkerConfig, concealed, run
 
+    secrets = concealed.held()
     size = machine_size() if cpu is None or memory is None else Resources(cpu, memory)
-    return run(
-        WorkerConfig(
-            url=session.url,
-            namespace=session.space,
-            node_id=node_id or default_node_id(),
-            total=Resources(cpu or size.cpu, memory or size.memory),
-            labels=parse_labels(labels, "--label"),
-            allow=tuple(allow),
-            chdir=chdir,
-            ttl=ttl,
-            grace=grace,
-            on_lost_redis=on_lost_redis,
-            signing_key=signing_key(signing_key_file),
-            health_file=health_file,
-            affinity=affinity,
-            memory=memory_limit,
-            tasks_redis=tasks_redis,
-            log_level=log_level,
-            log_format="json" if session.json else log_format,
-        )
+    config = WorkerConfig(
+        url=session.url if tasks_redis == "share" or secrets is not None else complete(session.url),
+        namespace=session.space,
+        node_id=node_id or default_node_id(),
+        total=Resources(cpu or size.cpu, memory or size.memory),
+        labels=parse_labels(labels, "--label"),
+        allow=tuple(allow),
+        chdir=chdir,
+        ttl=ttl,
+        grace=grace,
+        on_lost_redis=on_lost_redis,
+        signing_key=None if secrets is not None else signing_key(signing_key_file),
+        secrets=secrets,
+        health_file=health_file,
+        affinity=affinity,
+        memory=memory_limit,
+        tasks_redis=tasks_redis,
+        log_level=log_level,
+        log_format="json" if session.json else log_format,
     )
+    config.check()
+    concealed.conceal(config)
+    return run(config)

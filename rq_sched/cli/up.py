@@ -24,6 +24,7 @@ from rq_sched.cli.up_nodes import Node, divide_machine, read_nodes
 from rq_sched.errors import RedisUnavailable, UsageError
 from rq_sched.labels import parse_labels
 from rq_sched.node import NodeState
+from rq_sched.signing import KEY, without_key
 
 if TYPE_CHECKING:
     from rq_sched.server import EmbeddedServer
@@ -72,6 +73,7 @@ def up_command(
     goes on where it stopped.
     """
     from rq_sched.server import EmbeddedServer, state_dir
+    from rq_sched.worker import system
 
     if session.redis is not None:
         raise UsageError("`up` runs a server of its own: leave --redis away, or run `rq-sched scheduler` and `worker`")
@@ -84,6 +86,8 @@ def up_command(
     nodes = read_nodes(Path(nodes_file)) if nodes_file else divide_machine(number or 1, cpu, memory, carried)
     folder = Path(data).expanduser() if data else state_dir()
     server = EmbeddedServer(folder, announce=True)
+    if KEY in os.environ:
+        system.keep_private()  # tasks run as this user, too
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(Signals().catch())
         stack.callback(server.stop)
@@ -102,7 +106,7 @@ def up_command(
 
 
 def scheduler_child(number: int, common: Sequence[str]) -> Child:
-    return Child(f"scheduler {number}", [*CLI, "scheduler", *common])
+    return Child(f"scheduler {number}", [*CLI, "scheduler", *common], without_key(os.environ))
 
 
 def worker_child(node: Node, grace: float, common: Sequence[str]) -> Child:

@@ -12,7 +12,7 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from rq_sched.address import Address, parse
+from rq_sched.address import Address, complete, parse
 from rq_sched.errors import InvalidValue
 from rq_sched.streams import fill_missing
 
@@ -44,7 +44,7 @@ def blocking(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
         InvalidValue: a bad URL.
     """
     fill_missing()
-    address = parse(url)
+    address = parse(url := complete(url))
     retry = Retry(back_off(), RETRIES)
     if not address.sentinel:
         return _made(redis.Redis, url, _options(address, answer_seconds), retry)
@@ -59,7 +59,7 @@ def blocking(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
 def awaiting(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
     """A client of the driver for asyncio.  Raises: InvalidValue."""
     fill_missing()
-    address = parse(url)
+    address = parse(url := complete(url))
     retry = AsyncRetry(back_off(), RETRIES)
     if not address.sentinel:
         return _made(redis.asyncio.Redis, url, _options(address, answer_seconds), retry)

@@ -150,6 +150,7 @@ def _be_a_plain_process() -> None:
 def _settle(sock: socket.socket, output: int, parent: int) -> socket.socket:
     """Leave everything of the parent's behind: session, signals, descriptors, log."""
     os.setsid()
+    system.keep_private(False)  # the agent measures us
     system.die_with(parent)
     system.name_process("rqs-child")
     system.first_to_go()

@@ -7,12 +7,12 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rq_sched.address import parse
+from rq_sched.address import PASSWORD_FILE, parse
 from rq_sched.errors import InvalidValue, UsageError
 from rq_sched.keys import check_id
 from rq_sched.labels import parse_labels
 from rq_sched.resources import Resources
-from rq_sched.signing import Signer
+from rq_sched.signing import KEY, Signer
 from rq_sched.worker.allow import Allow
 
 
@@ -37,6 +37,7 @@ class WorkerConfig:
         tasks_redis: ``share``: tasks find this Redis and namespace in their environment, so that ``Client()`` and
             ``rq-sched`` work in them; ``hide``: the address isn't there.
         log_level, log_format: as for ``logs.setup``.
+        secrets: the descriptor of a file with address and signing key (``concealed.py``); None: they stand here.
     """
 
     url: str
@@ -56,6 +57,7 @@ class WorkerConfig:
     health_file: str | None = None
     signing_key: str | None = field(default=None, repr=False)
     labels: tuple[str, ...] = ()
+    secrets: int | None = None
 
     def check(self) -> Allow:
         """What it may run, if everything else is right too.
@@ -93,10 +95,11 @@ class WorkerConfig:
 
     def set_environment(self, environment: MutableMapping[str, str]) -> None:
         """Make it what tasks are to find in theirs. The secret isn't among it: the configuration has that."""
-        environment.pop("RQ_SCHED_SIGNING_KEY", None)
+        environment.pop(KEY, None)
         if self.tasks_redis == "share":
             environment.update(RQ_SCHED_REDIS_URL=self.url, RQ_SCHED_NAMESPACE=self.namespace)
             return
+        environment.pop(PASSWORD_FILE, None)
         for name in ("RQ_SCHED_REDIS_URL", "REDIS_URL"):
             if environment.get(name) == self.url:  # else it is another one, of the application's
                 del environment[name]

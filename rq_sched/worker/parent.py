@@ -17,6 +17,7 @@ from typing import NoReturn
 from rq_sched import errors
 from rq_sched.health import Mood, Systemd
 from rq_sched.worker import affinity, child, system
+from rq_sched.worker.concealed import reveal
 from rq_sched.worker.config import Assignment, WorkerConfig
 from rq_sched.worker.frames import READ, BadFrame, Frame, Frames, Word, pack
 from rq_sched.worker.nursery import Ended, Nursery, blocked_signals
@@ -210,7 +211,7 @@ class Parent:
             self._record.close()
             from rq_sched.worker import agent  # asyncio, redis: not in the parent
 
-            code = agent.main(self._config, theirs, assignment, self._cores, self._unpinned)
+            code = agent.main(reveal(self._config), theirs, assignment, self._cores, self._unpinned)
         except BaseException:
             log.exception("the agent failed")
         finally:

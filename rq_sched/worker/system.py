@@ -16,6 +16,7 @@ _SHORT = 2048
 """A read from ``/proc`` that gave less than this was the last one: pages are larger, and records shorter."""
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -46,6 +47,12 @@ def die_with(parent: int, signum: int = signal.SIGKILL) -> None:
     _prctl(_PR_SET_PDEATHSIG, signum)
     if LINUX and os.getppid() != parent:  # gone before we asked
         os._exit(1)
+
+
+def keep_private(private: bool = True) -> None:
+    """Whether other processes of this user, debuggers among them, may not look into our memory, environment and
+    descriptors (Linux). What we fork inherits that, what it executes doesn't."""
+    _prctl(_PR_SET_DUMPABLE, 0 if private else 1)
 
 
 def first_to_go() -> None:

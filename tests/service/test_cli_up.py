@@ -304,3 +304,15 @@ def test_the_back_off_of_a_child_that_keeps_dying(monkeypatch):
     assert pauses[:4] == [0.5, 1, 2, 4]
     assert pauses[-1] == BACK_OFF_MOST
     assert said[0] == "node x ended with exit code 3; it is started again in 0.5 s"
+
+
+def test_no_process_of_it_shows_the_signing_key(up: Callable[..., Up], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RQ_SCHED_SIGNING_KEY", "c0ffee-is-no-good-secret")
+    one = up("--cpu", "1", "--memory", "512")
+    family = psutil.Process(one.process.pid).children(recursive=True)
+    assert len(family) >= 4  # server, scheduler, the worker's parent, its agent
+    assert [process.cmdline() for process in family if "RQ_SCHED_SIGNING_KEY" in process.environ()] == []
+    assert one.client.submit("math:sqrt", 16.0).result(20) == 4.0
+    monkeypatch.delenv("RQ_SCHED_SIGNING_KEY")
+    with Client(one.ready["url"]) as without:
+        assert without.submit("math:sqrt", 16.0).wait(20) is State.FAILED

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from rq_sched.address import Address, parse, shown
+from rq_sched.address import Address, complete, parse, shown
 from rq_sched.errors import InvalidValue
 
 
@@ -92,3 +94,41 @@ def test_what_stays_on_this_machine() -> None:
     assert parse("redis://127.0.0.1").loopback
     assert parse("unix:///s").loopback
     assert not parse("redis+sentinel://localhost,10.0.0.1/main").loopback
+
+
+@pytest.mark.parametrize(
+    ("url", "completed"),
+    [
+        ("redis://h", "redis://:p%40s%2Fs@h"),
+        ("redis://me@h:1/2?db=3", "redis://me:p%40s%2Fs@h:1/2?db=3"),
+        ("rediss://h?ssl_ca_certs=/a/b@c", "rediss://:p%40s%2Fs@h?ssl_ca_certs=/a/b@c"),
+        ("redis+sentinel://me@a:1,b/main/0", "redis+sentinel://me:p%40s%2Fs@a:1,b/main/0"),
+        ("redis://me:own@h", "redis://me:own@h"),
+        ("unix:///run/s", "unix:///run/s"),
+    ],
+)
+def test_the_password_of_a_file(url: str, completed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RQ_SCHED_REDIS_PASSWORD_FILE", raising=False)
+    assert complete(url) == url
+    file = tmp_path / "password"
+    file.write_text("p@s/s\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("RQ_SCHED_REDIS_PASSWORD_FILE", str(file))
+    assert complete(url) == completed
+    if completed != url:
+        assert parse(completed).password == "p@s/s"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "says"), [("", 0o600, "is empty"), ("x", 0o644, "everybody can read"), (None, 0, "can't be read")]
+)
+def test_a_file_of_a_password_that_cant_be_used(
+    text: str | None, mode: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "password"
+    if text is not None:
+        file.write_text(text)
+        file.chmod(mode)
+    monkeypatch.setenv("RQ_SCHED_REDIS_PASSWORD_FILE", str(file))
+    with pytest.raises(InvalidValue, match=says):
+        complete("redis://h")
