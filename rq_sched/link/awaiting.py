@@ -114,7 +114,7 @@ class AsyncLink(Talk):
         Raises:
             RqSchedError: there is no answer.
         """
-        return (await self._send([command]))[0]
+        return (await self._send([command], None))[0]
 
     def _failed(self, error: RqSchedError) -> None:
         if self.outage is not None:
