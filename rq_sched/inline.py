@@ -190,7 +190,11 @@ def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 def _run_command(path: str, args: list[Any]) -> int:
     try:
-        return subprocess.run([path, *map(str, args)], stdin=subprocess.DEVNULL, check=False).returncode
+        return subprocess.run(
+            [path, *(word if isinstance(word, (str, bytes)) else str(word) for word in args)],
+            stdin=subprocess.DEVNULL,
+            check=False,
+        ).returncode
     except FileNotFoundError:
         raise _NotFound(f"no command {path}") from None
 

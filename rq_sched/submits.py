@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Generator, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from rq_sched.arrays import extent
@@ -64,15 +65,16 @@ class Submits(Explain):
 
         Raises:
             DurabilityNotReached: they are accepted, and not (yet) as safe as asked for.
+            Unsendable: one has arguments that can't be sent; some of those before it may have been submitted.
         """
         safe = self._safekeeping
         if safe is not None:
             yield from safe.check()
         answers: list[int] = []
         short: list[str] = []
-        calls = list(self._calls(requests, watch or ""))
-        for i in range(0, len(calls), PIPELINE):
-            answers += yield from self._safely(calls[i : i + PIPELINE], short)
+        calls = self._calls(requests, watch or "")  # made as they are sent: a thousand may be a quarter of a GB
+        while some := list(islice(calls, PIPELINE)):
+            answers += yield from self._safely(some, short)
         words = {1: "new", 0: "same", -1: "conflict"}
         outcomes = [words[answer] for answer in answers]
         if short:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -144,11 +145,12 @@ def _request(words: list[str], after: list[str] | None, given: dict[str, Any]) -
     if words:
         target, words = words[0], words[1:] + (after or [])
         if target.startswith("exec:"):
-            return TaskRequest(target, words, **given).check()
+            return TaskRequest(target, [_as_typed(word) for word in words], **given).check()
         args, kwargs = parse_arguments(words)
         return TaskRequest(target, args, kwargs, **given).check()
     if after:
-        return TaskRequest(f"exec:{find_command(after[0])}", after[1:], **given).check()
+        typed = [_as_typed(word) for word in after[1:]]
+        return TaskRequest(f"exec:{find_command(after[0])}", typed, **given).check()
     raise UsageError("nothing to submit: name a function (pkg.mod:func), a command after --, or --from-file FILE")
 
 
@@ -179,9 +181,32 @@ def parse_arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
     return args, kwargs
 
 
+def _as_typed(word: str) -> str | bytes:
+    """A word for a command: text, whatever this terminal's locale is, or the bytes of a name that isn't UTF-8."""
+    typed = os.fsencode(word)
+    try:
+        return typed.decode()
+    except UnicodeDecodeError:
+        return typed
+
+
+def plain_json(text: str | bytes) -> Any:
+    """A JSON value; what Python reads beyond it is none.  Raises: ValueError, RecursionError."""
+    return json.loads(text, parse_constant=_no_json, parse_float=_finite)
+
+
+def _no_json(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_json(f"{text}, too large for a float,")
+
+
 def _json(word: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return plain_json(text)
     except (ValueError, RecursionError) as error:
         raise InvalidValue(f"what stands after := must be JSON: {word!r}: {error}") from None
 

@@ -24,7 +24,7 @@ from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import Session
-from rq_sched.cli.submit import warn_if_stuck
+from rq_sched.cli.submit import plain_json, warn_if_stuck
 from rq_sched.errors import DurabilityNotReached, InvalidValue, RedisUnavailable, RqSchedError, TaskExists
 from rq_sched.fit import fit_counts
 from rq_sched.resources import Resources
@@ -200,7 +200,7 @@ def read_line(text: bytes) -> TaskRequest:
     if len(text) > MAX_LINE:
         raise InvalidValue(f"the line is longer than {MAX_LINE // 1024**2} MiB")
     try:
-        data = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
+        data = plain_json(text.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise InvalidValue("not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -210,10 +210,6 @@ def read_line(text: bytes) -> TaskRequest:
     request = request_from_json(data)
     request.pack_arguments()  # here, and not among the others of the batch, so that only this line is refused
     return request
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 class Report:
