@@ -302,8 +302,8 @@ class Flows:
         """Tasks that match.  Raises: InvalidValue, TaskNotFound."""
         which: Any = {"state": _state(state), "node": node_id, "priority": priority, "limit": limit}
         if array is not None:
-            return (yield from run(self.store.list_elements(array, **which)))
-        return (yield from run(self.store.list_tasks(**which)))
+            return (yield from run(self.store.list_elements(array, **which))).tasks
+        return (yield from run(self.store.list_tasks(**which))).tasks
 
     def logs(self, task_id: str) -> Flow[str]:
         """The captured output of a task.  Raises: TaskNotFound."""

@@ -105,7 +105,7 @@ class _Cluster:
 
     def _left(self) -> list[str]:
         """Some tasks that haven't ended, and why. (One that runs may wait for another.)"""
-        found = [info.task_id for info in self.link.run(self.store.list_tasks(limit=3)) if not info.state.final]
+        found = [info.task_id for info in self.link.run(self.store.list_tasks(limit=3)).tasks if not info.state.final]
         return [_stuck(info) for info in self.link.run(self.store.status(found)) if info]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from rq_sched.arrays import first_of, size
 from rq_sched.cli import show
-from rq_sched.cli.failure import print_error
+from rq_sched.cli.failure import print_error, print_warning
 from rq_sched.cli.options import NODE_ID, PRIORITY, TASK_ID, Session, command, one_task_id, task_ids
 from rq_sched.cli.show import Column
 from rq_sched.errors import InvalidValue, TaskNotFinal, TaskNotFound
@@ -134,26 +135,37 @@ def list_command(
 
     What is left of an array is one line, `N × ...`; its elements are lines of their own once they run.
     """
+    from rq_sched.lists import SCAN_LIMIT
+
     which: Any = {"state": State(state) if state else None, "node": node, "priority": priority, "limit": limit}
     store = session.store
     found = session.run(store.list_tasks(**which) if array is None else store.list_elements(array, **which))
     if session.json:
-        for info in found:
+        for info in found.tasks:
             show.json_line(info.to_json())
-    elif found:
-        _print_list(found, limit)
+    elif found.tasks:
+        _print_list(found.tasks)
     else:
         show.line("no such tasks" if array or state or node or priority is not None else "no tasks")
+    sys.stdout.flush()  # what is missing is told after it
+    if found.more:
+        print_warning(
+            f"there are more than these {show.count(limit, 'task')}: --limit shows more", as_json=session.json
+        )
+    elif found.gave_up:
+        print_warning(
+            f"there may be more: --node and --priority look only at the first {SCAN_LIMIT:,} waiting tasks and at the "
+            f"last {SCAN_LIMIT:,} that have ended",
+            as_json=session.json,
+        )
 
 
-def _print_list(found: Sequence[TaskInfo], limit: int) -> None:
+def _print_list(found: Sequence[TaskInfo]) -> None:
     columns = [
         Column("TASK"), Column("STATE"), Column("PRIO", right=True), Column("CPU", right=True),
         Column("MEMORY", right=True), Column("NODE"), Column("AGE", right=True), Column("RUNS", cut=True),
     ]  # fmt: skip
     show.table(columns, (_list_row(info) for info in found))
-    if len(found) == limit:
-        show.note(f"the first {show.count(limit, 'task')}; --limit shows more")
 
 
 def _list_row(info: TaskInfo) -> tuple[str, ...]:

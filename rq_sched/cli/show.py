@@ -170,12 +170,6 @@ def value(result: Any, limit: int | None = None) -> str:
     return safe(text, lines=True)
 
 
-def note(text: str) -> None:
-    """Something about what was printed, for people only: on standard error, and only on a terminal."""
-    if sys.stdout.isatty():
-        print(f"({safe(text)})", file=sys.stderr)
-
-
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """A table: by rich on a terminal, else plain. A cell that is a word of ``STYLES`` gets its colour."""
     clean = [[safe(cell) for cell in row] for row in rows]

@@ -58,8 +58,8 @@ def look(session: Session, before: Frame | None, rows: int) -> Frame:
     store = session.store
     frame = Frame(time.time(), time.monotonic(), session.run(store.info()))
     frame.nodes = sorted(session.run(store.nodes()), key=_busiest_first)
-    frame.running = session.run(store.list_tasks(state=State.RUNNING, limit=rows))
-    frame.pending = session.run(store.list_tasks(state=State.PENDING, limit=rows))
+    frame.running = session.run(store.list_tasks(state=State.RUNNING, limit=rows)).tasks
+    frame.pending = session.run(store.list_tasks(state=State.PENDING, limit=rows)).tasks
     if before is not None:
         seconds = max(0.001, frame.clock - before.clock)
         ever, earlier = frame.info["ever"], before.info["ever"]

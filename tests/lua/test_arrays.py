@@ -146,7 +146,7 @@ def test_the_elements_in_a_state_are_found(cell: Cell) -> None:
     cell.run(cell.store.hold("a/1150"))
 
     def found(**which: Any) -> list[str]:
-        return [info.task_id for info in cell.run(cell.store.list_elements("a", **which))]
+        return [info.task_id for info in cell.run(cell.store.list_elements("a", **which)).tasks]
 
     assert found(limit=4) == ["a/1", "a/2", "a/3", "a/4"]
     assert found(state="failed") == ["a/1"]

@@ -174,7 +174,7 @@ def test_what_is_reserved_for_whom(kept: Cell) -> None:
     assert (late["reserved_node"], late["reserved_task"]) == ("a", "big")
     assert late["reserved_until"] == "1970-01-01T00:17:00.000Z"
     assert kept.info("late").reason == Reason.RESERVED
-    states = {info.task_id: info.reason for info in kept.run(kept.store.list_tasks(state="pending"))}
+    states = {info.task_id: info.reason for info in kept.run(kept.store.list_tasks(state="pending")).tasks}
     assert states == {"big": Reason.NO_FIT_NOW, "early": Reason.BEHIND, "late": Reason.RESERVED,
                       "later": Reason.RESERVED, "short": Reason.BEHIND}  # fmt: skip
     assert why(kept, "early")["fits_now"] == 1  # a reservation holds only against later ones

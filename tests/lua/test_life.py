@@ -92,7 +92,7 @@ def test_infeasible_blocks_nobody_and_runs_when_a_node_fits(cell: Cell) -> None:
     cell.submit("t")
     assert cell.place() == 1
     assert cell.info("huge").reason == "infeasible"
-    assert [task.reason for task in cell.run(cell.store.list_tasks(state="pending"))] == ["infeasible"]
+    assert [task.reason for task in cell.run(cell.store.list_tasks(state="pending")).tasks] == ["infeasible"]
     cell.node("b", 64, 1024)
     assert cell.place() == 1
     assert list(cell.starts("b")) == ["huge"]

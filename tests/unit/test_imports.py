@@ -40,7 +40,19 @@ ROOMS: dict[str, list[str]] = {
         "context",
         "elastic",
     ],
-    "redis": ["library", "scripts", "link", "queries", "lists", "ahead", "explain", "safekeeping", "submits", "store"],
+    "redis": [
+        "library",
+        "scripts",
+        "link",
+        "queries",
+        "indexes",
+        "lists",
+        "ahead",
+        "explain",
+        "safekeeping",
+        "submits",
+        "store",
+    ],
     "checker": ["audit"],
     "actors": ["placer", "promoter", "reserver", "reaper", "janitor", "rescue"],
     "scheduler": ["loop", "scheduler"],
@@ -66,7 +78,7 @@ ROOMS: dict[str, list[str]] = {
 ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}
 STRANGERS = {("scheduler", "worker"), ("actors", "worker"), ("scheduler", "client"), ("worker", "client")}
 """Rooms that never import each other, whatever their order."""
-REDIS_DRIVERS = {"scripts", "link", "queries", "lists", "ahead", "explain", "store", "keys", "testing"}
+REDIS_DRIVERS = {"scripts", "link", "queries", "indexes", "lists", "ahead", "explain", "store", "keys", "testing"}
 DRIVER_NAMES = {"redis", "hiredis", "fakeredis"}
 
 
