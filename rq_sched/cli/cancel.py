@@ -5,14 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import click
 
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
-from rq_sched.cli.look import infos, not_found
+from rq_sched.cli.follow import patiently
+from rq_sched.cli.look import not_found
 from rq_sched.cli.options import DURATION, TEXT, Session, command, task_ids
 from rq_sched.errors import InvalidValue, TaskFinal, TaskNotFound, WaitTimeout
+from rq_sched.steps import Deadline
+from rq_sched.store import Cancelled
+from rq_sched.submits import nonce
 from rq_sched.task import DEFAULT_GRACE, State
 
 PATIENCE = 5.0
@@ -54,7 +60,7 @@ def cancel_command(
     elements: list[Answer] = []  # those of arrays, told only where something is wrong
     for task_id in dict.fromkeys(task_ids):
         try:
-            done = session.run(session.store.cancel(task_id, requeue=not no_requeue, grace=grace, reason=reason))
+            done = _cancel(session, task_id, requeue=not no_requeue, grace=grace, reason=reason)
         except TaskNotFound:
             missing = not_found(session, task_id)
             continue
@@ -67,13 +73,20 @@ def cancel_command(
     return missing or max(codes, default=0)
 
 
+def _cancel(session: Session, task_id: str, **how: Any) -> Cancelled:
+    """Tell it to stop. However often that is sent, it is one cancel."""
+    operation = nonce()
+    return patiently(session, lambda: session.store.cancel(task_id, operation=operation, **how))
+
+
 def _await_end(session: Session, answers: list[Answer], patience: float, outcome: str) -> None:
     """Wait until no process of a stopped attempt is left; what is still there then keeps the outcome `stopping`."""
-    deadline = time.monotonic() + patience
+    deadline = Deadline(patience)
     open_ = {answer.task_id: answer for answer in answers if answer.outcome == "stopping"}
     pause = LOOK_SECONDS
     while open_:
-        for task_id, info in infos(session, list(open_)):
+        ids = list(open_)
+        for task_id, info in zip(ids, patiently(session, partial(session.store.status, ids), deadline), strict=True):
             answer = open_[task_id]
             if info is None:  # ended, and forgotten since
                 answer.outcome, answer.state = outcome, State.CANCELLED
@@ -84,7 +97,7 @@ def _await_end(session: Session, answers: list[Answer], patience: float, outcome
                     answer.outcome = f"already {info.state}"
             if answer.outcome != "stopping":
                 del open_[task_id]
-        if not open_ or time.monotonic() >= deadline:
+        if not open_ or deadline.passed:
             return
         time.sleep(pause)
         pause = min(pause * 1.5, MAX_LOOK_SECONDS)
@@ -101,7 +114,7 @@ def _report(session: Session, answer: Answer) -> int:
         print_error(error.code, str(error), as_json=session.json)
         return error.exit_status
     if outcome.startswith("already"):
-        ((_, info),) = infos(session, [task_id])
+        (info,) = patiently(session, partial(session.store.status, [task_id]))
         again = f"; to run {show.again(task_id, info.array)}" if info is not None else ""
         print_error(TaskFinal.code, f"{task_id} is {outcome}{again}", as_json=session.json)
         return TaskFinal.exit_status

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rq_sched.cli import show
+from rq_sched.cli.follow import tell_outages
 from rq_sched.cli.options import NODE_ID, TASK_ID, Session, command
 from rq_sched.task import iso
 
@@ -41,6 +42,7 @@ def events_command(session: Session, follow: bool, task_id: str | None, node_id:
     for event in past:
         _print(session, event)
     if follow:
+        tell_outages(session)
         sys.stdout.flush()
         for event in session.client.events(task_id=task_id, node_id=node_id, after=last, follow=True):
             _print(session, event)

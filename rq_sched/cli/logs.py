@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 
 import click
 
 from rq_sched.cli import show
+from rq_sched.cli.follow import patiently
 from rq_sched.cli.look import ask_an_element, not_found
 from rq_sched.cli.options import Session, command, one_task_id
 from rq_sched.errors import TaskNotFound
@@ -31,9 +33,11 @@ def logs_command(session: Session, task_id: str, follow: bool, raw: bool) -> int
     except TaskNotFound:
         return not_found(session, task_id)
     printer = _Printer(session, task_id, raw)
-    log = LogReader(lambda offset: session.run(session.store.log(task_id, offset)))
+    log = LogReader(lambda offset: patiently(session, lambda: session.store.log(task_id, offset)))
     while True:
-        (state,) = session.run(session.store.states([task_id]))  # before the log: so nothing written last is missed
+        (state,) = patiently(
+            session, lambda: session.store.states([task_id])
+        )  # before the log: so nothing written last is missed
         if state is None:
             printer.end()
             return not_found(session, task_id)
@@ -77,32 +81,49 @@ class LogReader:
 
 
 class _Printer:
-    """Prints pieces of output by whole lines: escaped, as JSON objects, or raw."""
+    """Prints pieces of output as they come: escaped but for carriage returns (a progress bar looks as it should), as
+    JSON objects a line, or raw."""
 
     def __init__(self, session: Session, task_id: str, raw: bool) -> None:
         self.as_json = session.json
         self.task_id = task_id
         self.raw = raw and not session.json
         self._begun = b""
+        self._decode = getincrementaldecoder("utf-8")("backslashreplace").decode
+        self._held = ""  # a carriage return that may be half of the end of a line
+        self._in_line = False
 
     def write(self, piece: bytes) -> None:
         if self.raw:
             sys.stdout.buffer.write(piece)
-        else:
+        elif self.as_json:
             *whole, self._begun = (self._begun + piece).split(b"\n")
-            for text in whole:
-                self._line(text)
+            for line in whole:
+                self._object(line)
+        else:
+            self._text(self._decode(piece))
         sys.stdout.flush()
 
     def end(self) -> None:
         """Print a last line that lacks its end."""
-        if self._begun:
-            self._line(self._begun)
-            self._begun = b""
-
-    def _line(self, text: bytes) -> None:
-        shown = text.removesuffix(b"\r").decode("utf-8", "backslashreplace")
         if self.as_json:
-            show.json_line({"task_id": self.task_id, "line": shown})
-        else:
-            show.line(show.safe(shown, lines=True))
+            if self._begun:
+                self._object(self._begun)
+            self._begun = b""
+            return
+        self._text(self._decode(b"", final=True))
+        if self._in_line:
+            sys.stdout.write(f"{self._held}\n")
+        self._in_line, self._held = False, ""
+
+    def _text(self, text: str) -> None:
+        text = self._held + text
+        self._held = "\r" if text.endswith("\r") else ""
+        text = text.removesuffix("\r")
+        if text:
+            sys.stdout.write(show.safe(text, lines=True, returns=True))
+            self._in_line = not text.endswith("\n")
+
+    def _object(self, line: bytes) -> None:
+        shown = line.removesuffix(b"\r").decode("utf-8", "backslashreplace")
+        show.json_line({"task_id": self.task_id, "line": shown})

@@ -34,6 +34,10 @@ class Session:
         self.durability: str | None = None
         self.durability_timeout = 5.0
         self.signing_key_file: str | None = None
+        self.answered = False
+        """Whether Redis has answered anything yet."""
+        self.warned: set[str] = set()
+        """Reasons for which tasks can't be placed that the user was told of."""
 
     @cached_property
     def url(self) -> str:
@@ -77,7 +81,9 @@ class Session:
 
     def run(self, op: Op[T]) -> T:
         """Drive one operation of the store to its end."""
-        return self.link.run(op)
+        answer = self.link.run(op)
+        self.answered = True
+        return answer
 
     def close(self) -> None:
         if "link" in self.__dict__:

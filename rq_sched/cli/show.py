@@ -42,10 +42,11 @@ class Column(NamedTuple):
     cut: bool = False
 
 
-def safe(value: object, lines: bool = False) -> str:
+def safe(value: object, lines: bool = False, returns: bool = False) -> str:
     """``value`` as text in which nothing can act on a terminal: other than printable characters are escaped.
 
-    ``lines`` keeps the ends of lines, and tabs.
+    ``lines`` keeps the ends of lines, and tabs; ``returns`` carriage returns, which take a terminal no further than to
+    the beginning of its line.
 
     >>> safe("a\\x1b[31mb")
     'a\\\\x1b[31mb'
@@ -55,9 +56,8 @@ def safe(value: object, lines: bool = False) -> str:
         text = text.replace("\r\n", "\n")
     if text.isprintable():
         return text
-    return "".join(
-        c if c.isprintable() or (lines and c in "\n\t") else c.encode("unicode_escape").decode() for c in text
-    )
+    kept = ("\n\t" if lines else "") + ("\r" if returns else "")
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(value: Any, levels: int = LEVELS) -> Any:

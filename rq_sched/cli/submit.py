@@ -17,7 +17,7 @@ from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
 from rq_sched.cli.options import ARRAY, CPU, DURATION, LABEL, MEMORY, NEW_ID, PRIORITY, CommonCommand, Session
 from rq_sched.errors import InvalidTarget, InvalidValue, TaskExists, UsageError
-from rq_sched.task import State, TaskInfo, TaskRequest
+from rq_sched.task import Reason, State, TaskInfo, TaskRequest
 
 _KEYWORD = re.compile(r"([^\W\d]\w*|)(:?=)(.*)", re.DOTALL)
 
@@ -257,17 +257,13 @@ def _submit_one(session: Session, request: TaskRequest) -> tuple[TaskInfo, bool]
 
 def warn_if_stuck(session: Session, info: TaskInfo) -> None:
     """Say on standard error when a task can't be placed as things are."""
-    if info.reason == "no_nodes":
-        print_warning(
-            "no node is up: tasks wait until a worker is started (`rq-sched worker` or `rq-sched up`)",
-            as_json=session.json,
-        )
-    elif info.reason == "infeasible":
-        print_warning(
-            f"no node could hold {info.task_id} even when empty: it needs "
-            f"{show.needs(info.cpu_needed, info.memory_needed, info.require)} (`rq-sched nodes` shows what there is)",
-            as_json=session.json,
-        )
+    from rq_sched.cli.follow import no_node, too_large
+
+    session.warned.add(str(info.reason))
+    if info.reason == Reason.NO_NODES:
+        print_warning(no_node(session.run(session.store.nodes())), as_json=session.json)
+    elif info.reason == Reason.INFEASIBLE:
+        print_warning(too_large(info), as_json=session.json)
 
 
 def _print_submitted(session: Session, info: TaskInfo, new: bool, quiet: bool) -> None:

@@ -16,13 +16,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from io import FileIO
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rq_sched.arrays import size
 from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
+from rq_sched.cli.follow import patiently
+from rq_sched.cli.misfits import Misfits
 from rq_sched.cli.options import Session
 from rq_sched.cli.submit import plain_json, warn_if_stuck
 from rq_sched.errors import DurabilityNotReached, InvalidValue, RedisUnavailable, RqSchedError, TaskExists
@@ -38,6 +41,9 @@ NAMED = 10
 """Sizes that a dry run names at most."""
 MAX_LINE = 4 * 1024 * 1024
 """Bytes of a line: 256 KiB of arguments, each byte escaped as in ``\\u0000``, and room to spare."""
+
+Ask = Callable[[Callable[[], Any]], Any]
+"""Carries out the operation that a function makes."""
 
 
 class LineReader:
@@ -93,12 +99,14 @@ class Submission:
     """One file on its way into Redis.
 
     Parameters:
+        ask: carries an operation out that a function makes.
         report: is told what became of the lines.
         rehearsal: with ``--dry-run`` it gets the requests, and Redis doesn't.
     """
 
-    def __init__(self, session: Session, report: Report, rehearsal: Rehearsal | None = None) -> None:
+    def __init__(self, session: Session, ask: Ask, report: Report, rehearsal: Rehearsal | None = None) -> None:
         self.session = session
+        self.ask = ask
         self.report = report
         self.rehearsal = rehearsal
         self.accepted = 0
@@ -156,22 +164,23 @@ class Submission:
             self.flushed_line = batch[-1][0]
             self.rehearsal.take([request for _, request in batch])
             return
+        requests = [request for _, request in batch]
         try:
-            outcomes = self.session.run(self.session.store.submit([request for _, request in batch]))
+            outcomes = self.ask(lambda: self.session.store.submit(requests))
         except RedisUnavailable as error:
             self._lost(batch, error)
         except DurabilityNotReached as error:
             outcomes = error.outcomes
             self.not_safe += len(error.task_ids)
             print_error(error.code, f"lines {batch[0][0]} to {batch[-1][0]}: {error}", as_json=self.session.json)
-        new: list[TaskRequest] = []
-        same: list[TaskRequest] = []
+        new: list[tuple[int, TaskRequest]] = []
+        same: list[tuple[int, TaskRequest]] = []
         for (number, request), outcome in zip(batch, outcomes, strict=True):
             if outcome == "conflict":
                 self._refuse(number, TaskExists(f"the id {request.task_id} is taken by another request"))
             else:
-                (new if outcome == "new" else same).append(request)
-        self.accepted += tasks_in(new) + tasks_in(same)
+                (new if outcome == "new" else same).append((number, request))
+        self.accepted += tasks_in(request for _, request in (*new, *same))
         self.flushed_line = batch[-1][0]
         self.report.accepted(new, same)
 
@@ -215,21 +224,27 @@ def read_line(text: bytes) -> TaskRequest:
 class Report:
     """Tells of the lines of a file: a JSON object or an id for each task, or only the bad ones and a sum."""
 
-    def __init__(self, session: Session, *, quiet: bool, keep_ids: bool) -> None:
+    def __init__(self, session: Session, ask: Ask, *, quiet: bool, keep_ids: bool) -> None:
         self.session = session
+        self.ask = ask
+        self.misfits = Misfits(session)
         self.quiet = quiet
         self.each = session.json or quiet  # something is printed for each task
         self.ids: list[str] | None = [] if keep_ids else None
         self._looked = False
 
-    def accepted(self, new: Sequence[TaskRequest], same: Sequence[TaskRequest]) -> None:
-        """Redis has these: new ones, and such as it had before."""
-        requests = [*new, *same]
+    def accepted(self, new: Sequence[tuple[int, TaskRequest]], same: Sequence[tuple[int, TaskRequest]]) -> None:
+        """Redis has these, each with its line: new ones, and such as it had before."""
+        requests = [request for _, request in (*new, *same)]
         if self.ids is not None:
             self.ids += [str(request.task_id) for request in requests]
         if self.session.json:
-            states = self.session.run(self.session.store.states([str(request.task_id) for request in same]))
-            for request, state in zip(requests, [*map(_first_state, new), *states], strict=True):
+            before = [str(request.task_id) for _, request in same]
+            states = [
+                *(_first_state(request) for _, request in new),
+                *self.ask(lambda: self.session.store.states(before)),
+            ]
+            for request, state in zip(requests, states, strict=True):
                 show.json_line({"task_id": request.task_id, "state": state})
         elif self.quiet:
             for request in requests:
@@ -238,7 +253,8 @@ class Report:
             sys.stdout.flush()
         if new and not self._looked:
             self._looked = True
-            self._warn_where_no_node_is(new[0])
+            self._warn_where_no_node_is(new[0][1])
+        self.misfits.look(new)
 
     def refused(self, number: int, error: RqSchedError) -> None:
         """A line that isn't taken."""
@@ -252,9 +268,11 @@ class Report:
         if not self.each:
             bad = f"; {show.count(submission.refused, 'line')} refused" if submission.refused else ""
             show.line(f"submitted {show.count(submission.accepted, 'task')}{bad}")
+        sys.stdout.flush()
+        self.misfits.tell()
 
     def _warn_where_no_node_is(self, request: TaskRequest) -> None:
-        (info,) = self.session.run(self.session.store.status([str(request.task_id)]))
+        (info,) = self.ask(lambda: self.session.store.status([str(request.task_id)]))
         if info is not None and info.reason == "no_nodes":
             warn_if_stuck(self.session, info)
 
@@ -308,9 +326,10 @@ def submit_file(session: Session, path: str, *, wait: bool, quiet: bool, dry_run
 
     With ``dry_run`` they are only checked, and what has no node that could hold it is told.
     """
-    report = Report(session, quiet=quiet, keep_ids=wait)
+    ask: Ask = partial(patiently, session) if wait or path == "-" else lambda make: session.run(make())
+    report = Report(session, ask, quiet=quiet, keep_ids=wait)
     rehearsal = Rehearsal(session) if dry_run else None
-    submission = Submission(session, report, rehearsal)
+    submission = Submission(session, ask, report, rehearsal)
     with ExitStack() as stack:
         descriptor = 0 if path == "-" else stack.enter_context(_open(path)).fileno()
         reader = LineReader(descriptor, "" if path == "-" else path)
@@ -331,9 +350,9 @@ def submit_file(session: Session, path: str, *, wait: bool, quiet: bool, dry_run
         report.sum_up(submission)
     code = 1 if submission.refused else DurabilityNotReached.exit_status if submission.not_safe else 0
     if report.ids is not None:
-        from rq_sched.cli.wait import wait_many
+        from rq_sched.cli.wait import wait_known
 
-        code = wait_many(session, report.ids, timeout=None, quiet=report.each) or code
+        code = wait_known(session, list(dict.fromkeys(report.ids)), quiet=report.each) or code
     return code
 
 

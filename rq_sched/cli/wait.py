@@ -10,9 +10,10 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
+from rq_sched.cli.follow import Awaited, Follower, patiently
 from rq_sched.cli.look import CHUNK, failure_text, not_found, print_result
 from rq_sched.cli.options import DURATION, Session, command, task_ids
-from rq_sched.errors import TaskFailed, WaitTimeout
+from rq_sched.errors import TaskFailed, TaskNotFound, WaitTimeout
 from rq_sched.task import State, TaskInfo
 
 
@@ -32,29 +33,45 @@ def wait_command(session: Session, task_ids: Sequence[str], timeout: float | Non
 def wait_many(session: Session, ids: Sequence[str], *, timeout: float | None, quiet: bool) -> int:
     """Wait, with a progress bar on a terminal, and say how many ended how; returns the exit code."""
     known, missing = _known(session, list(dict.fromkeys(ids)))
-    ended: Counter[State] = Counter()
+    code = wait_known(session, known, timeout=timeout, quiet=quiet)
+    return missing or code
+
+
+def wait_known(session: Session, ids: Sequence[str], *, timeout: float | None = None, quiet: bool) -> int:
+    """The same for tasks that were there a moment ago: those that aren't any more have ended, and were forgotten."""
+    awaited = Awaited(ids)
     late: WaitTimeout | None = None
-    with progress_bar("waiting", len(known), visible=not quiet) as update:
+    with progress_bar("waiting", len(ids), visible=not quiet) as update:
         try:
-            for _, state in session.client.as_completed(known, timeout):
-                ended[state] += 1
-                update(ended.total(), _ends(ended))
+            for _ in Follower(session).ends(awaited, timeout):
+                update(awaited.done, _ends(awaited.ended))
         except WaitTimeout as error:
             late = error
+    ended = awaited.ended
     counts = {str(state): ended[state] for state in (State.COMPLETED, State.FAILED, State.CANCELLED)}
-    counts["pending"] = len(known) - ended.total()
+    counts["pending"] = len(awaited)
+    if awaited.forgotten:
+        counts["forgotten"] = awaited.forgotten
     if session.json:
         show.json_line(counts)
     elif not quiet:
         show.line(", ".join(f"{number:,} {state}" for state, number in counts.items() if number) or "0 completed")
+    if awaited.forgotten:
+        print_error(TaskNotFound.code, _forgotten(awaited.forgotten), as_json=session.json)
+        return TaskNotFound.exit_status
     if late is not None and not session.json:
         text = f"timed out: {show.count(counts['pending'], 'task')} not final yet; they go on"
         print_error(late.code, text, as_json=False)
-    if missing:
-        return missing
     if late is not None:
         return late.exit_status
     return 0 if ended.total() == ended[State.COMPLETED] else TaskFailed.exit_status
+
+
+def _forgotten(number: int) -> str:
+    return (
+        f"{show.count(number, 'task')} ended and {'was' if number == 1 else 'were'} forgotten before it was seen how "
+        "(settings keep_seconds, keep_tasks)"
+    )
 
 
 def _known(session: Session, ids: Sequence[str]) -> tuple[list[str], int]:
@@ -63,12 +80,16 @@ def _known(session: Session, ids: Sequence[str]) -> tuple[list[str], int]:
     code = 0
     for start in range(0, len(ids), CHUNK):
         some = ids[start : start + CHUNK]
-        for task_id, state in zip(some, session.run(session.store.states(some)), strict=True):
+        for task_id, state in zip(some, _states(session, some), strict=True):
             if state is None:
                 code = not_found(session, task_id)
             else:
                 known.append(task_id)
     return known, code
+
+
+def _states(session: Session, ids: Sequence[str]) -> list[State | None]:
+    return patiently(session, lambda: session.store.states(ids))
 
 
 def _ends(ended: Counter[State]) -> str:
@@ -81,13 +102,17 @@ def wait_one(session: Session, info: TaskInfo, *, quiet: bool) -> int:
     task_id = info.task_id
     if quiet:
         show.line(task_id)
+    awaited = Awaited([task_id])
     try:
-        session.client.wait([task_id])
+        for _ in Follower(session).ends(awaited):
+            pass
     except KeyboardInterrupt:
         print_error("interrupted", f"not waited for any longer; {task_id} goes on (`rq-sched cancel {task_id}`)",
                     as_json=session.json)  # fmt: skip
         raise
-    ended = session.run(session.store.result(task_id))
+    if awaited.forgotten:
+        raise TaskNotFound(f"{task_id}: {_forgotten(1)}")
+    ended = patiently(session, lambda: session.store.result(task_id))
     code = 0 if ended.state is State.COMPLETED else TaskFailed.exit_status
     if session.json:
         outcome = {"task_id": task_id, "state": ended.state, "result": ended.result, "error": ended.error}

@@ -290,7 +290,7 @@ def test_redis_lost_on_the_way_says_how_far_it_came(cli: Cli, tmp_path: Path, mo
 
     def run(self, op):
         calls.append(op)
-        if len(calls) == 4:  # the first batch, the look for a node, the second batch, then:
+        if len(calls) == 6:  # the first batch, the looks at nodes (three), the second batch, then:
             raise RedisUnavailable("gone")
         return real(self, op)
 
