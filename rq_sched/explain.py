@@ -144,7 +144,7 @@ class Explain(Ahead):
         answer["largest_memory"] = max((total.memory for total in carrying), default=0)
         ahead, exact = (0, True) if place is None else (yield from self.ahead(place))
         answer |= {"ahead": ahead, "ahead_at_least": not exact}
-        answer["scheduler_seen"] = yield from self._scheduler_seen(now)
+        answer["scheduler_seen"] = yield from self.scheduler_seen()
         answer["faults"] = yield from self.faults()
         if reservation is not None and reservation.node_id is not None:
             answer |= {
@@ -172,12 +172,6 @@ class Explain(Ahead):
             "preempt_at": when("preempt_after"),
             "preemptible": lower,
         }
-
-    def _scheduler_seen(self, now: int) -> Op[float | None]:
-        """Seconds since a scheduler was last at work (each looks for dead nodes twice a second); None: never."""
-        swept = (yield [("GET", self.keys.swept)])[0]
-        last = whole(swept.split(b" ")[-1]) if swept else 0
-        return max(0.0, (now - last) / 1000) if last else None
 
     # -- placed, ended ------------------------------------------------------------------------------
 

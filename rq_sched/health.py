@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -25,6 +25,8 @@ EVERY = 1.0
 """Seconds between two notes."""
 FRESH = 10.0
 """Seconds after which a note counts as old."""
+KEPT = 3600.0
+"""Seconds for which a process that has vanished is told of, unless another has taken its place."""
 LATE = 15.0
 """Seconds that something to do may lie undone while Redis answers."""
 
@@ -39,7 +41,8 @@ class Mood(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a health file says. ``at``: seconds since 1970; ``namespace``: empty where a test says none."""
+    """What a health file says. ``at``, ``since``: seconds since 1970, when it was written, and when the process began;
+    ``namespace``: empty where a test says none; ``gone``: there is no such process any more."""
 
     role: str
     name: str
@@ -48,10 +51,16 @@ class Note:
     mood: Mood
     message: str
     namespace: str = ""
+    since: float = 0.0
+    gone: bool = False
 
     def problem(self, now: float, *, live: bool = False) -> str | None:
         """What is wrong; None: nothing. ``live``: waiting for Redis is well enough."""
         age = now - self.at
+        if self.gone:
+            return (
+                f"its process ({self.pid}) has vanished {age:.0f} s ago, and nothing has taken its place: start it anew"
+            )
         if age > FRESH:
             return f"no sign of life for {age:.0f} s: it is gone, or hangs"
         if self.mood is Mood.OK or (live and self.mood is Mood.WAITING):
@@ -80,11 +89,12 @@ class Reporter:
         self._role = role
         self._name = name
         self._namespace = namespace
+        self._since = time.time()
         where = hashlib.blake2b(f"{url} {namespace}".encode(), digest_size=4).hexdigest()
         self._path = Path(path) if path else folder() / f"{role}-{name}-{where}.health"
 
     def note(self, mood: Mood, message: str = "") -> None:
-        note = Note(self._role, self._name, os.getpid(), time.time(), mood, message, self._namespace)
+        note = Note(self._role, self._name, os.getpid(), time.time(), mood, message, self._namespace, self._since)
         line = json.dumps(asdict(note))
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,15 +122,27 @@ def read(path: Path) -> Note | None:
 
 
 def notes() -> Iterator[Note]:
-    """What the processes of this user say. (Who was killed leaves a file: it is removed when its process is gone.)"""
-    for path in sorted(folder().glob("*.health")):
-        note = read(path)
-        if note is None:
-            continue
-        if time.time() - note.at > FRESH and not _exists(note.pid):
+    """What the processes of this user say. Who was killed leaves a file: its process is told to be gone for an hour,
+    or until another has begun to do the same work."""
+    found = [(path, note) for path in sorted(folder().glob("*.health")) if (note := read(path)) is not None]
+    there = [(path, note) for path, note in found if not _is_gone(note)]
+    for path, note in found:
+        if not _is_gone(note):
+            yield note
+        elif time.time() - note.at > KEPT or any(_replaces(*other, path, note) for other in there):
             path.unlink(missing_ok=True)
-            continue
-        yield note
+        else:
+            yield replace(note, gone=True)
+
+
+def _is_gone(note: Note) -> bool:
+    return time.time() - note.at > EVERY and not _exists(note.pid)
+
+
+def _replaces(path: Path, note: Note, lost_path: Path, lost: Note) -> bool:
+    """Whether a process does the work of one that is gone: a scheduler of the same place (as its file is named)."""
+    same = path.name.rpartition("-")[2] == lost_path.name.rpartition("-")[2]
+    return same and note.role == lost.role == "scheduler" and note.since > lost.at
 
 
 def _exists(pid: int) -> bool:

@@ -302,13 +302,19 @@ class Queries:
             event for _, entries in reply or [] for entry in entries for event in events_of(entry[0], as_dict(entry[1]))
         ]
 
+    def scheduler_seen(self) -> Op[float | None]:
+        """Seconds since a scheduler was last at work (each looks for dead nodes twice a second); None: never."""
+        now = yield from self.now()
+        last = ((yield [("GET", self.keys.swept)])[0] or b"").rpartition(b" ")[2]
+        return max(0.0, (now - int(last)) / 1000) if last.isdigit() and int(last) else None
+
     def counts(self) -> Op[dict[str, int]]:
         """Live and total counts as the scripts keep them."""
         flat = (yield [("HGETALL", self.keys.counts)])[0]
         return {text(name): whole(value) for name, value in as_dict(flat).items()}
 
     def info(self) -> Op[dict[str, Any]]:
-        """Totals: tasks by state, nodes by state, capacity, what ever happened."""
+        """Totals: tasks by state, nodes by state, capacity, what ever happened; when a scheduler was at work last."""
         counts = yield from self.counts()
         nodes = yield from self.nodes()
         started = yield from self._rows([("HGET", self.keys.node(n.node_id), "started") for n in nodes])
@@ -344,6 +350,7 @@ class Queries:
             "free_memory": sum(n.free_memory for n in alive),
             "ever": {name: counts.get(name, 0) for name in total},
             "faults": {n.node_id: n.fault for n in nodes if n.fault},
+            "scheduler_seen": (yield from self.scheduler_seen()),
         }
 
     def settings(self) -> Op[dict[str, float | str]]:

@@ -11,8 +11,10 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.doctor_safety import safety
+from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import Session, command
 from rq_sched.errors import RedisNotReady, RedisRefused, WrongType
+from rq_sched.task import State
 
 if TYPE_CHECKING:
     from rq_sched.audit.mend import Mended
@@ -191,6 +193,13 @@ def _users(session: Session) -> list[str] | None:
 
 
 def _node_findings(session: Session) -> Iterator[Finding]:
+    info = session.run(session.store.info())
+    absent = no_scheduler(info["scheduler_seen"])
+    idle = not any(n for state, n in info["tasks"].items() if not State(state).final) and not info["total_cpu"]
+    if absent and not idle:
+        yield Finding("scheduler", False, absent)
+    else:
+        yield Finding("scheduler", True, "nothing is there for one to do" if absent else "one is at work")
     faults = [node for node in session.run(session.store.nodes()) if node.fault]
     for node in faults:
         yield Finding("faults", False, f"{node.node_id} takes no tasks: {node.fault} (it looks again by itself)")

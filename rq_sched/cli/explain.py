@@ -10,12 +10,11 @@ import click
 
 from rq_sched.arrays import first_of, size
 from rq_sched.cli import show
+from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import Session, command, one_task_id
 from rq_sched.node import NodeState
 from rq_sched.task import Reason, State
 
-IDLE = 3.0
-"""Seconds without a scheduler at work after which it is worth a word (each shows itself twice a second)."""
 TOLD = 12
 """Events that a history shows at most."""
 TOLD_FAULTS = 3
@@ -230,14 +229,9 @@ def _ahead(found: Mapping[str, Any]) -> str:
 
 
 def _scheduler(found: Mapping[str, Any]) -> Iterator[str]:
-    seen = found["scheduler_seen"]
-    if seen is None or seen > IDLE:
-        ago = (
-            "No scheduler has ever been at work here"
-            if seen is None
-            else f"No scheduler has been at work for {show.duration(seen)}"
-        )
-        yield f"{ago}: start one (`rq-sched scheduler`)."
+    absent = no_scheduler(found["scheduler_seen"])
+    if absent:
+        yield f"{absent[0].upper()}{absent[1:]}."
     elif found["fits_now"]:
         yield "A scheduler is at work: it is about to be placed, unless an earlier task takes the room."
 

@@ -79,7 +79,7 @@ def report(error: BaseException, *, as_json: bool) -> int:
 def _report_click(error: click.ClickException, as_json: bool) -> int:
     if type(error).__name__ == "NoArgsIsHelpError" and not as_json:  # a bare `rq-sched`
         tell(error.format_message())
-        return error.exit_status
+        return error.exit_code
     message = " ".join(error.format_message().split())
     message = message[:1].lower() + message[1:].removesuffix(".")
     ctx = getattr(error, "ctx", None)
@@ -87,7 +87,7 @@ def _report_click(error: click.ClickException, as_json: bool) -> int:
         message += f" (`{ctx.command_path} --help` shows how)"
     usage = isinstance(error, click.UsageError)
     print_error(UsageError.code if usage else "error", message, as_json=as_json)
-    return error.exit_status
+    return error.exit_code
 
 
 def _drop_output() -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
+from rq_sched.cli.missing import no_node, no_scheduler, too_large
 from rq_sched.cli.options import Session
 from rq_sched.errors import RedisUnavailable
 from rq_sched.flows import Flows
-from rq_sched.node import NodeInfo, NodeState
 from rq_sched.stepper import Stepper
 from rq_sched.steps import Deadline, Waiting, back_off, new_channel, passing
 from rq_sched.task import Reason, State, TaskInfo
@@ -27,7 +27,6 @@ LOOK_SECONDS = 5.0
 """Seconds between two looks at why what is waited for waits."""
 LOOKED_AT = 100
 """Tasks that such a look takes in."""
-NODES_TOLD = 3
 
 
 def patiently(session: Session, make: Callable[[], Op[T]], deadline: Deadline | None = None) -> T:
@@ -110,44 +109,27 @@ class Follower(Stepper):
         if time.monotonic() < self._look or not awaited:
             return
         self._look = time.monotonic() + LOOK_SECONDS
-        store = self._session.store
         try:
-            infos = [info for info in self._session.run(store.status(awaited.all()[:LOOKED_AT])) if info is not None]
-            nodes = self._session.run(store.nodes()) if any(info.reason == Reason.NO_NODES for info in infos) else []
+            infos = self._session.run(self._session.store.status(awaited.all()[:LOOKED_AT]))
+            waiting = [info for info in infos if info is not None and info.state in (State.PENDING, State.DELAYED)]
+            for problem in self._problems(waiting):
+                print_warning(f"waiting for {problem}", as_json=self._session.json)
         except RedisUnavailable:
-            return  # the wait itself tells of that
-        for reason in (Reason.NO_NODES, Reason.INFEASIBLE):
-            stuck = [info for info in infos if info.state is State.PENDING and info.reason == reason]
-            if stuck and reason not in self._session.warned:
-                self._session.warned.add(reason)
-                print_warning(_stuck(stuck, nodes), as_json=self._session.json)
+            pass  # the wait itself tells of that
 
-
-def _stuck(stuck: Sequence[TaskInfo], nodes: Sequence[NodeInfo]) -> str:
-    if stuck[0].reason == Reason.NO_NODES:
-        return f"waiting for a node: {no_node(nodes)}"
-    others = f" (and so with {show.count(len(stuck) - 1, 'other task')})" if len(stuck) > 1 else ""
-    return f"waiting for a larger node: {too_large(stuck[0])}{others}"
-
-
-def too_large(info: TaskInfo) -> str:
-    """That no node is enough for a task."""
-    needs = show.needs(info.cpu_needed, info.memory_needed, info.require)
-    return f"no node could hold {info.task_id} even when empty: it needs {needs} (`rq-sched nodes` shows what there is)"
-
-
-def no_node(nodes: Sequence[NodeInfo]) -> str:
-    """Why no node takes tasks, and what to do."""
-    there = [node for node in nodes if node.state is not NodeState.DEAD]
-    if not there:
-        return "no node is up: tasks wait until a worker is started (`rq-sched worker` or `rq-sched up`)"
-    said = [f"{node.node_id} {_why_not(node)}" for node in there[:NODES_TOLD]]
-    if len(there) > NODES_TOLD:
-        said.append(f"so it is with {len(there) - NODES_TOLD:,} more (`rq-sched nodes`)")
-    return f"no node takes tasks: {'; '.join(said)}"
-
-
-def _why_not(node: NodeInfo) -> str:
-    if node.state is NodeState.DRAINING:
-        return f"is draining (`rq-sched undrain {node.node_id}` takes it back)"
-    return f"is {node.state}: {node.fault}" if node.fault else f"is {node.state}"
+    def _problems(self, waiting: Sequence[TaskInfo]) -> Iterator[str]:
+        store, told = self._session.store, self._session.warned
+        by_reason: dict[str | None, list[TaskInfo]] = {}
+        for info in waiting:
+            by_reason.setdefault(info.reason, []).append(info)
+        if Reason.NO_NODES in by_reason and Reason.NO_NODES not in told:
+            told.add(Reason.NO_NODES)
+            yield f"a node: {no_node(self._session.run(store.nodes()))}"
+        if Reason.INFEASIBLE in by_reason and Reason.INFEASIBLE not in told:
+            told.add(Reason.INFEASIBLE)
+            first, *others = by_reason[Reason.INFEASIBLE]
+            more = f" (and so with {show.count(len(others), 'other task')})" if others else ""
+            yield f"a larger node: {too_large(first)}{more}"
+        if waiting and "scheduler" not in told and (absent := no_scheduler(self._session.run(store.scheduler_seen()))):
+            told.add("scheduler")
+            yield f"a scheduler: {absent}"

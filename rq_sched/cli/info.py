@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rq_sched.cli import show
+from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import Session, command
 
 
@@ -21,6 +22,8 @@ def info_command(session: Session) -> None:
         return
     show.heading(f"namespace {info['namespace']}")
     show.pairs(_pairs(info))
+    if absent := no_scheduler(info["scheduler_seen"]):
+        show.paragraph(absent, indent=2)
 
 
 def _pairs(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

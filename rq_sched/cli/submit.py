@@ -257,7 +257,7 @@ def _submit_one(session: Session, request: TaskRequest) -> tuple[TaskInfo, bool]
 
 def warn_if_stuck(session: Session, info: TaskInfo) -> None:
     """Say on standard error when a task can't be placed as things are."""
-    from rq_sched.cli.follow import no_node, too_large
+    from rq_sched.cli.missing import no_node, too_large
 
     session.warned.add(str(info.reason))
     if info.reason == Reason.NO_NODES:

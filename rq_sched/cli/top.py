@@ -15,6 +15,7 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.look import call_text, state_text
+from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import DURATION, Session, command
 from rq_sched.cli.show import Column
 from rq_sched.errors import RedisUnavailable
@@ -111,6 +112,8 @@ def _as_json(frame: Frame) -> dict[str, Any]:
 def _print(frame: Frame) -> None:
     show.heading(_title(frame))
     show.pairs(_figures(frame, 0))
+    if absent := no_scheduler(frame.info["scheduler_seen"]):
+        show.paragraph(absent, indent=2)
     for columns, rows in _tables(frame, [ROWS, ROWS, ROWS], 0):
         show.line()
         show.table(columns, rows)
@@ -219,6 +222,7 @@ def screen(frame: Frame, width: int, height: int, problem: str = "") -> Any:
     from rich.console import Group
     from rich.text import Text
 
+    problem = problem or no_scheduler(frame.info["scheduler_seen"]) or ""
     lines = [Text.assemble((show.safe(_title(frame)), "bold"), ("   q: quit", "dim"), no_wrap=True)]
     lines += [Text(line, style="bold red") for line in textwrap.wrap(show.safe(problem), width)]
     names = ("tasks", "per second", "nodes", "cpu", "memory")

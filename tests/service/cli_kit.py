@@ -87,6 +87,10 @@ class HandCell(Cell):
         self.started(node_id, start)
         return start
 
+    def sweep(self) -> None:
+        """A scheduler is at work."""
+        self.run(self.store.sweep())
+
     def run_one(self, task_id: str, node_id: str = "n1", **report: Any) -> None:
         """The next attempt of a task, from its placing to its end."""
         start = self.begin(task_id, node_id)

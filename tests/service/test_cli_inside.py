@@ -18,7 +18,7 @@ from tests.service.cli_kit import Cli, HandCell, ask, rows
 ROOT = Path(__file__).parents[2]
 NODE_FIELDS = [
     "node_id", "state", "total_cpu", "total_memory", "free_cpu", "free_memory", "running", "incarnation",
-    "last_heartbeat", "labels",
+    "last_heartbeat", "labels", "fault",
 ]  # fmt: skip
 
 
@@ -62,7 +62,13 @@ def test_drain_with_requeue_stops_what_runs(cli: Cli, hand: HandCell):
 
 
 def test_info(cli: Cli, hand: HandCell):
-    assert "tasks   none" in cli("info").out
+    said = cli("info").out
+    assert "tasks   none" in said
+    assert "no scheduler has ever been at work here: start one (`rq-sched scheduler`)" in said
+    assert cli.json("info").one["scheduler_seen"] is None
+    hand.sweep()
+    assert "scheduler" not in cli("info").out
+    assert cli.json("info").one["scheduler_seen"] < 3
     for number in range(3):
         cli("submit", "m:f", "--id", f"t{number}", "-q")
     hand.node("n1", cpu=1, ttl=600)
@@ -225,12 +231,21 @@ def test_the_schema_is_read_from_the_keys_docstring():
 def test_doctor_is_content_with_the_embedded_server(cli: Cli, hand: HandCell):
     cli("submit", "m:f", "--id", "t1", "-q")
     hand.begin("t1")
+    hand.sweep()
     found = cli.json("doctor").one
     assert found["ok"] is True
     assert all(set(finding) == {"check", "ok", "message"} for finding in found["findings"])
     checks = {finding["check"] for finding in found["findings"]}
     assert {"version", "persistence", "eviction", "events", "security", "nodes", "ledgers"} <= checks
+    hand.sweep()
     assert cli("doctor").lines[-1] == "all is well"
+
+
+def test_doctor_finds_that_no_scheduler_is_at_work(cli: Cli, hand: HandCell):
+    assert cli.json("doctor").one["ok"] is True  # nothing is there for one to do
+    cli("submit", "m:f", "--id", "t1", "-q")
+    wrong = [finding for finding in cli.json("doctor", code=1).one["findings"] if not finding["ok"]]
+    assert [finding["check"] for finding in wrong] == ["scheduler"]
 
 
 @pytest.mark.no_audit("a ledger is bent on purpose")
@@ -278,16 +293,20 @@ def test_versions_with_a_known_hole(info, ok):
 def test_doctor_repairs(cli: Cli, hand: HandCell):
     cli("submit", "m:f", "--id", "t1", "--delay", "1h", "-q")
     hand.node("n1", ttl=600)
+    hand.sweep()
     assert cli("doctor", "--repair").lines[0] == "nothing needed a repair"
     hand.run(ask("HINCRBY", hand.store.keys.node("n1"), "free_cpu", -1))
     hand.run(ask("ZREM", hand.store.keys.delayed, "t1"))
     assert "`rq-sched doctor --repair` mends" in cli("doctor", code=1).lines[-1]
+    hand.sweep()
     found = cli.json("doctor", "--repair").one
     assert found["ok"] is True
     assert [(one["check"], one["subject"]) for one in found["repaired"]] == [("tasks", "t1"), ("nodes", "n1")]
     assert "free_cpu 3 -> 4" in found["repaired"][1]["message"]
     hand.run(ask("ZREM", hand.store.keys.delayed, "t1"))
+    hand.sweep()
     said = cli("doctor", "--repair")
     assert said.lines[:2] == ["repaired: 1 thing", "  tasks: t1: delayed: entered"]
     assert said.lines[-1] == "all is well"
+    hand.sweep()
     assert cli.json("doctor").one["ok"] is True

@@ -58,10 +58,20 @@ def test_it_is_told_what_a_task_waits_for(cli: Cli, hand: HandCell, prepare, sai
         hand.run(hand.store.node_fault("n1", "1", "its folder is gone"))
     (at_once,) = warnings(cli("submit", "m:f", "--id", "t1", "--cpu", "64" if prepare == "small" else "1").err)
     assert said in at_once
+    hand.sweep()
     typed = cli("wait", "t1", "--timeout", "0.1", code=4)
     (waiting,) = warnings(typed.err)
     assert said in waiting
     assert typed.out == "1 pending\n"
+
+
+def test_it_is_told_that_no_scheduler_is_at_work(cli: Cli, hand: HandCell):
+    hand.node("n1", ttl=600)
+    cli("submit", "m:f", "--id", "t1", "--delay", "1h")
+    typed = cli("wait", "t1", "--timeout", "0.1", code=4)
+    assert warnings(typed.err) == [
+        "waiting for a scheduler: no scheduler has ever been at work here: start one (`rq-sched scheduler`)"
+    ]
 
 
 def test_what_is_forgotten_while_it_is_waited_for_is_counted(cli: Cli, hand: HandCell, namespace: str, redis_url: str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import struct
 import time
@@ -81,6 +82,32 @@ def test_the_command_reads_all_files_of_this_user(cli: Cli) -> None:
     dead.write_text(json.dumps({"role": "worker", "name": "dead", "pid": 2**22, "at": 0, "mood": "ok", "message": ""}))
     assert cli("health").lines == ["worker n1: ok"]
     assert not dead.exists()
+
+
+def test_a_process_that_has_vanished_is_told_until_another_takes_its_place(cli: Cli) -> None:
+    now = time.time()
+    lost = {
+        "role": "scheduler",
+        "name": "1",
+        "pid": 2**22,
+        "at": now - 60,
+        "mood": "ok",
+        "message": "",
+        "since": now - 99,
+    }
+    path = health.folder() / "scheduler-1-abcd.health"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(lost))
+    (line,) = cli("health", code=1).lines
+    assert line.startswith("scheduler 1: its process (4194304) has vanished 60 s ago")
+    other = {**lost, "name": "2", "pid": os.getpid(), "at": now}
+    (health.folder() / "scheduler-2-abcd.health").write_text(json.dumps({**other, "since": now - 99}))
+    assert len(cli("health", code=1).lines) == 2  # it was there before: one is missing
+    (health.folder() / "scheduler-3-beef.health").write_text(json.dumps({**other, "since": now - 9}))
+    assert len(cli("health", code=1).lines) == 3  # it works somewhere else
+    (health.folder() / "scheduler-2-abcd.health").write_text(json.dumps({**other, "since": now - 9}))
+    assert len(cli("health").lines) == 2
+    assert not path.exists()
 
 
 def test_the_same_name_in_two_namespaces_or_at_two_servers(cli: Cli) -> None:
