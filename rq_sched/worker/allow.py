@@ -2,21 +2,29 @@
 
 ==================  ==========================================================================================
 ``pkg.mod:func``    this function (also ``pkg.mod:Class.method``), wherever it was defined
-``pkg.mod:*``       the functions defined in this module, or marked ``@task`` there; not what it imported
+``pkg.mod:*``       what the module defines (below), names in its ``__all__``, and what is marked ``@task`` there
 ``pkg.*``           the same for the package, its modules and subpackages
 ``exec:/real/path`` this command; ``exec:*`` any command
 ``*``               everything
 ==================  ==========================================================================================
 
 A module is imported only if some pattern could allow what is asked for.
+
+What a module defines: functions (decorated ones too, where the decorator keeps ``__module__``, as ``functools.wraps``
+does), built-in functions, classes (called, they make an object) and what stands in their bodies, ``partial`` objects of
+such functions, and objects whose class it defines. What it merely imports it doesn't define: ``from os import system``
+makes ``system`` callable for nobody, unless the module lists it in ``__all__``. And nobody gets through one thing to
+another: ``mod:os.system``, ``mod:func.__globals__.clear``.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
-from collections.abc import Iterable
-from types import FunctionType
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from types import BuiltinMethodType, FunctionType
 
 from rq_sched.errors import InvalidValue
 from rq_sched.target import TASK_MARK
@@ -67,12 +75,19 @@ class Allow:
         return self._everything or f"{module}:{name}" in self._exact or self._covers(module)
 
     def may_call(self, module: str, name: str, found: object) -> bool:
-        """Whether what was found under the name may be called."""
+        """Whether what was found under the name may be called. The module is imported."""
         if self._everything or f"{module}:{name}" in self._exact:
             return True
         if TASK_MARK in getattr(found, "__dict__", ()):  # not hasattr: some objects answer to any name
             return self._covers(module)
-        return isinstance(found, FunctionType) and self._covers(module, defined_in=found.__module__)
+        if not self._covers(module):
+            return False
+        outer, *inner = name.split(".")
+        owner = _names(module).get(outer)
+        if outer in _exported(module):
+            return not inner or _in_body(owner, inner, found, lambda one: _home(one) == _home(owner))
+        home = functools.partial(self._at_home, module)
+        return _in_body(owner, inner, found, home) if inner else home(found)
 
     def _covers(self, module: str, defined_in: str | None = None) -> bool:
         """Whether a pattern for whole modules names this one, and where its function was defined."""
@@ -80,6 +95,13 @@ class Allow:
         if home == module and module in self._modules:
             return True
         return any(_within(module, package) and _within(home, package) for package in self._packages)
+
+    def _at_home(self, module: str, found: object) -> bool:
+        """Whether something was defined in this module, or with ``pkg.*`` in its package."""
+        home = _home(found)
+        if home is not None and not isinstance(found, FunctionType) and _is_accelerator(home, module):
+            home = module
+        return home is not None and self._covers(module, defined_in=home)
 
     def may_run(self, path: str) -> bool:
         """Whether the command at this path (as ``find_command`` gives it) is allowed.
@@ -96,6 +118,50 @@ def find_command(name: str) -> str | None:
     """Where a command is: by its path, or on PATH; None if there is none that may be executed."""
     found = shutil.which(name)
     return os.path.abspath(found) if found else None
+
+
+def _names(module: str) -> dict[str, object]:
+    """What stands in an imported module."""
+    return getattr(sys.modules.get(module), "__dict__", {})
+
+
+def _exported(module: str) -> frozenset[str]:
+    """The names that a module lists as its own."""
+    names = _names(module).get("__all__", ())
+    return (
+        frozenset(name for name in names if isinstance(name, str)) if isinstance(names, (list, tuple)) else frozenset()
+    )
+
+
+def _home(found: object) -> str | None:
+    """The module that something callable was defined in, as far as it can be known."""
+    while isinstance(found, functools.partial):
+        found = found.func
+    home = getattr(found, "__module__", None)
+    if home is None and isinstance(found, BuiltinMethodType):  # of a class, or of an object of one
+        owner = found.__self__
+        home = (owner if isinstance(owner, type) else type(owner)).__module__
+    return home if isinstance(home, str) else None
+
+
+def _is_accelerator(home: str, module: str) -> bool:
+    """Whether this is the part of a module that is written in C: ``_operator`` of ``operator``."""
+    package, _, name = module.rpartition(".")
+    return home == (f"{package}._{name}" if package else f"_{name}")
+
+
+def _in_body(owner: object, inner: Sequence[str], found: object, at_home: Callable[[object], bool]) -> bool:
+    """Whether a dotted name leads through classes only, to something that is defined in the body of the last one, or of
+    a class that it inherits from; all of them at home."""
+    for name in inner:
+        if not isinstance(owner, type) or not at_home(owner):
+            return False
+        bodies = [one for one in owner.__mro__ if name in vars(one) and at_home(one)]
+        if not bodies:
+            return False
+        owner, body = getattr(owner, name), bodies[0]
+    made_of = vars(body)[inner[-1]]
+    return at_home(found) or getattr(made_of, "__objclass__", None) is body
 
 
 def _within(module: str, package: str) -> bool:
