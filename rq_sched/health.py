@@ -1,7 +1,8 @@
 """Is a scheduler or worker on this machine well? Well means that it *consumed* lately, not that its process is there.
 
 ``ok``: what there was to do was done lately. ``waiting``: Redis can't be used right now; it tries again and again, and
-starting it anew would not help. ``stuck``: Redis answers, and still nothing is done: start it anew.
+starting it anew would not help. ``faulty``: its machine has a fault (no room, no folder): it begins no tasks, and takes
+them again by itself. ``stuck``: Redis answers, and still nothing is done: start it anew.
 
 Each process writes its mood to a file once a second (``rq-sched health`` reads it: a file that isn't fresh means that
 the process is gone, or hangs), and tells systemd, where it was started by systemd (``Type=notify``, ``WatchdogSec=``).
@@ -36,6 +37,7 @@ class Mood(StrEnum):
 
     OK = "ok"  # what there was to do was done lately
     WAITING = "waiting"  # Redis can't be used right now
+    FAULTY = "faulty"  # a fault of the machine keeps tasks from beginning; it looks again by itself
     STUCK = "stuck"  # Redis answers, and nothing is done
 
 
@@ -55,7 +57,8 @@ class Note:
     gone: bool = False
 
     def problem(self, now: float, *, live: bool = False) -> str | None:
-        """What is wrong; None: nothing. ``live``: waiting for Redis is well enough."""
+        """What is wrong; None: nothing. ``live``: waiting for Redis, or for the machine to be
+        well, is well enough."""
         age = now - self.at
         if self.gone:
             return (
@@ -63,7 +66,7 @@ class Note:
             )
         if age > FRESH:
             return f"no sign of life for {age:.0f} s: it is gone, or hangs"
-        if self.mood is Mood.OK or (live and self.mood is Mood.WAITING):
+        if self.mood is Mood.OK or (live and self.mood in (Mood.WAITING, Mood.FAULTY)):
             return None
         return f"{self.mood}: {self.message}"
 

@@ -16,7 +16,11 @@ from rq_sched.health import Note
 
 @command("health")
 @click.option("--file", metavar="FILE", help="Of the process with this --health-file (default: all of this user).")
-@click.option("--live", is_flag=True, help="One that waits for Redis is well enough: starting it anew wouldn't help.")
+@click.option(
+    "--live",
+    is_flag=True,
+    help="One that waits for Redis, or for its machine to be well, is well enough: starting it anew wouldn't help.",
+)
 @click.pass_obj
 def health_command(session: Session, file: str | None, live: bool) -> int:
     """Say whether schedulers and workers of this machine have done their work lately. Exit code 1: one hasn't, or

@@ -49,6 +49,7 @@ KILLED_SECONDS = 5.0
 TELL_SECONDS = 5.0
 """How long the last reports may take."""
 TRIM_EVERY = 10.0
+NO_DESCRIPTORS = "the worker can open no more files"
 PATIENCE = (0.5, 10.0)
 """Seconds, least and most, that a call may take before its connection counts as dead."""
 
@@ -111,6 +112,7 @@ class Agent:
                 self.orders.fetch,
                 lambda: self.orders.listen(self._link, bell),
                 self.outbox.run,
+                lambda: self.attempts.faults.run(self.session, self._store),
                 self._trim,
                 self._rejoin,
             ):
@@ -161,7 +163,9 @@ class Agent:
         )
         self.reconciler = Reconciler(self.session, store, self.orders, self.outbox, lambda: self.attempts, config.grace)
         kill = config.on_lost_redis == "kill"
-        self.lease = Lease(self.session, store, self.orders, self.reconciler, config.ttl, kill, self._fence)
+        self.lease = Lease(
+            self.session, store, self.orders, self.reconciler, config.ttl, kill, self._fence, attempts.faults.heard
+        )
 
     def _lasts(self, attempt: Attempt) -> None:
         self.watchdog.lasts(attempt)
@@ -244,10 +248,14 @@ class Agent:
             _, number, pid, subreaper = frame
             sock, output = self._parent.descriptors[:2]
             del self._parent.descriptors[:2]
+            if sock < 0:  # no room for them here: its end is told as that of one that never came to be
+                self._parent.send((Word.SIGNAL, number, int(signal.SIGKILL)))
+                return
             self.pool.forked(number, pid, subreaper, socket.socket(fileno=sock), output)
         elif word == Word.EXITED:
-            if not self.pool.exited(frame[1], frame[2]):
-                self.attempts.fork_failed()
+            _, number, status, why = frame
+            if not self.pool.exited(number, status):
+                self.attempts.fork_failed(number, why or NO_DESCRIPTORS)
         elif word == Word.CLOSE:
             if frame[1]:
                 self._at_once.set()
@@ -304,6 +312,8 @@ class Agent:
             return Mood.STUCK, f"reports wait for {now - self.outbox.told:.0f} s"
         if failing := self._background.failing():
             return Mood.STUCK, failing
+        if self.attempts.faults.text:
+            return Mood.FAULTY, self.attempts.faults.text
         return Mood.OK, ""
 
     # -- the end ----------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def sound(frame: Frame) -> bool:
             return 0 <= fraction <= 1
         case [Word.RESIZE, str(), cpu, memory]:
             return _number(cpu, 1, MAX_CPU) and _number(memory, 1, MAX_MEMORY)
-        case [Word.NOT_BEGUN, str(), str(why)]:
+        case [Word.NOT_BEGUN | Word.LOOKED, str(), str(why)]:
             return len(why) <= LONGEST_TEXT
     return False
 

@@ -26,6 +26,7 @@ from rq_sched.worker.attempt import Attempt as Attempt
 from rq_sched.worker.attempt import Ending as Ending
 from rq_sched.worker.cores import Cores
 from rq_sched.worker.errands import Errands
+from rq_sched.worker.faults import Faults
 from rq_sched.worker.frames import Frame, Word
 from rq_sched.worker.outbox import Outbox
 from rq_sched.worker.pool import Child, Pool
@@ -42,8 +43,6 @@ MISLED = 1000
 """Tasks that are remembered because a frame of another attempt has ended theirs."""
 MOST_ASKED = 8
 """Wishes for another allocation that a task may have without having heard the answers: its threads take turns."""
-FORK_AGAIN = 1.0
-"""Seconds until a child is asked for again when the machine had no room for one."""
 
 
 class Watcher(Protocol):
@@ -90,6 +89,9 @@ class Attempts:
         self.closing = False
         """Whether new ones are no longer begun."""
         self._returning = False
+        self.held = False
+        """Whether none is begun, because of a fault of the machine."""
+        self.faults = Faults(loop, self, pool)
         self.signer: Signer | None = None
         """Where there is one, only what it has signed is run."""
         self.oom_kills = system.oom_kills()
@@ -137,6 +139,10 @@ class Attempts:
             log.error("a request's signature is missing or wrong: not run", extra=about(attempt))
             self._end(attempt, "failed", reason=Reason.NOT_ALLOWED, error=NOT_SIGNED)
             return
+        if self.held:
+            self._waiting.append(attempt)
+            self.faults.tell()
+            return
         if attempt.order.attempt >= ANNOUNCED and not attempt.told:
             self._outbox.tell_start(attempt)  # and then we are called again
             return
@@ -166,6 +172,10 @@ class Attempts:
     def return_waiting(self) -> None:
         """Give back what hasn't begun, and what may still come."""
         self._returning = True
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Give back what hasn't begun."""
         for attempt in [attempt for attempt in self.all.values() if attempt.child is None]:
             self._stop(attempt, Ending.RETURNED, 0)
 
@@ -217,7 +227,9 @@ class Attempts:
     # -- children ---------------------------------------------------------------------------------
 
     def ready(self, child: Child) -> None:
-        if self._waiting and not self.closing:
+        if self.held and self.faults.takes(child):
+            return
+        if self._waiting and not self.closing and not self.held:
             self._begin(self._waiting.popleft(), child)
         else:
             self._pool.rest(child)
@@ -230,6 +242,8 @@ class Attempts:
         word, token = frame[0], frame[1]
         if word == Word.NOT_BEGUN and (attempt is None or token in ("", attempt.order.token)):
             self._not_begun(attempt, child, frame[2])
+        elif word == Word.LOOKED and attempt is None:
+            self.faults.looked(child, frame[2])
         elif attempt is None:
             self._pool.end(child)
         elif token != attempt.order.token:
@@ -256,6 +270,7 @@ class Attempts:
     def gone(self, child: Child, status: int) -> None:
         attempt = child.attempt
         if attempt is None:
+            self.faults.gone(child.number, f"a child {how_it_ended(status)} before it could begin a task")
             return
         if attempt.ending is Ending.DROPPED:
             self._remove(attempt)
@@ -264,7 +279,9 @@ class Attempts:
         elif attempt.final is not None:
             self._settle(attempt, attempt.final)
         elif child.channel.unread:  # its order, so that it died before the task began
-            self._not_begun(attempt, child, f"a child {how_it_ended(status)} before it could begin a task")
+            self._unbind(attempt, child)
+            self.faults.died_early(f"children die before they begin a task: the last one {how_it_ended(status)}")
+            self.launch(attempt)
         else:
             self._died(attempt, child, status)
 
@@ -281,17 +298,20 @@ class Attempts:
                 return
         self._end(attempt, "crashed", error=f"its process {how}")
 
-    def fork_failed(self) -> None:
+    def fork_failed(self, number: int, why: str) -> None:
         """The machine had no room for a child."""
-        self.could_not_run("the machine has no room for another process")
+        self.faults.gone(number, why)
+        self.faults.found(why)
 
-    def could_not_run(self, why: str) -> None:
-        """No child could be made, or one couldn't begin: the node's fault, no task's."""
-        log.error("a child could not run a task: %s", why)
-        self._loop.call_later(FORK_AGAIN, self._grow)
+    def go_on(self) -> None:
+        """There is no fault any more."""
+        self.held = False
+        waiting, self._waiting = self._waiting, collections.deque()
+        for attempt in waiting:
+            self.launch(attempt)
 
     def _grow(self) -> None:
-        while self._pool.starting < len(self._waiting):
+        while not self.held and self._pool.starting < len(self._waiting):
             self._pool.grow()
 
     # -- the life of an attempt -------------------------------------------------------------------
@@ -327,7 +347,8 @@ class Attempts:
             else:
                 self.launch(attempt)
         if why:
-            self.could_not_run(why)
+            self.faults.gone(child.number, why)
+            self.faults.found(why)
         self._pool.end(child)
 
     def _unbind(self, attempt: Attempt, child: Child) -> None:
@@ -363,6 +384,7 @@ class Attempts:
             return
         retired = attempt.lasts and any(watcher.keeps_too_much(attempt, child) for watcher in self.watchers)
         self._settle(attempt, report)
+        self.faults.all_is_well()
         child.attempt = None
         if retired:
             log.debug("a child kept much memory", extra=about(attempt, pid=child.pid, kept=round(child.base)))

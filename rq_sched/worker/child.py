@@ -24,7 +24,7 @@ import traceback
 from typing import IO, Any, NoReturn
 
 from rq_sched.errors import NotInTask
-from rq_sched.worker import system
+from rq_sched.worker import able, system
 from rq_sched.worker.allow import Allow
 from rq_sched.worker.frames import READ, Frame, Frames, Word, pack
 from rq_sched.worker.runner import Runner
@@ -84,11 +84,10 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
     """
     try:
         line = Line(_settle(sock, output, parent))
-        try:
-            _go_home(folder)
-        except OSError as error:
-            line.speak((Word.NOT_BEGUN, "", f"tasks run in {folder}, and that is not possible: {error.strerror}"))
+        if why := able.cannot_enter(folder):
+            line.speak((Word.NOT_BEGUN, "", why))
             os._exit(0)
+        _look_first_in(folder)
         runner = Runner(allow, line)
         os.register_at_fork(before=_flush, after_in_child=_be_a_plain_process)
         _serve(line, runner, folder)
@@ -108,17 +107,16 @@ def _serve(line: Line, runner: Runner, folder: str) -> None:
     err: IO[str] = sys.stderr
     while True:
         frame = line.receive()
+        if frame is not None and frame[0] == Word.LOOK:
+            line.speak((Word.LOOKED, "", able.why_not(folder, thorough=True)))
         if frame is None or frame[0] != Word.RUN:
             continue
         token = line.token = frame[1]
-        try:
-            os.chdir(folder)  # by its name: it may be another one by now
-        except OSError as error:
-            line.speak((Word.NOT_BEGUN, token, f"tasks run in {folder}, and that is not possible: {error.strerror}"))
-            return
-        outcome = runner.run(frame)
-        if outcome is None:
-            line.speak((Word.NOT_BEGUN, token, ""))
+        outcome = able.cannot_enter(folder) or runner.run(frame)
+        if not isinstance(outcome, str) and outcome.reason is not None and frame[3] <= able.UNCHARGED:
+            outcome = able.why_not(folder) or outcome
+        if isinstance(outcome, str):
+            line.speak((Word.NOT_BEGUN, token, outcome))
             return
         out, err = _flushed(sys.stdout, out, 1), _flushed(sys.stderr, err, 2)
         sys.stdout, sys.stderr = out, err
@@ -168,9 +166,8 @@ def _settle(sock: socket.socket, output: int, parent: int) -> socket.socket:
     return socket.socket(fileno=3)
 
 
-def _go_home(folder: str) -> None:
-    """Be where tasks run, and functions are looked for first."""
-    os.chdir(folder)
+def _look_first_in(folder: str) -> None:
+    """Functions are looked for there first."""
     if folder in sys.path:
         sys.path.remove(folder)
     sys.path.insert(0, folder)

@@ -13,16 +13,19 @@ agent → parent     ``ALIVE``          I don't hang; how I am: ``ok``, ``waitin
 agent → parent     ``REFUSED``        code, message: I can't start, and trying again wouldn't help
 parent → agent     ``FORKED``         number, pid, pid of its subreaper, with two descriptors: our end of the socket
                                       pair, and the pipe with the child's output
-parent → agent     ``EXITED``         number, status (as of waitpid): all processes of the child are gone
+parent → agent     ``EXITED``         number, status (as of waitpid), why: all processes of the child are gone; ``why``:
+                                      it never came to be
 parent → agent     ``CLOSE``          at once (bool): end, in order or at once
 agent → child      ``RUN``            token, task id, attempt, function, arguments, cpu, memory, max cpu, max memory,
                                       the cores to run on (none: any)
 agent → child      ``SIZE``           cpu, memory, answer: the allocation now; answer (bool): to RESIZE, else it has
                                       changed from outside
+agent → child      ``LOOK``           nothing: look whether a task could begin here
+child → agent      ``LOOKED``         empty token, why not; empty: it could
 child → agent      ``DONE``           token, reason (none: completed), result, error, exit code, spent: why this child
                                       can't be as it was before the task; empty: it is
 child → agent      ``NOT_BEGUN``      token (empty: no order has come yet), why: the task hasn't begun, and I end; no
-                                      ``why``: SIGTERM came; else it is the node's fault
+                                      ``why``: SIGTERM came; else it is the node's fault, even if it began
 child → agent      ``PROGRESS``       token, fraction
 child → agent      ``RESIZE``         token, cpu, memory: absolute; none leaves one as it is
 =================  =================  ============================================================================
@@ -33,6 +36,7 @@ next one. Tasks can write to the socket, too, so the agent believes nothing that
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
@@ -72,6 +76,8 @@ class Word(IntEnum):
     PROGRESS = 12
     RESIZE = 13
     NOT_BEGUN = 14
+    LOOK = 15
+    LOOKED = 16
 
 
 class BadFrame(Exception):
@@ -238,7 +244,7 @@ class ParentChannel(Channel):
     """The agent's end of the socket pair with its parent: descriptors come with some frames."""
 
     descriptors: list[int]
-    """Those that came and weren't taken yet, in the order of their frames."""
+    """Those that came and weren't taken yet, in the order of their frames; -1: there was no room for it here."""
 
     def __init__(
         self,
@@ -251,6 +257,10 @@ class ParentChannel(Channel):
         super().__init__(loop, sock, heard, lost)
 
     def _receive(self) -> bytes:
-        data, descriptors, _, _ = socket.recv_fds(self._sock, READ, 32)
+        data, descriptors, flags, _ = socket.recv_fds(self._sock, READ, 32)
+        if flags & socket.MSG_CTRUNC:  # this process may have no more: what came is of no use without the rest
+            for descriptor in descriptors:
+                os.close(descriptor)
+            descriptors = [-1, -1]
         self.descriptors += descriptors
         return data

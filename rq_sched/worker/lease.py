@@ -38,6 +38,7 @@ class Lease:
         ttl: seconds that it lasts.
         kill: whether tasks are ended when it can't be renewed.
         fence: ends them.
+        heard: hears of the node's state as Redis has it.
         clock: tells seconds, also those of a suspended machine.
     """
 
@@ -50,6 +51,7 @@ class Lease:
         ttl: float,
         kill: bool,
         fence: Callable[[], None],
+        heard: Callable[[NodeState], object] = lambda _: None,
         clock: Callable[[], float] = system.boot_clock,
     ) -> None:
         self._session = session
@@ -59,6 +61,7 @@ class Lease:
         self._ttl = ttl
         self._kill = kill
         self._fence = fence
+        self._heard = heard
         self._clock = clock
         self._sent = clock()
         self._state = NodeState.UP
@@ -99,6 +102,7 @@ class Lease:
         self.renew(sent)
         self._reconciler.heard(heartbeat, seen)
         self._orders.heard(heartbeat.ordered)
+        self._heard(heartbeat.state)
         if heartbeat.state != self._state:
             self._state = heartbeat.state
             log.info("node state changed", extra={"state": str(heartbeat.state)})

@@ -135,7 +135,7 @@ class Parent:
                 return self._agent_ended(ended)
             if ended.number is not None:
                 self._note()
-                self._tell(Word.EXITED, ended.number, ended.status)
+                self._tell(Word.EXITED, ended.number, ended.status, "")
         self._watch()
         return None
 
@@ -171,7 +171,7 @@ class Parent:
             forked = self._nursery.fork(number)
         except OSError as error:
             log.error("can't start a process: %s", error)
-            self._tell(Word.EXITED, number, -1)
+            self._tell(Word.EXITED, number, -1, f"no process can be started: {error.strerror}")
             return
         self._note()
         try:

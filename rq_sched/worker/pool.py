@@ -171,11 +171,12 @@ class Pool:
             self._idle.remove(child)
         self.signal(child, signal.SIGKILL)
 
-    def grow(self) -> None:
-        """Ask for one more; ``listener.ready`` hears of it."""
+    def grow(self) -> int:
+        """Ask for one more, and say its number; ``listener.ready`` hears of it."""
         self._numbers += 1
         self.starting += 1
         self._tell((Word.FORK, self._numbers))
+        return self._numbers
 
     def signal(self, child: Child, signum: int) -> None:
         """Signal the child's process group; after SIGKILL ``listener.gone`` hears of it."""

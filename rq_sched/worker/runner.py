@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from rq_sched.arrays import tell_index
 from rq_sched.context import CurrentTask, TaskCancelled, set_current
@@ -25,12 +25,14 @@ from rq_sched.resources import Resources
 from rq_sched.task import Reason
 from rq_sched.values import pack, unpack
 from rq_sched.worker import affinity, errors_text
+from rq_sched.worker.able import NO_ROOM
 from rq_sched.worker.allow import Allow, find_command
 from rq_sched.worker.frames import Frame, Word
 
 if TYPE_CHECKING:
     import asyncio
 
+T = TypeVar("T")
 KNOWN_FUNCTIONS = 1000
 """Functions that are looked up only once."""
 THREADS = (
@@ -62,7 +64,8 @@ class Outcome(NamedTuple):
 
 
 class _NotBegun(BaseException):
-    """SIGTERM came before the task: perhaps meant for it, perhaps from someone else. The agent knows."""
+    """SIGTERM came before the task: perhaps meant for it, perhaps from someone else. The agent knows. With a text: the
+    machine has no room for the task."""
 
 
 class Voice(Protocol):
@@ -99,12 +102,12 @@ class Runner:
         self._told_to_stop = False
         self._allocation: Resources | None = None
 
-    def run(self, frame: Frame) -> Outcome | None:
-        """Run what a RUN frame says; how that ended. None: it wasn't begun, as SIGTERM has come."""
+    def run(self, frame: Frame) -> Outcome | str:
+        """Run what a RUN frame says; how that ended. A text: why it wasn't begun; empty: SIGTERM has come."""
         try:
             outcome = self._attempt(frame)
-        except _NotBegun:
-            return None
+        except _NotBegun as error:
+            return str(error)
         except TaskCancelled as error:  # it came a moment too late: at most one is raised for a task
             outcome = Outcome(Reason.ERROR, None, errors_text.describe(error), None)
         self._interruptible = False
@@ -168,7 +171,7 @@ class Runner:
         except BaseException as error:  # also SystemExit and KeyboardInterrupt: the child goes on
             self._interruptible = False
             self._leave_if_forked(error)
-            if isinstance(error, _NotBegun) and self._told_to_stop:
+            if isinstance(error, _NotBegun) and (self._told_to_stop or str(error)):
                 raise
             reason, text = Reason.ERROR, errors_text.describe(error)
         return Outcome(reason, result, text, exit_code)
@@ -201,7 +204,7 @@ class Runner:
     def _find(self, target: str) -> Callable[..., Any]:
         module, _, name = target.partition(":")
         if not self._allow.may_import(module, name):
-            raise self._not_allowed(target, f"{module}:*")
+            raise self._not_allowed(target, target)
         found = _import(module)
         for part in name.split("."):
             try:
@@ -230,6 +233,7 @@ class Runner:
 
         if self._loop is None:
             self._loop = asyncio.Runner()
+            _with_room(self._loop.get_loop)
         loop = self._loop.get_loop()
         clean = False
         try:
@@ -269,7 +273,8 @@ class Runner:
         if kwargs:
             raise Refusal(Reason.ERROR, f"a command takes no named arguments: {', '.join(map(str, kwargs))}")
         self._stop_if_told()
-        process = subprocess.Popen([path, *map(_word, args)], stdin=subprocess.DEVNULL)
+        words = [path, *map(_word, args)]
+        process = _with_room(lambda: subprocess.Popen(words, stdin=subprocess.DEVNULL))
         if self._told_to_stop:  # the signal to the group may have come just before the command was in it
             process.terminate()
         code = process.wait()
@@ -320,6 +325,20 @@ def _nothing_left(loop: asyncio.AbstractEventLoop) -> bool:
     import asyncio
 
     return not asyncio.all_tasks(loop) and getattr(loop, "_default_executor", None) is None
+
+
+def _with_room(begin: Callable[[], T]) -> T:
+    """Do what is done for a task before it begins.
+
+    Raises:
+        _NotBegun: the machine has no room for it.
+    """
+    try:
+        return begin()
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise _NotBegun(f"no process can be started: {error.strerror}") from None
+        raise
 
 
 def _import(module: str) -> Any:

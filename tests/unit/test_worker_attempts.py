@@ -17,7 +17,8 @@ from rq_sched.node import Start, Stop
 from rq_sched.resources import Resources
 from rq_sched.store import Report
 from rq_sched.values import MAX_PAYLOAD
-from rq_sched.worker.attempts import FORK_AGAIN, MOST_ASKED, Attempt, Attempts, Ending
+from rq_sched.worker.attempts import MOST_ASKED, Attempt, Attempts, Ending
+from rq_sched.worker.faults import LOOK_AGAIN
 from rq_sched.worker.frames import Word, pack
 from rq_sched.worker.pool import IDLE_SECONDS, OUTPUT_LIMIT, Pool
 from tests.unit.stepped import play
@@ -62,6 +63,7 @@ class FakeChild:
         self.channel = FakeChannel()
         self.signals: list[int] = []
         self.gone = False
+        self.number = 0
 
     def drain_before(self) -> None: ...
 
@@ -73,6 +75,7 @@ class FakePool:
     def __init__(self, idle: int) -> None:
         self.idle = [FakeChild() for _ in range(idle)]
         self.starting = 0
+        self.asked = 0
         self.listener: Any = None
 
     def take(self) -> FakeChild | None:
@@ -81,8 +84,13 @@ class FakePool:
     def rest(self, child: FakeChild) -> None:
         self.idle.append(child)
 
-    def grow(self) -> None:
+    def grow(self) -> int:
         self.starting += 1
+        self.asked += 1
+        return self.asked
+
+    def retire(self, child: FakeChild) -> None:
+        child.channel.closed = True
 
     def signal(self, child: FakeChild, signum: int) -> None:
         child.signals.append(signum)
@@ -130,6 +138,14 @@ class Scene:
 
     def says(self, token: str, frame: list[Any]) -> None:
         self.attempts.said(self.child(token), frame)  # type: ignore[arg-type]
+
+    def comes(self, number: int) -> FakeChild:
+        """The child that was asked for under this number."""
+        child = FakeChild()
+        child.number = number
+        self.pool.starting -= 1
+        self.attempts.ready(child)  # type: ignore[arg-type]
+        return child
 
     def dies(self, child: FakeChild, status: int = signal.SIGKILL) -> None:
         self.attempts.gone(child, status)  # type: ignore[arg-type]
@@ -517,21 +533,80 @@ async def test_a_child_that_died_before_it_read_its_order_costs_nothing() -> Non
 
 
 @pytest.mark.parametrize("token", ["", "k1"])
-def test_a_node_that_cannot_run_tasks_asks_for_children_now_and_then(token: str) -> None:
+def test_a_node_that_cannot_run_tasks_looks_again_now_and_then(token: str) -> None:
     async def scene() -> None:
         s = Scene(idle=1)
         s.start()
         child = s.child()
         s.says("k1", [Word.NOT_BEGUN, token, "no such folder"])
         s.dies(child)
-        assert s.pool.starting == 0, "not at once, or it would ask again and again"
-        await asyncio.sleep(FORK_AGAIN + 1)
-        assert s.pool.starting == 1
-        s.attempts.ready(FakeChild())  # type: ignore[arg-type]
+        assert (s.attempts.faults.text, s.pool.starting) == ("no such folder", 0)
+        for delay in (LOOK_AGAIN, 2 * LOOK_AGAIN, 4 * LOOK_AGAIN):
+            await asyncio.sleep(0.7 * delay)
+            assert s.pool.starting == 0, "not at once, or it would ask again and again"
+            await asyncio.sleep(0.4 * delay)
+            assert s.pool.starting == 1
+            looks = s.comes(s.pool.asked)
+            assert looks.channel.sent == [(Word.LOOK,)]
+            s.attempts.said(looks, [Word.LOOKED, "", "still none"])  # type: ignore[arg-type]
+            assert looks.channel.closed
+        await asyncio.sleep(8 * LOOK_AGAIN)
+        s.attempts.said(looks := s.comes(s.pool.asked), [Word.LOOKED, "", ""])  # type: ignore[arg-type]
+        assert s.child() is looks
         s.says("k1", completed())
         assert s.outbox.outcomes == [("k1", "completed")]
+        assert s.attempts.faults.text == ""
 
     play(scene())
+
+
+@in_loop
+async def test_while_there_is_a_fault_nothing_begins_and_all_can_be_given_back() -> None:
+    s = Scene(idle=3)
+    s.start("k1")
+    s.start("k2")
+    s.says("k1", [Word.NOT_BEGUN, "k1", "no such folder"])
+    s.start("k3")
+    assert [s.attempts.all[token].child is None for token in ("k1", "k2", "k3")] == [True, False, True]
+    s.says("k2", completed("k2"))
+    assert s.attempts.all["k3"].child is None, "also when a child comes free"
+    s.attempts.give_back()
+    assert s.outbox.outcomes == [("k2", "completed"), ("k1", "returned"), ("k3", "returned")]
+    s.start("k4")
+    assert s.attempts.all["k4"].child is None
+
+
+def test_a_child_that_can_t_be_had_and_one_that_dies_as_it_looks() -> None:
+    async def scene() -> None:
+        s = Scene(idle=0)
+        s.start()
+        s.attempts.fork_failed(s.pool.asked, "no processes")
+        assert s.attempts.faults.text == "no processes"
+        s.pool.starting = 0
+        await asyncio.sleep(LOOK_AGAIN)
+        s.attempts.fork_failed(s.pool.asked, "no processes")
+        s.pool.starting = 0
+        await asyncio.sleep(2 * LOOK_AGAIN)
+        s.dies(s.comes(s.pool.asked))
+        assert s.attempts.faults.text == "a child was killed by SIGKILL before it could begin a task"
+        await asyncio.sleep(4 * LOOK_AGAIN)
+        assert s.pool.starting == 1
+
+    play(scene())
+
+
+@in_loop
+async def test_children_that_die_before_they_begin_are_chance_and_then_a_fault() -> None:
+    s = Scene(idle=4)
+    s.start()
+    for _ in range(2):
+        s.child().channel.unread = True
+        s.dies(s.child())
+    assert s.attempts.faults.text == ""
+    s.child().channel.unread = True
+    s.dies(s.child())
+    assert s.attempts.faults.text.startswith("children die before they begin a task")
+    assert s.attempts.all["k1"].child is None
 
 
 @pytest.mark.parametrize("begun", [True, False])

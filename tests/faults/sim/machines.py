@@ -115,11 +115,12 @@ class SimPool:
             self._idle.remove(child)
         self.signal(child, signal.SIGKILL)
 
-    def grow(self) -> None:
+    def grow(self) -> int:
         self._numbers += 1
         self.starting += 1
         number = self._numbers
         self._machine.later(self._machine.world.rng.uniform(0.001, 0.02), lambda: self.tell(self._forked, number))
+        return number
 
     def _forked(self, number: int) -> None:
         self.starting -= 1

@@ -22,6 +22,15 @@ from rq_sched.context import TaskCancelled
 UNKNOWN_MODULE = "this_module_is_not_installed"
 
 
+def write_file(name: str, number: int) -> None:
+    """As ``Path.write_text``, by ``os.write``."""
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT)
+    try:
+        os.write(descriptor, str(number).encode())
+    finally:
+        os.close(descriptor)
+
+
 def add(a: int, b: int = 0) -> int:
     return a + b
 

@@ -45,7 +45,7 @@ except RqSchedError as error:
 class Node:
     """A real worker process."""
 
-    def __init__(self, desk: Desk, config: WorkerConfig, folder: Path) -> None:
+    def __init__(self, desk: Desk, config: WorkerConfig, folder: Path, prelude: str = "") -> None:
         self.desk = desk
         self.config = config
         self.folder = folder
@@ -53,7 +53,7 @@ class Node:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state")}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN, json.dumps(asdict(config))],
+                [sys.executable, "-c", prelude + _MAIN, json.dumps(asdict(config))],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -140,13 +140,13 @@ class Desk:
         self.folder = folder
         self.nodes: list[Node] = []
 
-    def node(self, *, up: bool = True, cpu: int = 4, memory: int = 4096, **options: Any) -> Node:
-        """Start a worker."""
+    def node(self, *, up: bool = True, cpu: int = 4, memory: int = 4096, prelude: str = "", **options: Any) -> Node:
+        """Start a worker; ``prelude``: what its process does first (a fault is planted)."""
         if "memory_limit" in options:
             options["memory"] = options.pop("memory_limit")
         given = {"node_id": "n1", "allow": ("*",), "chdir": str(ROOT), "ttl": 10.0, "log_level": "debug", **options}
         config = WorkerConfig(url=self.url, namespace=self.store.keys.namespace, total=Resources(cpu, memory), **given)
-        node = Node(self, config, self.folder)
+        node = Node(self, config, self.folder, prelude)
         self.nodes.append(node)
         if up:
             node.wait_up()
