@@ -170,7 +170,7 @@ class Parent:
         try:
             forked = self._nursery.fork(number)
         except OSError as error:
-            log.error("can't start a process: %s", error)
+            log.debug("can't start a process: %s", error)  # the agent says it, once
             self._tell(Word.EXITED, number, -1, f"no process can be started: {error.strerror}")
             return
         self._note()
