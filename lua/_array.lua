@@ -13,7 +13,7 @@ local SEQUENCES, SEQUENCE_FORM = 2 ^ 52, '%013x'
 local REST = 47 -- '/'
 -- What is read of an array: of itself, and from the fifth on what its elements get of it (`jw` becomes `w`).
 local ARRAY_FIELDS = { 'j', 'jn', 'n', 'ja', 'c', 'f', 'a', 'ax', 't', 'p', 'X', 'Y', 'r', 'C', 'l', 'e', 'v', 'D', 'jw' }
-local OWN_FIELDS = 4
+local OWN_FIELDS, CLASS_READ = 4, 5
 local arrays_seen = {} -- id → array; false: there is none
 
 local function sequence_text(number)
@@ -36,12 +36,15 @@ end
 local function array_load(id)
   local array = arrays_seen[id]
   if array ~= nil then return array or nil end
-  local r = call('HMGET', P .. 'task:' .. id, unpack(ARRAY_FIELDS))
+  local r = fields_of(P .. 'task:' .. id, unpack(ARRAY_FIELDS))
   local first, last = string.match(r[1] or '', '^(%d+)-(%d+)$')
-  local number, base = tonumber(r[2] or nil), tonumber(r[3] or '', 16)
-  array = first and number and base and {
-    id = id, key = P .. 'task:' .. id, first = tonumber(first), last = tonumber(last), base = base,
-    next = number, apart = tonumber(r[4] or 0), head = nil, made = {}, taken = false, score = nil, read = r,
+  first, last = whole_of(first), whole_of(last)
+  local number, base, apart = whole_of(r[2]), tonumber(r[3] or '', 16), whole_of(r[4] or 0)
+  local sound = first and last and number and base and apart and names_task(id) and first <= last and last < 10 ^ 9
+    and number >= first and number <= last + 1 and base < SEQUENCES
+  array = sound and {
+    id = id, key = P .. 'task:' .. id, first = first, last = last, base = base,
+    next = number, apart = apart, head = nil, made = {}, taken = false, score = nil, read = r,
     record = nil, shared = nil,
   } or false
   arrays_seen[id] = array
@@ -79,9 +82,11 @@ local function array_advance(array)
   array.next, array.head = array.next + 1, nil
   if array.apart == 0 then return end
   local run = P .. 'apart:' .. array.id
-  local last = call('ZRANGEBYSCORE', run, whole(array.next), whole(array.next))[1]
-  if not last then return end
-  call('ZREM', run, last)
+  local found = read('ZRANGEBYSCORE', run, whole(array.next), whole(array.next))
+  if found.err or not found[1] then return end
+  local last = whole_of(found[1])
+  call('ZREM', run, found[1])
+  if not last or last < array.next or last > array.last then return end
   array.apart = array.apart - (last - array.next + 1)
   array.next = last + 1
 end

@@ -3,6 +3,29 @@
 local P = KEYS[1] or ''
 local call = redis.call
 
+-- What others may have written is read without trust. Lua has no rollback: a read that raises half-way through a script
+-- would leave it half done. So a key that may be of another type is read by this (the reply has `err` then), and what
+-- says nothing where a number should be is no number.
+local read = redis.pcall
+local EXACT = 2 ^ 53 -- whole numbers beyond it aren't exact
+
+-- A whole number from 0, or nil.
+local function whole_of(text)
+  local number = tonumber(text or nil)
+  if number and number >= 0 and number < EXACT and number % 1 == 0 then return number end
+end
+
+-- Whether it may be the id of a task, or of an element.
+local function names_task(text)
+  return #text <= 140 and string.find(text, '^%w[%w._/-]*$') ~= nil
+end
+
+-- The fields of a hash; none of them where the key is of another type.
+local function fields_of(key, ...)
+  local found = read('HMGET', key, ...)
+  return found.err and {} or found
+end
+
 -- Redis' time in ms, unless the caller moves the clock (tests, simulate).
 local function clock(given)
   if given ~= '' then return tonumber(given) end
@@ -21,6 +44,17 @@ local stamp_time, stamp_text
 local function stamp(now)
   if now ~= stamp_time then stamp_time, stamp_text = now, whole(now) end
   return stamp_text
+end
+
+-- A setting; nil where it has none, or isn't to be read.
+local function setting(name)
+  local value = read('HGET', P .. 'settings', name)
+  return type(value) == 'string' and value or nil
+end
+
+-- What was written by others, as it may stand in a message: nothing in it acts on a terminal, nor on who parses it.
+local function legible(text)
+  return (string.gsub(string.sub(text, 1, 60), '[^%w._/:+-]', '?'))
 end
 
 -- Named refusals: `RQS_TASK_NOT_FOUND text` becomes the exception with the code task_not_found.

@@ -52,7 +52,9 @@ local function best_fit(need)
       if tonumber(carrying[i + 1]) % MEMORY_BITS >= need.memory then return carrying[i] end
     end
     local last = tonumber(found[#found])
-    if last % MEMORY_BITS < need.memory then
+    if last >= EXACT then
+      call('ZREM', index, found[#found - 1]) -- no node has so much
+    elseif last % MEMORY_BITS < need.memory then
       from, skip = last - last % MEMORY_BITS + need.memory, 0
     else
       skip = skip + #found / 2
@@ -81,7 +83,7 @@ end
 local function least(ids, ranks)
   local best = 1
   for i = 2, #ids do
-    local rank, least_rank = tonumber(ranks[i]), tonumber(ranks[best])
+    local rank, least_rank = tonumber(ranks[i]) or math.huge, tonumber(ranks[best]) or math.huge
     if rank < least_rank or (rank == least_rank and ids[i] < ids[best]) then best = i end
   end
   return ids[best]
@@ -116,7 +118,10 @@ local function aligned(need, ends)
   if #ids < 2 then return ids[1] or best_fit(need) end
   local ranks = call('ZMSCORE', P .. 'totals', unpack(ids))
   if ends then
-    for i, id in ipairs(ids) do ranks[i] = misfit(node_load(id), ends, tonumber(ranks[i])) end
+    for i, id in ipairs(ids) do
+      local node = node_load(id)
+      ranks[i] = node and misfit(node, ends, tonumber(ranks[i]) or LAST) or math.huge
+    end
   end
   return least(ids, ranks)
 end
@@ -130,11 +135,20 @@ local function choice_of(name)
   return smallest_node
 end
 
+local function has_room(node, class)
+  return node and node.state == 'up' and not node.reserved and room_cpu(node) >= class.cpu and node.memory >= class.memory
+end
+
 -- The node for the head of a class, or nil if it fits nowhere; and whether the next one is to be asked for anew.
 local function node_with_room(now, class)
   if known_blocked(class) then return nil end
-  choice = choice or choice_of(call('HGET', P .. 'settings', 'node_choice'))
+  choice = choice or choice_of(setting('node_choice'))
   local ends = choice == aligned and head_ends(now, class) or nil
-  local id = choice(class, ends)
-  return id and node_load(id), ends ~= nil
+  for _ = 1, CANDIDATES do
+    local id = choice(class, ends)
+    local node = id and node_load(id)
+    if not id or has_room(node, class) then return node, ends ~= nil end
+    index_drop('free', id, class.group.labels) -- the index said more than is there
+    if node then node_index(node) end
+  end
 end

@@ -9,7 +9,7 @@ local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u',
 -- What is needed of the record; most ends are good ones, and need little.
 local function end_record(id, mark, outcome)
   if mark == 's' or outcome ~= 'completed' then return record_read(id, END_FIELDS) end
-  local r = call('HMGET', P .. 'task:' .. id, 'k', 'y', 'z', 'w', 'S', 'u', 'v', 'O')
+  local r = fields_of(P .. 'task:' .. id, 'k', 'y', 'z', 'w', 'S', 'u', 'v', 'O')
   return { k = r[1], y = r[2], z = r[3], w = r[4], S = r[5], u = r[6], v = r[7], O = r[8] }
 end
 
@@ -29,7 +29,7 @@ end
 
 -- What earlier attempts left: their error, in the record or beside it.
 local function outcome_clear(id, record)
-  if tonumber(record.y or 0) + tonumber(record.z or 0) == 0 then return end
+  if (whole_of(record.y) or 0) + (whole_of(record.z) or 0) == 0 then return end
   local key = P .. 'task:' .. id
   if call('HGET', key, 'rx') then call('DEL', P .. 'result:' .. id) end
   call('HDEL', key, 'E', 'rx', 'm')
@@ -68,8 +68,8 @@ local function attempt_failed(now, id, record, node_id, report)
   outcome_clear(id, record)
   local fields = error_fields(id, report.error, report.exit_code)
   if report.started then fields[#fields + 1], fields[#fields + 2] = 'S', report.started end
-  local used = tonumber(record.y or 0)
-  if NO_RETRY[report.reason] or used >= tonumber(record.r or 0) then
+  local used = (whole_of(record.y) or 0)
+  if NO_RETRY[report.reason] or used >= (whole_of(record.r) or 0) then
     return task_end(now, id, record, 'failed', node_id, report.reason, fields)
   end
   suspect_no_more(id, record)
@@ -93,18 +93,19 @@ end
 -- at no cost. Else its need doubles, up to its maximum and the largest node: once at no cost, then for a retry.
 local function attempt_oom(now, id, record, node_id, report)
   local key = P .. 'task:' .. id
-  local need = class_of(record.c)
+  local need = class_of(record.c or '')
+  if not need then return attempt_failed(now, id, record, node_id, report) end
   if report.memory < need.memory then
     call('HSET', key, 'h', 'cpu')
     return task_back(id, record, record.n, node_id, 'released')
   end
   local r = call('HMGET', key, 'Y', 'G')
-  local most = math.max(tonumber(r[1]) or 0, need.memory)
+  local most = math.max((whole_of(r[1]) or 0), need.memory)
   local memory = math.min(most, 2 * need.memory, math.max(need.memory, largest_memory(need)))
   if memory > need.memory then
     local class = need.cpu .. ':' .. memory .. need.group.labels
     call('HSET', key, 'G', r[2] or need.memory)
-    if not r[2] or tonumber(record.y or 0) < tonumber(record.r or 0) then
+    if not r[2] or (whole_of(record.y) or 0) < (whole_of(record.r) or 0) then
       call('HSET', key, 'c', class)
       record.c = class
     end
@@ -116,13 +117,13 @@ end
 -- The process or its node died, and not because we stopped it. `report.among`: its node, with others on it; that alone
 -- doesn't make it fail.
 local function attempt_crashed(now, id, record, node_id, report)
-  local crashes = tonumber(record.z or 0) + 1
-  if report.among and crashes >= tonumber(record.C or 3) then
+  local crashes = (whole_of(record.z) or 0) + 1
+  if report.among and crashes >= (whole_of(record.C) or 3) then
     suspect(id, record, node_id)
     return task_back(id, record, record.n, node_id, 'suspect')
   end
   call('HSET', P .. 'task:' .. id, 'z', crashes)
-  if crashes >= tonumber(record.C or 3) then
+  if crashes >= (whole_of(record.C) or 3) then
     outcome_clear(id, record)
     local fields = error_fields(id, report.error ~= '' and report.error or 'its process or node died', '')
     return task_end(now, id, record, 'failed', node_id, 'poison', fields)
@@ -145,4 +146,13 @@ local function end_attempt(now, id, record, node_id, mark, outcome, report)
   if outcome == 'failed' then return attempt_failed(now, id, record, node_id, report) end
   if outcome == 'crashed' then return attempt_crashed(now, id, record, node_id, report) end
   return task_back(id, record, record.n, node_id, 'returned')
+end
+
+-- The same for one of many: a record that can't be read fails by itself, and the others' ends are written. What goes wrong
+-- for another reason is raised: then nothing was done that isn't done again.
+local function end_safely(now, id, record, node_id, mark, outcome, report)
+  local well, problem = pcall(end_attempt, now, id, record, node_id, mark, outcome, report)
+  if well then return end
+  if not unreadable_field(id) then error(problem, 0) end
+  task_unreadable(now, id)
 end

@@ -29,7 +29,11 @@ local function events_flush()
     entry[#entry + 1] = kind
     entry[#entry + 1] = table.concat(happened[kind], ' ')
   end
-  call('XADD', P .. 'events', 'MAXLEN', '~', '100000', '*', unpack(entry))
+  local log = P .. 'events'
+  if type(read('XADD', log, 'MAXLEN', '~', '100000', '*', unpack(entry))) == 'table' then -- no stream: it begins anew
+    call('DEL', log)
+    call('XADD', log, '*', unpack(entry))
+  end
   happened, happened_types = {}, {}
 end
 
@@ -40,9 +44,18 @@ local function count(name, by)
   counted[name] = (counted[name] or 0) + by
 end
 
+-- Where the count is none, it begins anew: what it counted is known to the audit.
+local function count_write(name, by)
+  local counts = P .. 'counts'
+  local reply = read('HINCRBY', counts, name, whole(by))
+  if type(reply) ~= 'table' then return end
+  if string.find(reply.err, 'WRONGTYPE', 1, true) then call('DEL', counts) end
+  call('HSET', counts, name, whole(by))
+end
+
 local function counts_flush()
   for name, by in pairs(counted) do
-    if by ~= 0 then call('HINCRBY', P .. 'counts', name, whole(by)) end
+    if by ~= 0 then count_write(name, by) end
   end
   counted = {}
 end

@@ -1,9 +1,10 @@
 -- Placing: giving pending tasks an allocation and an order (pending → assigned).
 --@include _first_fit
 --@include _surplus
+--@include _aside
 --@include _reservation
 
-local ORDER_FIELDS = { 'k', 'u', 'f', 'a', 'ax', 'c', 'X', 'Y', 'l', 'e', 'h', 'v', 'p', 'O' }
+local ORDER_FIELDS = { 'k', 'u', 'f', 'a', 'ax', 'c', 'X', 'Y', 'l', 'e', 'h', 'v', 'p', 'O', 's' }
 
 -- A start order as the agent gets it, from the record's ORDER_FIELDS.
 local function start_order(number, token, id, record)
@@ -13,7 +14,7 @@ end
 
 -- What an order is made of: read from the record; for an element that is made just now, what its array shares.
 local function order_record(key, array)
-  if not array then return call('HMGET', key, unpack(ORDER_FIELDS)) end
+  if not array then return read('HMGET', key, unpack(ORDER_FIELDS)) end
   local _, shared = element_record(array, '')
   local record = {}
   for i, name in ipairs(ORDER_FIELDS) do record[i] = shared[name] end
@@ -22,35 +23,57 @@ end
 
 local placings = 0
 
--- Puts the head of `class` on `node`; with `orders`, what the node is told is added there in full.
+-- What is written of an attempt: the token and the place come from here, the rest from the record.
+local function begun(now, node, key, id, member, array, token, attempt)
+  local attempt_text = whole(attempt)
+  if array then
+    local record = element_record(array, string.sub(member, 1, SEQUENCE))
+    if type(read('HSET', key, unpack(record))) == 'table' then -- of another type: under an element's name nobody's
+      call('DEL', key)
+      call('HSET', key, unpack(record))
+    end
+  end
+  call('HSET', key, 's', 'assigned', 'u', attempt_text, 'k', token, 'i', node.place, 'T', stamp(now))
+  event('placed', id, node.id, attempt_text)
+end
+
+-- Puts the head of `class` on `node`; with `orders`, what the node is told is added there in full. False: it can't be
+-- placed by anyone, and was set aside.
 local function assign(now, nonce, node, class, orders)
-  local score, member, array = class_take(class)
+  local score, member, array = class_peek(class)
   local id = string.sub(member, SEQUENCE + 1)
   local key = P .. 'task:' .. id
-  placings = placings + 1
+  local record, used, preemptible, priority, limit, state, name
+  if orders or array then
+    record = order_record(key, array)
+    used, preemptible, priority, limit, state, name = record[2], record[12], record[13], record[9], record[15], record[6]
+  else
+    record = read('HMGET', key, 'u', 'v', 'p', 'l', 's', 'c')
+    used, preemptible, priority, limit, state, name = record[1], record[2], record[3], record[4], record[5], record[6]
+  end
+  local attempt = whole_of(used or 0)
+  if state or name ~= class.name or not attempt or (limit and not whole_of(limit)) or not names_task(id) then
+    head_aside(now, class, id, score, member)
+    return false
+  end
   if class.cpu > node.cpu then reclaim(node, class.cpu - node.cpu, orders) end
+  class_take(class, score, member, array)
+  attempt = attempt + 1
+  placings = placings + 1
   -- With the order's number: nonces come again (a driver sends a call twice; 32 bits), and a node takes a token that it
   -- has seen before for an old order.
   local token = nonce .. '.' .. whole(placings) .. '.' .. whole(node.ordered + 1)
   allocate(node, token, id, class)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local number = order_add(node, 'start ' .. token .. ' ' .. id)
-  local attempt, preemptible, priority, limit
-  if orders or array then
-    local record = order_record(key, array)
-    attempt, preemptible, priority, limit = tonumber(record[2] or 0) + 1, record[12], record[13], record[9]
+  if orders then
     record[2] = attempt
-    if orders then orders[#orders + 1] = start_order(number, token, id, record) end
-  else
-    local record = call('HMGET', key, 'u', 'v', 'p', 'l')
-    attempt, preemptible, priority, limit = tonumber(record[1] or 0) + 1, record[2], record[3], record[4]
+    orders[#orders + 1] = start_order(number, token, id, record)
   end
   node_ends(now, node, limit)
-  if preemptible then call('ZADD', P .. 'preemptible', priority or 0, token .. ' ' .. node.id) end
-  local attempt_text = whole(attempt)
-  if array then call('HSET', key, unpack((element_record(array, string.sub(member, 1, SEQUENCE))))) end
-  call('HSET', key, 's', 'assigned', 'u', attempt_text, 'k', token, 'i', node.place, 'T', stamp(now))
-  event('placed', id, node.id, attempt_text)
+  if preemptible then call('ZADD', P .. 'preemptible', tonumber(priority) or 0, token .. ' ' .. node.id) end
+  begun(now, node, key, id, member, array, token, attempt)
+  return true
 end
 
 local HEADS = 64 -- looked at in one script for a task that ends in time
@@ -80,19 +103,33 @@ end
 -- Gives the node the earliest tasks that fit, until none does or `limit` is reached. Returns how many, and whether
 -- the node was left with work undone (it then stands in `dirty`).
 local function fill(now, nonce, node, limit, orders)
-  local placed = 0
+  local placed, looks = 0, 0
   if node.state ~= 'up' then return 0, false end
   first_fit_reset()
-  while placed < limit do
+  while looks < limit do
     local kept = node.reserved and reservation()
     local class
     if kept then class = first_allowed(now, node) else class = first_fit(room_cpu(node), node.memory, node.carries) end
     if not class then return placed, false end
-    assign(now, nonce, node, class, orders)
-    placed = placed + 1
+    looks = looks + 1
+    if not class_peek(class) then
+      heads_mend(class)
+      break
+    end
+    if assign(now, nonce, node, class, orders) then placed = placed + 1 end
     if kept and not node.reserved then first_fit_reset() end -- the task it was kept for is there
   end
   if room_cpu(node) < 1 or node.memory < 1 then return placed, false end -- full: nothing is left undone
   call('ZADD', P .. 'dirty', now, node.id)
   return placed, true
+end
+
+-- The same for who has done something else that must be written whatever others' records say: what goes wrong here is
+-- told, and left to the schedulers.
+local function fill_safely(now, nonce, node, limit, orders)
+  local well, placed, undone = pcall(fill, now, nonce, node, limit, orders)
+  if well then return placed, undone end
+  event('damaged', node.id, node.id, nil, legible(type(placed) == 'table' and placed.err or tostring(placed)))
+  call('ZADD', P .. 'dirty', now, node.id)
+  return 0, true
 end

@@ -27,29 +27,34 @@ local function head_class(head)
   local class = head.class
   if not class then
     class = class_of(string.sub(head.member, SEQUENCE + 1))
+    class.entry = head.member
     head.class = class
   end
   return class
 end
 
 local function group_add(member, score)
-  local cpu, memory, labels = string.match(member, '^(%d+):(%d+)(.*)$', SEQUENCE + 1)
+  local cpu, memory, labels = class_parse(member, SEQUENCE + 1)
+  if not cpu then return call('ZREM', P .. 'groups', member) end -- it says nothing
   local n = #group_members + 1
-  group_members[n], group_cpus[n], group_memories[n] = member, cpu + 0, memory + 0
+  group_members[n], group_cpus[n], group_memories[n] = member, cpu, memory
   if score then group_scores[n] = score + 0 end
   if labels ~= '' then group_labels[n] = labels end
 end
 
 local function groups_load()
   local n = #group_members
-  local bite = n == 0 and 4 or math.min(4 * n, 4 * BITE)
+  local bite, number = n == 0 and 4 or math.min(4 * n, 4 * BITE), nil
   if n < SCORED then
     local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1), 'WITHSCORES')
     for i = 1, #found, 2 do group_add(found[i], found[i + 1]) end
+    number = #found / 2
   else
-    for _, member in ipairs(call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1))) do group_add(member) end
+    local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1))
+    for _, member in ipairs(found) do group_add(member) end
+    number = #found
   end
-  group_list_all = #group_members < n + bite
+  group_list_all = number < bite
 end
 
 local function group_score(i)
@@ -89,9 +94,15 @@ local function group_head(group)
     if group.all then return nil end
     local n = #heads / 2
     local found = call('ZRANGE', group.key, whole(n), whole(n + BITE - 1), 'WITHSCORES')
-    for i = 1, #found do heads[2 * n + i] = found[i] end
+    for i = 1, #found, 2 do
+      if class_parse(found[i], SEQUENCE + 1) then
+        heads[#heads + 1], heads[#heads + 2] = found[i], found[i + 1]
+      else
+        call('ZREM', group.key, found[i]) -- it says nothing
+      end
+    end
     group.all = #found < 2 * BITE
-    if #found == 0 then return nil end
+    if #heads == 2 * n then return nil end
   end
   head = head_of(heads[at], heads[at + 1])
   group.head = head
@@ -137,11 +148,8 @@ local function first_fit(cpu, memory, carries, accept)
   local cpu_step, memory_step = step(cpu), memory < math.huge and step(memory) or memory
   local i = 1
   while true do
-    if i > #group_members then
-      if group_list_all then break end
-      groups_load()
-      if i > #group_members then break end
-    end
+    while i > #group_members and not group_list_all do groups_load() end
+    if i > #group_members then break end
     local group_cpu, group_memory, labels = group_cpus[i], group_memories[i], group_labels[i]
     local score, member, class
     if best_score and (best_is_head or earlier(best_score, best_member, group_score(i), group_members[i])) then break end

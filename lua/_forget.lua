@@ -21,19 +21,20 @@ end
 -- So many elements of an array are forgotten.
 local function array_less(id, number)
   local key = P .. 'task:' .. id
-  local r = call('HMGET', key, 'j', 'jv', 'F')
+  local r = fields_of(key, 'j', 'jv', 'F')
   local first, last = string.match(r[1] or '', '^(%d+)-(%d+)$')
   if not first then return end
-  local unmade = tonumber(r[2] or 0)
-  if call('HINCRBY', key, 'jfo', whole(number)) + unmade < last - first + 1 then return end
+  local unmade = (whole_of(r[2]) or 0)
+  local forgotten = read('HINCRBY', key, 'jfo', whole(number))
+  if type(forgotten) == 'table' or forgotten + unmade < last - first + 1 then return end
   if unmade == 0 then return drop_array(id, 0) end
-  call('ZADD', P .. 'finished:array', r[3], id)
+  call('ZADD', P .. 'finished:array', (whole_of(r[3]) or 0), id)
 end
 
 local function forget(state, ids)
   if #ids == 0 then return end
   if state == 'array' then
-    for _, id in ipairs(ids) do drop_array(id, tonumber(call('HGET', P .. 'task:' .. id, 'jv') or 0)) end
+    for _, id in ipairs(ids) do drop_array(id, (whole_of(fields_of(P .. 'task:' .. id, 'jv')[1]) or 0)) end
     return
   end
   drop(state, ids)

@@ -14,10 +14,14 @@ end
 local function node_load(id)
   local node = nodes_seen[id]
   if node then return node end
-  local r = call('HMGET', P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory', 'ordered', 'acked',
+  local r = fields_of(P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory', 'ordered', 'acked',
     'running', 'started', 'surplus', 'reserved', 'ends', 'labels')
   if not r[1] then return nil end
-  local surplus, place, labels = tonumber(r[9] or 0), id .. ':' .. r[2], r[12] or ''
+  local surplus, place, labels = whole_of(r[9] or 0), id .. ':' .. (r[2] or ''), r[12] or ''
+  for i = 3, 8 do
+    if not tonumber(r[i]) then return nil end
+  end
+  if not surplus or not r[2] then return nil end -- it can't be read: nothing is put there, and the audit mends it
   node = { -- all fields at once: a table that grows is copied each time
     id = id, state = r[1], incarnation = r[2], cpu = tonumber(r[3]), memory = tonumber(r[4]),
     ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
@@ -39,6 +43,9 @@ end
 local function node_of(id, incarnation)
   local node = node_load(id)
   if node and node.incarnation == incarnation and node.state ~= 'dead' then return node end
+  if not node and call('EXISTS', P .. 'node:' .. id) == 1 then -- its registration may still hold: it is to try again
+    return nil, refuse('unreadable', 'the record of node ' .. id .. ' can\'t be read: `rq-sched doctor --repair` mends it')
+  end
   return nil, refuse('stale_incarnation', 'node ' .. id .. ' is registered anew or given up')
 end
 
@@ -138,6 +145,10 @@ local function nodes_flush(quiet)
     call('HSET', P .. 'node:' .. node.id, 'free_cpu', whole(node.cpu), 'free_memory', whole(node.memory),
       'ordered', whole(node.ordered), 'acked', whole(node.acked), 'running', whole(node.running),
       'started', whole(node.started))
+    if #node.orders > 0 then
+      call('RPUSH', node.path .. ':orders', unpack(node.orders))
+      if node.id ~= quiet then call('PUBLISH', P .. 'bell:' .. node.id, node.ordered) end
+    end
     if node.surplus ~= node.surplus_read then call('HSET', P .. 'node:' .. node.id, 'surplus', node.surplus) end
     if node.ends ~= node.ends_read then
       if node.ends then
@@ -149,10 +160,6 @@ local function nodes_flush(quiet)
       end
     end
     node_index(node)
-    if #node.orders > 0 then
-      call('RPUSH', node.path .. ':orders', unpack(node.orders))
-      if node.id ~= quiet then call('PUBLISH', P .. 'bell:' .. node.id, node.ordered) end
-    end
   end
   nodes_seen, nodes_changed = {}, {}
 end

@@ -7,9 +7,14 @@
 local LONG, SHORT = 1500, 250
 local SET_BACK = 1e15 -- as SIZE: the clock went back, and no sweep has put the leases right yet
 
+local function swept_text()
+  local text = read('GET', P .. 'swept')
+  return type(text) == 'string' and text or ''
+end
+
 local function observe(now)
   local last, since, size, hole, at, sweep =
-    string.match(call('GET', P .. 'swept') or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) ?(%d*)$')
+    string.match(swept_text(), '^(%d+) (%d+) (%d+) (%d+) (%d+) ?(%d*)$')
   local seen = {
     since = tonumber(since) or 0, size = tonumber(size) or 0, hole = tonumber(hole) or 0, at = tonumber(at) or 0,
     sweep = tonumber(sweep) or 0,

@@ -2,16 +2,19 @@
 -- Reading a node's orders in full: what a start needs is in the task's record.
 
 local function orders_read(node, limit, orders)
-  for _, text in ipairs(call('LRANGE', node.path .. ':orders', 0, limit - 1)) do
+  for i, text in ipairs(call('LRANGE', node.path .. ':orders', 0, limit - 1)) do
     local number, kind, token, id, amount = string.match(text, '^(%d+) (%a+) (%S+) (%S+) ?(%S*)$')
-    if kind ~= 'start' then -- stop with its grace, resize with the allocation
-      orders[#orders + 1] = { tonumber(number), kind, token, id, amount }
+    number = whole_of(number)
+    if not number then
+      orders[#orders + 1] = { node.acked + i, 'void' } -- it says nothing: the ledger tells what was meant
+    elseif kind ~= 'start' then -- stop with its grace, resize with the allocation
+      orders[#orders + 1] = { number, kind, token, id, amount }
     else
-      local record = call('HMGET', P .. 'task:' .. id, unpack(ORDER_FIELDS))
+      local record = read('HMGET', P .. 'task:' .. id, unpack(ORDER_FIELDS))
       if record[1] == token then
-        orders[#orders + 1] = start_order(tonumber(number), token, id, record)
+        orders[#orders + 1] = start_order(number, token, id, record)
       else
-        orders[#orders + 1] = { tonumber(number), 'void' } -- overtaken: the attempt is over
+        orders[#orders + 1] = { number, 'void' } -- overtaken: the attempt is over
       end
     end
   end

@@ -13,7 +13,7 @@ local function place_dirty(now, nonce, limit)
     call('ZREM', DIRTY, id)
     local node = node_load(id)
     if node then
-      local n, undone = fill(now, nonce, node, limit - placed)
+      local n, undone = fill_safely(now, nonce, node, limit - placed)
       placed = placed + n
       node_index(node)
       if undone then looked = limit end
@@ -45,7 +45,8 @@ local function freshest(limit)
     local entry = found[1]
     if not entry then return nil end
     local class = class_of(string.sub(entry, SEQUENCE + 1))
-    local score, member = class_peek(class)
+    local score, member
+    if class then score, member = class_peek(class) end
     if score == tonumber(found[2]) and string.sub(member, 1, SEQUENCE) == string.sub(entry, 1, SEQUENCE) then
       return class, entry
     end
@@ -71,24 +72,36 @@ local function run_of(now, nonce, limit, class, node, until_score, until_member)
     if not score then break end
     if until_score and earlier(until_score, until_sequence, score, string.sub(member, 1, SEQUENCE)) then break end
     if node.reserved and reservation() and not may_use(now, score, member, class) then break end
-    assign(now, nonce, node, class)
-    placed = placed + 1
+    if assign(now, nonce, node, class) then placed = placed + 1 else looked = looked + 1 end
+    if looked >= limit then break end
   end
   node_index(node)
 end
 
+-- False: there are none.
+local function place_class(now, nonce, limit)
+  local class, entry = freshest(limit)
+  if not class then return false end
+  local node, alone = choose_node(now, class)
+  looked = looked + 1 + bites_taken()
+  if node then
+    local second = call('ZRANGE', FRESH, 1, 1, 'WITHSCORES')
+    run_of(now, nonce, alone and placed + 1 or limit, class, node, tonumber(second[2]), second[1])
+    follow(class, entry)
+  else
+    call('ZREM', FRESH, entry) -- fits nowhere: from now on only room that comes free can help it
+  end
+  return true
+end
+
 local function place_fresh(now, nonce, limit)
   while placed < limit and looked < limit do
-    local class, entry = freshest(limit)
-    if not class then return end
-    local node, alone = choose_node(now, class)
-    looked = looked + 1 + bites_taken()
-    if node then
-      local second = call('ZRANGE', FRESH, 1, 1, 'WITHSCORES')
-      run_of(now, nonce, alone and placed + 1 or limit, class, node, tonumber(second[2]), second[1])
-      follow(class, entry)
-    else
-      call('ZREM', FRESH, entry) -- fits nowhere: from now on only room that comes free can help it
+    local well, found = pcall(place_class, now, nonce, limit)
+    if well and not found then return end
+    if not well then -- told, and passed over: those behind it are others'
+      looked = looked + 1
+      local first = call('ZPOPMIN', FRESH)[1] or ''
+      event('damaged', legible(first), nil, nil, legible(type(found) == 'table' and found.err or tostring(found)))
     end
   end
 end

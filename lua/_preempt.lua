@@ -12,8 +12,8 @@ local PAGES = 16          -- of so many, in which those on nodes with the labels
 local function victim(now, token, entry, above)
   local id, cpu, memory, mark = entry_parse(entry or '')
   if mark ~= 'r' then return nil end
-  local r = call('HMGET', P .. 'task:' .. id, 'S', 'P', 'v', 'p')
-  local started, times, priority = tonumber(r[1] or nil), tonumber(r[2] or 0), tonumber(r[4] or 0)
+  local r = fields_of(P .. 'task:' .. id, 'S', 'P', 'v', 'p')
+  local started, times, priority = whole_of(r[1]), (whole_of(r[2]) or 0), tonumber(r[4] or 0) or 0
   if not r[3] or priority >= above or not started or now - started < LEAST_RUN or times >= MOST_PREEMPTED then return nil end
   return { token = token, id = id, cpu = cpu, memory = memory, started = started, times = times, priority = priority }
 end
@@ -52,7 +52,7 @@ local function candidates_for(above, class)
       'LIMIT', whole(page * CANDIDATES), CANDIDATES)
     if #labels == 0 then return members end
     local ids = {}
-    for i, member in ipairs(members) do ids[i] = string.match(member, ' (%S+)$') end
+    for i, member in ipairs(members) do ids[i] = string.match(member, ' (%S+)$') or '' end
     local carrying = standing(labels, ids)
     for i, member in ipairs(members) do
       if carrying[ids[i]] and #found < CANDIDATES then found[#found + 1] = member end
@@ -67,7 +67,7 @@ local function candidates_by_node(now, above, class)
   local nodes = {}
   for _, member in ipairs(candidates_for(above, class)) do
     local token, id = string.match(member, '^(%S+) (%S+)$')
-    local node = node_load(id)
+    local node = id and node_load(id)
     local one = node and node.state == 'up' and victim(now, token, call('HGET', node.path .. ':tasks', token), above)
     if one then
       if not node.victims then
@@ -108,7 +108,7 @@ end
 -- Whom to stop for the first blocked task: the node, its size, and the tasks; nil if nobody. Where the candidates of no
 -- node are enough, those nodes that have most of them are looked at as a whole.
 local function victims(now, first)
-  local above = tonumber(call('HGET', first.key, 'p') or 0)
+  local above = tonumber(fields_of(first.key, 'p')[1] or 0) or 0
   local nodes = candidates_by_node(now, above, first.class)
   local best = best_of(nodes, first.class)
   local looks = CANDIDATES
@@ -121,8 +121,8 @@ local function victims(now, first)
   end
   if not best then return nil end
   local total = call('HMGET', P .. 'node:' .. best.node.id, 'total_cpu', 'total_memory')
-  best.total_cpu, best.total_memory = tonumber(total[1]), tonumber(total[2])
-  return best
+  best.total_cpu, best.total_memory = whole_of(total[1]), whole_of(total[2])
+  return best.total_cpu and best.total_memory and best or nil
 end
 
 -- Tells them to stop; they go back to their old places. How many that were.

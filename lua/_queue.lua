@@ -34,16 +34,26 @@ local function group_of(cpu, memory, labels)
   return group
 end
 
+-- CPU, memory and labels of the class that stands in a text from there on; nil: it is none.
+local function class_parse(text, from)
+  local cpu, memory, labels = string.match(text, '^(%d+):(%d+)(.*)$', from)
+  cpu, memory = tonumber(cpu), tonumber(memory)
+  if not cpu or not memory or cpu < 1 or memory < 1 or cpu > 2 ^ 20 or memory >= 2 ^ 24 then return nil end
+  if labels ~= '' and not string.find(labels, '^%+[a-z0-9._+-]+$') then return nil end
+  return cpu, memory, labels
+end
+
+-- The class of that name; nil: it is none.
 local function class_of(name)
   local class = classes[name]
   if not class then
-    local need, labels = string.match(name, '^(%d+:%d+)(.*)$')
-    local cpu, memory = string.match(need, '(%d+):(%d+)')
-    cpu, memory = tonumber(cpu), tonumber(memory)
+    local cpu, memory, labels = class_parse(name)
+    if not cpu then return nil end
+    local need = string.match(name, '^%d+:%d+')
     class = {
       name = name, key = P .. 'pending:' .. name, need = need, cpu = cpu, memory = memory,
       group = group_of(cpu, memory, labels),
-      added = {}, removed = {}, buffer = {}, position = 1, taken = 0, rests = nil,
+      added = {}, removed = {}, buffer = {}, position = 1, taken = 0, rests = nil, entry = nil,
     }
     classes[name] = class
   end
@@ -66,6 +76,7 @@ end
 -- `number`: for how many tasks the entry stands (nil: one).
 local function queue_add(class_name, score, member, number)
   local class = class_of(class_name)
+  if not class then return end -- task_pending() looks before
   class_touch(class)
   local added = class.added
   added[#added + 1] = score
@@ -78,6 +89,7 @@ end
 
 local function queue_remove(class_name, member, number)
   local class = class_of(class_name)
+  if not class then return end
   class_touch(class)
   queue_changed.taken = true
   class.removed[#class.removed + 1] = member
@@ -107,7 +119,7 @@ end
 local function class_peek(class)
   local score, member = entry_peek(class)
   local array = member and string.byte(member, -1) == REST and array_of(member) or nil
-  if array then member = array_head(array) end
+  if array and array.read[CLASS_READ] == class.name then member = array_head(array) else array = nil end
   if not class.rests then return score, member, array end
   for _, rest in ipairs(class.rests) do
     if rest.next <= rest.last and (not score or earlier(rest.score, array_head(rest), score, member)) then
@@ -124,9 +136,8 @@ local function rest_begin(class, score, array)
   class.rests[#class.rests + 1] = array
 end
 
--- Takes what class_peek() showed, and answers it. The record of what an array makes must be written.
-local function class_take(class)
-  local score, member, array = class_peek(class)
+-- Takes what class_peek() has shown. The record of what an array makes must be written.
+local function class_take(class, score, member, array)
   if not class.touched then
     class.touched = true
     class.old_score, class.old_head = score, member
@@ -144,7 +155,25 @@ local function class_take(class)
     if not array.taken then rest_begin(class, score, array) end
     array_take(array)
   end
-  return score, member, array
+end
+
+-- Takes the earliest entry out of the queue, whatever it is. `tasks`: for how many it counts.
+local function class_drop(class, tasks)
+  class_touch(class)
+  queue_changed.taken = true
+  count('pending', -tasks)
+  class.removed[#class.removed + 1] = class.buffer[class.position]
+  class.position = class.position + 2
+  class.taken = class.taken + 1
+end
+
+-- An entry of a class in the indexes of heads has no task in its queue: it goes, and what is there comes forward.
+local function heads_mend(class)
+  local entry = class.entry or ''
+  call('ZREM', class.group.key, entry)
+  call('ZREM', P .. 'groups', entry)
+  local score, best = first_of(class.group.key)
+  if best then call('ZADD', P .. 'groups', score, best) end
 end
 
 -- What is left of arrays stands behind what was taken from them.
@@ -247,7 +276,10 @@ local aging
 
 -- The score: −priority, less what the task gains by waiting (settings: aging, priority an hour).
 local function score_of(priority, submitted)
-  if not aging then aging = tonumber(call('HGET', P .. 'settings', 'aging') or 0) end
+  if not aging then
+    aging = tonumber(setting('aging')) or 0
+    if not (aging > 0 and aging < EXACT) then aging = 0 end
+  end
   if aging == 0 then return -priority end
   return -priority + aging * submitted / 3600000
 end

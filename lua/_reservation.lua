@@ -11,8 +11,9 @@ local timed_looks = 0
 
 local function reservation()
   if held == nil then
-    local r = call('HMGET', RESERVATION, 'task', 'node', 'class', 'score', 'sequence', 'until', 'spare_cpu', 'spare_memory')
-    held = r[2] and {
+    local r = fields_of(RESERVATION, 'task', 'node', 'class', 'score', 'sequence', 'until', 'spare_cpu', 'spare_memory')
+    -- One that can't be read holds against nobody.
+    held = r[1] and r[2] and r[3] and tonumber(r[4]) and r[5] and whole_of(r[7]) and whole_of(r[8]) and {
       task = r[1], node = r[2], class = r[3], score = tonumber(r[4]), sequence = r[5], expected = tonumber(r[6]),
       cpu = tonumber(r[7]), memory = tonumber(r[8]),
     } or false
@@ -53,8 +54,9 @@ end
 -- When the head of a class will have ended if it starts now, by its time limit; nil: it has none.
 local function head_ends(now, class)
   local _, member, array = class_peek(class)
-  local limit = member and call('HGET', array and array.key or P .. 'task:' .. string.sub(member, SEQUENCE + 1), 'l')
-  return limit and now + tonumber(limit) or nil
+  local key = member and (array and array.key or P .. 'task:' .. string.sub(member, SEQUENCE + 1))
+  local limit = key and whole_of(fields_of(key, 'l')[1])
+  return limit and now + limit or nil
 end
 
 -- Whether the head of a class ends in time if it starts now: only with a time limit, and a known start to be in time for.
@@ -84,8 +86,8 @@ end
 local function reservation_restored(node, token)
   if not node.reserved or not reservation() then return end
   local used = call('HGET', RESERVATION, '+' .. token)
-  if not used then return end
-  local cpu, memory = string.match(used, '^(%d+):(%d+)$')
+  local cpu, memory = string.match(used or '', '^(%d+):(%d+)$')
+  if not cpu then return end
   held.cpu, held.memory = held.cpu + tonumber(cpu), held.memory + tonumber(memory)
   call('HDEL', RESERVATION, '+' .. token)
   call('HSET', RESERVATION, 'spare_cpu', held.cpu, 'spare_memory', held.memory)

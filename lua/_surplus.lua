@@ -15,7 +15,7 @@ end
 -- How much of an attempt's CPU is surplus from now on.
 local function surplus_set(node, token, cores)
   local grown = node.path .. ':grown'
-  local before = tonumber(call('HGET', grown, token) or 0)
+  local before = whole_of(call('HGET', grown, token) or 0) or 0
   if cores == before then return end
   node_touch(node)
   node.surplus = node.surplus + cores - before
@@ -38,18 +38,20 @@ end
 local function reclaim(node, cores, orders)
   local flat = call('HGETALL', node.path .. ':grown')
   local donors = {}
-  for i = 1, #flat, 2 do donors[#donors + 1] = { token = flat[i], surplus = tonumber(flat[i + 1]) } end
+  for i = 1, #flat, 2 do donors[#donors + 1] = { token = flat[i], surplus = whole_of(flat[i + 1]) or 0 } end
   table.sort(donors, function(a, b)
     return a.surplus > b.surplus or (a.surplus == b.surplus and a.token < b.token)
   end)
   for _, donor in ipairs(donors) do
     if cores <= 0 then return end
     local entry = allocation_of(node, donor.token)
-    local part = math.min(cores, donor.surplus)
-    allocation_set(node, donor.token, entry, entry.cpu - part, entry.memory)
-    surplus_set(node, donor.token, donor.surplus - part)
-    resize_order(node, donor.token, entry, orders)
-    cores = cores - part
+    local part = entry and math.min(cores, donor.surplus, entry.cpu - 1) or 0
+    if part > 0 then
+      allocation_set(node, donor.token, entry, entry.cpu - part, entry.memory)
+      surplus_set(node, donor.token, donor.surplus - part)
+      resize_order(node, donor.token, entry, orders)
+      cores = cores - part
+    end
   end
 end
 

@@ -18,7 +18,7 @@ local function largest_node(need)
     local carrying = only_in(others, found)
     for i = 2, #carrying, 2 do
       local total = tonumber(carrying[i])
-      if total % MEMORY_BITS >= need.memory then return math.floor(total / MEMORY_BITS), total % MEMORY_BITS end
+      if total < EXACT and total % MEMORY_BITS >= need.memory then return math.floor(total / MEMORY_BITS), total % MEMORY_BITS end
     end
     if #found < 2 * NODES_A_LOOK then return nil end
   end
@@ -29,10 +29,11 @@ local function alone_class(asked, node_id)
   local known = alone_classes[asked]
   if known then return known end
   local need = class_of(asked)
+  if not need then return nil end
   local cpu, memory = largest_node(need)
   if not cpu and node_id then
-    local total = call('HMGET', P .. 'node:' .. node_id, 'total_cpu', 'total_memory')
-    cpu, memory = tonumber(total[1] or 0), tonumber(total[2] or 0)
+    local total = fields_of(P .. 'node:' .. node_id, 'total_cpu', 'total_memory')
+    cpu, memory = (whole_of(total[1]) or 0), (whole_of(total[2]) or 0)
     if cpu < need.cpu or memory < need.memory then return nil end
   end
   if not cpu then return nil end

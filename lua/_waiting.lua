@@ -2,11 +2,13 @@
 --@include _check
 -- Tasks that somebody names, among them elements of an array that aren't made yet; into and out of the waiting states.
 
-local WAITING_FIELDS = { 's', 'c', 'n', 'p', 't', 'd', 'o', 'k', 'i', 'b', 'u', 'w', 'm', 'O', 'j' }
+-- Where a task is on a node, or has ended: what it is made of no longer counts. (A state that is none counts as waiting.)
+local WAITING = { assigned = false, running = false, completed = false, failed = false, cancelled = false }
+local WAITING_FIELDS = { 's', 'c', 'n', 'p', 't', 'd', 'o', 'k', 'i', 'b', 'u', 'w', 'm', 'O', 'j', 'q' }
 
 local function is_apart(array, index)
   local last = call('ZREVRANGEBYSCORE', P .. 'apart:' .. array.id, whole(index), '-inf', 'LIMIT', '0', '1')[1]
-  return last and tonumber(last) >= index
+  return last and (whole_of(last) or 0) >= index
 end
 
 local function apart_add(array, index)
@@ -21,7 +23,7 @@ end
 local function element_of(id)
   local array_id, index = string.match(id, '^(.+)/(%d+)$')
   local array = array_id and array_load(array_id)
-  if array then return array, tonumber(index) end
+  if array and #index < 10 then return array, tonumber(index) end
 end
 
 -- The state of an element that isn't made: that of the array, or `cancelled` where its rest was cut off. Nil: it is made, or
@@ -30,7 +32,7 @@ local function unmade_state(array, index)
   if index < array.first or index > array.last or is_apart(array, index) then return nil end
   local r = call('HMGET', array.key, 's', 'jx')
   if index >= array.next then return r[1] or 'pending' end
-  return r[2] and index >= tonumber(r[2]) and 'cancelled' or nil
+  return r[2] and index >= (whole_of(r[2]) or EXACT) and 'cancelled' or nil
 end
 
 -- An ended element runs again, so its array hasn't ended.
@@ -46,10 +48,12 @@ end
 -- Out of the index of its waiting state.
 local function take_out(id, record)
   if record.s == 'pending' then
-    queue_remove(record.c, entry_of(id, record, record.n))
+    if record.c and is_sequence(record.n) and (not record.j or array_load(id)) then
+      queue_remove(record.c, entry_of(id, record, record.n))
+    end
   elseif record.s == 'delayed' or record.s == 'held' then
     call('ZREM', P .. record.s, id)
-  else -- completed, failed, cancelled
+  elseif WAITING[record.s] == false then -- completed, failed, cancelled
     call('ZREM', P .. 'finished:' .. record.s, id)
     element_again(id, record.s)
   end
@@ -95,7 +99,7 @@ local function element_make(id)
     return
   end
   call('SADD', P .. 'live:' .. array.id, whole(index))
-  local score = score_of(tonumber(record.p or 0), tonumber(record.t))
+  local score = score_of(tonumber(record.p) or 0, tonumber(record.t) or 0)
   local waits_until = state == 'held' and call('ZSCORE', P .. 'held', array.id) or record.d
   rest_without(array, index, state, record.c, score)
   if state == 'pending' then
@@ -128,8 +132,15 @@ end
 -- changes it calls waiting_change() first.
 local function waiting_record(id)
   local record = record_read(id, WAITING_FIELDS)
-  if not record.c then record = unmade_record(id) end
+  local made = record.c or record.q
+  if not made then record = unmade_record(id) end
   if not record then return nil end
   record.s = record.s or 'pending'
+  if made and WAITING[record.s] ~= false and unreadable_field(id) then -- nothing else can be done with it
+    take_out(id, record)
+    queue_flush()
+    task_unreadable(clock(ARGV[1]), id)
+    return record_read(id, WAITING_FIELDS)
+  end
   return record
 end

@@ -15,7 +15,7 @@ local from, to = number_given(ARGV[3], 'from', 0, 999999999), number_given(ARGV[
 if to - from >= MOST_BITE then complain('invalid_value', 'a stretch has at most ' .. MOST_BITE .. ' elements') end
 if wrong then return wrong end
 
-local r = call('HMGET', P .. 'task:' .. id, 'F', 'j', 's')
+local r = fields_of(P .. 'task:' .. id, 'F', 'j', 's')
 if r[2] and not r[1] then
   return refuse('task_not_final', 'array ' .. id .. ' is ' .. (r[3] or 'pending') .. ': cancel it with --no-requeue first')
 end
@@ -23,8 +23,8 @@ end
 local found, dropped = {}, 0
 for index = from, to do
   local element = id .. '/' .. whole(index)
-  local state, class = unpack(call('HMGET', P .. 'task:' .. element, 's', 'c'))
-  if class then
+  local state, class = unpack(fields_of(P .. 'task:' .. element, 's', 'c'))
+  if class and state then
     found[state] = found[state] or {}
     table.insert(found[state], element)
     dropped = dropped + 1

@@ -14,7 +14,8 @@
 local function ledger_digest(node)
   if node.running == 0 then return '0:0' end
   local sum = 0
-  local flat = call('HGETALL', node.path .. ':tasks')
+  local flat = read('HGETALL', node.path .. ':tasks')
+  if flat.err then return '' end
   for i = 1, #flat, 2 do
     local text, hash = flat[i] .. ' ' .. flat[i + 1], 0
     for at = 1, #text, 4 do -- four bytes at a time, the first one least
@@ -33,8 +34,11 @@ if wrong then return wrong end
 local node, stale = node_of(id, incarnation)
 if stale then return stale end
 observed(now, observe(now))
-local ttl = tonumber(call('HGET', P .. 'node:' .. id, 'ttl'))
-call('ZADD', P .. 'nodes', now + ttl, id)
+local ttl = (whole_of(call('HGET', P .. 'node:' .. id, 'ttl')) or 10000)
+if type(read('ZADD', P .. 'nodes', now + ttl, id)) == 'table' then -- of another type: each node enters itself again
+  call('DEL', P .. 'nodes')
+  call('ZADD', P .. 'nodes', now + ttl, id)
+end
 call('SET', P .. 'node:' .. id .. ':alive', incarnation, 'PX', ttl)
 local agrees = -1
 if digest ~= '' and acked == node.ordered then agrees = ledger_digest(node) == digest and 1 or 0 end

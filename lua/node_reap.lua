@@ -25,13 +25,13 @@ local died = how ~= 'left'
 for i = 1, #held, 2 do
   local token = held[i]
   local task_id, cpu, memory, mark = entry_parse(held[i + 1])
-  local record = end_record(task_id, mark)
+  local record = task_id and end_record(task_id, mark) or {}
   tokens[#tokens + 1] = token
-  if node then give_back(node, token, cpu, memory, record.S) end
+  if node and task_id then give_back(node, token, cpu, memory, record.S) end
   if record.v then call('ZREM', P .. 'preemptible', token .. ' ' .. id) end
   if record.k == token then
     local outcome = died and mark ~= 'a' and 'crashed' or 'returned'
-    end_attempt(now, task_id, record, id, mark, outcome, report)
+    end_safely(now, task_id, record, id, mark, outcome, report)
   end
 end
 if #tokens > 0 then call('HDEL', path .. ':tasks', unpack(tokens)) end

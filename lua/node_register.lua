@@ -32,6 +32,11 @@ if node and node.state ~= 'dead' then
   node_gone(now, node, 'crashed')
 end
 observed(now, observe(now))
+if not node then -- there was none, or its record can't be read: what it may hold is given back
+  local before = fields_of(key, 'incarnation')[1]
+  if before and before ~= incarnation then call('SADD', P .. 'lost', id .. ':' .. before .. ':left') end
+  if type(read('HLEN', key)) == 'table' then call('DEL', key) end
+end
 local state = call('HGET', key, 'drain') and 'draining' or 'up'
 call('HSET', key, 'state', state, 'incarnation', incarnation, 'labels', labels, 'total_cpu', whole(cpu), 'total_memory', whole(memory),
   'free_cpu', whole(cpu), 'free_memory', whole(memory), 'running', 0, 'started', 0, 'ordered', 0, 'acked', 0,

@@ -16,8 +16,8 @@ if wrong then return wrong end
 
 local lines = {}
 for i = 2, #ARGV do
-  local r = call('HMGET', P .. 'node:' .. ARGV[i], unpack(FIELDS))
-  if r[1] == 'up' then
+  local r = fields_of(P .. 'node:' .. ARGV[i], unpack(FIELDS))
+  if r[1] == 'up' and r[2] and r[4] and r[5] and r[6] then
     r[1], r[3], r[7], r[8] = ARGV[i], r[3] or '0', r[7] or '', r[8] or ''
     lines[#lines + 1] = table.concat(r, ' ')
   end

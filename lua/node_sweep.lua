@@ -17,7 +17,7 @@ if wrong then return wrong end
 local NODES = P .. 'nodes'
 
 local function ttl_of(id)
-  return tonumber(call('HGET', P .. 'node:' .. id, 'ttl') or 10000)
+  return (whole_of(fields_of(P .. 'node:' .. id, 'ttl')[1]) or 10000)
 end
 
 local seen = observe(now)
@@ -50,11 +50,19 @@ for i = 1, #late, 2 do
   local id = late[i]
   local node = node_load(id)
   if not node then
-    call('ZREM', NODES, id)
+    if call('EXISTS', P .. 'node:' .. id) == 0 then call('ZREM', NODES, id) end -- else its record can't be read
   elseif not excused(id, tonumber(late[i + 1])) then
     node_gone(now, node, 'crashed')
     dead = dead + 1
   end
 end
 events_flush()
-return { dead, call('SMEMBERS', P .. 'lost') }
+local lost = {}
+for _, one in ipairs(call('SMEMBERS', P .. 'lost')) do
+  if string.find(one, '^%w[%w._-]*:%w+:%a+$') then
+    lost[#lost + 1] = one
+  else -- no incarnation: nobody can give back what it holds
+    call('SREM', P .. 'lost', one)
+  end
+end
+return { dead, lost }

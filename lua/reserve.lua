@@ -28,8 +28,10 @@ local NEAREST = 8  -- nodes that lack least, and nodes that are empty first: the
 local LIMITS = 512 -- time limits read in one call
 
 local function after(name)
-  local value = call('HGET', P .. 'settings', name) or '30'
-  return value ~= 'off' and tonumber(value) * 1000 or nil
+  local value = setting(name)
+  if value == 'off' then return nil end
+  local seconds = tonumber(value) or 30
+  return (seconds >= 0 and seconds < EXACT / 1000 and seconds or 30) * 1000
 end
 
 local fronts = {} -- labels that are required → sizes of nodes, of which none is within another
@@ -72,6 +74,7 @@ local function feasible(class, few)
     local found = call('ZRANGEBYSCORE', P .. 'totals', from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if not found[1] then return false end
     local score = tonumber(found[2])
+    if score >= EXACT then return false end -- no node has so much: the audit takes it out
     local total_cpu = math.floor(score / MEMORY_BITS)
     if score - total_cpu * MEMORY_BITS >= class.memory then return true end
     from = total_cpu * MEMORY_BITS + class.memory
@@ -109,6 +112,10 @@ local function first_blocked()
   end
   if not class then return nil end
   local score, member, array = class_peek(class)
+  if not member then
+    heads_mend(class)
+    return nil
+  end
   local task = string.sub(member, SEQUENCE + 1)
   return {
     class = class, score = score, sequence = string.sub(member, 1, SEQUENCE), task = task,
@@ -118,8 +125,9 @@ end
 
 -- Since when it has been the first.
 local function since(first)
-  local known_first, when = unpack(call('HMGET', RESERVATION, 'first', 'since'))
-  if known_first == first.task then return tonumber(when) end
+  local known_first, when = unpack(fields_of(RESERVATION, 'first', 'since'))
+  if known_first == first.task and whole_of(when) and whole_of(when) <= now then return tonumber(when) end
+  if type(read('HLEN', RESERVATION)) == 'table' then call('DEL', RESERVATION) end -- of another type
   call('HSET', RESERVATION, 'first', first.task, 'since', now)
   return now
 end
@@ -133,8 +141,9 @@ local function expected(node, cpu, memory)
   local ends = {}
   for _, text in ipairs(flat) do
     local id, held_cpu, held_memory = entry_parse(text)
-    local r = call('HMGET', P .. 'task:' .. id, 'S', 'T', 'l')
-    if r[3] then ends[#ends + 1] = { (r[1] or r[2]) + r[3], held_cpu, held_memory } end
+    local r = id and fields_of(P .. 'task:' .. id, 'S', 'T', 'l') or {}
+    local began, limit = whole_of(r[1] or r[2]), whole_of(r[3])
+    if began and limit then ends[#ends + 1] = { began + limit, held_cpu, held_memory } end
   end
   table.sort(ends, function(a, b) return a[1] < b[1] end)
   local free_cpu, free_memory = room_cpu(node), node.memory
@@ -200,7 +209,8 @@ local function choose(class)
   local looked_at = {}
   for _, few in ipairs({ lacking, ending_first(class) }) do
     for _, node in ipairs(few) do
-      local time = not looked_at[node.id] and expected(node_load(node.id), class.cpu, class.memory)
+      local loaded = not looked_at[node.id] and node_load(node.id)
+      local time = loaded and expected(loaded, class.cpu, class.memory)
       looked_at[node.id] = true
       if time and (not best_time or time < best_time) then best, best_time = node, time end
     end
@@ -214,6 +224,10 @@ local function keep(first, id, total_cpu, total_memory, time)
     call('HSET', RESERVATION, 'first', first.task, 'since', first.since)
   end
   local node = node_load(id)
+  if not node then
+    call('ZREM', P .. 'free', id)
+    return first.task, '', 0, ''
+  end
   node.reserved = first.task
   call('HSET', P .. 'node:' .. id, 'reserved', first.task)
   index_drop('free', id, node.labels)

@@ -43,13 +43,21 @@ acknowledge(node, acked)
 
 -- A report whose token is gone: the same report came before, or the attempt was taken away.
 local function late(id, token)
-  return call('HGET', P .. 'task:' .. id, 'k') == token and 'recorded' or 'stale'
+  return read('HGET', P .. 'task:' .. id, 'k') == token and 'recorded' or 'stale'
+end
+
+-- An entry of the ledger that says nothing: what its task's record says of it.
+local function entry_by_record(id, token)
+  local r = fields_of(P .. 'task:' .. id, 'k', 'A', 'c', 'b')
+  local cpu, memory = string.match(r[2] or r[3] or '', '^(%d+):(%d+)')
+  if r[1] == token and cpu then return id, tonumber(cpu), tonumber(memory), r[4] and 's' or 'r' end
 end
 
 local function finish(at, entry)
   local token, given_id, outcome, ran = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if not entry then return late(given_id, token) end
   local id, cpu, memory, mark = entry_parse(entry)
+  if not id then id, cpu, memory, mark = entry_by_record(given_id, token) end
   if id ~= given_id then return 'stale' end -- a call sent again after a failover has given the token to another task
   local record = end_record(id, mark, outcome)
   give_back(node, token, cpu, memory, record.S)
@@ -61,7 +69,7 @@ local function finish(at, entry)
     started = ran ~= '' and not record.S and whole(now - tonumber(ran)) or nil, memory = memory,
   }
   if ARGV[at + 8] ~= '' then output_append(id, ARGV[at + 8]) end
-  end_attempt(now, id, record, node_id, mark, outcome, report)
+  end_safely(now, id, record, node_id, mark, outcome, report)
   return 'recorded'
 end
 
@@ -81,7 +89,7 @@ end
 
 if node.ordered > node.acked then orders_read(node, limit, orders) end
 if #orders < limit then
-  local _, undone = fill(now, nonce, node, limit - #orders, orders)
+  local _, undone = fill_safely(now, nonce, node, limit - #orders, orders)
   if undone then wake() end
 else -- too much to tell in one reply: the room is offered later
   call('ZADD', P .. 'dirty', now, node_id)

@@ -16,8 +16,8 @@ if wrong then return wrong end
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
 
-local setting = call('HGET', P .. 'settings', 'grow_after') or '1'
-local wait = setting == 'off' and 60000 or tonumber(setting) * 1000 - idle
+local grow_after = setting('grow_after')
+local wait = grow_after == 'off' and 60000 or (whole_of(grow_after) or tonumber(grow_after) or 1) * 1000 - idle
 if wait > 0 then return { 0, math.ceil(wait) } end
 local asked_for = node.reserved or call('EXISTS', P .. 'fresh') == 1 or call('ZSCORE', P .. 'dirty', node_id)
 if node.state ~= 'up' or node.cpu < 1 or asked_for then return { 0, 1000 } end
@@ -26,8 +26,9 @@ if node.state ~= 'up' or node.cpu < 1 or asked_for then return { 0, 1000 } end
 local function candidate(token)
   local entry = allocation_of(node, token)
   if not entry or entry.mark == 's' then return nil end
-  local record = call('HMGET', P .. 'task:' .. entry.id, 'c', 'X', 'e')
-  local need = tonumber(string.match(record[1], '^%d+'))
+  local record = fields_of(P .. 'task:' .. entry.id, 'c', 'X', 'e')
+  local need = whole_of(string.match(record[1] or '', '^%d+'))
+  if not need then return nil end
   local most = math.max(tonumber(record[2]) or 0, need)
   if record[3] == 'off' or entry.cpu >= most then return nil end
   return { token = token, entry = entry, need = need, most = most, cpu = entry.cpu }

@@ -24,4 +24,6 @@ if queue_flush() then wake() end
 counts_flush()
 events_flush()
 local first = call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES')
-return { #due, first[2] or '', first[2] and whole(math.max(0, first[2] - now)) or '' }
+local next_one = tonumber(first[2] or nil)
+if not next_one or next_one >= EXACT then return { #due, '', '' } end -- what is due then never is
+return { #due, first[2], whole(math.max(0, next_one - now)) }

@@ -26,8 +26,9 @@ if stale then return stale end
 local entry = allocation_of(node, token)
 if not entry then return { 0, 0, node.ordered } end
 
-local record = call('HMGET', P .. 'task:' .. entry.id, 'c', 'X', 'Y', 'N', 'e', 'O')
-local need = class_of(record[1])
+local record = fields_of(P .. 'task:' .. entry.id, 'c', 'X', 'Y', 'N', 'e', 'O')
+local need = class_of(record[1] or '')
+if not need then return { entry.cpu, entry.memory, node.ordered } end
 local cpu, memory = wanted_cpu or entry.cpu, wanted_memory or entry.memory
 local most_cpu = math.max(tonumber(record[2]) or 0, need.cpu)
 local most_memory = math.max(tonumber(record[3]) or 0, need.memory)
@@ -36,7 +37,7 @@ local grows, shrinks = cpu > entry.cpu or memory > entry.memory, cpu < entry.cpu
 local available = cpu <= need.cpu and room_cpu(node) or node.cpu -- up to its need it may take others' surplus
 -- A reservation counts on what runs there to need no more than it asked for.
 local into_reservation = node.reserved and ((cpu > entry.cpu and cpu > need.cpu) or (memory > entry.memory and memory > need.memory))
-local refused = entry.mark == 's' or record[6] or number <= tonumber(record[4] or 0)
+local refused = entry.mark == 's' or record[6] or number <= (whole_of(record[4]) or 0)
   or cpu < 1 or memory < 1 or cpu > most_cpu or memory > most_memory
   or cpu - entry.cpu > available or memory - entry.memory > node.memory or into_reservation
 if not refused then call('HSET', P .. 'task:' .. entry.id, 'N', whole(number)) end
@@ -46,7 +47,7 @@ if cpu - entry.cpu > node.cpu then reclaim(node, cpu - entry.cpu - node.cpu) end
 allocation_set(node, token, entry, cpu, memory)
 if record[5] ~= 'off' then surplus_set(node, token, math.max(0, cpu - need.cpu)) end
 if shrinks then
-  local _, undone = fill(now, nonce, node, limit)
+  local _, undone = fill_safely(now, nonce, node, limit)
   if undone then wake() end
 end
 local left = allocation_of(node, token) -- the fill may have taken surplus back

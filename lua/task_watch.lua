@@ -17,7 +17,7 @@ local states = {}
 -- A task's state, and where its channels are kept.
 local function look(id)
   local key = P .. 'task:' .. id
-  local r = call('HMGET', key, 's', 'w', 'c')
+  local r = fields_of(key, 's', 'w', 'c')
   if r[3] then return r[1] or 'pending', key, 'w', r[2] end
   local array, index = element_of(id)
   local state = array and unmade_state(array, index)
