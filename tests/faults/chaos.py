@@ -25,13 +25,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 
 from rq_sched import audit
-from rq_sched.errors import RqSchedError
+from rq_sched.errors import RqSchedError, UsageError
 from rq_sched.link import Link, Op
 from rq_sched.server import EmbeddedServer
 from rq_sched.store import Store
@@ -325,6 +326,13 @@ class Chaos:
     # -- work ---------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
+        try:
+            self._submit_and_cancel()
+        except Exception as error:  # a run without work would find nothing
+            self.problems.append(f"nobody submits any more: {type(error).__name__}: {error}")
+            raise
+
+    def _submit_and_cancel(self) -> None:
         """Somebody keeps submitting, over a bad line, and now and then cancels a task for good."""
         rng = random.Random(self.rng.random())
         link = Link(self.lines["client"].url)
@@ -347,7 +355,9 @@ class Chaos:
             self.accepted += ids
             victim = rng.choice(ids)
             if rng.random() < 0.3:
-                answer = self._insist(link, lambda v=victim: self.store.cancel(v, requeue=False, operation=f"o{v}"))  # type: ignore[misc]
+                operation = f"o{victim.replace('/', '.')}"
+                make = partial(self.store.cancel, victim, requeue=False, operation=operation)
+                answer = self._insist(link, make)
                 if answer is not None:
                     self.ended[victim] = (answer.outcome, time.monotonic())
             while self._feeding and (self._waiting(link) or BACKLOG) >= BACKLOG:
@@ -359,6 +369,8 @@ class Chaos:
         while self._feeding or threading.current_thread() is self._feeder:
             try:
                 return link.run(make())
+            except UsageError:
+                raise
             except RqSchedError:
                 time.sleep(0.1)
         return None

@@ -59,7 +59,6 @@ def test_what_is_left_in_the_event_loop_ends_with_its_task(desk: Desk, node: Nod
         (f"tests.{UNKNOWN_MODULE}:f", [], Reason.NOT_FOUND, [f"no module tests.{UNKNOWN_MODULE}"]),
         ("exec:false", [], Reason.EXIT_CODE, ["false ended with exit code 1"]),
         ("exec:sh", ["-c", "kill -SEGV $$"], Reason.EXIT_CODE, ["sh was killed by SIGSEGV"]),
-        ("exec:true", [["a list"]], Reason.ERROR, ["must be text or a number"]),
         ("exec:no-such-command", [], Reason.NOT_FOUND, ["no command no-such-command on this node"]),
     ],
 )
