@@ -292,6 +292,7 @@ class Agent:
                 self._parent.send((Word.ALIVE, str(mood), message))
                 if self._loop.time() - noted >= EVERY:
                     noted = self._loop.time()
+                    self.attempts.faults.look_at_parent()
                     reporter.note(mood, message)
                 await asyncio.sleep(min(self._config.tick, EVERY))
         finally:

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 from typing import TYPE_CHECKING
 
 from rq_sched.errors import RqSchedError
 from rq_sched.node import NodeState
 from rq_sched.store import Store
+from rq_sched.worker import system
 from rq_sched.worker.frames import Word
 from rq_sched.worker.session import Session, Superseded, back_off
 
@@ -33,6 +35,8 @@ log = logging.getLogger("rq_sched.worker")
 LOOK_AGAIN = 0.5
 LOOK_AGAIN_MOST = 15.0
 """Seconds until we look again: twice as long each time."""
+STOPPED = 2
+"""Looks in a row, one a second, that find the parent stopped: then it isn't a matter of a moment."""
 EARLY_DEATHS = 3
 """Children in a row that died, we don't know of what, before they began a task: then it is the machine."""
 
@@ -53,6 +57,7 @@ class Faults:
         self._timer: asyncio.TimerHandle | None = None
         self._looks: int | None = None  # the number of the child that looks
         self._early_deaths = 0
+        self._stopped = 0
         self.text = ""
         """What the fault is; empty: there is none."""
 
@@ -67,6 +72,16 @@ class Faults:
         if self._timer is None and self._looks is None:
             self._timer = self._loop.call_later(self._delay * random.uniform(0.75, 1.0), self._look)
             self._delay = min(2 * self._delay, LOOK_AGAIN_MOST)
+
+    def look_at_parent(self) -> None:
+        """A parent that is stopped starts no process and ends none. Once it goes on, the child comes that was asked for
+        to look."""
+        parent = os.getppid()
+        self._stopped = self._stopped + 1 if system.is_stopped(parent) else 0
+        if self._stopped >= STOPPED:
+            why = f"the worker's first process is stopped: `fg` in its terminal or `kill -CONT {parent}` lets it go on"
+            if self.text != why:
+                self.found(why)
 
     def died_early(self, why: str) -> None:
         """A child died before it began a task. By itself that may be chance."""

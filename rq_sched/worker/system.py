@@ -171,6 +171,18 @@ def runs(pid: int) -> bool:
     return bool(stat) and stat[0] not in "ZX" if LINUX else signal_process(pid, 0)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped, as by Ctrl-Z in its terminal."""
+    if LINUX:
+        return _stat(pid)[:1] == ["T"]
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
+
+
 def signal_group(group: int, number: int) -> bool:
     """Signal all processes of a group; whether there were any that we may signal."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -267,3 +268,22 @@ def test_a_task_that_fails_where_all_is_well_is_charged(desk: Desk, node: Node) 
     assert (info.state, info.reason, info.attempt) == (State.FAILED, "exit_code", 1)
     assert node.info is not None
     assert node.info.fault is None
+
+
+def test_a_stopped_parent_is_a_fault_until_it_goes_on(desk: Desk, tmp_path: Path):
+    """Ctrl-Z stops the worker's first process only: its agent goes on, and would be given tasks that never begin."""
+    health = tmp_path / "health"
+    node = desk.node(cpu=2, health_file=str(health))
+    running = desk.submit("time:sleep", 3)
+    desk.running(running)
+    node.process.send_signal(signal.SIGSTOP)
+    try:
+        wait_faulty(node, f"`kill -CONT {node.process.pid}`")
+        ids = [desk.submit("time:sleep", 0) for _ in range(3)]
+        wait_for(lambda: json.loads(health.read_text())["mood"] == Mood.FAULTY, 20)
+        assert desk.info(ids[0]).state is State.PENDING
+        assert desk.end(running).state is State.COMPLETED
+    finally:
+        node.process.send_signal(signal.SIGCONT)
+    assert judge(desk, ids).total() == 3
+    assert events(desk, node.config.node_id) == ["faulty", "recovered"]
