@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,7 @@ KEPT = 3600.0
 """Seconds for which a process that has vanished is told of, unless another has taken its place."""
 LATE = 15.0
 """Seconds that something to do may lie undone while Redis answers."""
+NOTE_BYTES = 64 * 1024
 
 
 class Mood(StrEnum):
@@ -102,7 +104,10 @@ class Reporter:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-            fresh.write_text(line + "\n")
+            fresh.unlink(missing_ok=True)
+            # "x": the folder may be one for all (/dev/shm), and what stands there under this name another's link.
+            with open(fresh, "x", encoding="utf-8") as file:
+                file.write(line + "\n")
             fresh.replace(self._path)
         except OSError:
             pass
@@ -118,10 +123,26 @@ class Reporter:
 def read(path: Path) -> Note | None:
     """What a file says; None: there is none, or it isn't one of ours."""
     try:
-        fields = json.loads(path.read_text())
+        fields = json.loads(_text(path))
         return Note(**{**fields, "mood": Mood(fields["mood"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def _text(path: Path) -> bytes:
+    """What stands in a file that isn't a stranger's: it is this user's, or of who owns the folder; root may read any.
+
+    Raises:
+        OSError
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        found, me = os.fstat(file), os.geteuid()
+        if not stat.S_ISREG(found.st_mode) or (me != 0 and found.st_uid not in (me, path.parent.stat().st_uid)):
+            raise PermissionError(path)
+        return os.read(file, NOTE_BYTES)
+    finally:
+        os.close(file)
 
 
 def notes() -> Iterator[Note]:

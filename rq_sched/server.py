@@ -32,6 +32,7 @@ from types import TracebackType
 from urllib.parse import quote, unquote
 
 from rq_sched.errors import InvalidValue, RedisUnavailable, ServerRunning, ServerTooOld
+from rq_sched.private import make_private, open_own, weakness, weakness_of_last
 from rq_sched.signing import without_key
 
 MINIMUM_VERSION = 7
@@ -72,8 +73,11 @@ def state_dir() -> Path:
 
 def running_url() -> str | None:
     """The URL of the newest running ``rq-sched up`` of this user, or None."""
+    folder = state_dir() / "running"
     try:
-        notes = sorted((state_dir() / "running").iterdir(), key=lambda note: note.stat().st_mtime, reverse=True)
+        if weakness(folder) or weakness_of_last(folder):
+            return None  # others could have written there
+        notes = sorted(folder.iterdir(), key=lambda note: note.stat().st_mtime, reverse=True)
         urls = [note.read_text().strip() for note in notes]
     except OSError:
         return None  # none ever ran, or one ended just now
@@ -204,7 +208,9 @@ class EmbeddedServer:
     def _claim(self) -> None:
         """Make the data folder ours alone."""
         try:
-            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.data)
+            if (self.data / "appendonlydir").is_symlink():
+                raise PermissionError(f"{self.data / 'appendonlydir'} is a link")
             self._socket = _private_socket(self.data)
             if not self._locks:  # else our server died, and the folder is still ours
                 self._locks.append(_lock_as_owner(self.data))
@@ -218,7 +224,7 @@ class EmbeddedServer:
         # The kernel ties the server to a thread: a helper thread that ends must not take it along.
         if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
             command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
-        with open(self.log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as log:
+        with open(self.log, "ab", opener=lambda path, flags: open_own(Path(path), flags)) as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
                 command,
@@ -258,9 +264,11 @@ class EmbeddedServer:
         if self._note is None:
             return
         try:
-            self._note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._note.parent)
             fresh = self._note.with_suffix(f".{os.getpid()}")
-            fresh.write_text(self.url + "\n")
+            fresh.unlink(missing_ok=True)
+            with open(fresh, "x", opener=lambda path, flags: open_own(Path(path), flags)) as note:
+                note.write(self.url + "\n")
             fresh.replace(self._note)  # in one step: a reader never sees half a URL
         except OSError as error:
             raise InvalidValue(f"can't write {self._note}: {error}; set XDG_STATE_HOME to a folder of yours") from error
@@ -268,7 +276,7 @@ class EmbeddedServer:
 
 def _lock_as_owner(data: Path) -> int:
     """The descriptor of the owner's lock, held."""
-    lock = os.open(data / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = open_own(data / "owner.lock", os.O_RDWR | os.O_CREAT)
     if not _lock(lock):
         owner = os.pread(lock, 32, 0).decode(errors="replace") or "unknown"
         os.close(lock)
@@ -282,7 +290,7 @@ def _lock_as_owner(data: Path) -> int:
 
 def _lock_for_server(data: Path, path: Path) -> int:
     """The descriptor of the server's lock, held; a server left behind at the socket ``path`` is told to end first."""
-    lock = os.open(data / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = open_own(data / "server.lock", os.O_RDWR | os.O_CREAT)
     deadline = time.monotonic() + _STOP_SECONDS
     while not _lock(lock):
         _say(path, "SHUTDOWN")  # in order: nothing is lost

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rq_sched.errors import InvalidValue, NodeAlive
+from rq_sched.private import open_own, weakness_of_last
 from rq_sched.server import state_dir
 from rq_sched.worker import system
 
@@ -54,6 +55,8 @@ class Record:
         self.path = path
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if weak := weakness_of_last(path.parent):
+                raise PermissionError(weak)  # who writes there has us kill processes of this user
             self._file = self._lock()
         except BlockingIOError:
             raise NodeAlive(
@@ -62,14 +65,15 @@ class Record:
             ) from None
         except OSError as error:
             raise InvalidValue(
-                f"can't write {path}: {error.strerror}; set XDG_STATE_HOME to a folder that this user may write to"
+                f"can't write {path}: {error.strerror or error}; "
+                "set XDG_STATE_HOME to a folder that this user may write to, and nobody else"
             ) from None
         self.left = self._read()
 
     def _lock(self) -> int:
         # A POSIX lock: forked children don't share it. Whoever ends removes the file, so look whether it still is it.
         while True:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            file = open_own(self.path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -33,6 +33,7 @@ ROOMS: dict[str, list[str]] = {
         "target",
         "clock",
         "streams",
+        "private",
         "server",
         "health",
         "config",
