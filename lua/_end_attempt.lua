@@ -3,7 +3,7 @@
 -- Shared by finish and reap. The caller has given the allocation back.
 
 local INLINE = 64
-local NO_RETRY = { not_found = true, not_allowed = true }
+local NO_RETRY = { not_found = true, not_allowed = true, unsendable = true }
 local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'v', 'O' }
 
 -- What is needed of the record; most ends are good ones, and need little.

@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 from rq_sched.arrays import tell_index
 from rq_sched.context import CurrentTask, set_current
+from rq_sched.errors import Unsendable
 from rq_sched.link import Link
 from rq_sched.node import Order, Start, Stop
 from rq_sched.resources import Resources
@@ -97,7 +98,11 @@ class InlineNode:
                     report.exit_code = _run_command(order.function.removeprefix("exec:"), args)
                     report.result = pack(report.exit_code, "the result")
                 else:
-                    report.result = pack(_call(_find(order.function), args, kwargs), "the result")
+                    value = _call(_find(order.function), args, kwargs)
+                    try:
+                        report.result = pack(value, "the result")
+                    except Unsendable as error:
+                        _fail(report, Reason.UNSENDABLE, f"{type(error).__name__}: {error}")
         except _NotFound as error:
             _fail(report, Reason.NOT_FOUND, str(error))
         except (Exception, SystemExit) as error:

@@ -70,6 +70,7 @@ class Reason(StrEnum):
     POISON = "poison"  # failed: killed its process or node too often
     NOT_FOUND = "not_found"  # failed: the function isn't there
     NOT_ALLOWED = "not_allowed"  # failed: the worker's --allow doesn't name it
+    UNSENDABLE = "unsendable"  # failed: its result can't be sent
     UNREADABLE = "unreadable"  # failed: its record was damaged; else: something of it can't be read
     EXIT_CODE = "exit_code"  # failed: the command ended with another code than 0
 

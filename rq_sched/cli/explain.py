@@ -26,6 +26,7 @@ ADVICE = {
     Reason.OOM: "It used more memory than it may have: submit it with more --memory, or with --max-memory.",
     Reason.POISON: "Its process or its node died again and again: look at its log, and at those of the workers.",
     Reason.NOT_FOUND: "The worker has no such function or command: is it installed there, is --chdir right?",
+    Reason.UNSENDABLE: "Its result can't be sent: the error says what to return instead (docs/values.md).",
     Reason.NOT_ALLOWED: "The worker's --allow doesn't name it: start the worker with an --allow that does.",
 }
 

@@ -82,7 +82,7 @@ class Attempt:
         return self.child is not None and self.child.attempt is self
 
 
-_REASONS = frozenset({Reason.ERROR, Reason.NOT_FOUND, Reason.NOT_ALLOWED, Reason.EXIT_CODE})
+_REASONS = frozenset({Reason.ERROR, Reason.NOT_FOUND, Reason.NOT_ALLOWED, Reason.UNSENDABLE, Reason.EXIT_CODE})
 """Those that a child may give."""
 LONGEST_TEXT = 32 * 1024
 """Characters that a text of a child may have."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from rq_sched.arrays import tell_index
 from rq_sched.context import CurrentTask, TaskCancelled, set_current
+from rq_sched.errors import Unsendable
 from rq_sched.resources import Resources
 from rq_sched.task import Reason
 from rq_sched.values import pack, unpack
@@ -163,7 +164,7 @@ class Runner:
                     value = self._await(value)
                 self._interruptible = False
                 self._leave_if_forked()
-                result = pack(value, "the result")
+                result = _packed(value)
         except Refusal as error:
             self._interruptible = False
             self._leave_if_forked(error)
@@ -356,6 +357,14 @@ def _import(module: str) -> Any:
             f"no module {error.name} on this node: install it there, or start the worker with --chdir or PYTHONPATH "
             f"where it is (looked in {', '.join(path or '.' for path in sys.path)})",
         ) from None
+
+
+def _packed(value: Any) -> bytes:
+    """A result as it is sent.  Raises: Refusal: it can't be, however often the task is tried."""
+    try:
+        return pack(value, "the result")
+    except Unsendable as error:
+        raise Refusal(Reason.UNSENDABLE, f"{type(error).__name__}: {error}") from None
 
 
 def _word(argument: Any) -> str | bytes:

@@ -13,7 +13,7 @@ from rq_sched.resources import Resources
 from rq_sched.task import FINAL, State
 
 ACTIVE = (State.ASSIGNED, State.RUNNING)
-NO_RETRY = ("not_found", "not_allowed")
+NO_RETRY = ("not_found", "not_allowed", "unsendable")
 
 
 @dataclass

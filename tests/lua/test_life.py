@@ -130,7 +130,7 @@ def test_a_success_after_a_failure_leaves_no_error(cell: Cell) -> None:
     assert (info.state, info.result, info.error, info.reason) == (State.COMPLETED, 1, None, None)
 
 
-@pytest.mark.parametrize("reason", ["not_found", "not_allowed"])
+@pytest.mark.parametrize("reason", ["not_found", "not_allowed", "unsendable"])
 def test_what_cannot_run_is_not_retried(cell: Cell, reason: str) -> None:
     cell.node("a")
     cell.submit("t", retries=5)

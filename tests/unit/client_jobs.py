@@ -138,3 +138,7 @@ def fail_at(index: int) -> int | None:
 @task(array="1-3")
 def always_an_array() -> int | None:
     return current_task().index
+
+
+def a_set() -> set[int]:
+    return {1}

@@ -87,7 +87,7 @@ def test_a_failure_is_an_error_with_its_text(client: InlineClient) -> None:
         (f"{HERE}:nothing", (), "not_found"),
         (f"{HERE}:HERE_IS_NO_FUNCTION", (), "not_found"),
         (f"{HERE}:failures_left", (), "not_found"),
-        (jobs.not_plain, (), "error"),
+        (jobs.not_plain, (), "unsendable"),
         (jobs.leave, (), "error"),
         (jobs.add, (), "error"),
         ("exec:/bin/false", (), "exit_code"),

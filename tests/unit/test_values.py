@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from rq_sched import testing
 from rq_sched.cli import show
-from rq_sched.errors import InvalidValue, NotSerializable, PayloadTooLarge, UnreadableValue, Unsendable
+from rq_sched.errors import InvalidValue, NotSerializable, PayloadTooLarge, TaskFailed, UnreadableValue, Unsendable
 from rq_sched.record import decode
 from rq_sched.task import TaskRequest
 from rq_sched.values import MAX_PAYLOAD, pack, unpack
@@ -267,6 +267,14 @@ def test_the_result_of_a_task_that_cant_be_read_is_an_error_of_ours() -> None:
         with pytest.raises(UnreadableValue, match=f"the result of task {handle.id} can't be read"):
             handle.result()
         assert isinstance(client.status(handle.id).result, UnreadableValue)
+
+
+def test_a_result_that_cant_be_sent_fails_once() -> None:
+    with testing.cluster() as client:
+        info = client.submit("tests.unit.client_jobs:a_set", retries=3)
+        with pytest.raises(TaskFailed, match=r"the result can't be sent: it is a set: .* list\(") as failed:
+            info.result()
+    assert (failed.value.reason, failed.value.attempt) == ("unsendable", 1)
 
 
 def test_deep_values_are_shown_in_part() -> None:

@@ -50,8 +50,8 @@ def test_what_is_left_in_the_event_loop_ends_with_its_task(desk: Desk, node: Nod
         ("interrupt", [], Reason.ERROR, ["KeyboardInterrupt"]),
         ("unprintable", [], Reason.ERROR, ["Unprintable"]),
         ("recurse", [], Reason.ERROR, ["RecursionError", "more times"]),
-        ("anything", [], Reason.ERROR, ["NotSerializable: the result can't be sent"]),
-        ("many_bytes", [MAX_PAYLOAD], Reason.ERROR, ["PayloadTooLarge: the result has"]),
+        ("anything", [], Reason.UNSENDABLE, ["NotSerializable: the result can't be sent"]),
+        ("many_bytes", [MAX_PAYLOAD], Reason.UNSENDABLE, ["PayloadTooLarge: the result has"]),
         ("needs_unknown", [], Reason.ERROR, [f"No module named '{UNKNOWN_MODULE}'"]),
         ("nothing_of_that_name", [], Reason.NOT_FOUND, [f"module {FUNCTIONS} on this node has no nothing_of_that"]),
         ("UNKNOWN_MODULE", [], Reason.NOT_FOUND, ["is a str, not a function"]),
@@ -88,6 +88,7 @@ def test_retries_are_only_for_what_may_pass(desk: Desk, node: Node) -> None:
     failing = desk.submit("fail", "once", retries=2)
     assert desk.until(failing, lambda info: info.state is State.DELAYED).retries_left == 1
     assert desk.run("nothing_of_that_name", retries=2).attempt == 1
+    assert desk.run("anything", retries=2).attempt == 1
 
 
 def test_output_is_kept_as_it_came(desk: Desk, node: Node) -> None:
