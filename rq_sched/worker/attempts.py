@@ -29,7 +29,7 @@ from rq_sched.worker.errands import Errands
 from rq_sched.worker.faults import Faults
 from rq_sched.worker.frames import Frame, Word
 from rq_sched.worker.outbox import Outbox
-from rq_sched.worker.pool import Child, Pool
+from rq_sched.worker.pool import FAT, FAT_SHARE, Child, Pool
 from rq_sched.worker.remembered import Remembered
 
 log = logging.getLogger("rq_sched.worker")
@@ -53,9 +53,6 @@ class Watcher(Protocol):
 
     def shrunk(self, attempt: Attempt) -> None:
         """An attempt has fewer cores than before."""
-
-    def keeps_too_much(self, attempt: Attempt, child: Child) -> bool:
-        """Whether a child, its task done, shouldn't be used again."""
 
 
 class Attempts:
@@ -360,7 +357,7 @@ class Attempts:
             attempt.timer.cancel()
 
     def _done(self, attempt: Attempt, child: Child, frame: Frame) -> None:
-        _, _, reason, result, error, exit_code, spent = frame
+        _, _, reason, result, error, exit_code, spent, child.base = frame
         child.drain_before()
         order = attempt.order
         report = Report(
@@ -382,12 +379,11 @@ class Attempts:
                 attempt.timer.cancel()
             self._pool.end(child)
             return
-        retired = attempt.lasts and any(watcher.keeps_too_much(attempt, child) for watcher in self.watchers)
         self._settle(attempt, report)
         self.faults.all_is_well()
         child.attempt = None
-        if retired:
-            log.debug("a child kept much memory", extra=about(attempt, pid=child.pid, kept=round(child.base)))
+        if child.base > FAT and child.base > FAT_SHARE * attempt.allocation.memory:
+            log.debug("a child kept much memory", extra=about(attempt, pid=child.pid, kept=child.base))
             self._pool.retire(child)
             self._grow()
         elif child.gone:

@@ -7,8 +7,6 @@ It dies with that, and ends when the agent closes its socket.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal.getsignal makes an enum member: 18 % of a no-op task here
-import _thread
 import collections
 import contextlib
 import ctypes
@@ -26,10 +24,11 @@ from typing import IO, Any, NoReturn
 from rq_sched.errors import NotInTask
 from rq_sched.worker import able, system
 from rq_sched.worker.allow import Allow
+from rq_sched.worker.baseline import Baseline
+from rq_sched.worker.environment import Environment
 from rq_sched.worker.frames import READ, Frame, Frames, Word, pack
 from rq_sched.worker.runner import Runner
-
-_SIGTERM = int(signal.SIGTERM)
+from rq_sched.worker.status import Descriptors
 
 
 class Line:
@@ -88,9 +87,12 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
             line.speak((Word.NOT_BEGUN, "", why))
             os._exit(0)
         _look_first_in(folder)
-        runner = Runner(allow, line)
+        environment, descriptors = Environment(), Descriptors()
+        runner = Runner(allow, line, environment, descriptors.count)
         os.register_at_fork(before=_flush, after_in_child=_be_a_plain_process)
-        _serve(line, runner, folder)
+        signal.signal(signal.SIGTERM, runner.stop)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        _serve(line, runner, Baseline(environment, descriptors), folder)
     except (EOFError, OSError):
         os._exit(0)  # the agent wants no more of us, or is gone
     except BaseException:
@@ -99,10 +101,7 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
     os._exit(0)
 
 
-def _serve(line: Line, runner: Runner, folder: str) -> None:
-    stop = runner.stop  # one object: the handler is compared with it after each task
-    signal.signal(_SIGTERM, stop)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+def _serve(line: Line, runner: Runner, baseline: Baseline, folder: str) -> None:
     out: IO[str] = sys.stdout
     err: IO[str] = sys.stderr
     while True:
@@ -113,23 +112,16 @@ def _serve(line: Line, runner: Runner, folder: str) -> None:
             continue
         token = line.token = frame[1]
         outcome = able.cannot_enter(folder) or runner.run(frame)
-        if not isinstance(outcome, str) and outcome.reason is not None and frame[3] <= able.UNCHARGED:
-            outcome = able.why_not(folder) or outcome
+        out, err = _flushed(sys.stdout, out, 1), _flushed(sys.stderr, err, 2)
+        sys.stdout, sys.stderr = out, err
+        baseline.pinned = frame[-1] is not None
+        spent = baseline.restore(runner.opened)
+        if not isinstance(outcome, str) and outcome.reason is not None and frame[3] <= able.UNCHARGED and not spent:
+            outcome = able.why_not(folder) or outcome  # with our own limits and rights again, not with the task's
         if isinstance(outcome, str):
             line.speak((Word.NOT_BEGUN, token, outcome))
             return
-        out, err = _flushed(sys.stdout, out, 1), _flushed(sys.stderr, err, 2)
-        sys.stdout, sys.stderr = out, err
-        if _signal.getsignal(_SIGTERM) is not stop:
-            signal.signal(_SIGTERM, stop)
-        line.speak((Word.DONE, token, *outcome, _spent()))
-
-
-def _spent() -> str:
-    """Why this process isn't as it was before the task; empty: it is."""
-    if _thread._count():
-        return "threads go on"
-    return "processes go on" if system.has_children() else ""
+        line.speak((Word.DONE, token, *outcome, spent, baseline.kept))
 
 
 def _flush() -> None:
@@ -153,8 +145,10 @@ def _settle(sock: socket.socket, output: int, parent: int) -> socket.socket:
     system.name_process("rqs-child")
     system.first_to_go()
     system.yield_to_agent()
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)) or number in (signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for target, source in enumerate(_out_of_the_way(os.open(os.devnull, os.O_RDONLY), output, output, sock.detach())):
         os.dup2(source, target, inheritable=target < 3)
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))

@@ -23,7 +23,8 @@ agent → child      ``SIZE``           cpu, memory, answer: the allocation now;
 agent → child      ``LOOK``           nothing: look whether a task could begin here
 child → agent      ``LOOKED``         empty token, why not; empty: it could
 child → agent      ``DONE``           token, reason (none: completed), result, error, exit code, spent: why this child
-                                      can't be as it was before the task; empty: it is
+                                      can't be as it was before the task; empty: it is; kept: MB that tasks have left
+                                      in it
 child → agent      ``NOT_BEGUN``      token (empty: no order has come yet), why: the task hasn't begun, and I end; no
                                       ``why``: SIGTERM came; else it is the node's fault, even if it began
 child → agent      ``PROGRESS``       token, fraction

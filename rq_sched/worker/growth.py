@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from rq_sched.errors import RqSchedError
 from rq_sched.store import Store
 from rq_sched.worker.attempt import Attempt
-from rq_sched.worker.pool import Child
 from rq_sched.worker.session import Session, Superseded
 
 if TYPE_CHECKING:
@@ -68,9 +67,6 @@ class Growth:
         """An attempt has given back cores."""
         if self._may_grow:
             self._plan(EVERY)
-
-    def keeps_too_much(self, attempt: Attempt, child: Child) -> bool:
-        return False
 
     def candidates(self) -> list[str]:
         """The tokens of attempts that could use idle cores, if there are any. Who has given back some of its need, as

@@ -21,6 +21,8 @@ OUTPUT_LIMIT = 64 * 1024
 """Bytes of output that are kept of a task, the last ones."""
 IDLE_SECONDS = 60.0
 """How long a child stays warm without work."""
+FAT, FAT_SHARE = 64, 0.125
+"""A child that keeps more MB than this, and this share of what its last task was allowed, isn't used again."""
 KEEP = 2
 """Children that stay warm for ever."""
 
@@ -63,7 +65,7 @@ class Child:
         self.gone = False  # all of its processes are
         self.rested = 0.0
         self.cores: tuple[int, ...] = ()  # those of its last task, empty: it wasn't pinned
-        self.base = 0.0  # MB that its last task has left in it, where that was measured
+        self.base = 0  # MB that its tasks have left in it
         self._board = board
         self._descriptor = output
         os.set_blocking(output, False)

@@ -19,7 +19,6 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from rq_sched.arrays import tell_index
 from rq_sched.context import CurrentTask, TaskCancelled, set_current
 from rq_sched.errors import Unsendable
 from rq_sched.resources import Resources
@@ -28,6 +27,7 @@ from rq_sched.values import pack, unpack
 from rq_sched.worker import affinity, errors_text
 from rq_sched.worker.able import NO_ROOM
 from rq_sched.worker.allow import Allow, find_command
+from rq_sched.worker.environment import Environment
 from rq_sched.worker.frames import Frame, Word
 
 if TYPE_CHECKING:
@@ -36,14 +36,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 KNOWN_FUNCTIONS = 1000
 """Functions that are looked up only once."""
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
-"""Libraries that would else start a thread for each core of the machine."""
 
 
 class Refusal(Exception):
@@ -89,12 +81,18 @@ class Runner:
     Parameters:
         allow: what may be run.
         line: where the agent is.
+        environment: where tasks are told what they have.
+        count: how many descriptors are open.
     """
 
-    def __init__(self, allow: Allow, line: Voice) -> None:
+    def __init__(self, allow: Allow, line: Voice, environment: Environment, count: Callable[[], int]) -> None:
         self._allow = allow
         self._line = line
+        self._environment = environment
+        self._count = count
         self._pid = os.getpid()
+        self.opened = 0
+        """Descriptors that stay open for the next task: those of the event loop."""
         self._functions: dict[str, Callable[..., Any]] = {}
         self._loop: asyncio.Runner | None = None
         self._task: CurrentTask | None = None
@@ -141,10 +139,7 @@ class Runner:
             task_id, attempt, allocation, partial(self._progress, token), partial(self._resize, token), self._refresh
         )
         set_current(self._task)
-        os.environ["RQ_SCHED_TASK_ID"] = task_id
-        tell_index(os.environ, task_id)
-        if os.environ.get("RQ_SCHED_ATTEMPT") != (text_of_attempt := str(attempt)):  # to look is cheaper than to set
-            os.environ["RQ_SCHED_ATTEMPT"] = text_of_attempt
+        self._environment.tell_task(task_id, attempt)
         self._tell_size(allocation)
         reason: str | None = None
         result: bytes | None = None
@@ -159,7 +154,7 @@ class Runner:
                 self._interruptible = True
                 self._stop_if_told()
                 called = self._functions.get(function) or self._find(function)
-                value = called(*args, **kwargs)
+                value = contextvars.copy_context().run(called, *args, **kwargs)
                 if type(value) is CoroutineType:
                     value = self._await(value)
                 self._interruptible = False
@@ -233,8 +228,10 @@ class Runner:
         import asyncio  # here: most children never need it
 
         if self._loop is None:
+            before = self._count()
             self._loop = asyncio.Runner()
             _with_room(self._loop.get_loop)
+            self.opened = self._count() - before
         loop = self._loop.get_loop()
         clean = False
         try:
@@ -247,7 +244,7 @@ class Runner:
         finally:
             self._coroutine = None
             if not clean:  # what it started in the loop ends with it
-                runner, self._loop = self._loop, None
+                runner, self._loop, self.opened = self._loop, None, 0
                 runner.close()
 
     async def _in_loop(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
@@ -278,7 +275,12 @@ class Runner:
         process = _with_room(lambda: subprocess.Popen(words, stdin=subprocess.DEVNULL))
         if self._told_to_stop:  # the signal to the group may have come just before the command was in it
             process.terminate()
-        code = process.wait()
+        try:
+            _, status = os.waitpid(process.pid, 0)
+        except ChildProcessError:  # Popen.wait would say 0
+            process.returncode = 1  # so that nobody waits for it
+            raise Refusal(Reason.ERROR, f"how {name} ended is not known: somebody else has waited for it") from None
+        process.returncode = code = os.waitstatus_to_exitcode(status)
         if code == 0:
             return 0
         if code > 0:
@@ -315,17 +317,26 @@ class Runner:
     def _tell_size(self, allocation: Resources) -> None:
         if allocation != self._allocation:
             self._allocation = allocation
-            os.environ["RQ_SCHED_CPUS"] = cores = str(allocation.cpu)
-            os.environ["RQ_SCHED_MEMORY_MB"] = str(allocation.memory)
-            for name in THREADS:
-                os.environ[name] = cores
+            self._environment.tell_size(allocation)
 
 
 def _nothing_left(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether nothing goes on in an event loop: no task, and no threads of ``to_thread``."""
+    """Whether an event loop is as it was when it was new: nothing waits in it, nothing is set."""
     import asyncio
 
-    return not asyncio.all_tasks(loop) and getattr(loop, "_default_executor", None) is None
+    try:
+        state = vars(loop)
+        return not (
+            asyncio.all_tasks(loop)
+            or any(not handle.cancelled() for handle in (*state["_ready"], *state["_scheduled"]))
+            or len(state["_selector"].get_map()) > 1
+            or any(
+                state[name] for name in ("_default_executor", "_signal_handlers", "_exception_handler", "_task_factory")
+            )
+            or loop.get_debug()
+        )
+    except (AttributeError, KeyError):  # another kind of loop
+        return False
 
 
 def _with_room(begin: Callable[[], T]) -> T:

@@ -23,7 +23,6 @@ from rq_sched import elastic
 from rq_sched.resources import Resources
 from rq_sched.worker import measure
 from rq_sched.worker.attempt import Attempt, Ending, about
-from rq_sched.worker.pool import Child
 
 if TYPE_CHECKING:
     from rq_sched.worker.attempts import Attempts
@@ -47,8 +46,6 @@ LEAST = 32
 """MB that no task is killed for: Python alone takes some of that."""
 FRESH = 8.0
 """MB that a new child has of its own."""
-FAT, FAT_SHARE = 64.0, 0.125
-"""A child that has kept more than this, and this share of its last task's memory, isn't used again."""
 AT_ONCE = 8
 """Looks before the event loop gets its turn again."""
 
@@ -118,7 +115,7 @@ class Watchdog:
         child = attempt.child
         if child is None or (not self._memory and attempt.order.elastic == "off"):
             return
-        watch = self._watched[attempt.order.token] = Watch(attempt, max(FRESH, child.base), self._loop.time())
+        watch = self._watched[attempt.order.token] = Watch(attempt, FRESH + child.base, self._loop.time())
         self._plan(watch, 0.0)
 
     def over(self, attempt: Attempt) -> None:
@@ -128,15 +125,6 @@ class Watchdog:
             self._cost -= watch.cost
 
     def shrunk(self, attempt: Attempt) -> None: ...
-
-    def keeps_too_much(self, attempt: Attempt, child: Child) -> bool:
-        """Whether a child, its task done, has grown so that it shouldn't be used again."""
-        watch = self._watched.get(attempt.order.token)
-        if watch is None:
-            return False
-        child.base = measure.quick([child.pid]).memory - watch.shared
-        kept = child.base - FRESH
-        return watch.shared > 0 and kept > max(FAT, FAT_SHARE * attempt.allocation.memory)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

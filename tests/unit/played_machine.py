@@ -89,7 +89,7 @@ class Machine:
         pid = 1000 * (1 + len(self._own))
         self.process(pid, lambda time: FRESH + used(time), cpu)
         attempt = Attempt(Start(1, name, name, 1, "m:f", b"", 0, need, most or need, None, elastic))
-        child = SimpleNamespace(pid=pid, base=0.0, processes=lambda: self.tree(pid))
+        child = SimpleNamespace(pid=pid, base=0, processes=lambda: self.tree(pid))
         attempt.child = child  # type: ignore[assignment]
         self.attempts.all[name] = attempt
         self.dog.lasts(attempt)

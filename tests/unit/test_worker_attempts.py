@@ -20,12 +20,12 @@ from rq_sched.values import MAX_PAYLOAD
 from rq_sched.worker.attempts import MOST_ASKED, Attempt, Attempts, Ending
 from rq_sched.worker.faults import LOOK_AGAIN
 from rq_sched.worker.frames import Word, pack
-from rq_sched.worker.pool import IDLE_SECONDS, OUTPUT_LIMIT, Pool
+from rq_sched.worker.pool import FAT, IDLE_SECONDS, OUTPUT_LIMIT, Pool
 from tests.unit.stepped import play
 
 
-def completed(token: str = "k1", spent: str = "") -> list[Any]:
-    return [Word.DONE, token, None, b"\xc0", None, None, spent]
+def completed(token: str = "k1", spent: str = "", kept: int = 0) -> list[Any]:
+    return [Word.DONE, token, None, b"\xc0", None, None, spent, kept]
 
 
 class FakeOutbox:
@@ -64,6 +64,7 @@ class FakeChild:
         self.signals: list[int] = []
         self.gone = False
         self.number = 0
+        self.base = 0
 
     def drain_before(self) -> None: ...
 
@@ -120,9 +121,9 @@ class Scene:
         self.attempts = Attempts(loop, self.pool, self.outbox, self.errands, 10.0)  # type: ignore[arg-type]
         self.number = 0
 
-    def start(self, token: str = "k1", *, payload: int = 0) -> Start:
+    def start(self, token: str = "k1", *, payload: int = 0, memory: int = 64) -> Start:
         self.number += 1
-        need = Resources(1, 64)
+        need = Resources(1, memory)
         order = Start(self.number, token, f"task-{token}", 1, "m:f", b"", payload, need, need, None, "cpu")
         self.attempts.start(order)
         return order
@@ -171,6 +172,21 @@ async def test_a_child_is_used_again() -> None:
     assert s.child("k2") is child
     assert s.outbox.outcomes == [("k1", "completed")]
     assert [frame[1] for frame in child.channel.sent] == ["k1", "k2"]
+
+
+@in_loop
+async def test_a_child_that_keeps_much_is_not_used_again() -> None:
+    """Nobody pays for what others have left: 64 MB, or an eighth of what a large task was allowed."""
+    s = Scene(idle=2)
+    for kept, memory, again in ((FAT, 64, True), (FAT + 1, 64, False), (500, 4000, True), (501, 4000, False)):
+        token = f"{kept}-{memory}"
+        s.start(token, memory=memory)
+        child = s.child(token)
+        s.says(token, completed(token, kept=kept))
+        assert (child in s.pool.idle) is again
+        assert child.channel.closed is not again
+        assert child.base == kept
+        s.pool.idle = [FakeChild()]
 
 
 @in_loop
@@ -395,18 +411,21 @@ async def test_lost_arguments_are_a_failure() -> None:
     [
         [Word.DONE],
         [Word.DONE, "k1"],
-        [Word.DONE, None, None, b"", None, None, ""],
-        [Word.DONE, "k1", "poisonous", None, "text", None, ""],
-        [Word.DONE, "k1", "oom", None, "text", None, ""],
-        [Word.DONE, "k1", None, "text", None, None, ""],
-        [Word.DONE, "k1", "error", None, None, None, ""],
-        [Word.DONE, "k1", "exit_code", None, "text", True, ""],
-        [Word.DONE, "k1", "exit_code", None, "text", 2**63, ""],
-        [Word.DONE, "k1", "error", None, "x" * 100_000, None, ""],
-        [Word.DONE, "k1", None, b"x" * (MAX_PAYLOAD + 1), None, None, ""],
-        [Word.DONE, "k1", None, b"", None, 5, ""],
-        [Word.DONE, "k1", None, b"", None, False, ""],
-        [Word.DONE, "k1", None, b"", None, None, False],
+        [Word.DONE, None, None, b"", None, None, "", 0],
+        [Word.DONE, "k1", "poisonous", None, "text", None, "", 0],
+        [Word.DONE, "k1", "oom", None, "text", None, "", 0],
+        [Word.DONE, "k1", None, "text", None, None, "", 0],
+        [Word.DONE, "k1", "error", None, None, None, "", 0],
+        [Word.DONE, "k1", "exit_code", None, "text", True, "", 0],
+        [Word.DONE, "k1", "exit_code", None, "text", 2**63, "", 0],
+        [Word.DONE, "k1", "error", None, "x" * 100_000, None, "", 0],
+        [Word.DONE, "k1", None, b"x" * (MAX_PAYLOAD + 1), None, None, "", 0],
+        [Word.DONE, "k1", None, b"", None, 5, "", 0],
+        [Word.DONE, "k1", None, b"", None, False, "", 0],
+        [Word.DONE, "k1", None, b"", None, None, False, 0],
+        [Word.DONE, "k1", None, b"", None, None, "", True],
+        [Word.DONE, "k1", None, b"", None, None, "", -5],
+        [Word.DONE, "k1", "error", None, "text", None, "", 2**40],
         [Word.PROGRESS, "k1", 2.0],
         [Word.PROGRESS, "k1", math.nan],
         [Word.PROGRESS, "k1", True],
@@ -425,7 +444,7 @@ async def test_lost_arguments_are_a_failure() -> None:
         [99],
         [[]],
         # sound, but of another attempt
-        [Word.DONE, "k0", None, b"\xc0", None, None, ""],
+        [Word.DONE, "k0", None, b"\xc0", None, None, "", 0],
         [Word.PROGRESS, "k0", 0.5],
         [Word.RESIZE, "k0", 1, None],
         [Word.NOT_BEGUN, "k0", ""],

@@ -34,7 +34,11 @@ from tests.support import wait_for, wait_for_async
 
 
 def test_frames_come_in_any_pieces() -> None:
-    sent: list[Frame] = [[Word.DONE, "k1", None, b"x" * 1000, None, None, ""], [Word.PROGRESS, "k1", 0.5], [Word.ALIVE]]
+    sent: list[Frame] = [
+        [Word.DONE, "k1", None, b"x" * 1000, None, None, "", 0],
+        [Word.PROGRESS, "k1", 0.5],
+        [Word.ALIVE],
+    ]
     data = b"".join(map(pack, sent))
     for size in (1, 2, 7, 500, len(data)):
         frames = Frames()

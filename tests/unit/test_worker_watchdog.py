@@ -204,31 +204,13 @@ def test_a_process_that_has_just_ended_uses_nothing_and_proves_nothing(machine: 
 # -- children -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("left", "too_much"), [(10.0, False), (60.0, False), (100.0, True)])
-def test_a_child_that_has_kept_much_of_its_last_task_is_not_used_again(
-    machine: Make, left: float, too_much: bool
-) -> None:
-    async def scene() -> None:
-        m = machine()
-        attempt = m.watch("done", lambda time: 390 if time < 30 else left, mb(400))
-        child = attempt.child
-        assert child is not None
-        await asyncio.sleep(31)
-        assert m.dog.keeps_too_much(attempt, child) is too_much
-        assert child.base == pytest.approx(FRESH + left, abs=0.1)
-        m.dog.over(attempt)
-        assert not m.dog.keeps_too_much(attempt, child), "of others nothing is known"
-
-    play(scene())
-
-
 def test_what_a_child_had_before_is_not_its_tasks(machine: Make) -> None:
     async def scene() -> None:
         m = machine()
         attempt = m.watch("next", steady(60 + 90), mb(100))
         m.dog.over(attempt)
         assert attempt.child is not None
-        attempt.child.base = FRESH + 60
+        attempt.child.base = 60
         m.dog.lasts(attempt)
         await asyncio.sleep(10)
         assert m.killed == {}

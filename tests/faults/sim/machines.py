@@ -409,9 +409,9 @@ class Machine:
             ok = behaviour.kind == "ok"
             self.ended(run, "done" if ok else "error")
             frame = (
-                [Word.DONE, run.token, None, msgpack.packb(run.token), None, None, ""]
+                [Word.DONE, run.token, None, msgpack.packb(run.token), None, None, "", 0]
                 if ok
-                else [Word.DONE, run.token, "error", None, "boom", None, ""]
+                else [Word.DONE, run.token, "error", None, "boom", None, "", 0]
             )
             child.pool.tell(child.pool.listener.said, child, frame)
 

@@ -1,0 +1,89 @@
+"""What Python itself keeps for all tasks of a child, and a task may change: streams, paths, hooks, the collector.
+
+What libraries keep (caches, settings, random numbers) isn't guarded: ``worker --fresh`` is for that.
+"""
+
+from __future__ import annotations
+
+import _locale
+import ctypes
+import gc
+import logging
+import sys
+import threading
+import warnings
+from typing import Any
+
+_OBJECTS = (
+    "stdin",
+    "displayhook",
+    "excepthook",
+    "unraisablehook",
+    "breakpointhook",
+    "path",
+    "argv",
+    "meta_path",
+    "path_hooks",
+)
+_OF_THREADS = ("excepthook", "_trace_hook", "_profile_hook")
+
+
+class Interpreter:
+    """How it is now, to be restored after each task."""
+
+    def __init__(self) -> None:
+        self._root = root = logging.getLogger()
+        self._sys, self._threads, self._logs, self._manager = map(vars, (sys, threading, root, root.manager))
+        self._lists: list[Any] = [
+            sys.path,
+            sys.argv,
+            sys.meta_path,
+            sys.path_hooks,
+            warnings.filters,
+            root.handlers,
+            root.filters,
+        ]
+        self._contents = [list(found) for found in self._lists]
+        self._locale = _locale.setlocale(_locale.LC_ALL, None)
+        self._set_locale = ctypes.CDLL(None).setlocale
+        self._set_locale.restype = ctypes.c_void_p
+        self._saved = self._look()
+
+    def _look(self) -> tuple[Any, ...]:
+        now, threads = self._sys, self._threads
+        return (
+            sys.gettrace(),
+            sys.getprofile(),
+            sys.getrecursionlimit(),
+            sys.getswitchinterval(),
+            gc.isenabled(),
+            gc.get_threshold(),
+            self._logs["level"],
+            self._manager["_disable"],
+            self._set_locale(_locale.LC_ALL, None),  # where the name stands: it is another place when it has changed
+            *[now[name] for name in _OBJECTS],
+            *[threads[name] for name in _OF_THREADS],
+        )
+
+    def restore(self) -> None:
+        """As it was before the task."""
+        if self._look() != self._saved or self._lists != self._contents:
+            self._put_back()
+            self._saved = self._look()
+
+    def _put_back(self) -> None:
+        trace, profile, recursion, interval, collects, thresholds, level, disabled, _, *objects = self._saved
+        sys.settrace(trace)
+        sys.setprofile(profile)
+        sys.setrecursionlimit(recursion)
+        sys.setswitchinterval(interval)
+        (gc.enable if collects else gc.disable)()
+        gc.set_threshold(*thresholds)
+        self._sys.update(zip(_OBJECTS, objects, strict=False))
+        self._threads.update(zip(_OF_THREADS, objects[len(_OBJECTS) :], strict=True))
+        for found, content in zip(self._lists, self._contents, strict=True):
+            found[:] = content
+        warnings._filters_mutated()  # type: ignore[attr-defined]
+        self._root.manager.disable = disabled
+        self._root.setLevel(level)
+        _locale.setlocale(_locale.LC_ALL, self._locale)
