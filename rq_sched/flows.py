@@ -26,6 +26,7 @@ from rq_sched.errors import (
 )
 from rq_sched.keys import known_id
 from rq_sched.outcomes import NAMED, forgotten, taken, unknown, value_of
+from rq_sched.output import as_text
 from rq_sched.steps import (
     Deadline,
     Emit,
@@ -310,7 +311,7 @@ class Flows:
         output = yield from run(self.store.log(known_id(task_id)))
         if not output:
             yield from self.state(task_id)
-        return output.decode("utf-8", "replace")
+        return as_text(output)
 
     def events(self, task_id: str | None, node_id: str | None, after: str | None, follow: bool) -> Flow[None]:
         """Emits lists of events: those after an id (None: all there are, or with ``follow`` from now on)."""

@@ -10,7 +10,7 @@ key                            type     holds; who writes it; how long it lives
                                         script; until forgotten
 ``payload:ID``                 string   msgpack ``[args, kwargs]`` where too long for the record; submit
 ``result:ID``                  string   msgpack result, or the error text, where too long for the record; finish
-``log:ID``                     string   the last output of the task (64 KiB); ``task_output``
+``log:ID``                     string   its last output (64 KiB), with marks (``output.py``); ``task_output``
 ``live:ID``                    set      of an array: indexes of its elements that were made and haven't ended
 ``apart:ID``                   zset     of an array: runs of elements that were made before their turn: score the first
                                         index, member the last

@@ -14,11 +14,11 @@ from rq_sched.cli.follow import patiently
 from rq_sched.cli.look import ask_an_element, not_found
 from rq_sched.cli.options import Session, command, one_task_id
 from rq_sched.errors import TaskNotFound
+from rq_sched.output import Attempt, Cut, Reader, missed
 
 FOLLOW_SECONDS = 0.2
 OVERLAP = 64
 """Bytes read again to see whether Redis still holds what was read before: it keeps only the end of the output."""
-GAP = b"\n[... more was written than is kept ...]\n"
 
 
 @command("logs")
@@ -61,6 +61,7 @@ class LogReader:
         self._fetch = fetch
         self._offset = 0
         self._tail = b""
+        self._seen = 0
 
     def read(self) -> bytes:
         """What was written since the last call."""
@@ -70,51 +71,74 @@ class LogReader:
         whole = self._fetch(0)  # the beginning was dropped: find the place again
         found = whole.rfind(self._tail)
         if found < 0:
-            return GAP + self._advance(0, whole)
+            new = missed(whole, self._seen)
+            self._advance(0, whole)
+            return new
         place = found + len(self._tail)
         return self._advance(place, whole[place:])
 
     def _advance(self, offset: int, new: bytes) -> bytes:
         self._offset = offset + len(new)
+        self._seen += len(new)
         self._tail = (self._tail + new)[-OVERLAP:]
         return new
 
 
 class _Printer:
     """Prints pieces of output as they come: escaped but for carriage returns (a progress bar looks as it should), as
-    JSON objects a line, or raw."""
+    JSON objects a line, or raw. Where something was cut, or another attempt begins, a line says so."""
 
     def __init__(self, session: Session, task_id: str, raw: bool) -> None:
         self.as_json = session.json
         self.task_id = task_id
         self.raw = raw and not session.json
+        self._reader = Reader()
+        self._attempt = 1
+        self._cut = 0  # bytes that are missing before what comes next
         self._begun = b""
-        self._decode = getincrementaldecoder("utf-8")("backslashreplace").decode
+        self._decoder = getincrementaldecoder("utf-8")("backslashreplace")
         self._held = ""  # a carriage return that may be half of the end of a line
         self._in_line = False
 
     def write(self, piece: bytes) -> None:
-        if self.raw:
-            sys.stdout.buffer.write(piece)
-        elif self.as_json:
-            *whole, self._begun = (self._begun + piece).split(b"\n")
-            for line in whole:
-                self._object(line)
-        else:
-            self._text(self._decode(piece))
+        for part in self._reader.feed(piece):
+            self._part(part)
         sys.stdout.flush()
 
     def end(self) -> None:
         """Print a last line that lacks its end."""
-        if self.as_json:
-            if self._begun:
-                self._object(self._begun)
-            self._begun = b""
+        if rest := self._reader.rest():
+            self._part(rest)
+        self._end_line()
+
+    def _part(self, part: bytes | Cut | Attempt) -> None:
+        if isinstance(part, bytes):
+            if self.raw:
+                sys.stdout.buffer.write(part)
+            elif self.as_json:
+                *whole, self._begun = (self._begun + part).split(b"\n")
+                for line in whole:
+                    self._object(line)
+            else:
+                self._text(self._decoder.decode(part))
             return
-        self._text(self._decode(b"", final=True))
-        if self._in_line:
-            sys.stdout.write(f"{self._held}\n")
-        self._in_line, self._held = False, ""
+        self._end_line()
+        if isinstance(part, Attempt):
+            self._attempt = part.number
+        else:
+            self._cut += part.number
+        if not self.as_json and not self.raw:
+            show.line(str(part))
+
+    def _end_line(self) -> None:
+        if self.as_json and self._begun:
+            self._object(self._begun)
+            self._begun = b""
+        if not self.as_json and not self.raw:
+            self._text(self._decoder.decode(b"", final=True))
+            if self._in_line:
+                sys.stdout.write(f"{self._held}\n")
+            self._in_line, self._held = False, ""
 
     def _text(self, text: str) -> None:
         text = self._held + text
@@ -126,4 +150,5 @@ class _Printer:
 
     def _object(self, line: bytes) -> None:
         shown = line.removesuffix(b"\r").decode("utf-8", "backslashreplace")
-        show.json_line({"task_id": self.task_id, "line": shown})
+        show.json_line({"task_id": self.task_id, "line": shown, "attempt": self._attempt, "cut": self._cut})
+        self._cut = 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rq_sched.arrays import owner
 from rq_sched.keys import ELEMENT_PATTERN
 from rq_sched.node import Start
+from rq_sched.output import attempt_mark, cut_mark
 from rq_sched.resources import MAX_CPU, MAX_MEMORY
 from rq_sched.task import Reason
 from rq_sched.values import MAX_PAYLOAD
@@ -46,10 +47,12 @@ class Attempt:
         "asked",
         "begun",
         "child",
+        "cut",
         "ending",
         "final",
         "lasts",
         "line",
+        "marked",
         "order",
         "ordered",
         "output",
@@ -67,6 +70,8 @@ class Attempt:
         self.told = False  # whether the start was reported
         self.lasts = False  # whether it has run for a while
         self.output = bytearray()  # what wasn't reported yet
+        self.cut = 0  # bytes that were before it, and are lost
+        self.marked = order.attempt == 1  # whether what was reported says of which attempt it is
         self.ending: Ending | None = None
         self.final: Report | None = None  # to be sent when its processes are gone
         self.timer: asyncio.TimerHandle | None = None
@@ -80,6 +85,20 @@ class Attempt:
     def runs(self) -> bool:
         """Whether a child works on it now."""
         return self.child is not None and self.child.attempt is self
+
+    def written(self) -> bytes:
+        """What wasn't reported yet, with its marks."""
+        if not self.output:
+            return b""
+        begin = b"" if self.marked else attempt_mark(self.order.attempt)
+        return begin + (cut_mark(self.cut) if self.cut else b"") + self.output
+
+    def take_written(self) -> bytes:
+        """The same; it counts as reported."""
+        written = self.written()
+        self.output.clear()
+        self.cut, self.marked = 0, True
+        return written
 
 
 _REASONS = frozenset({Reason.ERROR, Reason.NOT_FOUND, Reason.NOT_ALLOWED, Reason.UNSENDABLE, Reason.EXIT_CODE})

@@ -369,7 +369,7 @@ class Attempts:
             result,
             error,
             exit_code,
-            bytes(attempt.output),
+            attempt.written(),
         )
         if attempt.ending is not None or spent or not child.alone():
             if spent:
@@ -416,7 +416,7 @@ class Attempts:
     def _end(self, attempt: Attempt, outcome: str, reason: str | None = None, error: str | None = None) -> None:
         order = attempt.order
         ran = None if attempt.child is None else self._loop.time() - attempt.begun
-        output = bytes(attempt.output)
+        output = attempt.written()
         self._settle(attempt, Report(order.token, order.task_id, outcome, ran, reason, None, error, None, output))
 
     def _settle(self, attempt: Attempt, report: Report) -> None:

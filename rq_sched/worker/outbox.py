@@ -184,8 +184,7 @@ class Outbox:
                 log.info("a task runs", extra={"task_id": attempt.order.task_id, "attempt": attempt.order.attempt})
             token = attempt.order.token
             if due and attempt.output and token not in self._output:
-                self._output[token] = bytes(attempt.output)
-                attempt.output.clear()
+                self._output[token] = attempt.take_written()
         if due:
             self._output_due = now + OUTPUT_EVERY
         if self._starts or (due and (self._output or self.progress)):

@@ -85,6 +85,7 @@ class Child:
             output = self.attempt.output
             output += data
             if len(output) > OUTPUT_LIMIT:
+                self.attempt.cut += len(output) - OUTPUT_LIMIT
                 del output[:-OUTPUT_LIMIT]
         return len(data) == READ
 

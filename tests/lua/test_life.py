@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rq_sched.errors import StaleIncarnation, TaskFinal, TaskNotFound, WrongState
+from rq_sched.output import Cut, Reader
 from rq_sched.store import Store
 from rq_sched.task import State, TaskRequest
 from tests.lua.cell import Cell
@@ -270,6 +271,8 @@ def test_output_keeps_its_last_part(cell: Cell) -> None:
     kept = cell.run(cell.store.log("t"))
     assert 65_536 <= len(kept) <= 131_072
     assert kept.endswith(b"xend")
+    cut, written = Reader().feed(kept)
+    assert cut == Cut(200_003 - len(bytes(written)))  # type: ignore[arg-type]
 
 
 def test_resize_gives_back_and_never_waits(cell: Cell) -> None:

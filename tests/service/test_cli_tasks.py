@@ -11,8 +11,9 @@ import msgpack
 import pytest
 
 from rq_sched.cli import cancel as cancel_module
-from rq_sched.cli.logs import GAP, LogReader
-from tests.service.cli_kit import Cli, HandCell, pairs, rows
+from rq_sched.cli.logs import LogReader
+from rq_sched.output import attempt_mark, cut_mark
+from tests.service.cli_kit import Cli, HandCell, ask, pairs, rows
 from tests.support import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -145,9 +146,9 @@ def test_logs(cli: Cli, hand: HandCell):
     hand.run_one("t1", output=b"one\r\n\x1b[31mtwo \xff\nthree")
     assert cli("logs", "t1").lines == ["one", "\\x1b[31mtwo \\xff", "three"]
     assert cli.json("logs", "t1").json == [
-        {"task_id": "t1", "line": "one"},
-        {"task_id": "t1", "line": "\x1b[31mtwo \\xff"},
-        {"task_id": "t1", "line": "three"},
+        {"task_id": "t1", "line": "one", "attempt": 1, "cut": 0},
+        {"task_id": "t1", "line": "\x1b[31mtwo \\xff", "attempt": 1, "cut": 0},
+        {"task_id": "t1", "line": "three", "attempt": 1, "cut": 0},
     ]
     cli("logs", "nope", code=3)
 
@@ -158,6 +159,23 @@ def test_raw_logs_are_the_bytes_as_they_came(cli: Cli, hand: HandCell, namespace
     command = [sys.executable, str(ROOT / "cli.py"), "logs", "t1", "--raw", "--redis", redis_url]
     done = subprocess.run([*command, "--namespace", namespace], capture_output=True, timeout=20, check=True)
     assert done.stdout == b"one\r\n\x1b[31mtwo \xff\nthree"
+
+
+def test_what_was_cut_and_where_an_attempt_begins_is_shown(cli: Cli, hand: HandCell):
+    cli("submit", "m:f", "--id", "t1", "--retries", "1", "-q")
+    start = hand.begin("t1")
+    for _ in range(5):
+        hand.run(hand.store.task_output("n1", "1", start.token, b"x" * 39_999 + b"\n"))
+    hand.finish("n1", start, "failed", reason="error", output=cut_mark(1_000_000) + b"y" * 65_530 + b"\nlast")
+    again = attempt_mark(2) + b"begins\n"
+    hand.run(ask("APPEND", hand.store.keys.log("t1"), again.decode()))
+    found = cli.json("logs", "t1").json
+    assert [(one["attempt"], one["cut"], one["line"][:6]) for one in found] == [
+        (1, 1_200_000, "yyyyyy"), (1, 0, "last"), (2, 0, "begins")
+    ]  # fmt: skip
+    lines = cli("logs", "t1").lines
+    assert lines[0] == "[… 1,200,000 bytes cut …]"
+    assert lines[-3:] == ["last", "[attempt 2]", "begins"]
 
 
 def test_logs_follow_until_the_end(cli: Cli, hand: HandCell, namespace: str, redis_url: str):
@@ -185,10 +203,9 @@ def test_a_log_is_followed_although_its_beginning_is_dropped():
         if number % 50 == 49:
             kept = kept[-600:]  # as the script does, now and then
         seen += reader.read()
-    assert GAP not in seen
     assert seen == b"".join(f"line {number}\n".encode() * 3 for number in range(400))
-    kept = b"x" * 1000
-    assert reader.read() == GAP + kept  # nothing of what was read is left: it says so
+    kept = cut_mark(len(seen) + 50) + b"x" * 1000
+    assert reader.read() == cut_mark(50) + b"x" * 1000  # nothing of what was read is left: it says so
 
 
 # -- cancel ---------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ ROOMS: dict[str, list[str]] = {
         "clock",
         "streams",
         "private",
+        "output",
         "server",
         "health",
         "config",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rq_sched.output import as_text
 from rq_sched.task import Reason, State
 from rq_sched.values import MAX_PAYLOAD
 from tests.service.worker.functions import UNKNOWN_MODULE
@@ -192,3 +193,10 @@ def test_a_task_that_writes_to_our_socket_only_harms_itself(desk: Desk, node: No
         assert info.reason == Reason.POISON
     assert desk.run("add", 1, 2).result == 3
     assert node.agent == agent
+
+
+def test_the_output_of_attempts_is_set_apart(desk: Desk):
+    desk.node()
+    task_id = desk.submit("exec:/bin/sh", "-c", "echo said $RQ_SCHED_ATTEMPT; exit 3", retries=1)
+    assert desk.end(task_id).attempt == 2
+    assert as_text(desk.link.run(desk.store.log(task_id))) == "said 1\n[attempt 2]\nsaid 2\n"
