@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -90,7 +91,9 @@ class Chaos:
         self.rng = random.Random(seed)
         self.server = EmbeddedServer(folder / "redis", settings={"appendfsync": "always"})
         self.server.start()
-        self.store = Store("chaos")
+        # Of its own: a worker that is left of a run that was killed may find that the old port of its proxy is ours.
+        self.namespace = f"chaos-{secrets.token_hex(4)}"
+        self.store = Store(self.namespace)
         self.link = Link(self.server.url)
         self.lines = {name: Proxy(self.server.url, seed) for name in ("client", "schedulers")}
         self.nodes = [Node(f"n{i}", Proxy(self.server.url, seed), folder / f"n{i}.ran") for i in range(nodes)]
@@ -131,7 +134,16 @@ class Chaos:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(self.folder / "state"), **more}
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.observed", "--redis", url, "--namespace", "chaos", *command],
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.faults.observed",
+                    "--redis",
+                    url,
+                    "--namespace",
+                    self.namespace,
+                    *command,
+                ],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -400,7 +412,7 @@ class Chaos:
             time.sleep(0.2)
         else:
             self._problem(f"I1: work is left two minutes later: {left}", *(n.name for n in self.nodes), ask=True)
-        for finding in audit.problems(self.run(lambda: audit.check("chaos"))):
+        for finding in audit.problems(self.run(lambda: audit.check(self.namespace))):
             self._problem(str(finding), *([finding.subject] if finding.subject else []))
         self._judge_tasks()
         self._judge_deaths()
@@ -542,7 +554,7 @@ class Chaos:
             pass
         while any(self.run(lambda x=lost: self.store.reap(x))[1] for lost in self.run(self.store.sweep)[1]):  # type: ignore[misc]
             pass
-        self.problems += [str(p) for p in audit.problems(self.run(lambda: audit.leftovers("chaos")))]
+        self.problems += [str(p) for p in audit.problems(self.run(lambda: audit.leftovers(self.namespace)))]
 
     def close(self) -> None:
         self._feeding = False
@@ -587,6 +599,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and all that was started is ended
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{options.seed}-"))
     try:
         report = play(folder, options.seconds, options.seed)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.faults import chaos
@@ -46,3 +49,18 @@ def test_a_problem_tells_what_was_done_the_keys_the_decisions_and_the_logs(
     finally:
         run.close()
     assert (tmp_path / "problems" / "1.txt").exists()
+
+
+@pytest.mark.timeout(120)
+def test_a_run_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    """A worker that went on would find another run behind the port of its proxy, and serve there."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(chaos.ROOT)}
+    run = subprocess.Popen([sys.executable, "-m", "tests.faults.chaos", "--seconds", "60"], env=environment)
+    try:
+        wait_for(lambda: list(tmp_path.glob("*/n0.ran")), 60)
+        below = psutil.Process(run.pid).children(recursive=True)
+        assert len(below) > 10
+    finally:
+        run.kill()
+        run.wait()
+    wait_for(lambda: not [one for one in below if one.is_running() and one.status() != psutil.STATUS_ZOMBIE], 30)
