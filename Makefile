@@ -7,6 +7,7 @@
 #                  bench-recovery: a node that dies with 100,000 tasks; bench-outage: Redis away, 300 nodes)
 # make quality     how good the schedules are: the workloads in TRACES (else the shipped ones); see bench/quality.py
 # make simulate-faults SEEDS=3000 FIRST=0   play so many seeds of the simulation of faults, or SEED=17 alone
+# make vandal SEEDS=2000 FIRST=0   play so many seeds of somebody who changes what is in Redis, or SEED=17 alone
 # make chaos SECONDS=600 SEED=1   real processes, killed, frozen, cut off; Redis too
 # make clean       remove everything that was made
 
@@ -21,7 +22,7 @@ JOBS ?= logical
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
-.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage quality simulate-faults chaos clean debian
+.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage quality simulate-faults vandal chaos clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -62,6 +63,9 @@ bench-recovery: $(VENV)/.embedded
 
 quality: $(VENV)/.embedded
 	$(BIN)/python -m bench.quality
+
+vandal: $(VENV)/.dev
+	$(BIN)/python -m tests.faults.vandal $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))
 
 simulate-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.sim $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),3000) --first $(or $(FIRST),0))

@@ -51,6 +51,14 @@ class Setting:
             raise InvalidValue(f"must be a number from 0{', or off' if self.off else ''}, not {text!r}")
         return number
 
+    def may_be(self, text: str) -> bool:
+        """Whether a text in Redis means a value."""
+        try:
+            self.parse(text)
+        except InvalidValue:
+            return False
+        return True
+
     def read(self, text: str | None) -> float | str:
         """The value of a text in Redis; the default where it is missing, or means none."""
         try:

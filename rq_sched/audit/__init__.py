@@ -19,14 +19,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from rq_sched.arrays import SEQUENCE, rest
+from rq_sched.arrays import SEQUENCE, has_rest, rest
 from rq_sched.audit.kept import Kept
-from rq_sched.audit.looks import Looks, Offer, largest
-from rq_sched.audit.reads import Look, at_once, pairs, text, together
+from rq_sched.audit.looks import LAST_SEQUENCE, Looks, Offer, largest
+from rq_sched.audit.reads import Look, at_once, encoded, pairs, rows, text, together
+from rq_sched.config import SETTINGS
 from rq_sched.fit import group_of
 from rq_sched.keys import Keys
 from rq_sched.labels import of_suffix
 from rq_sched.link import Command, Op
+from rq_sched.reading import as_dict, whole
 from rq_sched.resources import Resources
 from rq_sched.task import State
 
@@ -38,7 +40,8 @@ CHECKS = {
     "ledgers": "each allocation has its attempt, and somebody answers for it",  # I1, I2
     "room": "no pending task fits on a node, unless a scheduler is about to look",  # I11
     "kept": "what is reserved, preemptible and surplus agrees with records and ledgers",
-    "counts": "the count of pending tasks is right",
+    "counts": "the count of pending tasks is right, and the next place in the order is behind all",
+    "settings": "each setting is one, and can be what it is set to",
     "keys": "no key has a wrong type, is unknown, or has lost its owner",  # I8
 }
 BITE = 250  # subjects a round trip
@@ -80,33 +83,41 @@ def check(namespace: str, *, limit: int = 20) -> Op[list[Finding]]:
 
     Parameters:
         limit: how many findings a check names before it only counts.
-
-    Raises:
-        WrongType: from the link: a key that is needed on the way holds something else.
     """
     audit = _Audit(Keys(namespace), limit)
-    yield from audit.everything()
+    yield from encoded(audit.everything())
     return audit.report(CHECKS)
 
 
 def leftovers(namespace: str, *, limit: int = 20) -> Op[list[Finding]]:
     """What is there beyond the constant keys and the nodes' own, once every task is done and forgotten (I8)."""
     audit = _Audit(Keys(namespace), limit)
-    yield from audit.each_key(audit.left_over)
+    yield from encoded(audit.each_key(audit.left_over))
     return audit.report(["keys"])
 
 
 def resting(keys: Keys) -> Op[int]:
     """For how many tasks the rests of arrays in the queues stand, beyond one each."""
-    ids = [text(one) for one in (yield [("SMEMBERS", keys.arrays)])[0]]
+    ids = [text(one) for one in (yield from rows([("SMEMBERS", keys.arrays)]))[0] or ()]
     more = 0
+    names = (b"c", b"n", b"j", b"jn", b"ja")
     for start in range(0, len(ids), BITE):
-        found = yield [("HMGET", keys.task(one), "s", "j", "jn", "ja") for one in ids[start : start + BITE]]
-        for state, *values in found:
-            if state is None and None not in values[:2]:
-                record = {name: value for name, value in zip((b"j", b"jn", b"ja"), values, strict=True) if value}
+        bite = ids[start : start + BITE]
+        found = yield from rows([("HMGET", keys.task(one), "s", "c", "n", "j", "jn", "ja") for one in bite])
+        for state, *values in (row for row in found if row):
+            record = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            if state is None and has_rest(record):
                 more += rest(record) - 1
     return more
+
+
+def right_type(name: str) -> str | None:
+    """The type of the key of that name (without the prefix); None: none of that name belongs here."""
+    kind, colon, rest_ = name.partition(":")
+    right = NODE_KINDS.get(rest_.partition(":")[2].rpartition(":")[2]) if kind == "node" else KINDS.get(kind)
+    if right is None or (bool(colon) != (kind in NAMED) and kind not in LABELLED):
+        return None
+    return text(right)
 
 
 def problems(findings: Iterable[Finding]) -> list[Finding]:
@@ -164,26 +175,43 @@ class _Audit:
     # -- the order of a check -----------------------------------------------------------------------
 
     def everything(self) -> Op[None]:
-        counts, aging = yield [("HGETALL", self.keys.counts), ("HGET", self.keys.settings, "aging")]
-        self.looks.aging = self.looks.arrays.aging = float(aging or 0)
+        counts, settings = yield from rows([("HGETALL", self.keys.counts), ("HGETALL", self.keys.settings)])
+        self.settings_read(as_dict(settings or ()))
         yield from self.offered_rooms()
         yield from self.each_key(self.subjects)
-        yield from self.pending_count(dict(pairs(counts)))
+        yield from self.pending_count(dict(pairs(counts or ())))
+        yield from self.last_sequence()
+
+    def settings_read(self, settings: dict[bytes, bytes]) -> None:
+        """Each setting is one: what can't be read counts as its default."""
+        for raw, value in settings.items():
+            name = text(raw)
+            setting = SETTINGS.get(name)
+            if setting is None:
+                self.wrong_is("settings", name, "there is no such setting")
+            elif not setting.may_be(text(value)):
+                self.wrong_is(
+                    "settings", name, f"can't be {text(value)!r}: it counts as {setting.show(setting.default)}"
+                )
+            else:
+                self.right["settings"] += 1
+        known = settings.get(b"aging")
+        self.looks.aging = self.looks.arrays.aging = float(SETTINGS["aging"].read(text(known) if known else None))
 
     def offered_rooms(self) -> Op[None]:
         """What is free where a scheduler or a fill has looked last: pending tasks that fit there are wrong (I11)."""
-        fresh, dirty, nodes = yield [
-            ("ZRANGE", key, 0, -1) for key in (self.keys.fresh, self.keys.dirty, self.keys.free)
-        ]
+        found = yield from rows([("ZRANGE", k, 0, -1) for k in (self.keys.fresh, self.keys.dirty, self.keys.free)])
+        fresh, dirty, nodes = (one or () for one in found)
         self.looks.fresh = {text(entry)[SEQUENCE:] for entry in fresh}
         offered = [text(node) for node in nodes if node not in set(dirty)]
         rooms: list[Offer] = []
         for start in range(0, len(offered), BITE):
             bite = offered[start : start + BITE]
             fields = ("free_cpu", "surplus", "free_memory", "labels")
-            free = yield [("HMGET", self.keys.node(node), *fields) for node in bite]
-            for node, (cpu, surplus, memory, labels) in zip(bite, free, strict=True):
-                room = Resources(int(cpu or 0) + int(surplus or 0), int(memory or 0))
+            free = yield from rows([("HMGET", self.keys.node(node), *fields) for node in bite])
+            for node, row in zip(bite, free, strict=True):
+                cpu, surplus, memory, labels = row or (None,) * 4
+                room = Resources(whole(cpu) + whole(surplus), whole(memory))
                 rooms.append(Offer(room, frozenset(of_suffix(text(labels))), node))
         self.looks.rooms = largest(rooms)
 
@@ -192,14 +220,22 @@ class _Audit:
         queued = 0
         queues = sorted(self.queues)
         for start in range(0, len(queues), BITE):
-            queued += sum((yield [("ZCARD", queue) for queue in queues[start : start + BITE]]))
+            sizes = yield from rows([("ZCARD", queue) for queue in queues[start : start + BITE]])
+            queued += sum(size or 0 for size in sizes)
         queued += yield from resting(self.keys)
-        (after,) = yield [("HGETALL", self.keys.counts)]
-        if dict(pairs(after)) != before:
+        (after,) = yield from rows([("HGETALL", self.keys.counts)])
+        if dict(pairs(after or ())) != before:
             return
-        counted = int(before.get("pending", 0))
+        counted = whole(before.get("pending"))
         if counted != queued:
             self.wrong_is("counts", "pending", f"{counted} are counted, {queued} stand in the queues")
+        self.right["counts"] += 1
+
+    def last_sequence(self) -> Op[None]:
+        """New tasks get their places behind those that have one."""
+        (last,) = yield from rows([("GET", self.keys.seq)])
+        if self.looks.last and whole(last, -1, 0, LAST_SEQUENCE) < self.looks.last:
+            self.wrong_is("counts", "seq", f"is {text(last) or 'missing'}, and the place {self.looks.last} is taken")
         self.right["counts"] += 1
 
     # -- going through the keys ---------------------------------------------------------------------
@@ -214,21 +250,25 @@ class _Audit:
             if not found:
                 continue
             types = yield [("TYPE", key) for key in found]
+            expiries = yield [("PTTL", key) for key in found]
             todo: list[_Subject | _Walk] = []
-            for key, kind in zip(found, types, strict=True):
-                todo += self.one_key(text(key).removeprefix(self.keys.prefix), kind, handle)
+            for key, kind, expires in zip(found, types, expiries, strict=True):
+                name = text(key).removeprefix(self.keys.prefix)
+                if expires >= 0 and not (name.startswith("node:") and name.endswith(":alive")):
+                    self.wrong_is("keys", name, "expires, and must not")
+                todo += self.one_key(name, kind, handle)
             yield from self.look_at([item for item in todo if isinstance(item, _Subject)])
             yield from self.walk([item for item in todo if isinstance(item, _Walk)])
 
     def one_key(
         self, key: str, found: bytes, handle: Callable[[str, str], Iterable[_Subject | _Walk]]
     ) -> Iterable[_Subject | _Walk]:
-        kind, colon, name = key.partition(":")
-        right = NODE_KINDS.get(name.partition(":")[2].rpartition(":")[2]) if kind == "node" else KINDS.get(kind)
-        if right is None or (bool(colon) != (kind in NAMED) and kind not in LABELLED):
+        kind, _, name = key.partition(":")
+        right = right_type(key)
+        if right is None:
             self.wrong_is("keys", key, "nothing of this name belongs here")
-        elif text(found) not in ("none", text(right)):  # none: it went meanwhile
-            self.wrong_is("keys", key, f"is a {text(found)}, not a {text(right)}")
+        elif text(found) not in ("none", right):  # none: it went meanwhile
+            self.wrong_is("keys", key, f"is a {text(found)}, not a {right}")
         else:
             self.right["keys"] += 1
             return handle(kind, name)
@@ -238,9 +278,10 @@ class _Audit:
         """The members of several keys at once."""
         while walks:
             now, walks = walks[:BITE], walks[BITE:]
-            replies = yield [(walk.command, walk.key, walk.cursor, "COUNT", BITE) for walk in now]
+            replies = yield from rows([(walk.command, walk.key, walk.cursor, "COUNT", BITE) for walk in now])
             subjects: list[_Subject] = []
-            for walk, (cursor, found) in zip(now, replies, strict=True):
+            for walk, reply in zip(now, replies, strict=True):
+                cursor, found = reply or (0, ())  # its type has changed meanwhile
                 names = map(text, found) if walk.command == "SSCAN" else (name for name, _ in pairs(found))
                 subjects += [walk.subject(name) for name in names]
                 if int(cursor):
@@ -304,7 +345,9 @@ class _Audit:
         elif kind == "preemptible":
             yield _Walk("ZSCAN", keys.preemptible, self.preemptible)
         elif kind == "node":
-            yield from self.of_node(*name.split(":"))
+            parts = name.split(":")
+            if len(parts) in (1, 2, 3):
+                yield from self.of_node(*parts)
 
     def entries(self, index: str, state: str) -> _Walk:
         def subject(member: str) -> _Subject:

@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rq_sched.arrays import SEQUENCE, element_of, rest_member
+from rq_sched.arrays import SEQUENCE, element_of, rest_member, size
 from rq_sched.audit.arrays import Arrays
 from rq_sched.audit.reads import first, number, pairs, peek, text
 from rq_sched.fit import group_of
-from rq_sched.keys import Keys
+from rq_sched.keys import ELEMENT_PATTERN, ID_PATTERN, Keys
 from rq_sched.labels import of_suffix
 from rq_sched.link import Command, Op
 from rq_sched.node import NodeState
+from rq_sched.reading import whole
 from rq_sched.resources import Resources
 from rq_sched.task import DEFAULT_CRASH_LIMIT, FINAL, State, need_of
 
+LAST_SEQUENCE = 2**52 - 1
 MEMORY_STEP = 2**24  # the index `free` packs CPU × this + memory
-TASK_FIELDS = ("s", "c", "n", "p", "t", "k", "i", "A", "d", "F", "r", "y", "z", "C", "ax", "rx", "j", "jn")
+TASK_FIELDS = (
+    "s",
+    "c",
+    "n",
+    "p",
+    "t",
+    "k",
+    "i",
+    "A",
+    "d",
+    "F",
+    "r",
+    "y",
+    "z",
+    "C",
+    "ax",
+    "rx",
+    "j",
+    "jn",
+    "u",
+    "l",
+    "X",
+    "Y",
+)
+WHOLE = ("t", "d", "F", "r", "y", "z", "C", "u", "l", "X", "Y", "ax", "rx")
+"""Fields that hold a whole number from 0, where they are there."""
+SEQUENCE_FORM = re.compile(r"[0-9a-f]{13}")
+EXTENT = re.compile(r"\d{1,9}-\d{1,9}")
 MARKS = {State.ASSIGNED: "as", State.RUNNING: "rs"}  # state of a task → marks that its allocation may have
 
 
@@ -40,6 +70,10 @@ class Record:
         return self.fields.get("s", State.PENDING)
 
     @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+    @property
     def member(self) -> str:
         if "j" in self.fields and "jn" in self.fields:
             return rest_member(self.task_id, {name.encode(): value.encode() for name, value in self.fields.items()})
@@ -56,8 +90,23 @@ class Record:
         """CPU:MEMORY that its attempt holds."""
         return self.fields.get("A") or self.fields["c"].partition("+")[0]
 
+    @property
+    def last(self) -> int:
+        """The last sequence that it has: an array's is that of its last element."""
+        place = int(self.fields["n"], 16) if SEQUENCE_FORM.fullmatch(self.fields.get("n", "")) else 0
+        return place + (size(self.fields["j"]) - 1 if EXTENT.fullmatch(self.fields.get("j", "")) else 0)
+
     def malformed(self) -> str | None:
         """What is wrong with it by itself."""
+        if not ELEMENT_PATTERN.fullmatch(self.task_id) and not ID_PATTERN.fullmatch(self.task_id) and not self.final:
+            return "its id is none"
+        if (task_class := self.fields.get("c")) is not None and not group_of(task_class):
+            return f"its class is {task_class!r}"
+        if (place := self.fields.get("n")) is not None and not SEQUENCE_FORM.fullmatch(place):
+            return f"its place in the order is {place!r}"
+        for name in WHOLE:
+            if name in self.fields and whole(self.fields[name], -1, 0) < 0:
+                return f"{name} is {self.fields[name]!r}"
         needed = "cntki" if self.state in MARKS else "cnt"
         missing = [name for name in needed if name not in self.fields]
         if missing:
@@ -194,6 +243,7 @@ class Looks:
         self.rooms: list[Offer] = []
         self.fresh: set[str] = set()
         self.unplaced: list[str] = []  # tasks that seem to fit somewhere: for `room`
+        self.last = 0  # the last sequence that a task was seen to have
         self._candidates: dict[str, str | None] = {}
 
     def record(self, task_id: str) -> Command:
@@ -212,6 +262,7 @@ class Looks:
         record = Record.of(task_id, reply)
         if record is None:
             return None
+        self.last = max(self.last, min(record.last, LAST_SEQUENCE - 1))
         if "j" in record.fields:
             problem = yield from self.arrays.array(task_id)
             if not problem and record.state == State.PENDING:

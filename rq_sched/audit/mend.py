@@ -7,24 +7,30 @@ take turns until nothing is left that can be mended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rq_sched import audit
 from rq_sched.arrays import SEQUENCE
+from rq_sched.audit.reads import encoded, text
 from rq_sched.fit import group_of
 from rq_sched.keys import Keys
 from rq_sched.link import Command, Op
 from rq_sched.queries import Queries
 
+LABEL = re.compile(r"[a-z0-9._-]{1,32}")
 BITE = 32
 """Scripts sent together."""
 LIMIT = 1000
 """Findings of a check that one turn mends."""
 TURNS = 50
 TRIES = 5
-ORDER = ("tasks", "ledgers", "kept", "nodes", "indexes", "heads", "keys", "room", "counts")
+PATIENCE = 2
+"""Turns after which a task that is still wrong is failed."""
+ORDER = ("settings", "tasks", "ledgers", "kept", "nodes", "indexes", "heads", "keys", "room", "counts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +79,9 @@ class Mends(Queries):
         """Counts the pending tasks; again, if something happened meanwhile."""
         newest: Command = ("XREVRANGE", self.keys.events, "+", "-", "COUNT", 1)
         for _ in range(TRIES):
-            last = (yield [newest])[0]
+            last = (yield from self._rows([newest]))[0]
             queues = yield from self._queues()
-            pending = sum((yield from self._paged([("ZCARD", queue) for queue in queues])))
+            pending = sum(size or 0 for size in (yield from self._rows([("ZCARD", queue) for queue in queues])))
             pending += yield from audit.resting(self.keys)
             done = yield from self.count_is(last[0][0].decode() if last else "", pending)
             if done != "moved":
@@ -92,22 +98,46 @@ class Mends(Queries):
             found.update(some)
         return sorted(found)
 
+    def type_of(self, name: str) -> Op[str]:
+        return (yield from self._ask("repair_type", name))
+
+    def stray(self, index: str, member: str) -> Op[str]:
+        return (yield from self._ask("repair_stray", index, member))
+
+    def give_up(self, task_id: str) -> Op[str]:
+        return (yield from self._ask("repair_give_up", task_id))
+
+    def sequence(self, last: int) -> Op[str]:
+        return (yield from self._ask("repair_seq", last))
+
+    def setting(self, name: str) -> Op[str]:
+        """Back to its default."""
+        dropped = (yield [("HDEL", self.keys.settings, name)])[0]
+        return "it is its default again" if dropped else ""
+
     def _ask(self, script: str, *arguments: str | int) -> Op[str]:
-        reply: bytes = (yield [self.call(script, *arguments)])[0]
-        return reply.decode()
+        """What a script has done; nothing where it fails: the next check finds the same again."""
+        reply = (yield [replace(self.call(script, *arguments), may_refuse=True)])[0]
+        return "" if isinstance(reply, Exception) else text(reply)
 
     # -- which script mends what ----------------------------------------------------------------------
 
-    def of(self, finding: audit.Finding) -> Iterator[Op[str]]:
-        """What mends a finding; nothing where only a person can tell what is right."""
+    def of(self, finding: audit.Finding, turns: int = 0) -> Iterator[Op[str]]:
+        """What mends a finding; nothing where only a person can tell what is right.
+
+        Parameters:
+            turns: how often that was tried in vain.
+        """
         subject = finding.subject or ""
         match finding.check:
+            case "tasks" if turns >= PATIENCE:
+                yield self.give_up(subject)
             case "tasks":
                 yield self.task(subject)
             case "room":
                 yield self.room(subject)
             case "nodes":  # NODE, or NODE LABEL
-                yield self.node_of(*subject.split(" "))
+                yield from self._of_node(subject)
             case "indexes":
                 yield self.entry(*subject.split(" ", 1))
             case "heads":
@@ -119,14 +149,34 @@ class Mends(Queries):
             case "kept" if subject == "reservation":
                 yield self.kept()
             case "kept" if subject.startswith("preemptible "):
-                yield self.kept(*subject.split(" ")[1:])
+                member = subject.partition(" ")[2]
+                yield self.stray("preemptible", member)
+                token, _, node_id = member.partition(" ")
+                if token and node_id:
+                    yield self.kept(token, node_id)
             case "kept":
                 yield self.node_of(subject)
+            case "settings":
+                yield self.setting(subject)
+            case "counts" if subject == "seq":
+                yield self.sequence(int(finding.message.rpartition("place ")[2].split(" ")[0]))
             case "counts":
                 yield self.count()
 
+    def _of_node(self, subject: str) -> Iterator[Op[str]]:
+        node_id, _, label = subject.rpartition(" ")
+        for index in ("nodes", "gone", "free", "totals", "ends", "dirty"):
+            yield self.stray(index, subject)
+        if label and LABEL.fullmatch(label):
+            for index in ("free", "totals"):
+                yield self.stray(f"{index}:{label}", node_id)
+        if " " not in node_id:
+            yield self.node_of(*subject.split(" "))
+
     def _of_head(self, index: str, member: str) -> Iterator[Op[str]]:
         """``pending:CLASS``, ``classes:GROUP``, ``classes:GROUP MEMBER``, ``groups MEMBER``."""
+        if member:
+            yield self.stray(index, member)
         kind, _, name = index.partition(":")
         own = group_of(member[SEQUENCE:]) if member else ""
         if kind == "pending":
@@ -143,6 +193,7 @@ class Mends(Queries):
 
     def _of_key(self, name: str) -> Iterator[Op[str]]:
         kind, *parts = name.split(":")
+        yield self.type_of(name)
         if kind in ("payload", "result", "log", "live", "apart") and len(parts) == 1:
             yield self.key(kind, parts[0])
         elif kind == "node" and len(parts) == 3 and parts[2] in ("orders", "grown"):
@@ -152,33 +203,42 @@ class Mends(Queries):
 def repair(namespace: str, now_ms: Callable[[], Any] | None = None) -> Op[list[Mended]]:
     """Mend what the checker finds; answers what was done. On a healthy namespace it only reads.
 
-    What it can't mend (keys that don't belong here or have a wrong type, arguments lost under a running task) is found
-    by the next ``check`` again.
-
-    Raises:
-        WrongType: from the link: a key that is needed on the way holds something else.
+    A key of another type than belongs there is dropped; a task whose record can't be mended is failed. What it can't
+    mend (keys whose names don't belong here, arguments lost under a running task) is found by the next ``check`` again.
     """
-    mends = Mends(Keys(namespace), now_ms)
+    return (yield from encoded(_repair(Mends(Keys(namespace), now_ms), namespace)))
+
+
+def _repair(mends: Mends, namespace: str) -> Op[list[Mended]]:
     done: list[Mended] = []
+    turns: Counter[tuple[str, str | None]] = Counter()
     for _ in range(TURNS):
         found = audit.problems((yield from audit.check(namespace, limit=LIMIT)))
-        before = len(done)
-        for check in ORDER:
-            done += yield from _mend(mends, [f for f in found if f.check == check and f.subject is not None])
-        if len(done) == before:
+        before, again = len(done), False
+        # First keys of a wrong type: nothing else about them can be mended.
+        types = [f for f in found if f.check == "keys" and audit.right_type(f.subject or "") is not None]
+        done += yield from _mend(mends, types, turns)
+        for check in ORDER if len(done) == before else ():
+            done += yield from _mend(mends, [f for f in found if f.check == check and f.subject is not None], turns)
+        for finding in found:
+            turns[finding.check, finding.subject] += 1
+            again = again or (finding.check == "tasks" and turns[finding.check, finding.subject] <= PATIENCE)
+        if len(done) == before and not again:
             break
     return done
 
 
-def _mend(mends: Mends, findings: Sequence[audit.Finding]) -> Op[list[Mended]]:
+def _mend(
+    mends: Mends, findings: Sequence[audit.Finding], turns: Mapping[tuple[str, str | None], int]
+) -> Op[list[Mended]]:
     done: list[Mended] = []
-    todo = [(finding, op) for finding in findings for op in mends.of(finding)]
+    todo = [(finding, op) for finding in findings for op in mends.of(finding, turns[finding.check, finding.subject])]
     for start in range(0, len(todo), BITE):
         bite = todo[start : start + BITE]
         said = yield from _in_step(op for _, op in bite)
-        for (finding, _), text in zip(bite, said, strict=True):
-            if text and not text.startswith("NOT MENDED"):
-                done.append(Mended(finding.check, finding.subject or "", text))
+        for (finding, _), words in zip(bite, said, strict=True):
+            if words and not words.startswith("NOT MENDED"):
+                done.append(Mended(finding.check, finding.subject or "", words))
     return done
 
 

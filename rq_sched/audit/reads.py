@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from rq_sched.link import Command, Op, Request
+from rq_sched.link import Barrier, Command, Op, Request, Row
+from rq_sched.scripts import Argument, Call
+
+T = TypeVar("T")
 
 Look = Callable[[], Op[str | None]]
 """A look at one subject: what is wrong with it, or None. It judges by what its last step has read."""
@@ -24,7 +28,7 @@ def together(looks: Iterable[Look]) -> Op[list[str | None]]:
                 wanted[i] = requests
         if not wanted:
             return results
-        got = iter((yield [request for requests in wanted.values() for request in requests]))
+        got = iter((yield [_row(request) for requests in wanted.values() for request in requests]))
         replies = {i: [next(got) for _ in requests] for i, requests in wanted.items()}
 
 
@@ -41,16 +45,56 @@ def at_once(look: Look) -> Op[str | None]:
 
 def _step(op: Op[str | None], replies: list[Any] | None) -> tuple[Sequence[Request], str | None]:
     """What a look wants next, or, if nothing, what it says. What it can't make sense of is wrong, too."""
+    if replies is not None and any(isinstance(reply, Exception) for reply in replies):
+        return (), "can't be read: a key of it is of another type"
     try:
         return (next(op) if replies is None else op.send(replies)), None
     except StopIteration as stop:
         return (), stop.value
-    except (ValueError, LookupError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
         return (), f"can't be read: {error!r}"
 
 
+def _row(request: Request) -> Request:
+    return Row(request) if isinstance(request, tuple) else request
+
+
+def rows(commands: Sequence[Command]) -> Op[list[Any]]:
+    """The replies to plain reads; None for one whose key is of another type."""
+    found = yield [Row(command) for command in commands]
+    return [None if isinstance(reply, Exception) else reply for reply in found]
+
+
+def encoded(op: Op[T]) -> Op[T]:
+    """The same operation, on names that needn't be UTF-8: what ``text`` could not decode goes back as it was."""
+    replies: list[Any] | None = None
+    while True:
+        try:
+            requests = next(op) if replies is None else op.send(replies)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        replies = yield [_encoded(request) for request in requests]
+
+
+def _encoded(request: Request) -> Request:
+    if isinstance(request, Call):
+        return replace(request, arguments=_bytes(request.arguments))
+    if isinstance(request, Row | Barrier):
+        return replace(request, command=_bytes(request.command))
+    return _bytes(request)
+
+
+def _bytes(arguments: Sequence[Argument]) -> tuple[Argument, ...]:
+    return tuple(
+        one.encode("utf-8", "surrogateescape") if isinstance(one, str) and not one.isascii() else one
+        for one in arguments
+    )
+
+
 def text(value: bytes | None) -> str:
-    return (value or b"").decode("utf-8", "replace")
+    """As text; what isn't UTF-8 stands there so that ``encoded`` finds it again."""
+    return (value or b"").decode("utf-8", "surrogateescape")
 
 
 def number(value: bytes | None) -> float | None:

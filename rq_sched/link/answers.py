@@ -83,6 +83,8 @@ def translate(error: BaseException, where: str = "") -> RqSchedError:
         return errors.RedisNotReady(
             f"Redis{where} stopped the script of this call as it took too long: try again ({text})"
         )
+    if word not in WORDS and ("user_function" in text or "user_script" in text):
+        return errors.Unreadable(f"a script met what it can't read: `rq-sched doctor --repair` mends it ({text})")
     if word in WORDS:
         cls, says = WORDS[word]
         return cls(f"Redis{where} {says.format(text)}")

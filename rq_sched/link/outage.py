@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from rq_sched.errors import RedisNotReady, RedisRefused, RedisUnavailable, RqSchedError
+from rq_sched.errors import RedisNotReady, RedisRefused, RedisUnavailable, RqSchedError, Unreadable
 
 log = logging.getLogger("rq_sched.link")
 
@@ -52,4 +52,4 @@ def worth_a_line(error: RqSchedError, failures: int, outage: Outage | None) -> b
     """Whether a loop should log this failure, its ``failures``-th in a row: not what the outage has told already."""
     if outage is not None and is_outage(error):
         return False
-    return failures == 1 or not isinstance(error, (RedisUnavailable, RedisRefused))
+    return failures == 1 or not isinstance(error, (RedisUnavailable, RedisRefused, Unreadable))

@@ -161,7 +161,7 @@ def answer(reply: Any, request: Request, where: str = "") -> Any:
     if not isinstance(reply, Exception) or isinstance(request, Barrier):
         return reply
     error = translate(reply, where)
-    refused = isinstance(request, Call) and request.may_refuse and isinstance(error, Refused)
+    refused = isinstance(request, Call) and request.may_refuse and isinstance(error, (Refused, Unreadable, WrongType))
     if refused or (isinstance(request, Row) and isinstance(error, WrongType)):
         return error
     raise error from None

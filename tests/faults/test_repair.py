@@ -18,13 +18,26 @@ from tests.faults.scene import K, Scene, build, damaged, plainly
 from tests.faults.test_audit import DAMAGE, filled_in
 from tests.faults.test_audit_live import Churn
 
-UNMENDED = {"unknown key", "wrong type"}
+UNMENDED = {"unknown key"}
 """What only a person can judge: `doctor` goes on finding it."""
 
 
 @pytest.fixture
 def scene(link: Link, store: Store) -> Scene:
     return build(link, store)
+
+
+def test_a_key_of_another_type_is_dropped(link: Link, store: Store) -> None:
+    """For every kind of key that there is: the script and the checker know the same types."""
+    names = [kind if kind not in audit.NAMED else f"{kind}:1:1" for kind in audit.KINDS]
+    names += ["node:n1", *(f"node:n1:i1:{part}" for part in ("tasks", "orders", "grown")), "node:n1:alive"]
+    for name in names:
+        right = audit.right_type(name)
+        assert right is not None, name
+        key = store.keys.prefix + name
+        wrong, found = (("SET", key, "x"), "string") if right == "set" else (("SADD", key, "x"), "set")
+        link.run(plainly(wrong))
+        assert link.run(Mends(store.keys).type_of(name)) == f"it was a {found}, not a {right}: dropped"
 
 
 def mend(scene: Scene) -> list[str]:

@@ -143,4 +143,8 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "repair_room": ["", "p1"],
         "repair_kept": ["", token, "n1"],
         "repair_count": ["", "0-1", 3],
+        "repair_seq": ["", 3],
+        "repair_type": ["", "groups"],
+        "repair_stray": ["", "nodes", "n1"],
+        "repair_give_up": ["", "nobody"],
     }

@@ -96,6 +96,10 @@ def _calls() -> list[Call]:
         mends.key("log", "t"),
         mends.room("t"),
         mends.count_is("", 0),
+        mends.sequence(1),
+        mends.type_of("seq"),
+        mends.stray("nodes", ":"),
+        mends.give_up("t1"),
         store.task_grow("a", "1", ["k"]),
         mends.kept("k", "a"),
     ]
