@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,12 +30,12 @@ DEBIAN_SERVER = Path("/usr/bin/redis-server")
 @contextmanager
 def served(binary: Path, folder: Path, *options: str) -> Iterator[Any]:
     """A client of a server that runs with ``redis.conf``, as an administrator would start it, on a socket."""
-    socket = folder / "s"
-    command = [str(binary), str(DEPLOY / "redis.conf"), "--port", "0", "--unixsocket", str(socket), *options]
+    path = folder / "s"
+    command = [str(binary), str(DEPLOY / "redis.conf"), "--port", "0", "--unixsocket", str(path), *options]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:
-        client: Any = redis.Redis(unix_socket_path=str(socket), decode_responses=True)
+        client: Any = redis.Redis(unix_socket_path=str(path), decode_responses=True)
         wait_for(
             lambda: process.poll() is not None or answers(client),
             dump=lambda: (folder / "log").read_text(),
@@ -80,6 +81,19 @@ def test_the_embedded_server_starts_with_redis_conf(tmp_path: Path, server_binar
 @pytest.mark.full
 def test_debians_redis_starts_with_redis_conf(tmp_path: Path) -> None:
     assert_fits(DEBIAN_SERVER, tmp_path)
+
+
+def test_who_reads_no_answers_is_cut_off(tmp_path: Path, server_binary: Path | None) -> None:
+    """Who may only look could fill the server's memory so."""
+    binary = server_binary or find_server()
+    assert binary is not None
+    with served(binary, tmp_path) as client:
+        client.hset("large", mapping={f"f{i}": "x" * 10_000 for i in range(200)})
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(tmp_path / "s"))
+            line.sendall(b"HGETALL large\r\n" * 200)  # 400 MB
+            wait_for(lambda: client.info("clients")["connected_clients"] == 1, 20, lambda: client.info("memory"))
+        assert client.info("memory")["used_memory_peak"] < 350 * 1024**2
 
 
 def test_at_full_memory_it_refuses_and_evicts_nothing(tmp_path: Path, server_binary: Path | None) -> None:
