@@ -1,6 +1,7 @@
 """``AsyncClient``: the twin of ``Client`` for asyncio. Same methods, same parameters, same errors; each is awaited.
 
-Only ``executor`` has no twin: gather the results instead. A client belongs to the event loop it is used in.
+Only ``executor`` has no twin: gather the results instead. A client belongs to the event loop it is used in; when
+that is closed, it may be used in another.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 The same with ``await`` is ``AsyncClient`` (``aio.py``). What takes more than one step stands in ``flows.py``, for both.
 
-Threads may share a client, and a process may use it after a fork: every call takes a connection of its own from a pool,
-and the pool begins anew in a forked child. Only an executor and what is being iterated stay with their process.
+Threads may share a client, and a process may use it after a fork: every call takes a connection for itself, waits for
+one if all are in use, and makes new ones in a forked child. Only an executor and what is being iterated stay with their
+process. (``docs/clients.md``)
 """
 
 from __future__ import annotations
