@@ -7,7 +7,7 @@ local function orders_read(node, limit, orders)
     number = whole_of(number)
     if not number then
       orders[#orders + 1] = { node.acked + i, 'void' } -- it says nothing: the ledger tells what was meant
-    elseif kind ~= 'start' then -- stop with its grace, resize with the allocation
+    elseif kind ~= 'start' then -- stop with its grace, resize with the allocation, reload with nothing
       orders[#orders + 1] = { number, kind, token, id, amount }
     else
       local record = read('HMGET', P .. 'task:' .. id, unpack(ORDER_FIELDS))

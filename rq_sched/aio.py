@@ -221,6 +221,10 @@ class AsyncClient(Connection[AsyncLink]):
         """See ``Client.drain``."""
         return await self._link.run(self._store.node_drain(node_id, requeue=requeue, grace=grace))
 
+    async def reload(self, node_id: str) -> NodeState:
+        """See ``Client.reload``."""
+        return await self._link.run(self._store.node_reload(node_id))
+
     async def undrain(self, node_id: str) -> NodeState:
         """See ``Client.undrain``."""
         return await self._link.run(self._store.node_undrain(node_id))

@@ -355,6 +355,10 @@ class Client(Connection[Link], Stepper):
         """
         return self._link.run(self._store.node_drain(node_id, requeue=requeue, grace=grace))
 
+    def reload(self, node_id: str) -> NodeState:
+        """Tasks on a node begin in new processes from now on: they find new code.  Raises: NodeNotFound, WrongState."""
+        return self._link.run(self._store.node_reload(node_id))
+
     def undrain(self, node_id: str) -> NodeState:
         """A drained node takes tasks again.  Raises: NodeNotFound."""
         return self._link.run(self._store.node_undrain(node_id))

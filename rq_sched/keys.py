@@ -31,7 +31,7 @@ key                            type     holds; who writes it; how long it lives
 ``node:ID``                    hash     a node: total, free, state, incarnation, order numbers (``node.FIELDS``)
 ``node:ID:INCARNATION:tasks``  hash     its ledger: token → ``ID:CPU:MEMORY:MARK``; mark a assigned, r running,
                                         s stopping
-``node:ID:INCARNATION:orders`` list     orders not yet acknowledged: ``NUMBER start|stop TOKEN ID …``
+``node:ID:INCARNATION:orders`` list     orders not yet acknowledged: ``NUMBER KIND TOKEN ID …``
 ``node:ID:alive``              string   the heartbeat: holds the incarnation, expires with its time to live
 ``nodes``                      zset     live nodes by when their heartbeat runs out
 ``node:ID:INCARNATION:grown``  hash     token → cores that an elastic attempt holds beyond its need: they count as free

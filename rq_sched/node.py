@@ -143,6 +143,13 @@ class Resize:
 
 
 @dataclass(slots=True)
+class Reload:
+    """From now on tasks begin only in processes that have imported nothing yet: there is new code."""
+
+    number: int
+
+
+@dataclass(slots=True)
 class Void:
     """An order that was overtaken before it was read (its attempt is over). Only its number matters."""
 
@@ -159,7 +166,7 @@ class Garbled:
     why: str
 
 
-Order = Start | Stop | Resize | Void | Garbled
+Order = Start | Stop | Resize | Reload | Void | Garbled
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from rq_sched.keys import check_id, known_id
 from rq_sched.labels import suffix
 from rq_sched.link import Command, Op
 from rq_sched.lists import Lists
-from rq_sched.node import Entry, Garbled, NodeState, Order, Resize, Start, Stop, Void
+from rq_sched.node import Entry, Garbled, NodeState, Order, Reload, Resize, Start, Stop, Void
 from rq_sched.resources import MAX_CPU, MAX_MEMORY, Resources
 from rq_sched.scripts import Argument
 from rq_sched.submits import BATCH as BATCH
@@ -358,6 +358,10 @@ class Store(Submits, Lists):
         """A drained node takes tasks again.  Raises: NodeNotFound."""
         return NodeState((yield from self._one("node_undrain", node_id)).decode())
 
+    def node_reload(self, node_id: str) -> Op[NodeState]:
+        """Tasks on a node begin in new processes from now on: they find new code.  Raises: NodeNotFound, WrongState."""
+        return NodeState((yield from self._one("node_reload", node_id)).decode())
+
     def node_fault(self, node_id: str, incarnation: str, text: str) -> Op[NodeState]:
         """A fault of its machine keeps the node from beginning tasks; empty: none does any more.
 
@@ -479,6 +483,8 @@ def _read_order(raw: list[Any]) -> Order:
     number, kind = raw[0], raw[1]
     if kind == b"void":
         return Void(number)
+    if kind == b"reload":
+        return Reload(number)
     token, task_id = raw[2].decode(), raw[3].decode()
     if kind == b"stop":
         return Stop(number, token, task_id, int(raw[4]) / 1000)

@@ -38,6 +38,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "nodes": ("nodes", "List the nodes: what they offer, what is free."),
         "drain": ("nodes", "Give nodes no new tasks."),
         "undrain": ("nodes", "Let nodes take tasks again."),
+        "reload": ("nodes", "Let nodes run new code."),
     },
     "Looking inside": {
         "info": ("info", "Totals of this namespace."),

@@ -9,4 +9,5 @@ if not __package__:  # called by path: Python has put this folder on sys.path, w
 
 from rq_sched.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,7 +11,7 @@ from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import DURATION, Session, command, node_ids
 from rq_sched.cli.show import Column
-from rq_sched.errors import NodeNotFound
+from rq_sched.errors import NodeNotFound, WrongState
 from rq_sched.node import NodeInfo, NodeState
 from rq_sched.task import DEFAULT_GRACE
 
@@ -61,14 +61,17 @@ def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[objec
     code = 0
     for node_id in dict.fromkeys(ids):
         try:
-            session.run(change(node_id))
+            now = session.run(change(node_id))
         except NodeNotFound:
             error = NodeNotFound(f"no node {node_id!r} in namespace {session.space} (`rq-sched nodes` lists them)")
             print_error(error.code, str(error), as_json=session.json)
             code = error.exit_status
+        except WrongState as error:
+            print_error(error.code, str(error), as_json=session.json)
+            code = max(code, error.exit_status)
         else:
             if session.json:
-                show.json_line({"node_id": node_id, "state": state})
+                show.json_line({"node_id": node_id, "state": state or now})
             else:
                 show.line(said.format(node_id=node_id))
     return code
@@ -100,3 +103,15 @@ def drain_command(session: Session, node_ids: Sequence[str], requeue: bool, grac
 def undrain_command(session: Session, node_ids: Sequence[str]) -> int:
     """Let drained nodes take tasks again."""
     return _each(session, node_ids, lambda node: session.store.node_undrain(node), "up", "{node_id} takes tasks again")
+
+
+@command("reload")
+@node_ids
+@click.pass_obj
+def reload_command(session: Session, node_ids: Sequence[str]) -> int:
+    """Let nodes run new code: tasks that begin from now on do so in new processes.
+
+    What runs goes on to its end with the code that it has. SIGHUP to a worker does the same.
+    """
+    said = "{node_id} begins tasks in new processes from now on"
+    return _each(session, node_ids, lambda node: session.store.node_reload(node), "", said)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rq_sched.errors import InvalidValue
+from rq_sched.errors import InvalidValue, UsageError
 from rq_sched.given import not_blank
 
 if TYPE_CHECKING:
@@ -266,3 +266,21 @@ def logging_options(level: str) -> Callable[[F], F]:
         )(function)
 
     return add
+
+
+def children_options(function: F) -> F:
+    """``--fresh`` and ``--max-tasks-per-child``; ``tasks_of_child`` makes one number of them."""
+    function = click.option(
+        "--max-tasks-per-child",
+        type=click.IntRange(1, 2**53),
+        metavar="N",
+        help="Tasks that a process runs before another takes its place (default: no limit).",
+    )(function)
+    return click.option("--fresh", is_flag=True, help="Each task runs in a new process.")(function)
+
+
+def tasks_of_child(fresh: bool, most: int | None) -> int:
+    """How many tasks a process runs; 0: no limit."""
+    if fresh and most not in (None, 1):
+        raise UsageError("--fresh is --max-tasks-per-child 1: give one of them")
+    return 1 if fresh else most or 0

@@ -11,7 +11,18 @@ from collections.abc import Sequence
 import click
 
 from rq_sched.cli.failure import print_warning
-from rq_sched.cli.options import CPU, DURATION, LABEL, MEMORY, NODE_ID, Session, command, logging_options
+from rq_sched.cli.options import (
+    CPU,
+    DURATION,
+    LABEL,
+    MEMORY,
+    NODE_ID,
+    Session,
+    children_options,
+    command,
+    logging_options,
+    tasks_of_child,
+)
 
 PR_SET_PDEATHSIG = 1
 
@@ -85,6 +96,7 @@ def scheduler_command(
               help="Whether tasks that use more memory than they may are killed.")  # fmt: skip
 @click.option("--tasks-redis", type=click.Choice(["share", "hide"]), default="share", show_default=True,
               help="Whether tasks find the address of this Redis in their environment.")  # fmt: skip
+@children_options
 @logging_options("info")
 @with_parent
 @click.pass_obj
@@ -104,6 +116,8 @@ def worker_command(
     affinity: str,
     memory_limit: str,
     tasks_redis: str,
+    fresh: bool,
+    max_tasks_per_child: int | None,
     log_level: str,
     log_format: str,
     with_parent: int | None,
@@ -111,7 +125,8 @@ def worker_command(
     """Run a worker: this machine becomes a node that runs tasks.
 
     SIGTERM or Ctrl-C lets running tasks end within --grace, then gives them back to the queue; a second one stops at
-    once. On a network socket --allow must say what it may run; on a unix socket the default is everything.
+    once. SIGHUP: there is new code, tasks begin in new processes from now on. On a network socket --allow must say what
+    it may run; on a unix socket the default is everything.
     """
     stop_with_parent(with_parent)
     warn_of_password(session)
@@ -141,6 +156,7 @@ def worker_command(
         affinity=affinity,
         memory=memory_limit,
         tasks_redis=tasks_redis,
+        max_tasks_per_child=tasks_of_child(fresh, max_tasks_per_child),
         log_level=log_level,
         log_format="json" if session.json else log_format,
     )

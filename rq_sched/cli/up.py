@@ -19,7 +19,17 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.children import LOOK_SECONDS, Child, Signals, stop_children
-from rq_sched.cli.options import CPU, DURATION, LABEL, MEMORY, Session, command, logging_options
+from rq_sched.cli.options import (
+    CPU,
+    DURATION,
+    LABEL,
+    MEMORY,
+    Session,
+    children_options,
+    command,
+    logging_options,
+    tasks_of_child,
+)
 from rq_sched.cli.up_nodes import Node, divide_machine, read_nodes
 from rq_sched.errors import RedisUnavailable, UsageError
 from rq_sched.labels import parse_labels
@@ -52,6 +62,7 @@ SCHEDULER_STOP_SECONDS = 5.0
 @click.option(
     "--grace", type=DURATION, default=10.0, show_default=True, help="What running tasks have to end, at Ctrl-C."
 )
+@children_options
 @logging_options("warning")
 @click.pass_obj
 def up_command(
@@ -64,6 +75,8 @@ def up_command(
     nodes_file: str | None,
     schedulers: int,
     grace: float,
+    fresh: bool,
+    max_tasks_per_child: int | None,
     log_level: str,
     log_format: str,
 ) -> int:
@@ -81,6 +94,7 @@ def up_command(
         raise UsageError(
             "with --nodes-file the nodes stand in the file: --nodes, --cpu, --memory and --label can't be given too"
         )
+    tasks = tasks_of_child(fresh, max_tasks_per_child)
     _ = session.signing_key, session.space  # what is wrong with them, workers would say again and again
     carried = parse_labels(labels, "--label")
     nodes = read_nodes(Path(nodes_file)) if nodes_file else divide_machine(number or 1, cpu, memory, carried)
@@ -97,7 +111,7 @@ def up_command(
                   "--log-level", log_level, "--log-format", log_format]  # fmt: skip
         cluster = Cluster(session, server, signals, grace)
         cluster.schedulers = [scheduler_child(n, common) for n in range(1, schedulers + 1)]
-        cluster.workers = [worker_child(node, grace, common) for node in nodes]
+        cluster.workers = [worker_child(node, grace, tasks, common) for node in nodes]
         stack.callback(cluster.stop)
         if cluster.start({node.node_id for node in nodes}):
             announce(session, server, nodes, schedulers)
@@ -109,12 +123,13 @@ def scheduler_child(number: int, common: Sequence[str]) -> Child:
     return Child(f"scheduler {number}", [*CLI, "scheduler", *common], without_key(os.environ))
 
 
-def worker_child(node: Node, grace: float, common: Sequence[str]) -> Child:
+def worker_child(node: Node, grace: float, tasks: int, common: Sequence[str]) -> Child:
     """A worker that may run anything: only this user reaches the server's private socket."""
     size = ["--cpu", str(node.total.cpu), "--memory", str(node.total.memory)]
     labels = [word for label in node.labels for word in ("--label", label)]
     words = ["worker", "--node-id", node.node_id, *size, *labels, "--allow", "*", "--grace", f"{grace:g}"]
-    return Child(f"node {node.node_id}", [*CLI, *words, *common])
+    limit = ["--max-tasks-per-child", str(tasks)] if tasks else []
+    return Child(f"node {node.node_id}", [*CLI, *words, *limit, *common])
 
 
 class Cluster:

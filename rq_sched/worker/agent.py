@@ -35,7 +35,7 @@ from rq_sched.worker.growth import Growth
 from rq_sched.worker.lease import Lease
 from rq_sched.worker.orders import Orders, fail
 from rq_sched.worker.outbox import Outbox
-from rq_sched.worker.pool import KEEP, Pool
+from rq_sched.worker.pool import ENDLESS, KEEP, SPARE, Pool
 from rq_sched.worker.reconcile import Reconciler
 from rq_sched.worker.session import Session, Superseded, back_off
 from rq_sched.worker.watchdog import Watchdog
@@ -104,6 +104,7 @@ class Agent:
                 log.info("tasks are pinned to cores", extra={"cores": ",".join(map(str, self._cores))})
             else:
                 log.info("tasks aren't pinned to cores: %s", self._unpinned)
+            self.pool.make_spare()
             bell = self._store.keys.bell(self._config.node_id)
             for service in (
                 self.lease.beat,
@@ -134,7 +135,9 @@ class Agent:
         self._link = AsyncLink(config.url, outage=self.outage, answer_seconds=patience / 2, patience=patience)
         self._store = store = Store(config.namespace)
         self.session = Session(config, self._link, store, lambda name: self._parent.send((Word.INCARNATION, name)))
-        self.pool = Pool(loop, self._parent.send, min(KEEP, config.total.cpu))
+        fresh, cpu = config.max_tasks_per_child == 1, config.total.cpu
+        spare = min(SPARE, cpu) if fresh else 0
+        self.pool = Pool(loop, self._parent.send, min(KEEP, cpu), config.max_tasks_per_child or ENDLESS, spare)
         self.outbox = Outbox(
             self.session,
             store,
@@ -160,6 +163,7 @@ class Agent:
             attempts.resize,
             lambda: self.lease.held,
             lambda order: fail(order, attempts, self.outbox),
+            self.pool.renew,
         )
         self.reconciler = Reconciler(self.session, store, self.orders, self.outbox, lambda: self.attempts, config.grace)
         kill = config.on_lost_redis == "kill"
@@ -260,6 +264,8 @@ class Agent:
             if frame[1]:
                 self._at_once.set()
             self._closing.set()
+        elif word == Word.RELOAD:
+            self.pool.renew()
 
     def _parent_lost(self) -> None:
         """The parent was killed. The subreapers kill the children and what they have started, then they end."""

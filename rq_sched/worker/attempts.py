@@ -317,6 +317,7 @@ class Attempts:
         order = attempt.order
         attempt.child = child
         child.attempt = attempt
+        child.tasks_left -= 1
         self.last_start = attempt.begun = self._loop.time()
         cores = None
         if self._cores is not None:
@@ -335,7 +336,7 @@ class Attempts:
         then the death of the child tells the rest.
 
         Parameters:
-            why: it couldn't run any task. Empty: someone has sent it SIGTERM.
+            why: it couldn't run any task. Empty: someone has sent it SIGTERM, or it would have run old code.
         """
         if attempt is not None and attempt.ending is None:
             self._unbind(attempt, child)
@@ -382,8 +383,10 @@ class Attempts:
         self._settle(attempt, report)
         self.faults.all_is_well()
         child.attempt = None
-        if child.base > FAT and child.base > FAT_SHARE * attempt.allocation.memory:
+        fat = child.base > FAT and child.base > FAT_SHARE * attempt.allocation.memory
+        if fat:
             log.debug("a child kept much memory", extra=about(attempt, pid=child.pid, kept=child.base))
+        if fat or child.tasks_left <= 0:
             self._pool.retire(child)
             self._grow()
         elif child.gone:

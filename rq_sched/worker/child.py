@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import traceback
+import types
 from typing import IO, Any, NoReturn
 
 from rq_sched.errors import NotInTask
@@ -152,6 +153,8 @@ def _settle(sock: socket.socket, output: int, parent: int) -> socket.socket:
     for target, source in enumerate(_out_of_the_way(os.open(os.devnull, os.O_RDONLY), output, output, sock.detach())):
         os.dup2(source, target, inheritable=target < 3)
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    # What multiprocessing starts by spawn or forkserver runs the main module again: ours would be a second worker.
+    sys.modules["__main__"] = types.ModuleType("__main__")
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = _stream(1), _stream(2)
     _line_buffer_c()

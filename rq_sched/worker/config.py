@@ -36,6 +36,7 @@ class WorkerConfig:
         memory: ``enforce``: tasks that use more than they may are killed; or ``off``.
         tasks_redis: ``share``: tasks find this Redis and namespace in their environment, so that ``Client()`` and
             ``rq-sched`` work in them; ``hide``: the address isn't there.
+        max_tasks_per_child: tasks that a process is used for; 0: no limit; 1: a new process each, some are kept ready.
         log_level, log_format: as for ``logs.setup``.
         secrets: the descriptor of a file with address and signing key (``concealed.py``); None: they stand here.
     """
@@ -52,6 +53,7 @@ class WorkerConfig:
     affinity: str = "auto"
     memory: str = "enforce"
     tasks_redis: str = "share"
+    max_tasks_per_child: int = 0
     log_level: str = "info"
     log_format: str = "text"
     health_file: str | None = None
@@ -89,6 +91,8 @@ class WorkerConfig:
             raise InvalidValue(f"--affinity must be auto or off, not {self.affinity!r}")
         if self.memory not in ("enforce", "off"):
             raise InvalidValue(f"--memory-limit must be enforce or off, not {self.memory!r}")
+        if not 0 <= self.max_tasks_per_child <= 2**53:
+            raise InvalidValue(f"--max-tasks-per-child must be 1 or more, not {self.max_tasks_per_child}")
         if self.tasks_redis not in ("share", "hide"):
             raise InvalidValue(f"--tasks-redis must be share or hide, not {self.tasks_redis!r}")
         return Allow(self.allow or ("*",))

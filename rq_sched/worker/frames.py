@@ -16,6 +16,7 @@ parent → agent     ``FORKED``         number, pid, pid of its subreaper, with 
 parent → agent     ``EXITED``         number, status (as of waitpid), why: all processes of the child are gone; ``why``:
                                       it never came to be
 parent → agent     ``CLOSE``          at once (bool): end, in order or at once
+parent → agent     ``RELOAD``         there is new code: no child is used again after its present task
 agent → child      ``RUN``            token, task id, attempt, function, arguments, cpu, memory, max cpu, max memory,
                                       the cores to run on (none: any)
 agent → child      ``SIZE``           cpu, memory, answer: the allocation now; answer (bool): to RESIZE, else it has
@@ -26,7 +27,8 @@ child → agent      ``DONE``           token, reason (none: completed), result,
                                       can't be as it was before the task; empty: it is; kept: MB that tasks have left
                                       in it
 child → agent      ``NOT_BEGUN``      token (empty: no order has come yet), why: the task hasn't begun, and I end; no
-                                      ``why``: SIGTERM came; else it is the node's fault, even if it began
+                                      ``why``: SIGTERM came, or its code has changed since I imported it; else it is
+                                      the node's fault, even if it began
 child → agent      ``PROGRESS``       token, fraction
 child → agent      ``RESIZE``         token, cpu, memory: absolute; none leaves one as it is
 =================  =================  ============================================================================
@@ -79,6 +81,7 @@ class Word(IntEnum):
     NOT_BEGUN = 14
     LOOK = 15
     LOOKED = 16
+    RELOAD = 17
 
 
 class BadFrame(Exception):

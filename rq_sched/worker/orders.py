@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rq_sched.errors import RqSchedError
-from rq_sched.node import Garbled, Order, Resize, Start, Stop, Void
+from rq_sched.node import Garbled, Order, Reload, Resize, Start, Stop, Void
 from rq_sched.store import REFILL, Report, Store
 from rq_sched.task import Reason
 from rq_sched.worker.session import Session, Superseded, back_off
@@ -35,6 +35,7 @@ class Orders:
         start, stop, resize: work an order off.
         may: whether orders may be worked off now.
         cannot: hears of an order that can't be read, or not be worked off.
+        reload: what children have imported is old.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Orders:
         resize: Callable[[Resize], None],
         may: Callable[[], bool],
         cannot: Callable[[Garbled], None],
+        reload: Callable[[], None],
     ) -> None:
         self._session = session
         self._store = store
@@ -54,6 +56,7 @@ class Orders:
         self._resize = resize
         self._may = may
         self._cannot = cannot
+        self._reload = reload
         self._wanted = asyncio.Event()
         self.seen = 0
         """The number of the last order that was worked off."""
@@ -70,6 +73,9 @@ class Orders:
                 continue
             self.seen = order.number
             if isinstance(order, Void):
+                continue
+            if isinstance(order, Reload):
+                self._reload()
                 continue
             try:
                 self._work_off(order)

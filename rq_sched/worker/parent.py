@@ -153,7 +153,9 @@ class Parent:
 
     def _hear_signals(self) -> None:
         for number in os.read(self._ear, 4096):
-            if number != signal.SIGCHLD:
+            if number == signal.SIGHUP:
+                self._tell(Word.RELOAD)
+            elif number != signal.SIGCHLD:
                 self._closing += 1
                 self._systemd.stopping()
                 name = signal.Signals(number).name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ from rq_sched.worker.switchboard import Switchboard
 if TYPE_CHECKING:
     from rq_sched.worker.attempt import Attempt
 
+log = logging.getLogger("rq_sched.worker")
+
 OUTPUT_LIMIT = 64 * 1024
 """Bytes of output that are kept of a task, the last ones."""
 IDLE_SECONDS = 60.0
@@ -25,6 +28,9 @@ FAT, FAT_SHARE = 64, 0.125
 """A child that keeps more MB than this, and this share of what its last task was allowed, isn't used again."""
 KEEP = 2
 """Children that stay warm for ever."""
+SPARE = 8
+"""Children that are kept ready, at most, where each is used for one task."""
+ENDLESS = 2**62
 
 
 class Child:
@@ -43,6 +49,7 @@ class Child:
         "pid",
         "rested",
         "subreaper",
+        "tasks_left",
     )
 
     def __init__(
@@ -64,6 +71,7 @@ class Child:
         self.attempt: Attempt | None = None
         self.gone = False  # all of its processes are
         self.rested = 0.0
+        self.tasks_left = ENDLESS  # that it may still begin
         self.cores: tuple[int, ...] = ()  # those of its last task, empty: it wasn't pinned
         self.base = 0  # MB that its tasks have left in it
         self._board = board
@@ -142,13 +150,24 @@ class Pool:
     Parameters:
         tell: sends a frame to the parent.
         keep: children that stay warm for ever.
+        most_tasks: that a child is used for.
+        spare: children that are kept ready beside those that work.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[tuple[Any, ...]], object], keep: int) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tell: Callable[[tuple[Any, ...]], object],
+        keep: int,
+        most_tasks: int = ENDLESS,
+        spare: int = 0,
+    ) -> None:
         self._loop = loop
         self._board = Switchboard(loop)
         self._tell = tell
-        self._keep = keep
+        self._keep = max(keep, spare)
+        self._most_tasks = most_tasks
+        self._spare = spare
         self._idle: list[Child] = []  # the last one rested least: its memory is warm
         self._numbers = 0
         self.children: dict[int, Child] = {}
@@ -157,7 +176,9 @@ class Pool:
 
     def take(self) -> Child | None:
         """A child that has nothing to do, if there is one."""
-        return self._idle.pop() if self._idle else None
+        child = self._idle.pop() if self._idle else None
+        self.make_spare()
+        return child
 
     def rest(self, child: Child) -> None:
         """The child stays warm until it is needed."""
@@ -181,6 +202,20 @@ class Pool:
         self._tell((Word.FORK, self._numbers))
         return self._numbers
 
+    def make_spare(self) -> None:
+        """Have as many ready as there should be."""
+        while len(self._idle) + self.starting < self._spare:
+            self.grow()
+
+    def renew(self) -> None:
+        """What children have imported is old: none begins another task."""
+        log.info("new code: tasks begin in new processes", extra={"children": len(self.children)})
+        while self._idle:
+            self.retire(self._idle.pop())
+        for child in self.children.values():
+            child.tasks_left = 0
+        self.make_spare()
+
     def signal(self, child: Child, signum: int) -> None:
         """Signal the child's process group; after SIGKILL ``listener.gone`` hears of it."""
         self._tell((Word.SIGNAL, child.number, int(signum)))
@@ -189,8 +224,10 @@ class Pool:
         """The parent has forked a child."""
         self.starting -= 1
         child = Child(self._loop, self._board, number, pid, subreaper, sock, output, self.listener.said, self._lost)
+        child.tasks_left = self._most_tasks
         self.children[number] = child
         self.listener.ready(child)
+        self.make_spare()
 
     def exited(self, number: int, status: int) -> bool:
         """All processes of a child are gone; False if it never came to be."""

@@ -29,6 +29,7 @@ from rq_sched.worker.able import NO_ROOM
 from rq_sched.worker.allow import Allow, find_command
 from rq_sched.worker.environment import Environment
 from rq_sched.worker.frames import Frame, Word
+from rq_sched.worker.modules import Modules
 
 if TYPE_CHECKING:
     import asyncio
@@ -94,6 +95,7 @@ class Runner:
         self.opened = 0
         """Descriptors that stay open for the next task: those of the event loop."""
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._modules = Modules()
         self._loop: asyncio.Runner | None = None
         self._task: CurrentTask | None = None
         self._coroutine: asyncio.Task[Any] | None = None
@@ -102,7 +104,11 @@ class Runner:
         self._allocation: Resources | None = None
 
     def run(self, frame: Frame) -> Outcome | str:
-        """Run what a RUN frame says; how that ended. A text: why it wasn't begun; empty: SIGTERM has come."""
+        """Run what a RUN frame says; how that ended. A text: why it wasn't begun; empty: SIGTERM has come, or its code
+        has changed since it was imported here."""
+        function: str = frame[4]
+        if not function.startswith("exec:") and self._modules.changed(function):
+            return ""
         try:
             outcome = self._attempt(frame)
         except _NotBegun as error:
@@ -215,6 +221,7 @@ class Runner:
             self._functions.clear()
         function: Callable[..., Any] = found
         self._functions[target] = function
+        self._modules.learn(target, module, function)
         return function
 
     def _not_allowed(self, target: str, pattern: str) -> Refusal:

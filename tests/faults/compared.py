@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from rq_sched import audit
 from rq_sched.link import Link, Op
-from rq_sched.node import Order, Start, Void
+from rq_sched.node import Order, Reload, Start, Void
 from rq_sched.resources import Resources
 from rq_sched.store import Store
 from rq_sched.task import FINAL, State
@@ -112,7 +112,9 @@ class Compared(RuleBasedStateMachine):
         )
         assert [order.number for order in orders] == list(range(node.acked + 1, node.acked + 1 + len(orders)))
         new = Counter(
-            (type(o).__name__.lower(), o.token) for o in orders if o.number > node.ordered and not isinstance(o, Void)
+            (type(o).__name__.lower(), o.token)
+            for o in orders
+            if o.number > node.ordered and not isinstance(o, Void | Reload)
         )
         assert new == Counter(node.fresh_orders), node
         assert len(orders) == node.ordered + len(node.fresh_orders) - node.acked

@@ -135,6 +135,7 @@ def life(cell: Full) -> dict[str, Callable[[], object]]:
         "recovery": lambda: run(store.node_fault("n3", "1", "")),
         "drain": lambda: run(store.node_drain("n2", requeue=True)),
         "undrain": lambda: run(store.node_undrain("n2")),
+        "reload": lambda: run(store.node_reload("n2")),
         "sweeps after an outage": long_later,
         "sweep of all that ran out": lambda: run(store.sweep()),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rq_sched.errors import NodeAlive, NodeNotFound, StaleIncarnation
+from rq_sched.errors import NodeAlive, NodeNotFound, StaleIncarnation, WrongState
 from rq_sched.node import NodeState
 from rq_sched.store import REAP_BATCH
 from rq_sched.task import State
@@ -211,6 +211,32 @@ def test_drain_takes_no_new_tasks_and_outlives_a_restart(cell: Cell) -> None:
     assert cell.place() == 1
     with pytest.raises(NodeNotFound):
         cell.run(cell.store.node_drain("nobody"))
+
+
+def test_reload_is_one_order_however_often_it_is_asked_for(cell: Cell) -> None:
+    """Until it is acknowledged; among other orders it keeps its place. A draining node can be reloaded, a dead one
+    can't."""
+    cell.node("a", 2, 1024)
+    for _ in range(3):
+        assert cell.run(cell.store.node_reload("a")) is NodeState.UP
+    cell.submit("t1")
+    cell.place()
+    cell.run(cell.store.node_drain("a"))
+    assert cell.run(cell.store.node_reload("a")) is NodeState.DRAINING
+
+    def orders(acked: int) -> list[str]:
+        return [type(order).__name__ for order in cell.run(cell.store.node_poll("a", "1", acked=acked))]
+
+    assert orders(0) == orders(0) == ["Reload", "Start", "Reload"]
+    assert orders(1) == ["Start", "Reload"]
+    assert orders(3) == []
+    cell.run(cell.store.node_reload("a"))
+    assert orders(3) == ["Reload"]
+    with pytest.raises(NodeNotFound):
+        cell.run(cell.store.node_reload("nobody"))
+    cell.run(cell.store.node_leave("a", "1"))
+    with pytest.raises(WrongState, match="node a is dead"):
+        cell.run(cell.store.node_reload("a"))
 
 
 def test_drain_with_requeue_stops_what_runs_at_no_cost(cell: Cell) -> None:

@@ -50,6 +50,23 @@ def test_drain_and_undrain(cli: Cli, hand: HandCell):
     cli("drain", "a b", code=2)
 
 
+def test_reload(cli: Cli, hand: HandCell):
+    hand.node("n1", ttl=600)
+    assert cli("reload", "n1").out == "n1 begins tasks in new processes from now on\n"
+    assert cli.json("reload", "n1", "nope", code=3).json == [{"node_id": "n1", "state": "up"}]
+    assert [line.split()[2] for line in cli("events", "--node", "n1").out.splitlines()] == ["joined", "reloading"]
+    hand.run(hand.store.node_leave("n1", "1"))
+    typed = cli("reload", "n1", code=1)
+    assert "node n1 is dead: its worker finds new code when it is started again" in typed.err
+    cli("reload", "a b", code=2)
+
+
+def test_how_long_a_process_is_used_is_said_once(cli: Cli):
+    typed = cli("worker", "--fresh", "--max-tasks-per-child", "3", code=2)
+    assert "give one of them" in typed.err
+    cli("worker", "--max-tasks-per-child", "0", code=2)
+
+
 def test_drain_with_requeue_stops_what_runs(cli: Cli, hand: HandCell):
     cli("submit", "m:f", "--id", "t1", "-q")
     hand.begin("t1")

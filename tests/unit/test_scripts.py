@@ -78,6 +78,7 @@ def _calls() -> list[Call]:
         store.node_poll("a", "1", acked=0),
         store.node_drain("a"),
         store.node_undrain("a"),
+        store.node_reload("a"),
         store.node_fault("a", "1", "its folder is gone"),
         store.node_leave("a", "1"),
         store.task_start("a", "1", ["k"]),

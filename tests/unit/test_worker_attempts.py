@@ -60,6 +60,7 @@ class FakeChild:
     def __init__(self) -> None:
         self.pid = 1
         self.attempt: Attempt | None = None
+        self.tasks_left = 1000
         self.channel = FakeChannel()
         self.signals: list[int] = []
         self.gone = False

@@ -204,7 +204,8 @@ def start(number: int, token: str = "") -> Start:
 
 
 def orders_of(taken: list[Order], may: list[bool]) -> Orders:
-    return Orders(session_of(FakeLink()), FakeStore(), taken.append, taken.append, taken.append, lambda: may[0], print)  # type: ignore[arg-type]
+    add = taken.append
+    return Orders(session_of(FakeLink()), FakeStore(), add, add, add, lambda: may[0], print, print)  # type: ignore[arg-type]
 
 
 def test_an_order_that_cannot_be_read_or_worked_off_fails_by_itself() -> None:
@@ -227,6 +228,7 @@ def test_an_order_that_cannot_be_read_or_worked_off_fails_by_itself() -> None:
             taken.append,
             lambda: True,
             failed.append,
+            print,
         )
         orders.take([start(1), start(2), Garbled(3, "k3", "t3", "no number"), start(4)])
         assert [order.number for order in taken] == [1, 4]
@@ -282,7 +284,7 @@ def test_an_order_that_comes_while_orders_are_fetched_is_not_taken_for_lost() ->
 
         link = Link(NodeState.UP, [], [start(1)], [])
         session = session_of(link)
-        orders = Orders(session, FakeStore(), taken.append, taken.append, taken.append, lambda: True, print)  # type: ignore[arg-type]
+        orders = Orders(session, FakeStore(), taken.append, taken.append, taken.append, lambda: True, print, print)  # type: ignore[arg-type]
         await session.join()
         orders.reset()
         fetching = asyncio.ensure_future(orders.fetch())
@@ -301,7 +303,7 @@ def test_orders_that_redis_no_longer_has_are_given_up() -> None:
     async def scene() -> None:
         link = FakeLink(NodeState.UP, [])
         session = session_of(link)
-        orders = Orders(session, FakeStore(), print, print, print, lambda: True, print)  # type: ignore[arg-type]
+        orders = Orders(session, FakeStore(), print, print, print, lambda: True, print, print)  # type: ignore[arg-type]
         await session.join()
         orders.reset()
         orders.heard(3)
