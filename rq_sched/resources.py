@@ -89,7 +89,7 @@ def parse_memory(value: object, name: str = "memory") -> int:
         factor = _UNITS.get(found[2].lower()) if found else None
         if found is None or factor is None:
             raise InvalidResources(f"{name} must be a number of MB or a size such as 512M or 2G, not {value!r}")
-        amount = float(found[1]) * factor
+        amount = min(float(found[1]) * factor, 2.0 * MAX_MEMORY)
         memory = int(amount)
         if memory != amount:
             raise InvalidResources(f"{name} must come to whole MB, not {value!r}")

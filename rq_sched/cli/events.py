@@ -11,7 +11,7 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.follow import tell_outages
-from rq_sched.cli.options import NODE_ID, TASK_ID, Session, command
+from rq_sched.cli.options import NODE_ID, TASK_ID, Limit, Session, command
 from rq_sched.task import iso
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ PAGE = 1000
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
 @click.option("--task", "task_id", type=TASK_ID, help="Only what concerns this task.")
 @click.option("--node", "node_id", type=NODE_ID, help="Only what concerns this node.")
-@click.option("-n", "--limit", type=click.IntRange(0), default=50, show_default=True, help="Only the last so many.")
+@click.option("-n", "--limit", type=Limit(0), default=50, show_default=True, help="Only the last so many.")
 @click.pass_obj
 def events_command(session: Session, follow: bool, task_id: str | None, node_id: str | None, limit: int) -> None:
     """Print the decision log: submitted, placed, started, completed, requeued, reaped ..., oldest first."""

@@ -11,11 +11,13 @@ from typing import TextIO
 import click
 
 from rq_sched.cli.show import safe
-from rq_sched.errors import RqSchedError, UsageError
+from rq_sched.errors import NotFound, RqSchedError, UsageError
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell reports of a program that SIGINT or SIGPIPE has ended."""
+HALF = 250
+"""Characters of either end of a long message that are kept."""
 
 
 def wants_json(args: list[str]) -> bool:
@@ -61,6 +63,9 @@ def report(error: BaseException, *, as_json: bool) -> int:
         return INTERRUPTED
     if os.environ.get("RQ_SCHED_DEBUG"):
         traceback.print_exception(error)
+    if isinstance(error, UsageError | NotFound):
+        print_error(error.code, _short(str(error)), as_json=as_json)
+        return error.exit_status
     if isinstance(error, RqSchedError):
         print_error(error.code, str(error), as_json=as_json)
         return error.exit_status
@@ -76,11 +81,16 @@ def report(error: BaseException, *, as_json: bool) -> int:
     return 1
 
 
+def _short(message: str) -> str:
+    """A message that repeats what was typed stays a line, however much was typed."""
+    return message if len(message) <= 2 * HALF else f"{message[:HALF]} … {message[-HALF:]}"
+
+
 def _report_click(error: click.ClickException, as_json: bool) -> int:
     if type(error).__name__ == "NoArgsIsHelpError" and not as_json:  # a bare `rq-sched`
         tell(error.format_message())
         return error.exit_code
-    message = " ".join(error.format_message().split())
+    message = _short(" ".join(error.format_message().split()))
     message = message[:1].lower() + message[1:].removesuffix(".")
     ctx = getattr(error, "ctx", None)
     if ctx is not None and "--help" not in message:

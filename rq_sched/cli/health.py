@@ -47,5 +47,6 @@ def health_command(session: Session, file: str | None, live: bool) -> int:
         where = f" in {note.namespace}" if note.namespace not in ("", DEFAULT_NAMESPACE) else ""
         show.line(show.safe(f"{note.role} {note.name}{where}: {problems[id(note)] or note.mood}"))
     if not found:
-        show.line("no scheduler or worker runs here" if file is None else f"{file}: no process has written there")
+        nothing = "no scheduler or worker runs here" if file is None else f"{file}: no process has written there"
+        show.line(show.safe(nothing))
     return 0 if ok else 1

@@ -11,7 +11,7 @@ import click
 
 from rq_sched.arrays import owner
 from rq_sched.cli import schema, show
-from rq_sched.cli.options import TEXT, Session, command
+from rq_sched.cli.options import TEXT, Limit, Session, command
 from rq_sched.cli.schema import Entry
 from rq_sched.cli.show import Column
 from rq_sched.errors import InvalidValue, NotFound
@@ -46,7 +46,7 @@ class Found:
 
 @command("inspect")
 @click.argument("what", metavar="[KEY or ID]", required=False, type=TEXT)
-@click.option("-n", "--limit", type=click.IntRange(1), default=FIRST, show_default=True, help="Entries of a key.")
+@click.option("-n", "--limit", type=Limit(1), default=FIRST, show_default=True, help="Entries of a key.")
 @click.pass_obj
 def inspect_command(session: Session, what: str | None, limit: int) -> None:
     """Show keys in Redis, decoded, with what each means.

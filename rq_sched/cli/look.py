@@ -11,7 +11,7 @@ import click
 from rq_sched.arrays import first_of, size
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error, print_warning
-from rq_sched.cli.options import NODE_ID, PRIORITY, TASK_ID, Session, command, one_task_id, task_ids
+from rq_sched.cli.options import NODE_ID, PRIORITY, TASK_ID, Limit, Session, command, one_task_id, task_ids
 from rq_sched.cli.show import Column
 from rq_sched.errors import InvalidValue, TaskNotFinal, TaskNotFound
 from rq_sched.outcomes import failed, value_of
@@ -126,7 +126,7 @@ def _later(then: float | None, before: float | None, phrase: str) -> str:
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only tasks in this state.")
 @click.option("--node", type=NODE_ID, help="Only tasks on this node.")
 @click.option("--priority", type=PRIORITY, help="Only tasks of this priority.")
-@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option("-n", "--limit", type=Limit(1), default=50, show_default=True, help="At most so many.")
 @click.pass_obj
 def list_command(
     session: Session, array: str | None, state: str | None, node: str | None, priority: int | None, limit: int

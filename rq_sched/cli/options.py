@@ -159,6 +159,8 @@ class Parsed(ParamType):
 
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d)?\s*")
+LONGEST = 100 * 366 * 86_400
+"""Seconds that a duration may have."""
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -171,7 +173,17 @@ def parse_duration(text: str, name: str) -> float:
     found = _DURATION.fullmatch(text)
     if found is None:
         raise InvalidValue(f"{name} must be a number of seconds, or such as 500ms, 10m, 2h or 1d, not {text!r}")
-    return float(found[1]) * _SECONDS[found[2] or "s"]
+    seconds = float(found[1]) * _SECONDS[found[2] or "s"]
+    if seconds > LONGEST:
+        raise InvalidValue(f"{name} must be at most a hundred years, not {text!r}")
+    return seconds
+
+
+class Limit(click.IntRange):
+    """At most so many: any number, as who wants all may give one of any size."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return min(super().convert(value, param, ctx), 2**40)
 
 
 def _parse_cpu(text: str, name: str) -> int:

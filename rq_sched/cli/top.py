@@ -16,7 +16,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.look import call_text, state_text
 from rq_sched.cli.missing import no_scheduler
-from rq_sched.cli.options import DURATION, Session, command
+from rq_sched.cli.options import DURATION, Limit, Session, command
 from rq_sched.cli.show import Column
 from rq_sched.errors import RedisUnavailable
 from rq_sched.node import NodeInfo, NodeState
@@ -24,6 +24,7 @@ from rq_sched.task import State, TaskInfo, iso
 
 ROWS = 20
 """Nodes and tasks that are listed where there is no screen to fill."""
+LEAST_INTERVAL = 0.1
 BAR = 24
 """Characters of a bar over the whole width of a figure."""
 
@@ -81,7 +82,7 @@ def _busiest_first(node: NodeInfo) -> tuple[bool, bool, float, str]:
 @command("top")
 @click.option("-d", "--interval", type=DURATION, default=2.0, metavar="DURATION", show_default=True,
               help="Time between two refreshes.")  # fmt: skip
-@click.option("-n", "--count", type=click.IntRange(1), metavar="N",
+@click.option("-n", "--count", type=Limit(1), metavar="N",
               help="End after so many refreshes (default: on a terminal never, elsewhere after one).")  # fmt: skip
 @click.pass_obj
 def top_command(session: Session, interval: float, count: int | None) -> None:
@@ -90,6 +91,7 @@ def top_command(session: Session, interval: float, count: int | None) -> None:
     On a terminal it fills the screen until 'q' or Ctrl-C; any other key refreshes it at once. In a pipe, and with
     --json, each refresh is printed below the one before.
     """
+    interval = max(interval, LEAST_INTERVAL)
     if sys.stdout.isatty() and not session.json:
         _live(session, interval, count)
         return
