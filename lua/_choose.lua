@@ -38,7 +38,7 @@ end
 -- number of free cores. Only of several labels the others must be asked node by node.
 local function best_fit(need)
   local index, others = index_for('free', need.group.labels)
-  local bite = #others == 0 and 1 or CANDIDATES
+  local bite = others == NO_OTHERS and 1 or CANDIDATES
   local from, skip = need.cpu * MEMORY_BITS + need.memory, 0
   while true do
     local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', skip, bite)

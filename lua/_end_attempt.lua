@@ -1,9 +1,10 @@
 --@include _ended
+--@include _refused
 -- What follows the end of an attempt (running or assigned → completed, failed, cancelled, delayed, pending).
 -- Shared by finish and reap. The caller has given the allocation back.
 
 local INLINE = 64
-local NO_RETRY = { not_found = true, not_allowed = true, unsendable = true }
+local REFUSALS, NO_RETRY = { not_found = true, not_allowed = true }, { unsendable = true }
 local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'v', 'O' }
 
 -- What is needed of the record; most ends are good ones, and need little.
@@ -65,11 +66,13 @@ end
 -- Back-off 1 s × 2^n up to 60 s, with jitter (`random` in 0..1 comes from the caller).
 local function attempt_failed(now, id, record, node_id, report)
   local key = P .. 'task:' .. id
+  local final = REFUSALS[report.reason]
+  if final and refused(id, record, node_id, report) then return task_back(id, record, record.n, node_id, 'refused') end
   outcome_clear(id, record)
   local fields = error_fields(id, report.error, report.exit_code)
   if report.started then fields[#fields + 1], fields[#fields + 2] = 'S', report.started end
   local used = (whole_of(record.y) or 0)
-  if NO_RETRY[report.reason] or used >= (whole_of(record.r) or 0) then
+  if final or NO_RETRY[report.reason] or used >= (whole_of(record.r) or 0) then
     return task_end(now, id, record, 'failed', node_id, report.reason, fields)
   end
   suspect_no_more(id, record)

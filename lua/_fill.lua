@@ -84,20 +84,20 @@ local heads_looked = 0
 local function first_allowed(now, node)
   local cpu, memory = room_cpu(node), node.memory
   if not node.only_later then
-    local class = first_fit(cpu, memory, node.carries)
+    local class = first_fit(cpu, memory, carrier(node))
     if not class or not is_later(class_peek(class)) then return class end
     node.only_later = true -- what is free only shrinks: from here on nothing earlier fits
   end
   if held.expected and heads_looked < HEADS then
     first_fit_reset()
-    local class = first_fit(cpu, memory, node.carries, function(score, member, one)
+    local class = first_fit(cpu, memory, carrier(node), function(score, member, one)
       heads_looked = heads_looked + 1
       return heads_looked >= HEADS or may_use(now, score, member, one)
     end)
     if heads_looked < HEADS then return class end
     first_fit_reset()
   end
-  return first_fit(math.min(cpu, held.cpu), math.min(memory, held.memory), node.carries)
+  return first_fit(math.min(cpu, held.cpu), math.min(memory, held.memory), carrier(node))
 end
 
 -- Gives the node the earliest tasks that fit, until none does or `limit` is reached. Returns how many, and whether
@@ -109,7 +109,7 @@ local function fill(now, nonce, node, limit, orders)
   while looks < limit do
     local kept = node.reserved and reservation()
     local class
-    if kept then class = first_allowed(now, node) else class = first_fit(room_cpu(node), node.memory, node.carries) end
+    if kept then class = first_allowed(now, node) else class = first_fit(room_cpu(node), node.memory, carrier(node)) end
     if not class then return placed, false end
     looks = looks + 1
     if not class_peek(class) then

@@ -1,13 +1,27 @@
 --@include _ledger
 -- Finding nodes by what is required. One label: they are looked for in its index as others are in `free` or `totals`. Several:
--- in the index of the one which fewest nodes carry, and a node must stand in those of the others as well.
+-- in the index of the one which fewest nodes carry, and a node must stand in those of the others as well. Nodes that have
+-- refused are passed over.
 
 local NO_OTHERS = {}
 
--- The indexes in which a node that carries all that is required stands.
+-- The nodes that have refused, and are still registered as they were then; nil: none.
+local function refused_by(required)
+  local set
+  for _, id, incarnation in string.gmatch(required, REFUSED) do
+    local node = node_load(id)
+    if node and node.incarnation == incarnation then
+      set = set or {}
+      set[id] = true
+    end
+  end
+  return set
+end
+
+-- The indexes in which a node that carries all that is required stands; `refused`: nodes that may not have it all the same.
 local function indexes_of(name, required)
   if required == '' then return NO_OTHERS end
-  local keys = {}
+  local keys = { refused = refused_by(required) }
   for label in string.gmatch(required, LABEL) do keys[#keys + 1] = P .. name .. ':' .. label end
   return keys
 end
@@ -20,14 +34,16 @@ local function index_for(name, required)
     local nodes = call('ZCARD', key)
     if not fewest or nodes < fewest then fewest, at = nodes, i end
   end
-  return table.remove(others, at), others
+  local index = at and table.remove(others, at) or P .. name
+  return index, (others[1] or others.refused) and others or NO_OTHERS
 end
 
--- Of these nodes, the set of those that stand in all the others; nil where there are no others.
+-- Of these nodes, the set of those that stand in all the others; nil where all do.
 local function standing(others, ids)
-  if #others == 0 or #ids == 0 then return nil end
+  if others == NO_OTHERS or #ids == 0 then return nil end
   local set = {}
   for _, id in ipairs(ids) do set[id] = true end
+  for id in pairs(others.refused or {}) do set[id] = nil end
   for _, key in ipairs(others) do
     local scores = call('ZMSCORE', key, unpack(ids))
     for i, id in ipairs(ids) do
@@ -39,7 +55,7 @@ end
 
 -- The same of nodes with their scores, as ZRANGE gives them.
 local function only_in(others, found)
-  if #others == 0 then return found end
+  if others == NO_OTHERS then return found end
   local ids, kept = {}, {}
   for i = 1, #found, 2 do ids[#ids + 1] = found[i] end
   local set = standing(others, ids)

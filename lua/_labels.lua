@@ -2,21 +2,26 @@
 -- Labels: what nodes carry and tasks require, both written as at the end of a class's name: sorted, `+gpu+ssd` ('' none).
 -- A node stands in the indexes `free` and `totals`, and with the same score in `free:LABEL` and `totals:LABEL` of each
 -- label that it carries.
+-- What is required may also name registrations that have refused a task (_refused), behind the labels and sorted:
+-- `+gpu!n1:5f!n3:a0`. It is part of a class's name as labels are: such a class isn't put there.
 
-local LABEL = '%+([^+]+)'
+local LABEL, REFUSED = '%+([^+!]+)', '!(([^!:]+):([^!]+))'
 
--- Tells whether a node with these labels carries all that is required; asked often, so that answers are kept.
-local function carrier(labels)
-  local known = {}
-  return function(required)
+-- Tells whether a node may have what requires this, by its labels and its place (NODE:INCARNATION); asked often, so that
+-- answers are kept.
+local function carrier(node)
+  if node.carries then return node.carries end
+  local known, labels = {}, node.labels
+  node.carries = function(required)
     if known[required] == nil then
-      known[required] = true
+      known[required] = not string.find(required .. '!', '!' .. node.place .. '!', 1, true)
       for label in string.gmatch(required, LABEL) do
         if not string.find(labels .. '+', '+' .. label .. '+', 1, true) then known[required] = false end
       end
     end
     return known[required]
   end
+  return node.carries
 end
 
 -- Enters a node into `free` or `totals`, and into the same of each of its labels.

@@ -27,7 +27,7 @@ local function node_load(id)
     ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
     surplus = surplus, surplus_read = surplus, reserved = r[10] or nil, entries = {}, cleared = {}, orders = {},
     ends = tonumber(r[11] or nil), ends_read = tonumber(r[11] or nil), place = place, path = P .. 'node:' .. place,
-    touched = false, labels = labels, carries = labels ~= '' and carrier(labels) or nil,
+    touched = false, labels = labels, carries = nil,
   }
   nodes_seen[id] = node
   return node

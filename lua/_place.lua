@@ -22,7 +22,7 @@ local function place_dirty(now, nonce, limit)
 end
 
 local function carries_all(node, class)
-  return class.group.labels == '' or (node.carries and node.carries(class.group.labels))
+  return class.group.labels == '' or carrier(node)(class.group.labels)
 end
 
 -- The reserved node isn't in `free`: it comes last, for those who may use it.

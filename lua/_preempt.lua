@@ -47,10 +47,10 @@ end
 local function candidates_for(above, class)
   local labels = indexes_of('totals', class.group.labels)
   local found = {}
-  for page = 0, #labels == 0 and 0 or PAGES - 1 do
+  for page = 0, labels == NO_OTHERS and 0 or PAGES - 1 do
     local members = call('ZRANGEBYSCORE', P .. 'preemptible', '-inf', '(' .. above,
       'LIMIT', whole(page * CANDIDATES), CANDIDATES)
-    if #labels == 0 then return members end
+    if labels == NO_OTHERS then return members end
     local ids = {}
     for i, member in ipairs(members) do ids[i] = string.match(member, ' (%S+)$') or '' end
     local carrying = standing(labels, ids)

@@ -39,7 +39,11 @@ local function class_parse(text, from)
   local cpu, memory, labels = string.match(text, '^(%d+):(%d+)(.*)$', from)
   cpu, memory = tonumber(cpu), tonumber(memory)
   if not cpu or not memory or cpu < 1 or memory < 1 or cpu > 2 ^ 20 or memory >= 2 ^ 24 then return nil end
-  if labels ~= '' and not string.find(labels, '^%+[a-z0-9._+-]+$') then return nil end
+  if labels ~= '' then
+    local own, refused = string.match(labels, '^([^!]*)(.*)$')
+    if own ~= '' and not string.find(own, '^%+[a-z0-9._+-]+$') then return nil end
+    if refused ~= '' and not string.find(refused, '^![%w!:._-]+$') then return nil end
+  end
   return cpu, memory, labels
 end
 

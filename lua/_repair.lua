@@ -128,9 +128,9 @@ local function room_indexes(id, node, found)
     offered = index_set('free' .. suffix, id, up and not node.reserved and room or nil) or offered
     if node.surplus then index_set('totals' .. suffix, id, up and total or nil) end
   end
-  local carries = carrier(labels)
+  local carried = carrier({ labels = labels, place = '' })
   for _, label in ipairs(found) do
-    if not carries('+' .. label) then
+    if not carried('+' .. label) then
       index_set('free:' .. label, id, nil)
       index_set('totals:' .. label, id, nil)
     end

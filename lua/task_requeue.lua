@@ -4,7 +4,7 @@
 -- ARGV: now_ms task_id operation
 -- Replies: the state
 -- Refuses: task_not_found, wrong_state (held, assigned, running), counter_full
--- Promises: the same operation again changes nothing; retries and crashes count anew
+-- Promises: the same operation again changes nothing; retries and crashes count anew, refusals are forgotten
 --@include _waiting
 
 arguments_given(3)
@@ -26,8 +26,9 @@ if not sequence then return sequences_used_up() end
 waiting_change(id, record)
 take_out(id, record)
 if call('HGET', key, 'rx') then call('DEL', P .. 'result:' .. id) end
-call('HDEL', key, 'y', 'z', 'E', 'rx')
-call('HSET', key, 'o', operation)
+call('HDEL', key, 'y', 'z', 'E', 'rx', 'Z')
+record.c = string.match(record.c, '^[^!]+') -- nodes that have refused it are asked again
+call('HSET', key, 'o', operation, 'c', record.c)
 task_pending(id, record, sequence)
 event('requeued', id, nil, record.u, 'asked')
 if queue_flush() then wake() end

@@ -43,7 +43,8 @@ class Explain(Ahead):
 
         * pending: ``fits_now nodes short_cpu short_memory short_labels fits_empty`` (numbers of nodes that are up;
           cores that elastic tasks hold beyond their need count as free, ``fits_surplus`` says on how many nodes that
-          decides; for CPU and memory only nodes are looked at that carry all labels required, and ``missing_labels``
+          decides; for CPU and memory only nodes are looked at that carry all labels required and haven't refused it
+          (``refusing`` have), and ``missing_labels``
           says of each label how many nodes lack it), ``largest_cpu largest_memory`` (of the same nodes), ``ahead``
           (with ``ahead_at_least`` true it is a least number), what is reserved for whom (``reserved_node
           reserved_task reserved_since reserved_until fits_reserved``), for the first blocked task since when it is
@@ -52,6 +53,7 @@ class Explain(Ahead):
         * delayed: ``due``; held: ``held_at``;
         * assigned, running: what placed it (``placed_by placed_at made_room_by``), and its node now (``node_state
           node_tasks node_free_cpu node_free_memory``), with ``fits_now nodes`` as of now;
+        * all that a node has refused: ``refusals``, what each has said;
         * all that were placed: ``history``, what the decision log still says, the oldest first (``history_complete``
           is false where the log was cut off, or is too long to be looked through here).
 
@@ -76,6 +78,9 @@ class Explain(Ahead):
             answer |= yield from self._why_there(info)
         if info.error is not None:
             answer["error"] = info.error
+        said = (yield [("HGET", self.keys.task(task_id), "Z")])[0]
+        if said is not None:
+            answer["refusals"] = dict(line.partition(": ")[::2] for line in said.decode("utf-8", "replace").split("\n"))
         if info.attempt:
             answer |= yield from self._history(info)
             if info.state in ACTIVE:
@@ -136,10 +141,10 @@ class Explain(Ahead):
         if reservation is not None and place is not None:
             ends = now + info.time_limit * 1000 if info.time_limit else None
             barred = reservation.node_id if reservation.bars(info.task_id, place, need, ends) else None
-        answer: dict[str, Any] = {"reason": None, **fit_counts(need, rooms, barred, info.require)}
+        answer: dict[str, Any] = {"reason": None, **fit_counts(need, rooms, barred, info.require, info.refused)}
         answer["reason"] = pending_reason(answer)
         answer["missing_labels"] = {label: sum(label not in room.labels for room in rooms) for label in info.require}
-        carrying = [room.total for room in rooms if room.carries(info.require)]
+        carrying = [r.total for r in rooms if r.carries(info.require) and not r.refuses(info.refused)]
         answer["largest_cpu"] = max((total.cpu for total in carrying), default=0)
         answer["largest_memory"] = max((total.memory for total in carrying), default=0)
         ahead, exact = (0, True) if place is None else (yield from self.ahead(place))
@@ -188,7 +193,7 @@ class Explain(Ahead):
             "fault",
         )
         running, cpu, memory, state, fault = (yield from self._rows([node]))[0] or (None,) * 5
-        counts = fit_counts(need, (yield from self.rooms()), require=info.require)
+        counts = fit_counts(need, (yield from self.rooms()), require=info.require, refused=info.refused)
         return {
             "scheduled_at": iso(info.scheduled_at),
             "started_at": iso(info.started_at),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from rq_sched.labels import of_suffix, suffix
+from rq_sched.labels import of_suffix, refused_in, suffix
 from rq_sched.reading import LAST_MS, real, text, whole
 from rq_sched.resources import Resources
 from rq_sched.task import Reason, need_of, read_need
@@ -29,6 +29,7 @@ class Room(NamedTuple):
     total: Resources
     reserved: str | None
     labels: tuple[str, ...] = ()
+    incarnation: str = ""
 
     @property
     def room(self) -> Resources:
@@ -38,21 +39,24 @@ class Room(NamedTuple):
         """Whether it has all labels required."""
         return set(require) <= set(self.labels)
 
+    def refuses(self, refused: Sequence[str]) -> bool:
+        """Whether it is among those (NODE:INCARNATION) that have refused."""
+        return f"{self.node_id}:{self.incarnation}" in refused
+
     @classmethod
     def parse(cls, line: str) -> Room | None:
         """A line of ``node_rooms.lua``; None: it can't be read.
 
-        >>> Room.parse("n1 2 1 512 8 4096 big +gpu").room
+        >>> Room.parse("n1 2 1 512 8 4096 big +gpu 5f").room
         Resources(cpu=3, memory=512)
         """
         try:
-            node_id, cpu, surplus, memory, total_cpu, total_memory, reserved, labels = line.split(" ")
+            node_id, cpu, surplus, memory, total_cpu, total_memory, reserved, labels, incarnation = line.split(" ")
             total = Resources(int(total_cpu), int(total_memory))
         except ValueError:
             return None
-        return cls(
-            node_id, Resources(whole(cpu), whole(memory)), whole(surplus), total, reserved or None, of_suffix(labels)
-        )
+        free = Resources(whole(cpu), whole(memory))
+        return cls(node_id, free, whole(surplus), total, reserved or None, of_suffix(labels), incarnation)
 
 
 class Reservation(NamedTuple):
@@ -102,15 +106,21 @@ class Reservation(NamedTuple):
 
 
 def fit_counts(
-    need: Resources, rooms: Sequence[Room], barred: str | None = None, require: Sequence[str] = ()
+    need: Resources,
+    rooms: Sequence[Room],
+    barred: str | None = None,
+    require: Sequence[str] = (),
+    refused: Sequence[str] = (),
 ) -> dict[str, int]:
     """On how many of the nodes that are up a need fits now, what is short on how many, on how many it fits empty.
 
-    ``short_labels``: on how many a label is missing that is required; CPU and memory are looked at on the others;
+    ``short_labels``: on how many a label is missing that is required; ``refusing``: how many of the others have
+    refused it (``refused``); CPU and memory are looked at on the rest;
     ``fits_surplus``: on how many of those where it fits now this takes back cores from elastic tasks;
     ``fits_reserved``: where it would fit, were they not kept for an earlier task (``barred``, a node's id).
     """
-    carrying = [room for room in rooms if room.carries(require)] if require else rooms
+    labelled = [room for room in rooms if room.carries(require)] if require else rooms
+    carrying = [room for room in labelled if not room.refuses(refused)] if refused else labelled
     fits = [room for room in carrying if need.fits(room.room)]
     mine = [room for room in fits if room.node_id != barred]
     return {
@@ -118,7 +128,8 @@ def fit_counts(
         "nodes": len(rooms),
         "short_cpu": sum(need.cpu > room.room.cpu for room in carrying),
         "short_memory": sum(need.memory > room.free.memory for room in carrying),
-        "short_labels": len(rooms) - len(carrying),
+        "short_labels": len(rooms) - len(labelled),
+        "refusing": len(labelled) - len(carrying),
         "fits_empty": sum(need.fits(room.total) for room in carrying),
         "fits_surplus": sum(need.cpu > room.free.cpu for room in mine),
         "fits_reserved": len(fits) - len(mine),
@@ -144,7 +155,8 @@ def group_name(task_class: str) -> str:
     '6:384+gpu'
     """
     need = need_of(task_class)
-    return f"{_step(need.cpu)}:{_step(need.memory)}{suffix(of_suffix(task_class))}"
+    refused = "".join(f"!{place}" for place in refused_in(task_class))
+    return f"{_step(need.cpu)}:{_step(need.memory)}{suffix(of_suffix(task_class))}{refused}"
 
 
 def group_of(task_class: bytes | str) -> str:

@@ -1,6 +1,7 @@
 """Labels: what nodes carry (``gpu``, ``ssd``, a zone) and tasks require. Short identifiers, sorted, each once.
 
 In Redis they stand as at the end of a class's name: ``+gpu+ssd``, empty where there are none (``lua/_labels.lua``).
+Behind them stand registrations that have refused a task: ``+gpu!n1:5f!n3:a0``.
 """
 
 from __future__ import annotations
@@ -55,4 +56,13 @@ def of_suffix(text: str) -> tuple[str, ...]:
     >>> of_suffix("2:512+gpu+ssd")
     ('gpu', 'ssd')
     """
-    return tuple(label for label in text.split("+")[1:] if label)
+    return tuple(label for label in text.partition("!")[0].split("+")[1:] if label)
+
+
+def refused_in(task_class: str) -> tuple[str, ...]:
+    """The registrations, as NODE:INCARNATION, that have refused a task of this class.
+
+    >>> refused_in("2:512+gpu!n1:5f!n3:a0")
+    ('n1:5f', 'n3:a0')
+    """
+    return tuple(task_class.split("!")[1:])

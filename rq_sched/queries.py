@@ -117,14 +117,15 @@ class Queries:
             return
         rooms = yield from self.rooms()
         reservation = yield from self.reservation()
-        reasons: dict[tuple[Resources, tuple[str, ...], str | None], str] = {}
+        reasons: dict[tuple[Any, ...], Reason] = {}
         barred = yield from self._barred(waiting, rooms, reservation)
-        distinct = list({room[1:]: room for room in rooms}.values())  # for a reason it is enough that one is there
+        distinct = list({room[1:-1]: room for room in rooms}.values())  # for a reason it is enough that one is there
         for info in waiting:
             need = Resources(info.cpu_needed, info.memory_needed)
-            key = (need, tuple(info.require), barred.get(info.task_id))
+            key = (need, barred.get(info.task_id), tuple(info.require), tuple(info.refused))
             if key not in reasons:
-                reasons[key] = pending_reason(fit_counts(need, distinct, key[2], key[1]))
+                among = rooms if info.refused else distinct
+                reasons[key] = pending_reason(fit_counts(need, among, *key[1:]))
             info.reason = reasons[key]
 
     def _barred(
@@ -137,7 +138,9 @@ class Queries:
         fitting = [
             info
             for info in waiting
-            if Resources(info.cpu_needed, info.memory_needed).fits(room.room) and room.carries(info.require)
+            if Resources(info.cpu_needed, info.memory_needed).fits(room.room)
+            and room.carries(info.require)
+            and not room.refuses(info.refused)
         ]
         places = yield from self.places([info.task_id for info in fitting])
         now = (yield from self.now()) if any(info.time_limit for info in fitting) else 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from rq_sched.arrays import elements, size
 from rq_sched.errors import UnreadableValue
-from rq_sched.labels import of_suffix
+from rq_sched.labels import of_suffix, refused_in
 from rq_sched.reading import Fields
 from rq_sched.resources import Resources
 from rq_sched.signing import Signer
@@ -32,7 +32,7 @@ _STATES = frozenset(State)
 FIELDS = {
     # short name in Redis: what it is. Defaults are left out.
     "s": "state",
-    "c": "class: CPU:MEMORY, and +LABEL for each label that it requires",
+    "c": "class: CPU:MEMORY, +LABEL for each label that it requires, !NODE:INCARNATION for each that has refused it",
     "n": "sequence, 13 hex digits: the order among equals",
     "p": "priority (0)",
     "f": "function",
@@ -64,6 +64,7 @@ FIELDS = {
     "S": "started_at, ms",
     "F": "finished_at, ms",
     "m": "reason",
+    "Z": "what the nodes have said that have refused it: a line NODE: TEXT each",
     "b": "what follows a stop: requeue (behind its equals), end, back (its old place)",
     "o": "the last operation's id: a driver's retry of it changes nothing",
     "R": "msgpack result (short)",
@@ -174,6 +175,7 @@ def decode(
         max_cpu_needed=number("X", need.cpu),
         max_memory_needed=number("Y", need.memory),
         require=list(of_suffix(text("c") or "")),
+        refused=list(refused_in(text("c") or "")),
         state=state,
         reason=text("m"),
         attempt=number("u"),

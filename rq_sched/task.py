@@ -268,12 +268,12 @@ def class_of(need: Resources, require: Sequence[str] = ()) -> str:
 
 
 def need_of(task_class: str) -> Resources:
-    """The needs of a class, without its labels (those: ``labels.of_suffix``).
+    """The needs of a class, without what else it says (``labels.of_suffix``, ``labels.refused_in``).
 
     >>> need_of("2:512+gpu")
     Resources(cpu=2, memory=512)
     """
-    cpu, memory = task_class.partition("+")[0].split(":")
+    cpu, memory = task_class.partition("!")[0].partition("+")[0].split(":")
     return Resources(int(cpu), int(memory))
 
 
@@ -335,6 +335,7 @@ class TaskInfo:
     exit_code: int | None
     suspect: bool  # it must run alone on a node before it may fail as poison; until then it needs a whole one
     require: list[str]  # labels that its node must carry
+    refused: list[str]  # registrations of nodes, NODE:INCARNATION, that have refused it: it isn't put there again
     array: str | None = None  # of an array: the indexes of its elements, FIRST-LAST
     elements: dict[str, int] | None = None  # of an array: how many are waiting, active, completed, failed, cancelled
 

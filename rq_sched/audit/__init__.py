@@ -207,13 +207,13 @@ class _Audit:
         rooms: list[Offer] = []
         for start in range(0, len(offered), BITE):
             bite = offered[start : start + BITE]
-            fields = ("free_cpu", "surplus", "free_memory", "labels")
+            fields = ("free_cpu", "surplus", "free_memory", "labels", "incarnation")
             free = yield from rows([("HMGET", self.keys.node(node), *fields) for node in bite])
             for node, row in zip(bite, free, strict=True):
-                cpu, surplus, memory, labels = row or (None,) * 4
+                cpu, surplus, memory, labels, incarnation = row or (None,) * 5
                 room = Resources(whole(cpu) + whole(surplus), whole(memory))
-                rooms.append(Offer(room, frozenset(of_suffix(text(labels))), node))
-        self.looks.rooms = largest(rooms)
+                rooms.append(Offer(room, frozenset(of_suffix(text(labels))), node, text(incarnation)))
+        self.looks.rooms, self.looks.all_rooms = largest(rooms), rooms
 
     def pending_count(self, before: dict[str, bytes]) -> Op[None]:
         """Only where nothing was counted since ``before``: a sum over many keys can't be read at one instant."""

@@ -13,7 +13,7 @@ from rq_sched.audit.arrays import Arrays
 from rq_sched.audit.reads import first, number, pairs, peek, text
 from rq_sched.fit import group_of
 from rq_sched.keys import ELEMENT_PATTERN, ID_PATTERN, Keys
-from rq_sched.labels import of_suffix
+from rq_sched.labels import of_suffix, refused_in
 from rq_sched.link import Command, Op
 from rq_sched.node import NodeState
 from rq_sched.reading import whole
@@ -88,7 +88,7 @@ class Record:
 
     def allocation(self) -> str:
         """CPU:MEMORY that its attempt holds."""
-        return self.fields.get("A") or self.fields["c"].partition("+")[0]
+        return self.fields.get("A") or _amount(need_of(self.fields["c"]))
 
     @property
     def last(self) -> int:
@@ -216,10 +216,13 @@ class Offer:
     room: Resources
     labels: frozenset[str]
     node_id: str
+    incarnation: str = ""
 
     def holds(self, task_class: str) -> bool:
         """Whether a task of this class could be put there."""
-        return need_of(task_class).fits(self.room) and self.labels.issuperset(of_suffix(task_class))
+        refused = f"{self.node_id}:{self.incarnation}" in refused_in(task_class)
+        carries = self.labels.issuperset(of_suffix(task_class))
+        return need_of(task_class).fits(self.room) and carries and not refused
 
 
 def largest(offers: Iterable[Offer]) -> list[Offer]:
@@ -241,6 +244,7 @@ class Looks:
         self.arrays = Arrays(keys)
         self.aging = 0.0
         self.rooms: list[Offer] = []
+        self.all_rooms: list[Offer] = []  # with those that are within others: the others may have refused
         self.fresh: set[str] = set()
         self.unplaced: list[str] = []  # tasks that seem to fit somewhere: for `room`
         self.last = 0  # the last sequence that a task was seen to have
@@ -252,7 +256,8 @@ class Looks:
     def candidate(self, task_class: str) -> str | None:
         """A node that would have room for this class."""
         if task_class not in self._candidates:
-            self._candidates[task_class] = next((one.node_id for one in self.rooms if one.holds(task_class)), None)
+            rooms = self.all_rooms if refused_in(task_class) else self.rooms
+            self._candidates[task_class] = next((one.node_id for one in rooms if one.holds(task_class)), None)
         return self._candidates[task_class]
 
     # -- tasks, from the record ---------------------------------------------------------------------
@@ -340,7 +345,7 @@ class Looks:
         looked_at_soon = dirty is not None or task_class in {text(entry)[SEQUENCE:] for entry in entries}
         if Record.of(task_id, again) != record or looked_at_soon or node.state != "up":
             return None
-        offer = Offer(node.room, frozenset(node.labels), node_id)
+        offer = Offer(node.room, frozenset(node.labels), node_id, node.record.get("incarnation", ""))
         if offer.holds(task_class) and "reserved" not in node.record:
             return f"needs {task_class} and waits, {node_id} has room for {_amount(node.room)}"
         return None

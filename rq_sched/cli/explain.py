@@ -25,9 +25,9 @@ ADVICE = {
     Reason.TIMEOUT: "It ran longer than its time limit: submit it with a longer --time-limit.",
     Reason.OOM: "It used more memory than it may have: submit it with more --memory, or with --max-memory.",
     Reason.POISON: "Its process or its node died again and again: look at its log, and at those of the workers.",
-    Reason.NOT_FOUND: "The worker has no such function or command: is it installed there, is --chdir right?",
+    Reason.NOT_FOUND: "No node that could hold it has such a function or command: is it installed, is --chdir right?",
     Reason.UNSENDABLE: "Its result can't be sent: the error says what to return instead (docs/values.md).",
-    Reason.NOT_ALLOWED: "The worker's --allow doesn't name it: start the worker with an --allow that does.",
+    Reason.NOT_ALLOWED: "No node that could hold it may run it: start a worker with an --allow that names it.",
 }
 
 
@@ -132,6 +132,7 @@ def _pending(found: Mapping[str, Any]) -> Iterator[str]:
     if not nodes:
         yield f"It needs {_need(found)}, and no node is up: start one (`rq-sched worker`, or `rq-sched up`)."
         return
+    yield from _refusals(found)
     if not found["fits_empty"]:
         end = f"end it ({_do(found, 'cancel --no-requeue')}) and ask" if not found.get("dry_run") else "ask"
         why = _too_small(found)
@@ -154,8 +155,19 @@ def _faults(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"So do {len(faults) - TOLD_FAULTS:,} more nodes, for faults of their own (`rq-sched nodes`)."
 
 
+def _refusals(found: Mapping[str, Any]) -> Iterator[str]:
+    """What nodes have said that have refused it."""
+    refusals: Mapping[str, str] = found.get("refusals") or {}
+    if refusals:
+        said = [f"  {node}: {why}" for node, why in list(refusals.items())[:TOLD_FAULTS]]
+        more = [f"  … and {len(refusals) - TOLD_FAULTS} more"] if len(refusals) > TOLD_FAULTS else []
+        yield "\n".join(["Refused, so that it isn't put there again, by", *said, *more])
+
+
 def _too_small(found: Mapping[str, Any]) -> str:
     """Why no node is enough, and what would be."""
+    if found["refusing"] and found["refusing"] == found["nodes"] - found["short_labels"]:
+        return "all nodes up that could have refused it. Start a node that has it, and may run it"
     up, carrying = show.count(found["nodes"], "node"), found["nodes"] - found["short_labels"]
     labels = show.labels(found["require"])
     if not carrying:
@@ -172,6 +184,8 @@ def _room(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"It needs {_need(found)}: it {now}, and on {fits_empty:,} when empty."
     if found["short_labels"]:
         yield f"On {_of(found['short_labels'], nodes)} a label is missing."
+    if found["refusing"]:
+        yield f"{_of(found['refusing'], nodes)} {'has' if found['refusing'] == 1 else 'have'} refused it."
     short = [
         f"{name} on {found[key]:,}" for name, key in (("CPU", "short_cpu"), ("memory", "short_memory")) if found[key]
     ]

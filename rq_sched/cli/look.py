@@ -84,6 +84,7 @@ def _status_pairs(info: TaskInfo) -> Iterator[tuple[str, str]]:
     yield "node", info.node_id or ""
     yield "attempt", _attempt_text(info)
     yield "suspect", "it must have a whole node to itself before it may fail as poison" if info.suspect else ""
+    yield "refused by", ", ".join(place.partition(":")[0] for place in info.refused)
     yield "time limit", show.duration(info.time_limit) if info.time_limit else ""
     yield "preemptible", "yes" if info.preemptible else ""
     yield "elastic", info.elastic if info.elastic != "cpu" else ""

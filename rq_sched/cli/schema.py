@@ -33,7 +33,7 @@ KEPT = {
     "first": "the first blocked task that some node could hold when empty",
     "since": "ms, since when it is that",
     "task": "the task that a node is kept for",
-    "class": "its class: CPU:MEMORY, and +LABEL for each label that it requires",
+    "class": "its class: CPU:MEMORY, +LABEL for each label that it requires, !NODE:INCARNATION for each refusal",
     "score": "its place in the order: −priority, aged",
     "sequence": "its place among equals",
     "node": "the node that is kept",

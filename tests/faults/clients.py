@@ -203,6 +203,7 @@ class Clients(Compared):
             return self.refused(op, WrongState)
         self.model.back(task, behind=True)
         task.used = task.crashes = 0
+        task.refused = frozenset()
         task.operation = operation
         assert self.run(op) == State.PENDING
         return None

@@ -13,7 +13,9 @@ from rq_sched.resources import Resources
 from rq_sched.task import FINAL, State
 
 ACTIVE = (State.ASSIGNED, State.RUNNING)
-NO_RETRY = ("not_found", "not_allowed", "unsendable")
+REFUSALS = ("not_found", "not_allowed")
+NO_RETRY = (*REFUSALS, "unsendable")
+REFUSED_MOST = 16
 
 
 @dataclass
@@ -41,11 +43,15 @@ class Task:
     operation: str | None = None
     resized: int = 0  # the number of the last resize of this attempt
     require: frozenset[str] = frozenset()
+    refused: frozenset[tuple[str, str]] = frozenset()  # node and incarnation of those that have refused it
     new_sequence: bool = True  # it went to the back in this step: the record says where that is
 
     def fits(self, node: Node) -> bool:
         """Whether it could be put there now."""
-        return self.need.fits(node.room) and self.require <= node.labels
+        return self.need.fits(node.room) and self.may_be_on(node)
+
+    def may_be_on(self, node: Node) -> bool:
+        return self.require <= node.labels and (node.node_id, node.incarnation) not in self.refused
 
     @property
     def order(self) -> tuple[int, str]:
@@ -148,6 +154,7 @@ class Model:
         assert node.state == "up", f"{task_id} was placed on {node.node_id}, which is {node.state}"
         assert amount == task.need, f"{task_id} needs {task.need} and got {amount}"
         assert amount.fits(node.room), f"{task_id} needs {amount}; {node.node_id} had room for {node.room}"
+        assert (node.node_id, node.incarnation) not in task.refused, f"{task_id} was refused by {node.node_id}"
         assert task.require <= node.labels, f"{task_id} requires {task.require}; {node.node_id} carries {node.labels}"
         passed_over = [t for t in self.pending() if t.order < task.order and t.fits(node)]
         assert not passed_over, f"{task_id} was placed on {node.node_id} before {[t.task_id for t in passed_over]}"
@@ -183,7 +190,7 @@ class Model:
         """It needs a whole node: the largest that could hold it, of those that are up; else the one it was on."""
         task.asked = task.asked or task.need
         now = self.nodes[node.node_id]
-        able = [n.total for n in self.up() if task.require <= n.labels]
+        able = [n.total for n in self.up() if task.may_be_on(n)]
         for total in [*sorted(able, reverse=True), now.total]:
             if task.asked.fits(total):
                 task.need = total
@@ -203,7 +210,7 @@ class Model:
         elif outcome == "completed":
             self.end(task, State.COMPLETED)
         elif outcome == "failed":
-            self._failed(task, reason, now)
+            self._failed(task, node, reason, now)
         elif outcome == "crashed":
             self._crashed(task)
         elif outcome == "died among others" and task.crashes + 1 >= task.crash_limit:
@@ -215,7 +222,10 @@ class Model:
             self.back(task)
         return "recorded"
 
-    def _failed(self, task: Task, reason: str, now: int) -> None:
+    def _failed(self, task: Task, node: Node, reason: str, now: int) -> None:
+        if reason in REFUSALS and self._another_may_say(task, node):
+            self.back(task)
+            return
         if reason in NO_RETRY or task.used >= task.retries:
             self.end(task, State.FAILED, reason)
             return
@@ -225,6 +235,18 @@ class Model:
         task.used += 1
         task.token = task.place = task.intention = None
         task.resized = 0
+
+    def _another_may_say(self, task: Task, node: Node) -> bool:
+        """It was refused: whether a node that lives could hold it, and hasn't refused it."""
+        self._trust(task)
+        before = task.refused
+        now = {(n.node_id, n.incarnation) for n in self.nodes.values()}
+        task.refused = frozenset(task.refused & now | {(node.node_id, node.incarnation)})
+        able = any(task.need.fits(n.total) and task.may_be_on(n) for n in self.alive())
+        if len(task.refused) <= REFUSED_MOST and able:
+            return True
+        task.refused = before
+        return False
 
     def _crashed(self, task: Task) -> None:
         task.crashes += 1

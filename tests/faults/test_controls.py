@@ -100,6 +100,18 @@ BUGS = {
     "a fault is forgotten when a drain ends": ("if call('HEXISTS', key, 'fault') == 1 then", "if false then"),
     "a recovery undoes a drain": ("if node.state == 'faulty' then node_resume", "if true then node_resume"),
     "a fault outlives its incarnation": ("call('HDEL', P .. 'node:' .. id, 'fault')\n  call('ZREM'", "call('ZREM'"),
+    "a fill offers a task to a node that has refused it": (
+        "known[required] = not string.find(required .. '!', '!' .. node.place .. '!', 1, true)",
+        "known[required] = true",
+    ),
+    "a node that has refused a task is chosen for it": (
+        "for id in pairs(others.refused or {}) do set[id] = nil end",
+        "",
+    ),
+    "the first refusal counts for all": (
+        "if #places > most or not somebody_could(class_of(class)) then",
+        "if true then",
+    ),
     "a restart undoes a drain": ("call('HGET', key, 'drain') and 'draining' or 'up'", "'up'"),
     "promotion loses what it didn't reach": ("call('ZREM', P .. 'delayed', id)\n", "call('DEL', P .. 'delayed')\n"),
 }

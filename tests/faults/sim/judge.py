@@ -18,7 +18,7 @@ import msgpack
 
 from rq_sched import audit
 from rq_sched.arrays import owner, rest, unmade
-from rq_sched.labels import of_suffix
+from rq_sched.labels import of_suffix, refused_in
 from rq_sched.resources import Resources
 from rq_sched.scripts import Call
 from rq_sched.store import Store
@@ -47,6 +47,9 @@ class Memory:
 
     history: dict[str, History]
     answers: dict[str, tuple[str | None, float]]
+
+
+NODE_FIELDS = ("free_cpu", "free_memory", "total_cpu", "total_memory", "labels", "incarnation")
 
 
 class Judge:
@@ -157,17 +160,17 @@ class Judge:
         keys = self.store.keys
         replies = self.network.plainly(
             *(("HMGET", keys.task(task_id), "s", "c", "n", "p", "O") for task_id in ids),
-            *(
-                ("HMGET", keys.node(node), "free_cpu", "free_memory", "total_cpu", "total_memory", "labels")
-                for node in nodes
-            ),
+            *(("HMGET", keys.node(node), *NODE_FIELDS) for node in nodes),
         )
         tasks = dict(zip(ids, replies, strict=False))
         tasks |= self._next_elements()
-        free, carried = {}, {}
-        for node, (cpu, memory, total_cpu, total_memory, labels) in zip(nodes, replies[len(ids) :], strict=True):
+        free, carried, places = {}, {}, {}
+        for node, (cpu, memory, total_cpu, total_memory, labels, incarnation) in zip(
+            nodes, replies[len(ids) :], strict=True
+        ):
             if cpu is None:
                 continue
+            places[node] = f"{node}:{(incarnation or b'').decode()}"
             free[node], carried[node] = Resources(int(cpu), int(memory)), set(of_suffix((labels or b"").decode()))
             if int(cpu) < 0 or int(memory) < 0 or int(cpu) > int(total_cpu) or int(memory) > int(total_memory):
                 self.violated(f"{node} has {free[node]} free of {total_cpu} {total_memory}")
@@ -176,6 +179,7 @@ class Judge:
                 (-int(priority or 0), sequence),
                 need_of(task_class.decode()),
                 set(of_suffix(task_class.decode())),
+                refused_in(task_class.decode()),
                 task_id,
             )
             for task_id, (state, task_class, sequence, priority, _) in tasks.items()
@@ -191,12 +195,14 @@ class Judge:
             if not require <= carried[node]:
                 self.violated(f"{task_id} requires {require} and was put on {node}, which carries {carried[node]}")
             self.looked["placed by label"] += bool(require)
+            if places[node] in refused_in(task_class.decode()):
+                self.violated(f"{task_id} was put on {node}, which has refused it")
             free[node] = free[node].plus(need)
             order = (-int(priority or 0), sequence)
             passed_over = [
                 name
-                for rank, other, labels, name in pending
-                if rank < order and other.fits(free[node]) and labels <= carried[node]
+                for rank, other, labels, refused, name in pending
+                if rank < order and other.fits(free[node]) and labels <= carried[node] and places[node] not in refused
             ]
             if passed_over and not self.is_reserved(node):
                 self.violated(f"{task_id} was put on {node} before {passed_over}, with {free[node]} free")

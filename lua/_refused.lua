@@ -1,0 +1,46 @@
+--@include _suspect
+-- A node has refused a task: it may not run it, or hasn't got it (`not_allowed`, `not_found`). That is the answer of one
+-- registration of one node. While there is another node that could hold the task and hasn't refused it, the task goes back
+-- to its old place, and its class says where it may not be put any more (_labels). Only then it fails.
+
+-- Whether a node that hasn't refused could hold it: one that is up, or is draining or has a fault and may come back.
+local function somebody_could(need)
+  if need.somebody ~= nil then return need.somebody end
+  need.somebody = largest_node(need) ~= nil
+  if need.somebody or call('ZCARD', P .. 'nodes') == call('ZCARD', P .. 'totals') then return need.somebody end
+  for _, id in ipairs(call('ZRANGE', P .. 'nodes', '0', '255')) do
+    local node, total = node_load(id), call('HMGET', P .. 'node:' .. id, 'total_cpu', 'total_memory')
+    local cpu, memory = whole_of(total[1]) or 0, whole_of(total[2]) or 0
+    if node and node.state ~= 'up' and cpu >= need.cpu and memory >= need.memory
+      and carrier(node)(need.group.labels) then
+      need.somebody = true
+      break
+    end
+  end
+  return need.somebody
+end
+
+-- True: another node is to say. Else `report.error` is what all have said.
+local function refused(id, record, node_id, report)
+  local most, characters = 16, 300 -- refusals that are remembered, and what is kept of each
+  local key = P .. 'task:' .. id
+  local r = call('HMGET', key, 'i', 'Z')
+  local said = node_id .. ': ' .. string.sub(string.gsub(report.error, '%s+', ' '), 1, characters)
+  if r[2] then said = string.sub(r[2], 1, most * (characters + 130)) .. '\n' .. said end
+  suspect_no_more(id, record)
+  if not r[1] or not string.find(r[1], '^[%w._-]+:[%w._-]+$') or not record.c or not class_of(record.c) then return false end
+  local places = { r[1] }
+  for place, node, incarnation in string.gmatch(record.c, REFUSED) do -- those that are registered anew are asked again
+    local known = node_load(node)
+    if place ~= r[1] and known and known.incarnation == incarnation then places[#places + 1] = place end
+  end
+  table.sort(places)
+  local class = string.match(record.c, '^[^!]+') .. '!' .. table.concat(places, '!')
+  if #places > most or not somebody_could(class_of(class)) then
+    if r[2] then report.error = said end
+    return false
+  end
+  record.c = class
+  call('HSET', key, 'c', class, 'Z', said)
+  return true
+end
