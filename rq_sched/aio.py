@@ -252,8 +252,8 @@ class AsyncClient(Connection[AsyncLink]):
                         match step:
                             case Emit(value):
                                 yield value
-                            case Run(op, within):
-                                answer = await self._link.run(op, within)
+                            case Run(op, within, follows):
+                                answer = await self._link.run(op, within, follows)
                             case Listen(channel):
                                 await listening.aclose()
                                 ears = await listening.enter_async_context(self._link.listen(channel))

@@ -323,7 +323,7 @@ class Flows:
         while True:
             try:
                 op = self.store.events_follow(last_id, FOLLOW_MS) if follow else self.store.events(last_id)
-                found = yield from run(op)
+                found = yield from run(op, follows=follow)
                 tries = 0
             except RedisUnavailable as error:
                 if not follow:

@@ -39,8 +39,8 @@ class Stepper:
                     match step:
                         case Emit(value):
                             yield value
-                        case Run(op, within):
-                            answer = self._link.run(op, within)
+                        case Run(op, within, follows):
+                            answer = self._link.run(op, within, follows)
                         case Listen(channel):
                             listening.close()
                             ears = listening.enter_context(self._link.listen(channel))

@@ -29,10 +29,12 @@ BITE = 1000
 class Run:
     """Carry out an operation of the store; the answer is what it returns.
 
-    ``within``: seconds that it may wait for a connection if all are in use; None: as long as others get answers."""
+    ``within``: seconds that it may wait for a connection if all are in use; None: as long as others get answers.
+    ``follows``: the server waits with its answer until there is something to tell."""
 
     op: Op[Any]
     within: float | None = None
+    follows: bool = False
 
 
 @dataclass(slots=True)
@@ -67,9 +69,9 @@ Step = Run | Listen | Hear | Pause | Emit
 Flow = Generator[Step, Any, T]
 
 
-def run(op: Op[T], deadline: Deadline | None = None) -> Flow[T]:
+def run(op: Op[T], deadline: Deadline | None = None, follows: bool = False) -> Flow[T]:
     """The step ``Run``, with the type of its answer."""
-    answer: T = yield Run(op, None if deadline is None else deadline.left())
+    answer: T = yield Run(op, None if deadline is None else deadline.left(), follows)
     return answer
 
 

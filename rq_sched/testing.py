@@ -199,7 +199,7 @@ class _InlineAsyncLink(AsyncLink):
         self._link = link
         self._checked = True
 
-    async def run(self, op: Op[T], within: float | None = None) -> T:
+    async def run(self, op: Op[T], within: float | None = None, follows: bool = False) -> T:
         return self._link.run(op)
 
     @asynccontextmanager

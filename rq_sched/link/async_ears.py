@@ -114,7 +114,7 @@ class AsyncListener:
         try:
             while not ready():
                 if ears.lost:
-                    raise RedisUnavailable(LOST)
+                    raise ClientClosed(CLOSED) if self._closed else RedisUnavailable(LOST)
                 left = max(0.0, end - time.monotonic())
                 if self._reading:
                     await self._be_told(ears, left)

@@ -52,6 +52,7 @@ class AsyncLink(Talk):
         self._stalled = (1 + drivers.RETRIES) * (self._answer_seconds + CONNECTING)
         self._closed = False
         self._lines: AsyncLines | None = None
+        self._following: AsyncLines
         self._listener: AsyncListener
         self.outage = outage
         self._patience = patience
@@ -81,28 +82,29 @@ class AsyncLink(Talk):
             self._connect()  # what was open belongs to a loop that is gone
         pool = self._redis.connection_pool
         self._lines = lines = AsyncLines(pool, self._most, self._stalled)
+        self._following = AsyncLines(pool, max(1, self._most // 2), self._stalled)
         self._listener = AsyncListener(pool, self)
         return lines
 
-    async def run(self, op: Op[T], within: float | None = None) -> T:
+    async def run(self, op: Op[T], within: float | None = None, follows: bool = False) -> T:
         """Carry an operation out.
 
         Parameters:
-            within: seconds that it may wait for a connection if all are in use; None: as long as others get answers.
+            within, follows: see ``Link.run``.
 
         Raises:
             RqSchedError: a refusal, or Redis can't be used.
         """
         try:
             async with asyncio.timeout(self._patience):
-                value = await self._carry(self.steps(op), within)
-        except TimeoutError:
-            error = RedisUnavailable(f"Redis{self._where} gave no answer within {self._patience:g} s")
-            self._failed(error)
-            raise error from None
-        except RqSchedError as error:
+                value = await self._carry(self.steps(op), within, follows)
+        except RqSchedError as error:  # some of which are TimeoutErrors, too
             self._failed(error)
             raise
+        except TimeoutError:
+            late = RedisUnavailable(f"Redis{self._where} gave no answer within {self._patience:g} s")
+            self._failed(late)
+            raise late from None
         if self.outage is not None:
             self.outage.worked()
         return value
@@ -128,21 +130,22 @@ class AsyncLink(Talk):
         """
         await self._carry(self.loading([load(name) for name in names]))
 
-    async def _carry(self, steps: Steps[T], within: float | None = None) -> T:
+    async def _carry(self, steps: Steps[T], within: float | None = None, follows: bool = False) -> T:
         try:
             commands = next(steps)
             while True:
-                commands = steps.send(await self._send(commands, within))
+                commands = steps.send(await self._send(commands, within, follows))
         except StopIteration as stop:
             value: T = stop.value
             return value
 
-    async def _send(self, commands: Sequence[Command], within: float | None) -> list[Any]:
+    async def _send(self, commands: Sequence[Command], within: float | None, follows: bool = False) -> list[Any]:
         lines = self._open()
         try:
             if self._given:
                 replies = await self._send_by_driver(commands)
             else:
+                lines = self._following if follows else lines
                 replies = await self._send_packed(lines, packed(commands), len(commands), within)
         except (exceptions.RedisError, OSError) as error:
             raise self._told(error) from None
@@ -178,7 +181,7 @@ class AsyncLink(Talk):
             finally:  # who is cancelled while he waits for a reply leaves a closed connection behind
                 await lines.give_back(connection)
             await asyncio.sleep(BACK_OFF.compute(failures))
-            lines = self._open()  # it may have been closed meanwhile
+            self._open()  # it may have been closed meanwhile
 
     def _soon(self, more: float = 0.0) -> float:
         """When an answer counts as lost, by the event loop's clock."""
@@ -200,6 +203,7 @@ class AsyncLink(Talk):
         """Close all connections that aren't in use: who needs one asks anew where the server is."""
         if self._lines is not None:
             await self._lines.leave()
+            await self._following.leave()
             await self._listener.leave()
         await self._redis.connection_pool.disconnect(inuse_connections=False)
         await asyncio.sleep(0)  # the event loop closes them in its next turn
@@ -234,8 +238,9 @@ class AsyncLink(Talk):
         self._closed = True
         if closed or lines is None or lines.loop is not asyncio.get_running_loop():
             return
-        lines.closed = True
-        await lines.leave()
+        for those in (lines, self._following):
+            those.closed = True
+            await those.leave()
         await self._listener.close()
         await self._redis.aclose()
 

@@ -47,6 +47,7 @@ class Link(Talk):
     def _open(self) -> None:
         pool = self._redis.connection_pool
         self._lines = Lines(pool, self._most, self._stalled)
+        self._following = Lines(pool, max(1, self._most // 2), self._stalled)
         self._listener = Listener(pool, self)
 
     def _check(self) -> None:
@@ -56,16 +57,18 @@ class Link(Talk):
         if self._lines.process != os.getpid():
             self._open()
 
-    def run(self, op: Op[T], within: float | None = None) -> T:
+    def run(self, op: Op[T], within: float | None = None, follows: bool = False) -> T:
         """Carry an operation out.
 
         Parameters:
             within: seconds that it may wait for a connection if all are in use; None: as long as others get answers.
+            follows: the server waits with its answer. Such have connections of their own, half as many at most, so that
+                others needn't wait behind them.
 
         Raises:
             RqSchedError: a refusal, or Redis can't be used.
         """
-        return self._carry(self.steps(op), within)
+        return self._carry(self.steps(op), within, follows)
 
     def load(self, names: Sequence[str]) -> None:
         """Have the server know these scripts.
@@ -75,29 +78,31 @@ class Link(Talk):
         """
         self._carry(self.loading([load(name) for name in names]))
 
-    def _carry(self, steps: Steps[T], within: float | None = None) -> T:
+    def _carry(self, steps: Steps[T], within: float | None = None, follows: bool = False) -> T:
         try:
             commands = next(steps)
             while True:
-                commands = steps.send(self._send(commands, within))
+                commands = steps.send(self._send(commands, within, follows))
         except StopIteration as stop:
             value: T = stop.value
             return value
 
-    def _send(self, commands: Sequence[Command], within: float | None) -> list[Any]:
+    def _send(self, commands: Sequence[Command], within: float | None, follows: bool) -> list[Any]:
         self._check()
         try:
-            replies = self._send_by_driver(commands) if self._given else self._send_packed(commands, within)
+            if self._given:
+                replies = self._send_by_driver(commands)
+            else:
+                replies = self._send_packed(self._following if follows else self._lines, commands, within)
         except (exceptions.RedisError, OSError) as error:
             raise self.translate(error) from None
         if left_behind(replies):
             self._leave()
         return replies
 
-    def _send_packed(self, commands: Sequence[Command], within: float | None) -> list[Any]:
+    def _send_packed(self, lines: Lines, commands: Sequence[Command], within: float | None) -> list[Any]:
         """One round trip, past what the driver does for each command. See ``AsyncLink._send_packed``."""
         sent = [packed(commands)]
-        lines = self._lines
         failures = 0
         while True:
             held: list[None] = []
@@ -130,6 +135,7 @@ class Link(Talk):
     def _leave(self) -> None:
         """Close all connections that aren't in use: who needs one asks anew where the server is."""
         self._lines.leave()
+        self._following.leave()
         self._listener.leave()
         self._redis.connection_pool.disconnect(inuse_connections=False)
 
@@ -166,8 +172,9 @@ class Link(Talk):
         closed, self._closed = self._closed, True
         if closed or self._lines.process != os.getpid():
             return
-        self._lines.closed = True
-        self._lines.leave()
+        for lines in (self._lines, self._following):
+            lines.closed = True
+            lines.leave()
         self._listener.close()
         self._redis.close()
 

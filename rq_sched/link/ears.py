@@ -187,7 +187,7 @@ class Listener:
         try:
             while not ready():
                 if ears.lost:
-                    raise RedisUnavailable(LOST)
+                    raise ClientClosed(CLOSED) if self._closed else RedisUnavailable(LOST)
                 left = max(0.0, end - time.monotonic())
                 if self._reading:
                     self._waiting[ears] = None

@@ -26,7 +26,7 @@ class DirectLink(Link):
         self._socket.connect(unquote(url.removeprefix("unix://")))
         self._reader = hiredis.Reader(replyError=_error)
 
-    def _send(self, commands: Sequence[Command], within: float | None) -> list[Any]:
+    def _send(self, commands: Sequence[Command], within: float | None, follows: bool) -> list[Any]:
         self._socket.sendall(b"".join([hiredis.pack_command(command) for command in commands]))  # type: ignore[arg-type]
         replies: list[Any] = []
         while len(replies) < len(commands):

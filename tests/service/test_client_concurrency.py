@@ -22,7 +22,7 @@ from rq_sched.inline import InlineNode
 from rq_sched.link import AsyncLink, Command, Link, Op
 from rq_sched.resources import Resources
 from rq_sched.store import Store
-from tests.support import wait_for
+from tests.support import wait_for, wait_for_async
 
 PATIENCE = 60.0
 NAME = "crowded"
@@ -156,6 +156,26 @@ def test_an_async_call_waits_no_longer_than_it_may(redis_url: str, namespace: st
             assert time.monotonic() - before < 2
             await held
             await client.ping()
+
+    asyncio.run(calls())
+
+
+def test_nobody_waits_behind_those_who_follow(redis_url: str, namespace: str) -> None:
+    async def calls() -> None:
+        async with AsyncClient(address(redis_url, 4), namespace) as client:
+
+            async def follow() -> None:
+                async for _ in client.events(follow=True):
+                    pass
+
+            await client.ping()
+            followers = [asyncio.ensure_future(follow()) for _ in range(100)]
+            await wait_for_async(lambda: client._link._following._permits.locked(), PATIENCE)
+            async with asyncio.timeout(5):
+                await client.submit("m:f")
+            for follower in followers:
+                follower.cancel()
+            await asyncio.wait(followers)
 
     asyncio.run(calls())
 
@@ -372,11 +392,11 @@ def test_many_requests_are_made_in_bounded_pieces(redis_url: str, namespace: str
     with Counted(redis_url, namespace) as client:
         send = client._link._send
 
-        def counted(commands: Any, within: float | None) -> list[Any]:
+        def counted(commands: Any, *how: Any) -> list[Any]:
             sizes.append(sum(len(part) for command in commands for part in command if isinstance(part, (bytes, str))))
-            return send(commands, within)
+            return send(commands, *how)
 
-        client._link._send = counted  # type: ignore[method-assign]
+        client._link._send = counted  # type: ignore[assignment, method-assign]
         handles = client.submit_many(TaskRequest("m:f", task_id=f"t{n:04d}", delay=1000) for n in range(3000))
         with pytest.raises(WaitTimeout):
             client.wait([handle.id for handle in handles], timeout=0)

@@ -73,8 +73,14 @@ def test_the_async_client_and_the_executor_wait_too(own: Server) -> None:
         async with AsyncClient(own.url, "t", durability="aof") as client:
             await client.submit("math:sqrt", 1)
 
+    async def submit_in_vain() -> None:
+        async with AsyncClient(own.url, "t", durability="replicated", durability_timeout=0.2) as client:
+            with pytest.raises(DurabilityNotReached):
+                await client.submit("math:sqrt", 1)
+
     asyncio.run(submit())
     assert calls(own, "waitaof") >= 1
+    asyncio.run(submit_in_vain())
     with Client(own.url, "t", durability="replicated", durability_timeout=0.2) as client, client.executor() as pool:
         future = pool.submit("math:sqrt", 1)
         with pytest.raises(DurabilityNotReached):
