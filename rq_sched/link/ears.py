@@ -23,6 +23,8 @@ from rq_sched.link.requests import Talk, packed
 from rq_sched.link.silence import SIGN_OF_LIFE, Silence
 
 LOST = "the line was lost: listen anew"
+MARGIN = 0.5
+"""Seconds after which a reader that hasn't come back from the socket is taken for gone."""
 CLOSED = "this client was closed: make a new one"
 
 
@@ -63,8 +65,8 @@ class Heard:
             self._confirmed += 1
         elif kind != b"message":
             return []
-        those = self._by_channel.get(channel, [])
-        if kind == b"message":
+        those = [ears for ears in self._by_channel.get(channel, []) if self.confirmed(ears)]
+        if kind == b"message":  # who isn't confirmed yet isn't meant: others listened here before
             for ears in those:
                 ears.messages.append((channel.decode(), data[0]))
         return those
@@ -111,7 +113,7 @@ class Listener:
         self._connection: Any = None
         self._heard = Heard()
         self._silence = Silence()
-        self._reading = False
+        self._reading_until = 0.0  # somebody reads; if until then he hasn't come back, he was interrupted (Ctrl-C)
         self._waiting: dict[Ears, None] = {}
         self._closed = False
 
@@ -188,10 +190,11 @@ class Listener:
             while not ready():
                 if ears.lost:
                     raise ClientClosed(CLOSED) if self._closed else RedisUnavailable(LOST)
-                left = max(0.0, end - time.monotonic())
-                if self._reading:
+                now = time.monotonic()
+                left = max(0.0, end - now)
+                if now < self._reading_until:
                     self._waiting[ears] = None
-                    ears.turn.wait(left)
+                    ears.turn.wait(min(left, self._reading_until - now))
                     self._waiting.pop(ears, None)
                 else:
                     self._read(left)
@@ -199,23 +202,24 @@ class Listener:
                     return False
             return True
         finally:
-            if not self._reading and self._waiting:
+            if self._waiting and time.monotonic() >= self._reading_until:
                 next(iter(self._waiting)).turn.notify()
 
     def _read(self, left: float) -> None:
         """Wait for the socket, with the lock given away, and deal out what has come."""
         connection = self._connection
         with self._translated(connection):
-            self._reading = True
+            seconds = min(left, SIGN_OF_LIFE / 2)
+            self._reading_until = time.monotonic() + seconds + MARGIN
             try:
                 self.lock.release()
-                readable = connection.can_read(timeout=min(left, SIGN_OF_LIFE / 2))
+                connection.can_read(timeout=seconds)
             finally:
                 self.lock.acquire()
-                self._reading = False
+                self._reading_until = 0.0
             if connection is not self._connection:
                 raise exceptions.ConnectionError(LOST)
-            if not readable:
+            if not connection.can_read(timeout=0):  # nothing, or another one was faster
                 if self._silence.must_ask():
                     self._send(b"PING")
                 return
