@@ -81,6 +81,9 @@ class Lines(_Limit):
         Raises:
             ClientBusy, redis.TimeoutError
         """
+        with contextlib.suppress(Empty):
+            held.extend(map(self._permits.get, (False,)))  # at once, also where there is no time to wait
+            return
         end = None if within is None else time.monotonic() + within
         while True:
             before, seconds = self.answers, self._patience(end)

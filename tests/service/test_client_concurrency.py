@@ -401,3 +401,9 @@ def test_many_requests_are_made_in_bounded_pieces(redis_url: str, namespace: str
         with pytest.raises(WaitTimeout):
             client.wait([handle.id for handle in handles], timeout=0)
     assert max(sizes) < 1_000_000
+
+
+def test_who_has_no_time_to_wait_is_served_where_a_connection_is_free(redis_url: str, namespace: str) -> None:
+    with played(redis_url, namespace), Client(redis_url, namespace) as client:
+        client.submit("math:sqrt", 4.0, task_id="t1").result(timeout=PATIENCE)
+        assert client.result("t1", timeout=0) == 2.0
