@@ -79,6 +79,7 @@ LINES = {
         "if array_write(array) then call('ZADD'",
         "if array_write(array) and false then call('ZADD'",
     ),
+    "a node with a fault never takes tasks again": ("if node.state == 'faulty' then node_resume(now, node) end", ""),
     "a suspect isn't alone": ("record.c = alone_class(record.O, node_id) or record.c", ""),
 }
 

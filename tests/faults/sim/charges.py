@@ -129,7 +129,7 @@ class Charges:
                 other.task_id
                 for runs in self._runs.values()
                 for other in runs
-                if other is not run and other.incarnation == incarnation and other.how == "lost"
+                if other.task_id != task_id and other.incarnation == incarnation and other.how == "lost"
             ]
             if beside and not self._void(task_id):
                 self._violated(f"{task_id} is poison because its node died, and so may be {beside}")

@@ -9,6 +9,7 @@ it belongs (I1, I4, I6), everything is free, nothing is left.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
@@ -237,6 +238,21 @@ class Judge:
             well = machine.on and process is not None and process.alive and not process.frozen
             if well and not machine.partitioned and self.world.now - machine.trouble > machine.config.ttl:
                 self.violated(f"{node_id} is well and connected, and was declared dead")
+
+    def _faulty(self, call: Call, items: list[Any]) -> None:
+        """Nobody says that of a machine that never broke."""
+        for node_id, _, _, _ in items:
+            self.looked["faults"] += 1
+            if not self.machines[node_id].faults:
+                self.violated(f"{node_id} says that it has a fault, and nothing befell it")
+
+    def _recovered(self, call: Call, items: list[Any]) -> None:
+        for node_id, _, _, _ in items:
+            self.looked["recoveries"] += 1
+            machine = self.machines[node_id]
+            began, ended = machine.faults[-1]
+            if ended == math.inf and self.world.now - began > machine.config.ttl:
+                self.violated(f"{node_id} takes tasks again, and is broken since {self.world.now - began:.1f} s")
 
     def _started(self, call: Call, items: list[Any]) -> None:
         for task_id, _, _, _ in items:

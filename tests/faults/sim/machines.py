@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from rq_sched.worker.config import Assignment, WorkerConfig
 from rq_sched.worker.frames import Word
 from tests.faults.sim.clockwork import Process, World
 
+FOLDER_GONE, NO_PROCESSES = "tasks run in a folder that is gone", "no process can be started"
 HUNG = 0.8
 """Of the time to live: how long the parent lets its agent be silent (``parent.HUNG_TICKS`` ticks)."""
 
@@ -55,11 +57,16 @@ class SimChild:
         self.rested = 0.0
         self.alive = True
         self.gone = self.unread = False
+        self.tasks_left = 10**9
         self.run: Run | None = None
         self.channel = self
 
     def send(self, frame: tuple[Any, ...]) -> bool:
-        if self.alive and frame[0] == Word.RUN:
+        if self.alive and frame[0] == Word.LOOK:
+            self.pool.tell(self.pool.listener.said, self, [Word.LOOKED, "", self.machine.fault])
+        elif self.alive and frame[0] == Word.RUN and self.machine.fault:
+            self.pool.tell(self.pool.listener.said, self, [Word.NOT_BEGUN, frame[1], self.machine.fault])
+        elif self.alive and frame[0] == Word.RUN:
             self.machine.run_task(self, frame[1], frame[2], frame[3])
         return self.alive
 
@@ -86,7 +93,7 @@ class SimChild:
 class SimPool:
     """``Pool``, without processes."""
 
-    def __init__(self, loop: Process, tell: Any, keep: int) -> None:
+    def __init__(self, loop: Process, *_: Any) -> None:
         self._process = loop
         self._machine: Machine = loop.owner
         self._idle: list[SimChild] = []
@@ -124,6 +131,9 @@ class SimPool:
 
     def _forked(self, number: int) -> None:
         self.starting -= 1
+        if self._machine.fault == NO_PROCESSES:
+            self.listener.fork_failed(number, NO_PROCESSES)
+            return
         child = SimChild(self._machine, self, number)
         self._machine.children.append(child)
         self.children[number] = child
@@ -139,7 +149,14 @@ class SimPool:
             return
         self._machine.later(self._machine.world.rng.uniform(0.001, 0.03), lambda: child.die("killed", signum))
 
+    def retire(self, child: SimChild) -> None:
+        child.die("retired", 0)
+
     def trim(self) -> None: ...
+
+    def make_spare(self) -> None: ...
+
+    def renew(self) -> None: ...
 
 
 class SimWatchdog:
@@ -199,6 +216,10 @@ class Machine:
         """Incarnations that died, or that others may take for dead: frozen, cut off, or gone without a goodbye."""
         self.froze: float | None = None
         self.thawed = 0.0
+        self.fault = ""
+        """What keeps tasks from beginning there; empty: nothing does."""
+        self.faults: list[tuple[float, float]] = []
+        """When it had one: from, to."""
         self.relabel = False
         """Whether it carries other labels each time that its worker is started."""
         self.died: Callable[[Machine, str, bool], None] = lambda *_: None
@@ -274,6 +295,19 @@ class Machine:
             self.incarnation = frame[1]
             if self.partitioned:
                 self.befall()
+
+    def breaks(self, fault: str) -> None:
+        """From now on tasks can't begin there; what runs goes on."""
+        if not self.fault:
+            self.world.tell(f"{self.node_id}: {fault}")
+            self.fault = fault
+            self.faults.append((self.world.now, math.inf))
+
+    def mend(self) -> None:
+        if self.fault:
+            self.world.tell(f"{self.node_id}: mended")
+            self.fault = ""
+            self.faults[-1] = (self.faults[-1][0], self.world.now)
 
     def touch(self) -> None:
         self.trouble = self.world.now

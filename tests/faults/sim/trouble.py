@@ -11,7 +11,7 @@ from rq_sched import scheduler as scheduler_module
 from rq_sched.scheduler import SchedulerConfig
 from tests.faults.lost_writes import Snapshot
 from tests.faults.sim.clockwork import Process, World
-from tests.faults.sim.machines import Machine
+from tests.faults.sim.machines import FOLDER_GONE, NO_PROCESSES, Machine
 from tests.faults.sim.network import Network
 from tests.faults.sim.people import Person
 
@@ -98,6 +98,7 @@ class Trouble:
             (2, self.agent_frozen),
             (4, self.partition),
             (2, self.worker_stopped),
+            (4, self.machine_broken),
             (5, self.scheduler_killed),
             (3, self.scheduler_frozen),
             (2, self.scheduler_cut_off),
@@ -183,6 +184,11 @@ class Trouble:
                 self.world.at(0.5, again)
 
         self.world.at(self.world.rng.uniform(1.0, 4.0), again)
+
+    def machine_broken(self) -> None:
+        machine = self._machine()
+        machine.breaks(self.world.rng.choice([FOLDER_GONE, NO_PROCESSES]))
+        self.world.at(self.world.rng.choice([0.2, 1.0, 4.0, 10.0]), machine.mend)
 
     # -- schedulers, people -------------------------------------------------------------------------
 
@@ -289,6 +295,7 @@ class Trouble:
         for machine in self.machines:
             machine.partitioned = False
             machine.thaw()
+            machine.mend()
             machine.hinder()
             if not machine.on:
                 machine.start()
