@@ -123,16 +123,18 @@ class Charges:
     def _was_alone(self, call: Call, task_id: str, attempt: int) -> None:
         """Nobody else ran on its node when that was lost."""
         incarnation = str(call.arguments[1]).split(":")[1]
-        mine = [run for run in self._runs[task_id] if run.attempt == attempt and run.incarnation == incarnation]
-        for run in mine:
-            beside = [
-                other.task_id
-                for runs in self._runs.values()
-                for other in runs
-                if other.task_id != task_id and other.incarnation == incarnation and other.how == "lost"
-            ]
-            if beside and not self._void(task_id):
-                self._violated(f"{task_id} is poison because its node died, and so may be {beside}")
+        if self._void(task_id) or not any(
+            run.attempt == attempt and run.incarnation == incarnation for run in self._runs[task_id]
+        ):
+            return
+        beside = [
+            run.task_id
+            for other, runs in self._runs.items()
+            for run in runs
+            if other != task_id and run.incarnation == incarnation and run.how == "lost"
+        ]
+        if beside:
+            self._violated(f"{task_id} is poison because its node died, and so may be {beside}")
 
     # -- needs --------------------------------------------------------------------------------------
 
