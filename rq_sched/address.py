@@ -92,6 +92,7 @@ def parse(url: str) -> Address:
     """
     try:
         parts = urlsplit(url)
+        url.encode()  # text that has no UTF-8 names no host
     except ValueError as error:
         raise _bad(url, str(error)) from None
     if parts.scheme == "redis+cluster":

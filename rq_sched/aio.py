@@ -168,7 +168,7 @@ class AsyncClient(Connection[AsyncLink]):
 
     async def states(self, task_ids: Iterable[str]) -> list[State | None]:
         """See ``Client.states``."""
-        return await self._link.run(self._store.states(list(task_ids)))
+        return await self._link.run(self._store.states([known_id(task_id) for task_id in task_ids]))
 
     async def tasks(
         self,
@@ -219,7 +219,7 @@ class AsyncClient(Connection[AsyncLink]):
 
     async def drain(self, node_id: str, *, requeue: bool = False, grace: float = DEFAULT_GRACE) -> NodeState:
         """See ``Client.drain``."""
-        return await self._link.run(self._store.node_drain(node_id, requeue=requeue, grace=grace))
+        return await self._do(self._flows.drain(node_id, requeue, grace))
 
     async def reload(self, node_id: str) -> NodeState:
         """See ``Client.reload``."""

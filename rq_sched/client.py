@@ -286,7 +286,7 @@ class Client(Connection[Link], Stepper):
 
     def states(self, task_ids: Iterable[str]) -> list[State | None]:
         """Where tasks are, in the order asked; None for an unknown one."""
-        return self._link.run(self._store.states(list(task_ids)))
+        return self._link.run(self._store.states([known_id(task_id) for task_id in task_ids]))
 
     def tasks(
         self,
@@ -353,7 +353,7 @@ class Client(Connection[Link], Stepper):
             requeue: whether what runs there is stopped and goes back to its place in the order, or ends by itself.
             grace: with ``requeue``, seconds between SIGTERM and SIGKILL.
         """
-        return self._link.run(self._store.node_drain(node_id, requeue=requeue, grace=grace))
+        return self._do(self._flows.drain(node_id, requeue, grace))
 
     def reload(self, node_id: str) -> NodeState:
         """Tasks on a node begin in new processes from now on: they find new code.  Raises: NodeNotFound, WrongState."""

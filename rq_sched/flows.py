@@ -43,10 +43,11 @@ from rq_sched.steps import (
     run,
 )
 from rq_sched.target import checked, packable
-from rq_sched.task import PRIORITY_LIMIT, State, TaskInfo, TaskRequest
+from rq_sched.task import PRIORITY_LIMIT, State, TaskInfo, TaskRequest, check_seconds
 
 if TYPE_CHECKING:
     from rq_sched.link import Command, Op
+    from rq_sched.node import NodeState
     from rq_sched.store import Cancelled, Store
 
 T = TypeVar("T")
@@ -232,8 +233,9 @@ class Flows:
 
     def cancel(self, task_id: str, requeue: bool, grace: float, reason: str | None, wait: bool) -> Flow[Cancelled]:
         """Cancel, and wait until the processes are gone: grace + 5 s at most."""
-        if not isinstance(grace, (int, float)) or not grace >= 0:
-            raise InvalidValue(f"grace must be a number of seconds from 0, not {grace!r}")
+        check_seconds(grace, "grace")
+        if reason is not None and not isinstance(reason, str):
+            raise InvalidValue(f"reason must be text, not {reason!r:.80}")
         how: Any = {
             "requeue": requeue,
             "grace": grace,
@@ -301,6 +303,8 @@ class Flows:
         self, array: str | None, state: State | str | None, node_id: str | None, priority: int | None, limit: int
     ) -> Flow[list[TaskInfo]]:
         """Tasks that match.  Raises: InvalidValue, TaskNotFound."""
+        if type(limit) is not int or not 0 <= limit < 2**31:
+            raise InvalidValue(f"limit must be a whole number from 0, not {limit!r:.80}")
         which: Any = {"state": _state(state), "node": node_id, "priority": priority, "limit": limit}
         if array is not None:
             return (yield from run(self.store.list_elements(array, **which))).tasks
@@ -344,6 +348,11 @@ class Flows:
             raise InvalidValue(f"priority must be a whole number within ±2³¹, not {priority!r}")
         return (yield from run(self.store.prioritize(task_id, priority)))
 
+    def drain(self, node_id: str, requeue: bool, grace: float) -> Flow[NodeState]:
+        """No new tasks for a node.  Raises: NodeNotFound, InvalidValue."""
+        check_seconds(grace, "grace")
+        return (yield from run(self.store.node_drain(node_id, requeue=requeue, grace=grace)))
+
     def forget(self, task_ids: Iterable[str] | None, state: State | str | None, older_than: float) -> Flow[int]:
         """Drop ended tasks: these, or bite by bite all that match; returns how many."""
         total = 0
@@ -351,6 +360,7 @@ class Flows:
             for bite in bites(task_ids):
                 total += yield from run(self.store.forget_ids(bite))
             return total
+        check_seconds(older_than, "older_than")
         wanted = _state(state)
         while dropped := (yield from run(self.store.forget(state=wanted, older_than=older_than))):
             total += dropped

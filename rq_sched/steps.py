@@ -10,9 +10,10 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from rq_sched.errors import ClientBusy, RedisNotReady, RedisUnavailable
+from rq_sched.errors import ClientBusy, InvalidValue, RedisNotReady, RedisUnavailable
 from rq_sched.outcomes import forgotten, unknown
 from rq_sched.task import State
 
@@ -130,6 +131,8 @@ class Deadline:
     """
 
     def __init__(self, timeout: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        if timeout is not None and (not isinstance(timeout, (int, float)) or isnan(timeout)):
+            raise InvalidValue(f"timeout must be a number of seconds, or None, not {timeout!r:.80}")
         self.timeout = timeout
         self._clock = clock
         self._end = None if timeout is None else clock() + timeout

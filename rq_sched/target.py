@@ -173,7 +173,12 @@ def checked(bite: Iterable[TaskRequest | Mapping[str, Any]]) -> tuple[list[TaskR
     good: list[TaskRequest] = []
     try:
         for item in bite:
-            good.append(item.check() if isinstance(item, TaskRequest) else request_from_json(dict(item)))
+            if isinstance(item, TaskRequest):
+                good.append(item.check())
+            elif isinstance(item, Mapping):
+                good.append(request_from_json(dict(item)))
+            else:
+                raise InvalidValue(f"it must be a TaskRequest or a dict, not {item!r:.80}")
     except UsageError as error:
         return good, error
     return good, None

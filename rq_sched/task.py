@@ -185,8 +185,8 @@ class TaskRequest:
         _integer(self.retries, "retries", 0, 2**31)
         _integer(self.crash_limit, "crash_limit", 1, 2**31)
         if self.time_limit is not None:
-            _seconds(self.time_limit, "time_limit", 0.001)
-        _seconds(self.delay, "delay", 0)
+            check_seconds(self.time_limit, "time_limit", 0.001)
+        check_seconds(self.delay, "delay")
         if self.elastic not in ("off", "cpu", "all"):
             raise InvalidValue(f"elastic must be off, cpu or all, not {self.elastic!r}")
         if type(self.preemptible) is not bool:
@@ -365,6 +365,7 @@ def _integer(value: object, name: str, least: int, most: int) -> None:
         raise InvalidValue(f"{name} must be a whole number between {least} and {most}, not {value!r}")
 
 
-def _seconds(value: object, name: str, least: float) -> None:
+def check_seconds(value: object, name: str, least: float = 0) -> None:
+    """Raises: InvalidValue: not a number of seconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 10**9:
         raise InvalidValue(f"{name} must be a number of seconds from {least}, not {value!r}")
