@@ -105,9 +105,8 @@ class Listener:
     """
 
     def __init__(self, pool: Any, link: Talk) -> None:
-        self.lock = (
-            threading.Lock()
-        )  # of everything here but waiting for the socket, which no other thread touches then
+        self.lock = threading.Lock()
+        """Of everything here, but not held while a thread waits for the socket to be readable."""
         self._pool = pool
         self._link = link
         self._connection: Any = None
