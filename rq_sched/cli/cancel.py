@@ -110,7 +110,7 @@ def _report(session: Session, answer: Answer) -> int:
         show.json_line({"task_id": task_id, "outcome": outcome, "state": answer.state})
     if outcome == "stopping":
         error = WaitTimeout(f"{task_id} is still being stopped: its worker hasn't reported that the processes are gone "
-                            f"(`rq-sched status {task_id}`)")  # fmt: skip
+                            f"(`rq-sched status {task_id}`){_fault_there(session, task_id)}")  # fmt: skip
         print_error(error.code, str(error), as_json=session.json)
         return error.exit_status
     if outcome.startswith("already"):
@@ -121,6 +121,13 @@ def _report(session: Session, answer: Answer) -> int:
     if not session.json:
         show.line(_sentence(answer))
     return 0
+
+
+def _fault_there(session: Session, task_id: str) -> str:
+    """What is wrong with its node, if anything is: it may be why a task doesn't end."""
+    (info,) = patiently(session, partial(session.store.status, [task_id]))
+    fault = patiently(session, session.store.faults).get(info.node_id or "") if info is not None else None
+    return f"; {info.node_id} is faulty: {fault}" if info is not None and fault else ""
 
 
 def _sentence(answer: Answer) -> str:

@@ -131,12 +131,14 @@ def _pending(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _faults(found)
     if not nodes:
         yield f"It needs {_need(found)}, and no node is up: start one (`rq-sched worker`, or `rq-sched up`)."
+        yield from _no_scheduler(found)
         return
     yield from _refusals(found)
     if not found["fits_empty"]:
         end = f"end it ({_do(found, 'cancel --no-requeue')}) and ask" if not found.get("dry_run") else "ask"
         why = _too_small(found)
         yield f"It needs {_need(found)}, and no node could hold it even when empty: {why}, or {end} for less."
+        yield from _no_scheduler(found)
         return
     yield from _room(found)
     yield from _surplus(found)
@@ -243,11 +245,15 @@ def _ahead(found: Mapping[str, Any]) -> str:
     return f"{sentence} A higher priority brings it forward: `rq-sched priority {found['task_id']} N`."
 
 
-def _scheduler(found: Mapping[str, Any]) -> Iterator[str]:
-    absent = no_scheduler(found["scheduler_seen"])
-    if absent:
+def _no_scheduler(found: Mapping[str, Any]) -> Iterator[str]:
+    if absent := no_scheduler(found["scheduler_seen"]):
         yield f"{absent[0].upper()}{absent[1:]}."
-    elif found["fits_now"]:
+
+
+def _scheduler(found: Mapping[str, Any]) -> Iterator[str]:
+    absent = list(_no_scheduler(found))
+    yield from absent
+    if found["fits_now"] and not absent:
         yield "A scheduler is at work: it is about to be placed, unless an earlier task takes the room."
 
 

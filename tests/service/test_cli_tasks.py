@@ -22,7 +22,7 @@ TASK_FIELDS = [
     "max_memory_needed", "state", "reason", "attempt", "node_id", "cpu_allocated", "memory_allocated",
     "submitted_at", "scheduled_at", "started_at", "finished_at", "retries", "retries_left", "crashes",
     "crash_limit", "time_limit", "delay", "elastic", "preemptible", "progress", "result", "error", "exit_code",
-    "suspect", "require", "array", "elements",
+    "suspect", "require", "refused", "array", "elements",
 ]  # fmt: skip
 TERMINAL_CODES = "a\x1b[31mb\x9b2Jc\x07[bold]d"
 
@@ -209,6 +209,16 @@ def test_a_log_is_followed_although_its_beginning_is_dropped():
 
 
 # -- cancel ---------------------------------------------------------------------------------------
+
+
+def test_a_cancel_that_does_not_come_to_an_end_tells_of_the_nodes_fault(cli: Cli, hand: HandCell, monkeypatch):
+    monkeypatch.setattr(cancel_module, "PATIENCE", 0.1)
+    hand.submit("t1")
+    hand.begin("t1")
+    hand.run(hand.store.node_fault("n1", "1", "it hangs"))
+    said = cli("cancel", "--no-requeue", "--grace", "0", "t1", code=4).err
+    assert "t1 is still being stopped" in said
+    assert said.endswith("; n1 is faulty: it hangs\n")
 
 
 def test_cancel_of_a_pending_one(cli: Cli):
