@@ -25,7 +25,7 @@ from rq_sched.resources import Resources
 from rq_sched.task import Reason
 from rq_sched.values import pack, unpack
 from rq_sched.worker import affinity, errors_text
-from rq_sched.worker.able import NO_ROOM
+from rq_sched.worker.able import NO_ROOM, UNCHARGED, why_not
 from rq_sched.worker.allow import Allow, find_command
 from rq_sched.worker.environment import Environment
 from rq_sched.worker.frames import Frame, Word
@@ -112,7 +112,10 @@ class Runner:
         try:
             outcome = self._attempt(frame)
         except _NotBegun as error:
-            return str(error)
+            why = str(error)
+            if not why or frame[3] <= UNCHARGED or why_not(".", thorough=True):
+                return why
+            outcome = Outcome(Reason.ERROR, None, why, None)  # again and again, and there is room
         except TaskCancelled as error:  # it came a moment too late: at most one is raised for a task
             outcome = Outcome(Reason.ERROR, None, errors_text.describe(error), None)
         self._interruptible = False
@@ -361,6 +364,24 @@ def _with_room(begin: Callable[[], T]) -> T:
 
 
 def _import(module: str) -> Any:
+    """The module; a file of it, or of what it imports, that is there and can't be read is this node's affair."""
+    try:
+        return _find_module(module)
+    except OSError as error:
+        if not _while_reading_a_module(error):
+            raise
+        if error.errno in NO_ROOM:
+            raise _NotBegun(f"no file can be opened: {error.strerror}") from None
+        raise Refusal(Reason.NOT_FOUND, f"module {module} can't be read on this node: {error}") from None
+
+
+def _while_reading_a_module(error: BaseException) -> bool:
+    """Whether Python itself has met it, not the code of a module."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_code.co_filename.startswith("<frozen importlib")
+
+
+def _find_module(module: str) -> Any:
     try:
         return sys.modules.get(module) or importlib.import_module(module)
     except ModuleNotFoundError:

@@ -287,3 +287,12 @@ def test_a_stopped_parent_is_a_fault_until_it_goes_on(desk: Desk, tmp_path: Path
         node.process.send_signal(signal.SIGCONT)
     assert judge(desk, ids).total() == 3
     assert events(desk, node.config.node_id) == ["faulty", "recovered"]
+
+
+def test_a_command_that_always_claims_that_there_is_no_room(desk: Desk, tmp_path: Path) -> None:
+    """The machine has room: it is given back so often, and then it is the task's own error."""
+    refused = "import errno, subprocess\ndef refused(*_): raise BlockingIOError(errno.EAGAIN, 'no room')\n"
+    desk.node(cpu=1, prelude=refused + "subprocess._fork_exec = refused\n")
+    info = desk.end(desk.submit("exec:/bin/true", task_id="t"), 40)
+    assert (info.state, info.reason, info.attempt, info.crashes) == (State.FAILED, "error", 4, 0)
+    assert info.error == "no process can be started: no room"

@@ -47,6 +47,29 @@ def test_a_module_that_one_node_has_not(desk: Desk, tmp_path: Path) -> None:
     assert any(desk.info(task_id).refused for task_id in ids)
 
 
+def test_a_module_that_one_node_can_t_read(desk: Desk, tmp_path: Path) -> None:
+    """Its file is there, and reading it is an error (EIO)."""
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "whole" / "odd.py").write_text("def f(): return 'read'\n")
+    (tmp_path / "broken" / "odd.py").symlink_to("/proc/self/mem")
+    desk.node(cpu=1, node_id="n1", chdir=str(tmp_path / "broken"))
+    info = desk.run("odd:f")
+    assert (info.state, info.reason) == (State.FAILED, Reason.NOT_FOUND)
+    assert "odd can't be read on this node: [Errno 5]" in (info.error or "")
+    desk.node(cpu=2, node_id="n2", chdir=str(tmp_path / "whole"))
+    assert {desk.run("odd:f").result for _ in range(3)} == {"read"}
+    assert desk.nodes[0].info is not None
+    assert desk.nodes[0].info.fault is None
+
+
+def test_an_error_of_a_module_s_own_code_is_the_task_s(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "opens.py").write_text("open('/nonexistent/file')\ndef f(): ...\n")
+    desk.node(cpu=1, chdir=str(tmp_path))
+    info = desk.run("opens:f")
+    assert (info.state, info.reason) == (State.FAILED, Reason.ERROR)
+
+
 @pytest.mark.parametrize(
     ("target", "args", "allow"),
     [
