@@ -159,6 +159,7 @@ def _as_client(cli: Cli, tmp_path: Path, doctor: int, *base: str) -> None:
     cli(*base, "submit", "--id", "array", "--array", "1-9", "--cpu", "9", "math:sqrt", ":=1")
     cli(*base, "drain", "n1")
     cli(*base, "undrain", "n1")
+    cli(*base, "reload", "n1")
     cli(*base, "settings", "aging", "0")
     _look(cli, *base)
     cli(*base, "forget", "f1")
