@@ -4,7 +4,8 @@
 # make check       the same as test, in the environment as it is
 # make format      rewrite the code in the one format
 # make bench       measure; see bench/ (bench-peers: beside other queues; bench-scale: 1,000 nodes;
-#                  bench-recovery: a node that dies with 100,000 tasks; bench-outage: Redis away, 300 nodes)
+#                  bench-recovery: a node that dies with 100,000 tasks; bench-outage: Redis away, 300 nodes;
+#                  bench-child: what a task costs its process, and leaves in it)
 # make quality     how good the schedules are: the workloads in TRACES (else the shipped ones); see bench/quality.py
 # make simulate-faults SEEDS=3000 FIRST=0   play so many seeds of the simulation of faults, or SEED=17 alone
 # make vandal SEEDS=2000 FIRST=0   play so many seeds of somebody who changes what is in Redis, or SEED=17 alone
@@ -22,7 +23,7 @@ JOBS ?= logical
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
-.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage quality simulate-faults vandal chaos clean debian
+.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage bench-child quality simulate-faults vandal chaos clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -54,6 +55,10 @@ bench-peers: $(VENV)/.dev
 
 bench-scale: $(VENV)/.embedded
 	$(BIN)/python -m bench.scale
+
+bench-child: $(VENV)/.embedded
+	$(BIN)/python -m bench.child
+	$(BIN)/python -m bench.child --memory
 
 bench-outage: $(VENV)/.embedded
 	$(BIN)/python -m bench.outage

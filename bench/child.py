@@ -1,31 +1,35 @@
-"""What one no-op task costs its child: CPU of the child's process alone, without agent, Redis or schedulers.
+"""What one no-op task costs its child, without agent, Redis or schedulers; and how much memory many leave in it.
 
-    python -m bench.child                 # this code
-    python -m bench.child --against DIR   # in turn with another checkout (its own .venv or this one's packages)
+    python -m bench.child                 # CPU, this code
+    python -m bench.child --against DIR   # in turn with another checkout
+    python -m bench.child --memory        # 200,000 tasks
 
-A real child serves one end of a socket pair; the other end sends it an order, waits for the answer, and so on. Both run
-in turn on one core, so that nothing else disturbs the caches. Rounds alternate between the two; the median of their
-ratios is what counts, as the machine's speed varies by the minute.
+A real child serves one end of a socket pair; the other end sends it an order, waits for the answer, and so on. Rounds
+alternate between the two checkouts; the median of their ratios is what counts, as the machine's speed varies.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import signal
 import socket
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgpack
 
-WARM_UP = 500
+WARM_UP = 2000
 
 
-def measure(tasks: int, function: str) -> float:
-    """CPU microseconds that a child takes a task."""
+@contextmanager
+def child_of(function: str) -> Iterator[tuple[int, Callable[[int], None]]]:
+    """A child that has nothing to do: its process, and what lets it run so many tasks."""
     from rq_sched.worker import child
     from rq_sched.worker.allow import Allow
     from rq_sched.worker.frames import Word, pack
@@ -33,7 +37,7 @@ def measure(tasks: int, function: str) -> float:
     ours, theirs = socket.socketpair()
     _, into = os.pipe()
     arguments = msgpack.packb([[1, "x" * 20], {}])
-    parent = os.getpid()
+    parent, numbers = os.getpid(), itertools.count()
     pid = os.fork()
     if pid == 0:
         ours.close()
@@ -41,22 +45,41 @@ def measure(tasks: int, function: str) -> float:
     theirs.close()
     os.close(into)
 
-    def run(number: int) -> None:
-        order = (Word.RUN, f"k{number}", f"task-{number:012}", 1, function, arguments, 1, 256, 1, 256, None)
-        ours.sendall(pack(order))
-        if not ours.recv(65536):
-            raise SystemExit("the child has ended")
+    def run(tasks: int) -> None:
+        for number in itertools.islice(numbers, tasks):
+            order = (Word.RUN, f"k{number}", f"task-{number:012}", 1, function, arguments, 1, 256, 1, 256, None)
+            ours.sendall(pack(order))
+            if not ours.recv(65536):
+                raise SystemExit("the child has ended")
 
     try:
-        for number in range(WARM_UP):
-            run(number)
-        before = _cpu(pid)
-        for number in range(tasks):
-            run(number)
-        return (_cpu(pid) - before) / tasks * 1e6
+        run(WARM_UP)
+        yield pid, run
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        ours.close()
+
+
+def measure(tasks: int, function: str) -> float:
+    """CPU microseconds that a child takes a task."""
+    with child_of(function) as (pid, run):
+        before = _cpu(pid)
+        run(tasks)
+        return (_cpu(pid) - before) / tasks * 1e6
+
+
+def grown(tasks: int, function: str) -> int:
+    """KB that a child has grown by after so many tasks."""
+    with child_of(function) as (pid, run):
+        before = _memory(pid)
+        run(tasks)
+        return _memory(pid) - before
+
+
+def _memory(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
 
 
 def _cpu(pid: int) -> float:
@@ -82,10 +105,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="default: %(default)s")
     parser.add_argument("--function", default="bench.noop:f")
     parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout")
+    parser.add_argument("--memory", action="store_true", help="how much 200,000 tasks leave in a child")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
         print(measure(options.tasks, options.function))
+        return
+    if options.memory:
+        print(f"{grown(200_000, options.function)} KB more after 200,000 tasks")
         return
     arguments = ["--tasks", str(options.tasks), "--function", options.function]
     here, there = Path(__file__).resolve().parents[1], options.against
