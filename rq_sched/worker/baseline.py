@@ -72,7 +72,8 @@ class Baseline:
         self._standard = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 10) for number in range(3)]
         self._flags = fcntl.fcntl(self._standard[1], fcntl.F_GETFL)
         self._handlers = [(number, _signal.getsignal(number)) for number in map(int, signal.valid_signals())]
-        self._ours = [(number, was) for number, was in self._handlers if callable(was)]
+        self._handled = [number for number, was in self._handlers if callable(was)]
+        self._ours = [*map(_signal.getsignal, self._handled)]
         self._scheduling = _scheduling()
         self._cores = os.sched_getaffinity(0)
         self._libc = ctypes.CDLL(None)
@@ -150,7 +151,7 @@ class Baseline:
         for timer in _TIMERS:
             if _signal.getitimer(timer)[0]:
                 _signal.setitimer(timer, 0)
-        if self._status.changed & OF_SIGNALS or any(_signal.getsignal(number) is not was for number, was in self._ours):
+        if [*map(_signal.getsignal, self._handled)] != self._ours or self._status.changed & OF_SIGNALS:
             faulthandler.disable()
             for number, was in self._handlers:
                 if number in (signal.SIGKILL, signal.SIGSTOP):

@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import warnings
+from operator import itemgetter
 from typing import Any
 
 _OBJECTS = (
@@ -26,6 +27,7 @@ _OBJECTS = (
     "path_hooks",
 )
 _OF_THREADS = ("excepthook", "_trace_hook", "_profile_hook")
+_objects, _of_threads = itemgetter(*_OBJECTS), itemgetter(*_OF_THREADS)
 
 
 class Interpreter:
@@ -50,7 +52,6 @@ class Interpreter:
         self._saved = self._look()
 
     def _look(self) -> tuple[Any, ...]:
-        now, threads = self._sys, self._threads
         return (
             sys.gettrace(),
             sys.getprofile(),
@@ -61,8 +62,8 @@ class Interpreter:
             self._logs["level"],
             self._manager["_disable"],
             self._set_locale(_locale.LC_ALL, None),  # where the name stands: it is another place when it has changed
-            *[now[name] for name in _OBJECTS],
-            *[threads[name] for name in _OF_THREADS],
+            _objects(self._sys),
+            _of_threads(self._threads),
         )
 
     def restore(self) -> None:
@@ -72,15 +73,15 @@ class Interpreter:
             self._saved = self._look()
 
     def _put_back(self) -> None:
-        trace, profile, recursion, interval, collects, thresholds, level, disabled, _, *objects = self._saved
+        trace, profile, recursion, interval, collects, thresholds, level, disabled, _, objects, of_threads = self._saved
         sys.settrace(trace)
         sys.setprofile(profile)
         sys.setrecursionlimit(recursion)
         sys.setswitchinterval(interval)
         (gc.enable if collects else gc.disable)()
         gc.set_threshold(*thresholds)
-        self._sys.update(zip(_OBJECTS, objects, strict=False))
-        self._threads.update(zip(_OF_THREADS, objects[len(_OBJECTS) :], strict=True))
+        self._sys.update(zip(_OBJECTS, objects, strict=True))
+        self._threads.update(zip(_OF_THREADS, of_threads, strict=True))
         for found, content in zip(self._lists, self._contents, strict=True):
             found[:] = content
         warnings._filters_mutated()  # type: ignore[attr-defined]
