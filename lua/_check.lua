@@ -17,6 +17,7 @@ local MOST_PAYLOAD = 262208                     -- bytes: 256 KiB and a signatur
 local MOST_LABELS = 8                           -- of a node or a task (labels.py)
 local ID = '^%w[%w._-]*$'
 
+local find = string.find
 local wrong -- the refusal of the first argument that isn't what it should be
 
 local function complain(code, text)
@@ -30,7 +31,7 @@ end
 
 -- So many arguments; where `width` is given, items of so many arguments each follow.
 local function arguments_given(number, width)
-  if not string.find(P, '^rqs:{%w[%w._-]*}:$') or #P > 140 or #KEYS ~= 1 then
+  if not find(P, '^rqs:{%w[%w._-]*}:$') or #P > 140 or #KEYS ~= 1 then
     complain('invalid_value', 'KEYS must be the prefix of a namespace, rqs:{NAME}:, not ' .. shown(P))
   end
   local more = #ARGV - number
@@ -40,7 +41,7 @@ local function arguments_given(number, width)
 end
 
 local function number_given(text, what, least, most)
-  local number = text and string.find(text, '^%-?%d+$') and tonumber(text)
+  local number = text and find(text, '^%-?%d+$') and tonumber(text)
   if number and number >= least and number <= most then return number end
   complain('invalid_value', what .. ' must be a whole number from ' .. whole(least) .. ' to ' .. whole(most) .. ', not '
     .. shown(text or ''))
@@ -62,7 +63,7 @@ local function bite_given(text, what)
 end
 
 local function fraction_given(text, what)
-  local number = text and string.find(text, '^[%d.e+-]+$') and tonumber(text)
+  local number = text and find(text, '^[%d.e+-]+$') and tonumber(text)
   if number and number >= 0 and number <= 1 then return number end
   complain('invalid_value', what .. ' must be a number from 0 to 1, not ' .. shown(text or ''))
   return 0
@@ -70,7 +71,7 @@ end
 
 -- Of HSCAN: up to 20 digits.
 local function cursor_given(text)
-  if text and #text <= 20 and string.find(text, '^%d+$') then return text end
+  if text and #text <= 20 and find(text, '^%d+$') then return text end
   complain('invalid_value', 'the cursor must be 0 or as answered, not ' .. shown(text or ''))
   return '0'
 end
@@ -86,7 +87,7 @@ local function choice_given(text, what, choices)
 end
 
 local function is_id(text)
-  return #text <= 128 and string.find(text, ID) ~= nil
+  return #text <= 128 and find(text, ID) ~= nil
 end
 
 -- An id as users give them: of a task, a node. The names that programs make up have the same form: incarnations, tokens,
@@ -115,7 +116,7 @@ end
 
 -- Text for the decision log, whose items are parted by spaces.
 local function word_given(text, what, most)
-  if text and #text <= most and not string.find(text, '[%c ]') then return text end
+  if text and #text <= most and not find(text, '[%c ]') then return text end
   complain('invalid_value', what .. ' must be at most ' .. most .. ' bytes without spaces, not ' .. shown(text or ''))
   return ''
 end

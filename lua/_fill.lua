@@ -38,7 +38,7 @@ local function begun(now, node, key, id, member, array, token, attempt)
 end
 
 -- Puts the head of `class` on `node`; with `orders`, what the node is told is added there in full. False: it can't be
--- placed by anyone, and was set aside.
+-- placed by anyone, and was set aside. Nil, and nothing is changed: it doesn't fit.
 local function assign(now, nonce, node, class, orders)
   local score, member, array = class_peek(class)
   local id = string.sub(member, SEQUENCE + 1)
@@ -56,14 +56,14 @@ local function assign(now, nonce, node, class, orders)
     head_aside(now, class, id, score, member)
     return false
   end
-  if class.cpu > node.cpu then reclaim(node, class.cpu - node.cpu, orders) end
+  if not allocate(node, class, orders) then return nil end
   class_take(class, score, member, array)
   attempt = attempt + 1
   placings = placings + 1
   -- With the order's number: nonces come again (a driver sends a call twice; 32 bits), and a node takes a token that it
   -- has seen before for an old order.
   local token = nonce .. '.' .. whole(placings) .. '.' .. whole(node.ordered + 1)
-  allocate(node, token, id, class)
+  entry_add(node, token, id, class.need)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local number = order_add(node, 'start ' .. token .. ' ' .. id)
   if orders then
@@ -116,7 +116,9 @@ local function fill(now, nonce, node, limit, orders)
       heads_mend(class)
       break
     end
-    if assign(now, nonce, node, class, orders) then placed = placed + 1 end
+    local done = assign(now, nonce, node, class, orders)
+    if done == nil then return placed, false end
+    if done then placed = placed + 1 end
     if kept and not node.reserved then first_fit_reset() end -- the task it was kept for is there
   end
   if room_cpu(node) < 1 or node.memory < 1 then return placed, false end -- full: nothing is left undone

@@ -15,19 +15,19 @@ local function node_load(id)
   local node = nodes_seen[id]
   if node then return node end
   local r = fields_of(P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory', 'ordered', 'acked',
-    'running', 'started', 'surplus', 'reserved', 'ends', 'labels')
+    'running', 'started', 'surplus', 'reserved', 'ends', 'labels', 'total_cpu', 'total_memory')
   if not r[1] then return nil end
   local surplus, place, labels = whole_of(r[9] or 0), id .. ':' .. (r[2] or ''), r[12] or ''
   for i = 3, 8 do
     if not tonumber(r[i]) then return nil end
   end
-  if not surplus or not r[2] then return nil end -- it can't be read: nothing is put there, and the audit mends it
+  if not surplus or not r[2] or not tonumber(r[13]) or not tonumber(r[14]) then return nil end -- it can't be read: nothing is put there, and the audit mends it
   node = { -- all fields at once: a table that grows is copied each time
     id = id, state = r[1], incarnation = r[2], cpu = tonumber(r[3]), memory = tonumber(r[4]),
     ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
     surplus = surplus, surplus_read = surplus, reserved = r[10] or nil, entries = {}, cleared = {}, orders = {},
     ends = tonumber(r[11] or nil), ends_read = tonumber(r[11] or nil), place = place, path = P .. 'node:' .. place,
-    touched = false, labels = labels, carries = nil,
+    total_cpu = tonumber(r[13]), total_memory = tonumber(r[14]), touched = false, labels = labels, carries = nil,
   }
   nodes_seen[id] = node
   return node
@@ -62,18 +62,35 @@ local function order_add(node, text)
   return node.ordered
 end
 
--- All or nothing: called only with what fits (promise 1).
-local function allocate(node, token, id, class)
+-- What was refused because it doesn't fit: who calls has looked, so something is wrong (`doctor` tells).
+local function overbooked(node, cpu, memory)
+  event('overbooked', node.id, node.id, nil, cpu .. ':' .. memory)
+  count('overbooked', 1)
+end
+
+-- Takes room of a node, or gives some back (negative): all of it, or false, and nothing is changed. What is free changes
+-- nowhere else (promise 1).
+local function room_take(node, cpu, memory)
+  local left_cpu, left_memory = node.cpu - cpu, node.memory - memory
+  if left_cpu < 0 or left_memory < 0 or left_cpu > node.total_cpu or left_memory > node.total_memory then
+    overbooked(node, cpu, memory)
+    return false
+  end
   node_touch(node)
-  node.cpu, node.memory = node.cpu - class.cpu, node.memory - class.memory
+  node.cpu, node.memory = left_cpu, left_memory
+  return true
+end
+
+-- Whose the room is that was taken.
+local function entry_add(node, token, id, need)
   node.running = node.running + 1
   local entries = node.entries
   local n = #entries
-  entries[n + 1], entries[n + 2] = token, id .. ':' .. class.need .. ':a'
+  entries[n + 1], entries[n + 2] = token, id .. ':' .. need .. ':a'
 end
 
 -- When all that runs on the node will have ended, by time limits: nil from a task without one on until the node is empty
--- again, and while it is empty. Called after `allocate`; `limit` is the new task's, in ms.
+-- again, and while it is empty. Called after `entry_add`; `limit` is the new task's, in ms.
 local function node_ends(now, node, limit)
   if not limit then
     node.ends = nil
@@ -90,9 +107,12 @@ local function entry_parse(entry)
   return id, tonumber(cpu), tonumber(memory), mark
 end
 
+-- An end is recorded whatever the amounts say: at most all that the node has is free then.
 local function give_back(node, token, cpu, memory, started)
   node_touch(node)
-  node.cpu, node.memory = node.cpu + cpu, node.memory + memory
+  if not room_take(node, -cpu, -memory) then
+    node.cpu, node.memory = math.min(node.total_cpu, node.cpu + cpu), math.min(node.total_memory, node.memory + memory)
+  end
   node.running = node.running - 1
   if node.running == 0 then node.ends = nil end
   if started then node.started = node.started - 1 end

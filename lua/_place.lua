@@ -72,7 +72,9 @@ local function run_of(now, nonce, limit, class, node, until_score, until_member)
     if not score then break end
     if until_score and earlier(until_score, until_sequence, score, string.sub(member, 1, SEQUENCE)) then break end
     if node.reserved and reservation() and not may_use(now, score, member, class) then break end
-    if assign(now, nonce, node, class) then placed = placed + 1 else looked = looked + 1 end
+    local done = assign(now, nonce, node, class)
+    if done == nil then break end
+    if done then placed = placed + 1 else looked = looked + 1 end
     if looked >= limit then break end
   end
   node_index(node)

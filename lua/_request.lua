@@ -6,9 +6,10 @@ local RANGES = {
   ax = { 1, MOST_PAYLOAD }, X = { 1, MOST_CPU }, Y = { 1, MOST_MEMORY }, r = { 0, 2147483648 }, C = { 1, 2147483648 },
   l = { 1, MOST_DURATION }, v = { 1, 1 },
 }
+local MOST_SHORT, MOST_DIGEST, MOST_ID = 64, 64, 128 -- bytes
 local ELASTIC = { off = true, cpu = true, all = true }
 
-local needs_given, functions_given = {}, {} -- those that were found right in this call: a batch has few different ones
+local needs_given, functions_given, priorities_given = {}, {}, { ['0'] = true } -- that were right in this call: few differ
 local fields_given, fields_round = {}, 0    -- field → the task that had it last
 
 -- Well-formed UTF-8, of any planes, without surrogates.
@@ -25,7 +26,6 @@ local function is_utf8(text)
 end
 
 local function function_given(text)
-  if functions_given[text] then return end
   if #text > 4096 or string.find(text, '%c') or not string.find(text, '.:.') or not is_utf8(text) then
     complain('invalid_target', 'bad target ' .. shown(text) .. ': write a function as pkg.mod:func, a command as exec:PATH')
   end
@@ -34,10 +34,8 @@ end
 
 -- CPU and memory of a class's name, CPU:MEMORY+LABEL….
 local function class_given(name)
-  local need = needs_given[name]
-  if need then return need end
   local cpu, memory, labels = string.match(name, '^([1-9]%d*):([1-9]%d*)(.*)$')
-  need = { cpu = tonumber(cpu) or 0, memory = tonumber(memory) or 0 }
+  local need = { cpu = tonumber(cpu) or 0, memory = tonumber(memory) or 0 }
   if not cpu or need.cpu > MOST_CPU or need.memory > MOST_MEMORY then
     complain('invalid_resources', 'bad needs ' .. shown(name) .. ': write CPU:MB, with 1 to ' .. MOST_CPU .. ' cores and 1 to '
       .. MOST_MEMORY .. ' MB')
@@ -47,12 +45,15 @@ local function class_given(name)
   return need
 end
 
-local function field_given(name, value)
+-- A field; those that nearly all requests have are looked at before (request_given). Answers its number, if it is one.
+local function field_given(name, value, need)
   local range = RANGES[name]
-  if fields_given[name] == fields_round then complain('invalid_value', 'the field ' .. shown(name) .. ' is given twice') end
-  fields_given[name] = fields_round
   if range then
-    return number_given(value, name, range[1], range[2])
+    local number = number_given(value, name, range[1], range[2])
+    if (name == 'X' and number < need.cpu) or (name == 'Y' and number < need.memory) then
+      complain('invalid_value', 'the maximum ' .. whole(number) .. ' is below the need')
+    end
+    return number
   elseif name == 'f' then
     function_given(value)
   elseif name == 'a' then
@@ -64,24 +65,41 @@ local function field_given(name, value)
   end
 end
 
--- What stands in ARGV from `at` on: id, digest, class, priority, delay, payload; from `first` to `last` the fields.
+-- Ids of tasks; those of a batch in one go.
+local function ids_given(ids)
+  if string.gsub(table.concat(ids, ' ') .. ' ', '%w[%w._-]* ', '') == '' then return end
+  for _, id in ipairs(ids) do id_given(id, 'task id') end
+end
+
+-- What stands in ARGV from `at` on, but for its id: digest, class, priority, delay, payload; from `first` to `last` the fields.
 local function request_given(at, first, last)
-  id_given(ARGV[at], 'task id')
-  if #ARGV[at + 1] == 0 or #ARGV[at + 1] > 64 then complain('invalid_value', 'the digest must be 1 to 64 bytes') end
-  local need = class_given(ARGV[at + 2])
-  if ARGV[at + 3] ~= '0' then number_given(ARGV[at + 3], 'priority', -MOST_PRIORITY, MOST_PRIORITY) end
+  local digest, class, priority = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if #ARGV[at] > MOST_ID then id_given(ARGV[at], 'task id') end
+  if #digest > MOST_DIGEST then complain('invalid_value', 'the digest has more than ' .. MOST_DIGEST .. ' bytes') end
+  local need = needs_given[class] or class_given(class)
+  if not priorities_given[priority] then
+    number_given(priority, 'priority', -MOST_PRIORITY, MOST_PRIORITY)
+    priorities_given[priority] = true
+  end
   if ARGV[at + 4] ~= '0' then duration_given(ARGV[at + 4], 'delay') end
-  local payload, long = bytes_given(ARGV[at + 5], 'the arguments', MOST_PAYLOAD), 0
-  fields_round = fields_round + 1
+  local payload, long, round = ARGV[at + 5], 0, fields_round + 1
+  fields_round = round
   for i = first, last, 2 do
-    local name, number = ARGV[i], field_given(ARGV[i], ARGV[i + 1])
-    if name == 'ax' then long = number end
-    if (name == 'X' and number < need.cpu) or (name == 'Y' and number < need.memory) then
-      complain('invalid_value', 'the maximum ' .. whole(number) .. ' is below the need')
+    local name, value = ARGV[i], ARGV[i + 1]
+    if fields_given[name] == round then complain('invalid_value', 'the field ' .. shown(name) .. ' is given twice') end
+    fields_given[name] = round
+    if not functions_given[value] or name ~= 'f' then
+      if name ~= 'a' or #value > MOST_SHORT then
+        local number = field_given(name, value, need)
+        if name == 'ax' then long = number end
+      end
     end
   end
-  if fields_given.f ~= fields_round then complain('invalid_target', 'no function is given') end
-  if long ~= #payload or (long > 0 and fields_given.a == fields_round) then
-    complain('invalid_value', 'the arguments are not as long as they are said to be, or stand in two places')
+  if fields_given.f ~= round then complain('invalid_target', 'no function is given') end
+  if payload ~= '' or long > 0 then
+    bytes_given(payload, 'the arguments', MOST_PAYLOAD)
+    if long ~= #payload or fields_given.a == round then
+      complain('invalid_value', 'the arguments are not as long as they are said to be, or stand in two places')
+    end
   end
 end

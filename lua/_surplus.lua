@@ -3,13 +3,14 @@
 -- (node:…:grown, token → cores): it counts as free, and is taken back in the script that gives it to another.
 -- Changes are written at once: a script may look at an allocation again.
 
+-- False, and nothing is changed, where it doesn't fit.
 local function allocation_set(node, token, entry, cpu, memory)
-  node_touch(node)
-  node.cpu, node.memory = node.cpu + entry.cpu - cpu, node.memory + entry.memory - memory
+  if not room_take(node, cpu - entry.cpu, memory - entry.memory) then return false end
   entry.cpu, entry.memory = cpu, memory
   call('HSET', node.path .. ':tasks', token, entry.id .. ':' .. cpu .. ':' .. memory .. ':' .. entry.mark)
   call('HSET', P .. 'task:' .. entry.id, 'A', cpu .. ':' .. memory)
   event('resized', entry.id, node.id, nil, cpu .. ':' .. memory)
+  return true
 end
 
 -- How much of an attempt's CPU is surplus from now on.
@@ -46,13 +47,18 @@ local function reclaim(node, cores, orders)
     if cores <= 0 then return end
     local entry = allocation_of(node, donor.token)
     local part = entry and math.min(cores, donor.surplus, entry.cpu - 1) or 0
-    if part > 0 then
-      allocation_set(node, donor.token, entry, entry.cpu - part, entry.memory)
+    if part > 0 and allocation_set(node, donor.token, entry, entry.cpu - part, entry.memory) then
       surplus_set(node, donor.token, donor.surplus - part)
       resize_order(node, donor.token, entry, orders)
       cores = cores - part
     end
   end
+end
+
+-- The room for a need: all or nothing, and before anything else is changed for it. `orders`: as of resize_order.
+local function allocate(node, class, orders)
+  if class.cpu > node.cpu and node.surplus > 0 then reclaim(node, class.cpu - node.cpu, orders) end
+  return room_take(node, class.cpu, class.memory)
 end
 
 -- What follows from an attempt's end, beside its allocation: its surplus, and its place among those that may be stopped.

@@ -20,7 +20,10 @@ local first, last = number_given(ARGV[5], 'first', 0, MOST_INDEX), number_given(
 if last < first or last - first >= MOST_ELEMENTS then
   complain('invalid_value', 'an array has 1 to ' .. MOST_ELEMENTS .. ' elements, not those from ' .. first .. ' to ' .. last)
 end
-if not wrong then request_given(ID_AT, FIELDS, #ARGV) end
+if not wrong then
+  ids_given({ ARGV[ID_AT] })
+  request_given(ID_AT, FIELDS, #ARGV)
+end
 if wrong then return wrong end
 local id, digest, class, priority, delay, payload = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
---- repair_count: set the count of pending tasks, if nothing has happened since they were counted.
+--- repair_count: set the count of pending tasks, if nothing has happened since they were counted; refused allocations are
+-- noted.
 -- KEYS: prefix
 -- ARGV: now_ms last_event pending
 --   last_event: the id of the last entry of the decision log before counting: every change of a queue adds one
@@ -19,4 +20,5 @@ if kept ~= pending then
   call('HSET', P .. 'counts', 'pending', whole(pending))
   did('pending ' .. kept .. ' -> ' .. whole(pending))
 end
+if call('HDEL', P .. 'counts', 'overbooked') == 1 then did('what was refused because it didn\'t fit is noted') end
 return repaired()

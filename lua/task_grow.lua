@@ -55,8 +55,7 @@ while idle_cores > 0 and #open > 0 do -- a core each in turn
 end
 local n = 0
 for _, one in ipairs(grown) do
-  if one.cpu > one.entry.cpu then
-    allocation_set(node, one.token, one.entry, one.cpu, one.entry.memory)
+  if one.cpu > one.entry.cpu and allocation_set(node, one.token, one.entry, one.cpu, one.entry.memory) then
     surplus_set(node, one.token, math.max(0, one.cpu - one.need))
     resize_order(node, one.token, one.entry)
     n = n + 1

@@ -44,7 +44,7 @@ if not refused then call('HSET', P .. 'task:' .. entry.id, 'N', whole(number)) e
 if refused or not (grows or shrinks) then return { entry.cpu, entry.memory, node.ordered } end
 
 if cpu - entry.cpu > node.cpu then reclaim(node, cpu - entry.cpu - node.cpu) end
-allocation_set(node, token, entry, cpu, memory)
+if not allocation_set(node, token, entry, cpu, memory) then return { entry.cpu, entry.memory, node.ordered } end
 if record[5] ~= 'off' then surplus_set(node, token, math.max(0, cpu - need.cpu)) end
 if shrinks then
   local _, undone = fill_safely(now, nonce, node, limit)

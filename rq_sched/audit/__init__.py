@@ -181,6 +181,9 @@ class _Audit:
         yield from self.each_key(self.subjects)
         yield from self.pending_count(dict(pairs(counts or ())))
         yield from self.last_sequence()
+        if (refused := dict(pairs(counts or ())).get("overbooked")) is not None:
+            what = "allocations were refused because they didn't fit on their node (events overbooked): report it"
+            self.wrong_is("counts", "overbooked", f"{text(refused)} {what}")
 
     def settings_read(self, settings: dict[bytes, bytes]) -> None:
         """Each setting is one: what can't be read counts as its default."""

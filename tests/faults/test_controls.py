@@ -20,8 +20,8 @@ BUGS = {
         "entry = entry or given_id .. ':1:100:r'",
     ),
     "bare decrement on release": (
-        "node.cpu, node.memory = node.cpu + cpu, node.memory + memory",
-        "node.cpu = node.cpu + cpu",
+        "node.cpu, node.memory = left_cpu, left_memory",
+        "node.cpu, node.memory = left_cpu, cpu < 0 and node.memory or left_memory",
     ),
     "no incarnation: an old one reports on": (
         "if not node or node.incarnation ~= incarnation or node.state == 'dead' then",
@@ -77,6 +77,10 @@ BUGS = {
         "return placed, true",
     ),
     "memory isn't looked at": ("if head.cpu <= cpu and head.memory <= memory and not", "if head.cpu <= cpu and not"),
+    "a fill that doesn't look whether it fits": (
+        "first_fit(room_cpu(node), node.memory, node.carries)",
+        "first_fit(room_cpu(node) + 1, node.memory, node.carries)",
+    ),
     "equals in any order": (
         "return score < than_score or (score == than_score and member < than_member)",
         "return score < than_score",
@@ -90,8 +94,8 @@ BUGS = {
         "call('HSET', P .. 'task:' .. id, 's', 'held')",
     ),
     "half of a resize": (
-        "node.cpu, node.memory = node.cpu + entry.cpu - cpu, node.memory + entry.memory - memory",
-        "node.cpu = node.cpu + entry.cpu - cpu",
+        "room_take(node, cpu - entry.cpu, memory - entry.memory)",
+        "room_take(node, cpu - entry.cpu, 0)",
     ),
     "a node with a fault stays in the indexes": (
         "if node.state == 'up' then node_pause(now, node, 'faulty') end",

@@ -25,8 +25,8 @@ LINES = {
         "entry = entry or given_id .. ':1:100:r'",
     ),
     "bare decrement on release": (
-        "node.cpu, node.memory = node.cpu + cpu, node.memory + memory",
-        "node.cpu = node.cpu + cpu",
+        "node.cpu, node.memory = left_cpu, left_memory",
+        "node.cpu, node.memory = left_cpu, cpu < 0 and node.memory or left_memory",
     ),
     "no incarnation: an old one is heard": (
         "if node and node.incarnation == incarnation and node.state ~= 'dead' then return node end",
