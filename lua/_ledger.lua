@@ -21,13 +21,15 @@ local function node_load(id)
   for i = 3, 8 do
     if not tonumber(r[i]) then return nil end
   end
-  if not surplus or not r[2] or not tonumber(r[13]) or not tonumber(r[14]) then return nil end -- it can't be read: nothing is put there, and the audit mends it
+  local total_cpu, total_memory = tonumber(r[13] or nil), tonumber(r[14] or nil)
+  -- It can't be read: nothing is put there, and the audit mends it.
+  if not surplus or not r[2] or not total_cpu or not total_memory then return nil end
   node = { -- all fields at once: a table that grows is copied each time
     id = id, state = r[1], incarnation = r[2], cpu = tonumber(r[3]), memory = tonumber(r[4]),
     ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
     surplus = surplus, surplus_read = surplus, reserved = r[10] or nil, entries = {}, cleared = {}, orders = {},
     ends = tonumber(r[11] or nil), ends_read = tonumber(r[11] or nil), place = place, path = P .. 'node:' .. place,
-    total_cpu = tonumber(r[13]), total_memory = tonumber(r[14]), touched = false, labels = labels, carries = nil,
+    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels, carries = nil,
   }
   nodes_seen[id] = node
   return node

@@ -67,7 +67,8 @@ end
 
 -- Ids of tasks; those of a batch in one go.
 local function ids_given(ids)
-  if string.gsub(table.concat(ids, ' ') .. ' ', '%w[%w._-]* ', '') == '' then return end
+  local left, right = string.gsub(table.concat(ids, ' ') .. ' ', '%w[%w._-]* ', '')
+  if left == '' and right == #ids then return end
   for _, id in ipairs(ids) do id_given(id, 'task id') end
 end
 

@@ -26,6 +26,7 @@ _CONTRACT = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
 _SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
 _PART = "--@part "
 _FUNCTION = re.compile(r"local function (\w+)")
+_CONSTANT = re.compile(r"local ([A-Z][A-Z_]*) = .*[^{(,]$")
 _WORD = re.compile(r"\w+")
 
 
@@ -154,10 +155,17 @@ def apart(lines: list[str]) -> list[str]:
         shared = [function for function in functions if function in others]
         variables, rest = _variables(own_lines)
         opening = f"local {', '.join(shared)} do -- {name}" if shared else f"do -- {name}"
-        text += [*variables, opening]
+        text += [line for line in variables if not _unused(line, words)]
+        text.append(opening)
         text += [line.removeprefix("local ") if _gives(line, shared) else line for line in rest]
         text.append(f"end -- {name}")
     return text
+
+
+def _unused(line: str, words: Sequence[Counter[str]]) -> bool:
+    """Whether a line declares nothing but a constant that isn't mentioned again."""
+    found = _CONSTANT.match(line)
+    return found is not None and sum(counted[found[1]] for counted in words) == 1
 
 
 def _gives(line: str, names: Sequence[str]) -> bool:
