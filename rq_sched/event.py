@@ -42,5 +42,15 @@ def _event(entry_id: str, when: float, kind: str, item: str) -> Event:
         data["attempt"] = whole(attempt)
     if reason:
         data["reason"] = reason
-    about_node = kind in ("joined", "left", "dead", "draining", "undrained", "overbooked", "reloading", "faulty", "recovered")
+    about_node = kind in (
+        "joined",
+        "left",
+        "dead",
+        "draining",
+        "undrained",
+        "overbooked",
+        "reloading",
+        "faulty",
+        "recovered",
+    )
     return Event(entry_id, when, kind, None if about_node else task_id, node_id or None, data)

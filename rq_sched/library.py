@@ -22,7 +22,8 @@ _SHEBANG = re.compile(r"\A#!lua(?: flags=(\S+))?\n")
 _LOCAL = re.compile(r"^local (?P<names>\w+(?:, \w+)*)\s*(?:=\s*(?P<value>.*)|--.*)?$", re.DOTALL)
 _CONSTANT = re.compile(r"[A-Z][A-Z_]+\Z")
 _OF_THE_CALL = re.compile(r"\b(?:P|KEYS|ARGV|call)\b")
-_DECLARES = re.compile(r"(?:local )?function |(?:local [\w, ]+ )?do -- |end -- ")
+_OPENS = re.compile(r"(?:local [\w, ]+ )?do -- ")
+_DECLARES = re.compile(rf"(?:local )?function |{_OPENS.pattern}|end -- ")
 _CONTINUES = re.compile(r"[ })]|(?:end|else|elseif|until)\b")
 UPVALUES = 50
 """Names that one Lua function may take from outside: the limit is 60."""
@@ -51,12 +52,16 @@ def library(script: str, source: str) -> str:
     names: list[str] = ["KEYS", "ARGV"]
     begin: list[tuple[int, str]] = []  # how many names it sets, and the assignment
     body: list[str] = []
+    inside = False
     for statement in _statements(source):
         if _DECLARES.match(statement):
             functions.append(statement)
+            inside = _OPENS.match(statement) is not None or (inside and not statement.startswith("end -- "))
+        elif inside:
+            functions.append(statement)  # a constant of an include
         elif (assignment := _LOCAL.match(statement)) is None:
             body.append(statement)
-        elif _is_constant(assignment):
+        elif is_constant(statement):
             constants.append(statement)
         else:
             given = assignment["names"].split(", ")
@@ -100,7 +105,11 @@ def _statements(source: str) -> list[str]:
     return found
 
 
-def _is_constant(assignment: re.Match[str]) -> bool:
+def is_constant(statement: str) -> bool:
+    """Whether it declares what stays the same for all calls."""
+    assignment = _LOCAL.match(statement)
+    if assignment is None:
+        return False
     names = assignment["names"].split(", ")
     return all(_CONSTANT.match(name) for name in names) and not _OF_THE_CALL.search(assignment["value"] or "")
 

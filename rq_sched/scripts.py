@@ -26,7 +26,6 @@ _CONTRACT = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
 _SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
 _PART = "--@part "
 _FUNCTION = re.compile(r"local function (\w+)")
-_CONSTANT = re.compile(r"local ([A-Z][A-Z_]*) = .*[^{(,]$")
 _WORD = re.compile(r"\w+")
 
 
@@ -153,19 +152,12 @@ def apart(lines: list[str]) -> list[str]:
             continue
         others = {word for other in words if other is not own for word in other}
         shared = [function for function in functions if function in others]
-        variables, rest = _variables(own_lines)
+        variables, rest = _variables(own_lines, others)
         opening = f"local {', '.join(shared)} do -- {name}" if shared else f"do -- {name}"
-        text += [line for line in variables if not _unused(line, words)]
-        text.append(opening)
+        text += [*variables, opening]
         text += [line.removeprefix("local ") if _gives(line, shared) else line for line in rest]
         text.append(f"end -- {name}")
     return text
-
-
-def _unused(line: str, words: Sequence[Counter[str]]) -> bool:
-    """Whether a line declares nothing but a constant that isn't mentioned again."""
-    found = _CONSTANT.match(line)
-    return found is not None and sum(counted[found[1]] for counted in words) == 1
 
 
 def _gives(line: str, names: Sequence[str]) -> bool:
@@ -173,17 +165,22 @@ def _gives(line: str, names: Sequence[str]) -> bool:
     return found is not None and found[1] in names
 
 
-def _variables(lines: list[str]) -> tuple[list[str], list[str]]:
-    """What an include declares at its left margin beside functions, and the rest."""
+def _variables(lines: list[str], others: set[str]) -> tuple[list[str], list[str]]:
+    """What an include declares at its left margin beside functions and constants of its own, and the rest."""
+    statements: list[list[str]] = []
+    for line in lines:
+        if statements and line.startswith((" ", "}", ")")):
+            statements[-1].append(line)
+        else:
+            statements.append([line])
     variables: list[str] = []
     rest: list[str] = []
-    into = rest
-    for line in lines:
-        if line.startswith("local "):
-            into = rest if _FUNCTION.match(line) else variables
-        elif not line.startswith((" ", "}", ")")):
-            into = rest
-        into.append(line)
+    for statement in statements:
+        first, text = statement[0], "\n".join(statement)
+        outside = first.startswith("local ") and not _FUNCTION.match(first)
+        if outside and library.is_constant(text):
+            outside = not others.isdisjoint(_WORD.findall(first.partition("=")[0])[1:])
+        (variables if outside else rest).extend(statement)
     return variables, rest
 
 
