@@ -57,10 +57,10 @@ LINES = {
     ),
     "what never started is charged a crash": ("died and mark ~= 'a' and", "died and"),
     "a node's death is charged to nobody": ("died and mark ~= 'a' and", "false and"),
-    "unbounded requeue of what crashes": ("if crashes >= tonumber(record.C or 3) then", "if false then"),
+    "unbounded requeue of what crashes": ("if crashes >= (whole_of(record.C) or 3) then", "if false then"),
     "poison one death too early": (
-        "if crashes >= tonumber(record.C or 3) then",
-        "if crashes + 1 >= tonumber(record.C or 3) then",
+        "if crashes >= (whole_of(record.C) or 3) then",
+        "if crashes + 1 >= (whole_of(record.C) or 3) then",
     ),
     "an innocent neighbour fails as poison": ("if report.among and crashes >=", "if false and crashes >="),
     "a suspect is one for ever": ("call('HSET', P .. 'task:' .. id, 'c', record.O)", "if true then return end"),
