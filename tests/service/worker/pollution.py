@@ -397,3 +397,15 @@ def outside(text: str) -> dict[str, Any]:
         "signals": [found["status"][name] for name in ("SigBlk", "SigIgn")],
         "descriptors": found["descriptors"],
     }
+
+
+def leave(megabytes: int) -> int:
+    """A cache that only grows."""
+    _kept.append(bytearray(b"x") * (megabytes << 20))
+    return os.getpid()
+
+
+def last(seconds: float) -> int:
+    """So long that what it uses is looked at."""
+    time.sleep(seconds)
+    return os.getpid()

@@ -108,3 +108,14 @@ def test_an_event_loop_is_new_when_something_is_left_in_it(slot: Desk, what: str
     info = run(slot, "look_later", task_id="innocent")
     assert differences(fresh, info.result) == {}
     assert slot.output("innocent") == ""
+
+
+def test_what_short_tasks_leave_in_memory_is_not_charged_to_the_next(slot: Desk) -> None:
+    """A child keeps 64 MB at most; they are nobody's."""
+    run(slot, "renew")
+    pids = [run(slot, "leave", 5).result for _ in range(12)]
+    assert len(set(pids)) == 1
+    info = run(slot, "last", 1.0, memory_needed=33)
+    assert (info.state, info.result) == (State.COMPLETED, pids[0]), info.error
+    run(slot, "leave", 10)
+    assert run(slot, "last", 0.0).result != pids[0]
