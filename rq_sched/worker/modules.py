@@ -52,9 +52,13 @@ class Modules:
             self._note_new()
         self._since = time.time_ns()
         modules = self._of.get(target)
-        if modules is None or time.monotonic() >= self._next:
-            return self._any_changed()
-        return any(_look(file) != self._looks[file] for file in map(self._known.get, modules) if file)
+        if (modules is None or time.monotonic() >= self._next) and self._any_changed():
+            return True
+        for name in modules or ():
+            file = self._known.get(name)
+            if file and _look(file) != self._looks[file]:
+                return True
+        return False
 
     def learn(self, target: str, module: str, function: Any) -> None:
         """A target was found: as ``function``, in ``module``."""

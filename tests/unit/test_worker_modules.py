@@ -144,6 +144,17 @@ def test_a_module_in_an_archive(folder: Path, run: Run, monkeypatch: pytest.Monk
     assert run("m6:f") == (True, None)
 
 
+def test_an_installed_module_is_looked_at_for_its_own_tasks(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when all modules of the application are looked at, which it isn't one of."""
+    write(folder / "site-packages" / "m7.py", says("old"))
+    monkeypatch.syspath_prepend(str(folder / "site-packages"))
+    assert run("m7:f") == run("m7:f") == (False, "old")
+    write(folder / "site-packages" / "m7.py", says("new"))
+    assert run("m7:f", later=1.1) == (True, None)
+
+
 def test_what_the_parent_has_imported_is_not_looked_at(run: Run) -> None:
     assert run("os:getpid") == run("os:getpid", later=2) == (False, os.getpid())
     assert run("abc:get_cache_token")[0] is False
