@@ -93,6 +93,8 @@ def parse(url: str) -> Address:
     try:
         parts = urlsplit(url)
         url.encode()  # text that has no UTF-8 names no host
+    except UnicodeEncodeError:
+        raise _bad(url, "it must be UTF-8 text") from None
     except ValueError as error:
         raise _bad(url, str(error)) from None
     if parts.scheme == "redis+cluster":
