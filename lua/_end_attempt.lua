@@ -4,6 +4,7 @@
 -- Shared by finish and reap. The caller has given the allocation back.
 
 local INLINE = 64
+local LARGEST = 1000 -- nodes with most CPU, of which memory is looked at
 local REFUSALS, NO_RETRY = { not_found = true, not_allowed = true }, { unsendable = true }
 local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'v', 'O' }
 
@@ -86,7 +87,7 @@ end
 -- The most memory that a node with enough CPU and the labels has when it is empty.
 local function largest_memory(need)
   local index, others = index_for('totals', need.group.labels)
-  local found = only_in(others, call('ZRANGEBYSCORE', index, need.cpu * MEMORY_BITS, '+inf', 'WITHSCORES'))
+  local found = only_in(others, call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * MEMORY_BITS, 'WITHSCORES', 'LIMIT', '0', LARGEST))
   local most = 0
   for i = 2, #found, 2 do most = math.max(most, found[i] % MEMORY_BITS) end
   return most

@@ -78,8 +78,8 @@ BUGS = {
     ),
     "memory isn't looked at": ("if head.cpu <= cpu and head.memory <= memory and not", "if head.cpu <= cpu and not"),
     "a fill that doesn't look whether it fits": (
-        "first_fit(room_cpu(node), node.memory, node.carries)",
-        "first_fit(room_cpu(node) + 1, node.memory, node.carries)",
+        "first_fit(room_cpu(node), node.memory, carrier(node))",
+        "first_fit(room_cpu(node) + 1, node.memory, carrier(node))",
     ),
     "equals in any order": (
         "return score < than_score or (score == than_score and member < than_member)",

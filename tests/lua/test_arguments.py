@@ -26,7 +26,7 @@ def cell(redis_url: str) -> Iterator[Hostile]:
     namespace = f"t-{uuid.uuid4().hex[:12]}"
     with hostile_cell(redis_url, namespace) as cell:
         yield cell
-        cell.sound()
+        cell.sound(after="all")
     link = Link(redis_url)
     link.run(drop(namespace))
     link.close()
@@ -44,7 +44,7 @@ def test_each_argument_may_be_anything(cell: Hostile, name: str) -> None:
         for junk in JUNK:
             refused += cell.refused(name, *right[:at], junk, *right[at + 1 :]) is not None
     assert refused > len(JUNK) / 4 or name.startswith("repair_"), f"{name} took nearly all"
-    cell.sound()
+    cell.sound(after=name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,7 +56,7 @@ def test_there_may_be_any_number_of_them(cell: Hostile, name: str) -> None:
     if not scripts.load(name).variadic:
         assert cell.refused(name, *right, "more") == "invalid_value"
     assert cell.refused(name, *right, *(["x"] * 60_000)) == "invalid_value"
-    cell.sound()
+    cell.sound(after=name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,7 +80,7 @@ def test_any_arguments_at_all(cell: Hostile, data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(arguments)))
         arguments[at : at + data.draw(st.integers(0, 2))] = data.draw(st.lists(one, max_size=2))
     if cell.refused(name, *arguments) is None:
-        cell.sound()
+        cell.sound(after=name)
 
 
 REQUEST: list[Value] = ["new", "digest", "1:256", 0, 0, ""]
@@ -125,7 +125,7 @@ def test_a_request_is_looked_at_before_any_of_its_batch_is_kept(cell: Hostile, w
 def test_a_request_may_have_any_text_that_is_one(cell: Hostile) -> None:
     for i, function in enumerate(("größe:fläche", "exec:/tmp/日本語", "m:𝐟", "exec:/a b")):
         assert cell.call("task_submit", "", "ab", 0, "", f"text{i}", *REQUEST[1:], 2, "f", function) is None
-    cell.sound()
+    cell.sound(after="task_submit")
 
 
 @pytest.mark.parametrize(("first", "last"), [(5, 4), (0, 10_000_000), (-1, 4), (1, 10**9), ("x", 4)])
