@@ -39,7 +39,7 @@ local function array_load(id)
   local r = fields_of(P .. 'task:' .. id, unpack(ARRAY_FIELDS))
   local first, last = string.match(r[1] or '', '^(%d+)-(%d+)$')
   first, last = whole_of(first), whole_of(last)
-  local number, base, apart = whole_of(r[2]), tonumber(r[3] or '', 16), whole_of(r[4] or 0)
+  local number, base, apart = whole_of(r[2]), tonumber(string.match(r[3] or '', '^%x+$') or '', 16), whole_of(r[4] or 0)
   local sound = first and last and number and base and apart and names_task(id) and first <= last and last < 10 ^ 9
     and number >= first and number <= last + 1 and base < SEQUENCES
   array = sound and {

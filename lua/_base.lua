@@ -11,8 +11,9 @@ local EXACT = 2 ^ 53 -- whole numbers beyond it aren't exact
 
 -- A whole number from 0, or nil.
 local function whole_of(text)
-  local number = tonumber(text or nil)
-  if number and number >= 0 and number < EXACT and number % 1 == 0 then return number end
+  if not text or not string.find(text, '^%d+$') then return nil end -- tonumber() takes much more: 0x10, inf, nan
+  local number = tonumber(text)
+  if number < EXACT then return number end
 end
 
 -- Whether it may be the id of a task, or of an element.

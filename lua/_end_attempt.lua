@@ -11,7 +11,7 @@ local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u',
 -- What is needed of the record; most ends are good ones, and need little.
 local function end_record(id, mark, outcome)
   if mark == 's' or outcome ~= 'completed' then return record_read(id, END_FIELDS) end
-  local r = fields_of(P .. 'task:' .. id, 'k', 'y', 'z', 'w', 'S', 'u', 'v', 'O')
+  local r = read('HMGET', P .. 'task:' .. id, 'k', 'y', 'z', 'w', 'S', 'u', 'v', 'O')
   return { k = r[1], y = r[2], z = r[3], w = r[4], S = r[5], u = r[6], v = r[7], O = r[8] }
 end
 

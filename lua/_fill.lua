@@ -51,7 +51,7 @@ local function assign(now, nonce, node, class, orders)
     record = read('HMGET', key, 'u', 'v', 'p', 'l', 's', 'c')
     used, preemptible, priority, limit, state, name = record[1], record[2], record[3], record[4], record[5], record[6]
   end
-  local attempt = whole_of(used or 0)
+  local attempt = not used and 0 or whole_of(used)
   if state or name ~= class.name or not attempt or (limit and not whole_of(limit)) or not names_task(id) then
     head_aside(now, class, id, score, member)
     return false

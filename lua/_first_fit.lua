@@ -27,6 +27,7 @@ local function head_class(head)
   local class = head.class
   if not class then
     class = class_of(string.sub(head.member, SEQUENCE + 1))
+    if not class then return nil end
     class.entry = head.member
     head.class = class
   end
@@ -93,16 +94,11 @@ local function group_head(group)
   if at > #heads then
     if group.all then return nil end
     local n = #heads / 2
-    local found = call('ZRANGE', group.key, whole(n), whole(n + BITE - 1), 'WITHSCORES')
-    for i = 1, #found, 2 do
-      if class_parse(found[i], SEQUENCE + 1) then
-        heads[#heads + 1], heads[#heads + 2] = found[i], found[i + 1]
-      else
-        call('ZREM', group.key, found[i]) -- it says nothing
-      end
-    end
+    local from = n - group.strays
+    local found = call('ZRANGE', group.key, whole(from), whole(from + BITE - 1), 'WITHSCORES')
+    for i = 1, #found do heads[2 * n + i] = found[i] end
     group.all = #found < 2 * BITE
-    if #heads == 2 * n then return nil end
+    if #found == 0 then return nil end
   end
   head = head_of(heads[at], heads[at + 1])
   group.head = head
@@ -115,8 +111,11 @@ local function group_untouched(group, cpu, memory, accept, best_score, best_memb
   while true do
     local head = group_head(group)
     if not head or (best_score and earlier(best_score, best_member, head.score, head.member)) then return nil end
-    if head.cpu <= cpu and head.memory <= memory and not head_class(head).touched
-      and (not accept or accept(head.score, head.member, head_class(head))) then
+    local class = not head.cpu or (head.cpu <= cpu and head.memory <= memory and head_class(head))
+    if class == nil or class == true then
+      call('ZREM', group.key, head.member) -- it says nothing: what is behind it in this page is seen all the same
+      group.strays = group.strays + 1
+    elseif class and not class.touched and (not accept or accept(head.score, head.member, class)) then
       return head
     end
     group.cursor, group.head = group.cursor + 1, nil

@@ -14,16 +14,11 @@ end
 local function node_load(id)
   local node = nodes_seen[id]
   if node then return node end
-  local r = fields_of(P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory', 'ordered', 'acked',
+  local r = read('HMGET', P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory', 'ordered', 'acked',
     'running', 'started', 'surplus', 'reserved', 'ends', 'labels', 'total_cpu', 'total_memory')
   if not r[1] then return nil end
-  local surplus, place, labels = whole_of(r[9] or 0), id .. ':' .. (r[2] or ''), r[12] or ''
-  for i = 3, 8 do
-    if not tonumber(r[i]) then return nil end
-  end
+  local surplus, place, labels = tonumber(r[9] or 0), id .. ':' .. (r[2] or ''), r[12] or ''
   local total_cpu, total_memory = tonumber(r[13] or nil), tonumber(r[14] or nil)
-  -- It can't be read: nothing is put there, and the audit mends it.
-  if not surplus or not r[2] or not total_cpu or not total_memory then return nil end
   node = { -- all fields at once: a table that grows is copied each time
     id = id, state = r[1], incarnation = r[2], cpu = tonumber(r[3]), memory = tonumber(r[4]),
     ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
@@ -31,6 +26,10 @@ local function node_load(id)
     ends = tonumber(r[11] or nil), ends_read = tonumber(r[11] or nil), place = place, path = P .. 'node:' .. place,
     total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels, carries = nil,
   }
+  if not (r[2] and surplus and node.cpu and node.memory and node.ordered and node.acked and node.running and node.started
+    and total_cpu and total_memory) then
+    return nil -- it can't be read: nothing is put there, and the audit mends it
+  end
   nodes_seen[id] = node
   return node
 end
@@ -45,7 +44,8 @@ end
 local function node_of(id, incarnation)
   local node = node_load(id)
   if node and node.incarnation == incarnation and node.state ~= 'dead' then return node end
-  if not node and call('EXISTS', P .. 'node:' .. id) == 1 then -- its registration may still hold: it is to try again
+  local state = not node and fields_of(P .. 'node:' .. id, 'state')[1]
+  if state and state ~= 'dead' then -- its registration may still hold: it is to try again
     return nil, refuse('unreadable', 'the record of node ' .. id .. ' can\'t be read: `rq-sched doctor --repair` mends it')
   end
   return nil, refuse('stale_incarnation', 'node ' .. id .. ' is registered anew or given up')

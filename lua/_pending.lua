@@ -16,17 +16,16 @@ local function is_sequence(text)
   return text and #text == SEQUENCE and string.find(text, '^%x+$') ~= nil
 end
 
-local WHOLE_FIELDS = { 't', 'd', 'r', 'y', 'z', 'C', 'u', 'l', 'X', 'Y', 'F' }
-
 -- The first field of a record that can't be what it stands for; nil: all can.
 local function unreadable_field(id)
-  local r = record_read(id, { 'c', 'n', 'p', 'j', 'O', unpack(WHOLE_FIELDS) })
+  local numbers = { 't', 'd', 'r', 'y', 'z', 'C', 'u', 'l', 'X', 'Y', 'F' }
+  local r = record_read(id, { 'c', 'n', 'p', 'j', 'O', unpack(numbers) })
   if not class_of(r.c or '') then return 'c', r.c end
   if not is_sequence(r.n) then return 'n', r.n end
   if r.O and not class_of(r.O) then return 'O', r.O end
   if r.p and not whole_of(string.gsub(r.p, '^%-', '')) then return 'p', r.p end
   if r.j and not array_load(id) then return 'j', r.j end
-  for _, name in ipairs(WHOLE_FIELDS) do
+  for _, name in ipairs(numbers) do
     if r[name] and not whole_of(r[name]) then return name, r[name] end
   end
 end

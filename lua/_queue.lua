@@ -27,7 +27,7 @@ local function group_of(cpu, memory, labels)
   if not group then
     group = {
       key = P .. 'classes:' .. name, labels = labels, classes = {}, heads = {}, all = false, cursor = 1, head = nil,
-      known = false, changed = false, listed = false, old_score = nil, old_best = nil,
+      known = false, changed = false, listed = false, strays = 0, old_score = nil, old_best = nil,
     }
     groups[name] = group
   end
@@ -207,21 +207,32 @@ local function class_write(class)
   return score, head
 end
 
+-- How the head of a queue stands in the indexes of heads. (One that is too short to be one as if it weren't.)
+local function head_of_queue(member, class)
+  if #member < SEQUENCE then member = member .. string.rep('0', SEQUENCE) end
+  return string.sub(member, 1, SEQUENCE) .. class.name
+end
+
 -- Moves the class's entry in its group's index; a new, earlier head is news for the schedulers (`fresh`).
 local function index_write(class, score, head)
   local group, old = class.group, class.old_head
-  local same = head and old and string.sub(head, 1, SEQUENCE) == string.sub(old, 1, SEQUENCE)
-  if score == class.old_score and (same or head == old) then return false end
+  local same = head and old and head_of_queue(head, class) == head_of_queue(old, class)
+  local unseen = false
+  if score == class.old_score and (same or head == old) then
+    -- What was there before may never have been entered: nobody would see what is behind it.
+    unseen = head and #class.added > 0 and not call('ZSCORE', group.key, head_of_queue(head, class))
+    if not unseen then return false end
+  end
   if not group.known then
     group.known = true
     group.old_score, group.old_best = first_of(group.key)
   end
   group.changed = true
-  if old then call('ZREM', group.key, string.sub(old, 1, SEQUENCE) .. class.name) end
+  if old then call('ZREM', group.key, head_of_queue(old, class)) end
   if not head then return false end
-  local entry = string.sub(head, 1, SEQUENCE) .. class.name
+  local entry = head_of_queue(head, class)
   call('ZADD', group.key, score, entry)
-  if #class.added > 0 and (not old or earlier(score, head, class.old_score, old)) then
+  if #class.added > 0 and (unseen or not old or earlier(score, head, class.old_score, old)) then
     call('ZADD', P .. 'fresh', score, entry)
     return true
   end
@@ -230,6 +241,14 @@ end
 
 local function group_write(group)
   local score, best = first_of(group.key)
+  while best do
+    -- One that isn't of this group would hide all that is behind it.
+    local name = string.sub(best, SEQUENCE + 1)
+    local class = classes[name] or class_of(name)
+    if class and class.group == group then break end
+    call('ZREM', group.key, best)
+    score, best = first_of(group.key)
+  end
   if best == group.old_best and score == group.old_score then return end
   if group.old_best then call('ZREM', P .. 'groups', group.old_best) end
   if best then call('ZADD', P .. 'groups', score, best) end

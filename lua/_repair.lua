@@ -73,12 +73,22 @@ local NODE_FIELDS = { 'state', 'incarnation', 'total_cpu', 'total_memory', 'free
   'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain', 'labels', 'fault' }
 local NODE_TEXTS = { state = true, incarnation = true, reserved = true, drain = true, labels = true, fault = true }
 
+local NODE_DEFAULTS = { ordered = 0, acked = 0, ttl = 10000, surplus = 0, started = 0, running = 0 }
+
 local function node_read(id)
   local r = call('HMGET', P .. 'node:' .. id, unpack(NODE_FIELDS))
   local node = {}
   for i, name in ipairs(NODE_FIELDS) do
     node[name] = r[i] or nil
-    if not NODE_TEXTS[name] then node[name] = tonumber(r[i] or nil) end
+    if not NODE_TEXTS[name] then node[name] = whole_of(r[i]) end
+    if r[i] and node[name] == nil and NODE_DEFAULTS[name] then -- no number
+      node[name] = NODE_DEFAULTS[name]
+      call('HSET', P .. 'node:' .. id, name, node[name])
+      did(name .. ' -> ' .. node[name] .. ': it was no number')
+    elseif r[i] and node[name] == nil and name == 'ends' then
+      call('HDEL', P .. 'node:' .. id, 'ends')
+      did('ends dropped: it was no number')
+    end
   end
   return node
 end
@@ -126,7 +136,7 @@ local function room_indexes(id, node, found)
   for label in string.gmatch(labels, LABEL) do suffixes[#suffixes + 1] = ':' .. label end
   for _, suffix in ipairs(suffixes) do
     offered = index_set('free' .. suffix, id, up and not node.reserved and room or nil) or offered
-    if node.surplus then index_set('totals' .. suffix, id, up and total or nil) end
+    index_set('totals' .. suffix, id, up and total or nil)
   end
   local carried = carrier({ labels = labels, place = '' })
   for _, label in ipairs(found) do
@@ -180,7 +190,7 @@ local function node_recompute(now, id, found)
   local sum = ledger_sum(path)
   node_state(id, node)
   local cpu, memory = (node.total_cpu or 0) - sum.cpu, (node.total_memory or 0) - sum.memory
-  if not node.incarnation or not node.total_cpu or not node.total_memory or cpu < 0 or memory < 0 then
+  if not node.incarnation or (node.total_cpu or 0) < 1 or (node.total_memory or 0) < 1 or cpu < 0 or memory < 0 then
     node_give_up(id, node, sum)
     cpu, memory = node.total_cpu - sum.cpu, node.total_memory - sum.memory
   end
@@ -190,7 +200,7 @@ local function node_recompute(now, id, found)
   if not node.started or node.started < sum.started or node.started > sum.started + sum.stopping then
     field_set(id, node, 'started', sum.started + sum.stopping)
   end
-  if node.surplus then changed = field_set(id, node, 'surplus', surplus_sum(path)) or changed end
+  changed = field_set(id, node, 'surplus', surplus_sum(path)) or changed
   if node.reserved and call('HGET', P .. 'reservation', 'node') ~= id then
     call('HDEL', key, 'reserved')
     node.reserved = nil

@@ -12,8 +12,8 @@ arguments_given(2)
 local now, id = time_given(ARGV[1]), found_given(ARGV[2], 'task id')
 if wrong then return wrong end
 local key = P .. 'task:' .. id
-local FIELDS = { 's', 'c', 'n', 'p', 't', 'k', 'i', 'A', 'd', 'F', 'r', 'y', 'z', 'C', 'b', 'u', 'ax', 'rx', 'j' }
-local NUMBERS = { 'p', 't', 'd', 'F', 'r', 'y', 'z', 'C', 'u', 'ax', 'rx' }
+local FIELDS = { 's', 'c', 'n', 'p', 't', 'k', 'i', 'A', 'd', 'F', 'r', 'y', 'z', 'C', 'b', 'u', 'ax', 'rx', 'l', 'X', 'Y', 'j' }
+local NUMBERS = { 'p', 't', 'd', 'F', 'r', 'y', 'z', 'C', 'u', 'ax', 'rx', 'l', 'X', 'Y' }
 local STATES = { 'pending', 'delayed', 'held', 'assigned', 'running', 'completed', 'failed', 'cancelled' }
 local FINAL = { completed = true, failed = true, cancelled = true }
 local ACTIVE = { assigned = true, running = true }
@@ -47,7 +47,8 @@ end
 
 local function well_formed()
   for _, name in ipairs(NUMBERS) do
-    if record[name] and not tonumber(record[name]) then
+    local sound = whole_of(record[name]) or (name == 'p' and tonumber(record[name] or nil))
+    if record[name] and not sound then
       call('HDEL', key, name)
       record[name] = nil
       did('what wasn\'t a number dropped (' .. name .. ')')

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from rq_sched.labels import of_suffix
-from rq_sched.reading import LAST_MS, Fields
+from rq_sched.reading import LAST_MS, MOST, Fields, whole
 from rq_sched.resources import MAX_CPU, MAX_MEMORY, Resources
 from rq_sched.task import iso
 
@@ -188,10 +188,18 @@ class Entry:
         task_id, cpu, memory, mark = text.split(":")
         return cls(token, task_id, Resources(int(cpu), int(memory)), mark)
 
+    @classmethod
+    def read(cls, token: str, text: str) -> Entry:
+        """The same of what may be damaged: then nothing but the token is known (mark ``?``)."""
+        try:
+            return cls.parse(token, text)
+        except ValueError:
+            return cls(token, "", Resources(0, 0), "?")
+
     @property
     def number(self) -> int:
-        """Of its start order: the last part of a token."""
-        return int(self.token.rpartition(".")[2])
+        """Of its start order: the last part of a token. One that is none counts as still to come."""
+        return whole(self.token.rpartition(".")[2], MOST)
 
     def __str__(self) -> str:
         return f"{self.token} {self.task_id}:{self.allocation.cpu}:{self.allocation.memory}:{self.mark}"

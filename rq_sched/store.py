@@ -23,6 +23,7 @@ from rq_sched.labels import suffix
 from rq_sched.link import Command, Op
 from rq_sched.lists import Lists
 from rq_sched.node import Entry, Garbled, NodeState, Order, Reload, Resize, Start, Stop, Void
+from rq_sched.reading import text
 from rq_sched.resources import MAX_CPU, MAX_MEMORY, Resources
 from rq_sched.scripts import Argument
 from rq_sched.submits import BATCH as BATCH
@@ -325,8 +326,8 @@ class Store(Submits, Lists):
             StaleIncarnation
         """
         after, ordered, flat = yield from self._one("node_ledger", node_id, incarnation, cursor)
-        texts = [text.decode() for text in flat]
-        entries = [Entry.parse(token, text) for token, text in zip(texts[::2], texts[1::2], strict=True)]
+        texts = [text(part) for part in flat]
+        entries = [Entry.read(token, entry) for token, entry in zip(texts[::2], texts[1::2], strict=True)]
         return Ledger(after.decode(), ordered, entries)
 
     def node_poll(self, node_id: str, incarnation: str, *, acked: int, limit: int = REFILL) -> Op[list[Order]]:

@@ -141,9 +141,9 @@ class Mends(Queries):
             case "indexes":
                 yield self.entry(*subject.split(" ", 1))
             case "heads":
-                yield from self._of_head(*subject.partition(" ")[::2])
+                yield from self._of_head(*subject.partition(" "))
             case "ledgers":
-                yield self._of_ledger(*subject.partition(" ")[::2])
+                yield from self._of_ledger(*subject.partition(" "))
             case "keys":
                 yield from self._of_key(subject)
             case "kept" if subject == "reservation":
@@ -173,9 +173,9 @@ class Mends(Queries):
         if " " not in node_id:
             yield self.node_of(*subject.split(" "))
 
-    def _of_head(self, index: str, member: str) -> Iterator[Op[str]]:
+    def _of_head(self, index: str, space: str, member: str) -> Iterator[Op[str]]:
         """``pending:CLASS``, ``classes:GROUP``, ``classes:GROUP MEMBER``, ``groups MEMBER``."""
-        if member:
+        if space:
             yield self.stray(index, member)
         kind, _, name = index.partition(":")
         own = group_of(member[SEQUENCE:]) if member else ""
@@ -186,10 +186,15 @@ class Mends(Queries):
         if own:
             yield self.head(own, [member, member[SEQUENCE:]])
 
-    def _of_ledger(self, where: str, token: str) -> Op[str]:
+    def _of_ledger(self, where: str, space: str, token: str) -> Iterator[Op[str]]:
         """``node:ID:INCARNATION:tasks``, ``ID:INCARNATION TOKEN``."""
         parts = where.split(":")
-        return self.ledger(parts[0], parts[1], token) if token else self.ledger(parts[1], parts[2])
+        if token:
+            yield self.ledger(parts[0], parts[1], token)
+        elif space:  # an entry without a name: the sum of the ledger drops it
+            yield self.node_of(parts[0])
+        else:
+            yield self.ledger(parts[1], parts[2])
 
     def _of_key(self, name: str) -> Iterator[Op[str]]:
         kind, *parts = name.split(":")

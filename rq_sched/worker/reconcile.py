@@ -110,6 +110,8 @@ class Reconciler:
             cursor = ledger.cursor
             for entry in ledger.entries:
                 held.add(entry.token)
+                if entry.mark == "?":
+                    continue  # it can't be read: the end of what runs here counts all the same, the audit does the rest
                 attempt = attempts.all.get(entry.token)
                 if attempt is None:
                     self._give_back(entry)

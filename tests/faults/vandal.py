@@ -288,6 +288,7 @@ class Scene:
         self.machines = [self._machine(f"n{i}") for i in range(2)]
         self.vandal = Vandal(world, self.network, self.shared)
         self.said: Counter[str] = Counter()
+        self.err = ""  # what the last command said on standard error
 
     def _machine(self, name: str) -> Machine:
         total = Resources(self.rng.choice([3, 4]), 1000)
@@ -393,7 +394,8 @@ class Scene:
             world.run(min(end, world.now + 0.5))
             self._check_processes()
         if left:
-            raise Violated(f"innocents have not ended: {left}")
+            found = audit.problems(self.network.run_plainly(audit.check(self.namespace)))
+            raise Violated(f"innocents have not ended: {left}; " + "; ".join(map(str, found)))
         keys = self.network.keys
         ran = {task_id: [run for run in self.runs.get(task_id, ()) if run.how == "done"] for task_id in self.innocents}
         for task_id in self.innocents:
@@ -422,7 +424,10 @@ class Scene:
     def _repair(self) -> list[dict[str, Any]]:
         self._check_processes()
         out = self._command(["doctor", "--repair"], as_json=True)
-        done: list[dict[str, Any]] = json.loads(out).get("repaired", [])
+        try:
+            done: list[dict[str, Any]] = json.loads(out)["repaired"]
+        except (ValueError, KeyError):
+            raise Violated(f"doctor --repair said {out!r} {self.err}") from None
         for one in done:
             self.world.tell(f"vandal: repaired {one['check']}: {one['subject']}: {one['message']}"[:300])
         return done
@@ -481,6 +486,7 @@ class Scene:
             around.enter_context(contextlib.redirect_stdout(out))
             around.enter_context(contextlib.redirect_stderr(err))
             command_line(words)
+        self.err = err.getvalue()[-2000:]
         text = out.getvalue() + err.getvalue()
         self.said[words[-1] if len(words) < 2 else " ".join(words[:2])] += 1
         if "internal error" in text or '"internal"' in text:
