@@ -1,4 +1,4 @@
-"""A call that is refused, or that finds nothing to do, writes nothing: no record of an element, no sequence, no note."""
+"""A call that is refused, or that finds nothing to do, writes nothing: no record of an element, no sequence."""
 
 from __future__ import annotations
 
