@@ -47,11 +47,11 @@ local function freshest(limit)
     local class = class_of(string.sub(entry, SEQUENCE + 1))
     local score, member
     if class then score, member = class_peek(class) end
-    if score == tonumber(found[2]) and string.sub(member, 1, SEQUENCE) == string.sub(entry, 1, SEQUENCE) then
+    if score == tonumber(found[2]) and head_of_queue(member, class) == entry then
       return class, entry
     end
     call('ZREM', FRESH, entry)
-    if score then call('ZADD', FRESH, score, string.sub(member, 1, SEQUENCE) .. class.name) end
+    if score then call('ZADD', FRESH, score, head_of_queue(member, class)) end
     looked = looked + 1
   end
 end
@@ -60,7 +60,7 @@ end
 local function follow(class, entry)
   call('ZREM', FRESH, entry)
   local score, member = class_peek(class)
-  if score then call('ZADD', FRESH, score, string.sub(member, 1, SEQUENCE) .. class.name) end
+  if score then call('ZADD', FRESH, score, head_of_queue(member, class)) end
 end
 
 -- Puts tasks of the class on the node until an earlier one waits in another class of `fresh`. (`until_member` may be
