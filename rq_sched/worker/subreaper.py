@@ -6,9 +6,9 @@ subreaper, and of nobody else's: they can be counted, and found to be left over.
 changes that. Zombies are reaped at once, also while the task runs. The child's own children are left to the child: only
 the task may ask how they ended.
 
-The child's end is the subreaper's. It leaves the child's zombie alone: that goes to the parent, which reads there how
-the child ended, and whose signals to the group of that id can't hit another one. When the parent dies, the subreaper
-kills all that is below it; then it ends.
+When the child or the parent has ended, the subreaper kills all that is below it; then it ends. It leaves the child's
+zombie alone: that goes to the parent, which reads there how the child ended, and whose signals to the group of that id
+can't hit another one.
 """
 
 from __future__ import annotations
@@ -78,22 +78,28 @@ def _tell(sock: socket.socket, pid: int) -> None:
 
 
 def _look_after(child: int, parent: int) -> None:
-    """Reap orphans until the child or the parent ends."""
-    while os.getppid() == parent:
-        while (seen := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-            if seen.si_pid == child:
-                return
-            os.waitpid(seen.si_pid, 0)
-        signal.sigwait(_HEARD)
+    """Reap orphans until the child or the parent ends; then end all that is below us."""
+    ended = False
+    while not ended and os.getppid() == parent:
+        while not ended and (seen := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            ended = seen.si_pid == child
+            if not ended:
+                os.waitpid(seen.si_pid, 0)
+        if not ended:
+            signal.sigwait(_HEARD)
     _end_all(child)
 
 
 def _end_all(child: int) -> None:
-    """Kill all that is below us; done when it is gone."""
+    """Kill all that is below us; done when nothing is left but the child's zombie. The parent can't be relied on
+    for that: it may be dying, too."""
     system.signal_group(child, signal.SIGKILL)
     while True:
-        for pid in system.children_of(os.getpid()):
-            system.signal_process(pid, signal.SIGKILL)
-        if not system.has_children():
+        below = system.children_of(os.getpid())
+        for pid in below:
+            if pid != child:
+                system.signal_process(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
+        if set(below) <= {child} and not system.runs(child):
             return
         signal.sigtimedwait(_HEARD, _AGAIN)
