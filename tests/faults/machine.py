@@ -214,6 +214,10 @@ class Cell(Clients):
         return None
 
     def node_recover(self, node: Node) -> None:
+        """From a fault that it has, else from one that comes just now: also while it is drained."""
+        if not node.fault:
+            self.node_fault(node)
+            self.settle()
         self.node_fault(node, "")
 
     def come_up(self) -> None:
@@ -221,7 +225,7 @@ class Cell(Clients):
         alive = {node.node_id: node for node in self.model.alive()}
         if alive:
             self.node_undrain(node := next(iter(alive.values())))
-            self.node_recover(node)
+            self.node_fault(node, "")
             return self.settle()
         if "a" in self.model.nodes:
             self.node_undrain(self.model.nodes["a"])
