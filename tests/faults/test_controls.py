@@ -76,7 +76,10 @@ BUGS = {
         "call('ZADD', P .. 'dirty', now, node.id)\n  return placed, true",
         "return placed, true",
     ),
-    "memory isn't looked at": ("if head.cpu <= cpu and head.memory <= memory and not", "if head.cpu <= cpu and not"),
+    "memory isn't looked at": (
+        "head.cpu <= cpu and head.memory <= memory and head_class",
+        "head.cpu <= cpu and head_class",
+    ),
     "a fill that doesn't look whether it fits": (
         "first_fit(room_cpu(node), node.memory, carrier(node))",
         "first_fit(room_cpu(node) + 1, node.memory, carrier(node))",
@@ -86,7 +89,7 @@ BUGS = {
         "return score < than_score",
     ),
     "an old head stays in its index": (
-        "if old then call('ZREM', group.key, string.sub(old, 1, SEQUENCE) .. class.name) end",
+        "if old then call('ZREM', group.key, head_of_queue(old, class)) end",
         "",
     ),
     "a held task stays in its queue": (
