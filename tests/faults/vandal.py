@@ -156,7 +156,8 @@ class Vandal:
     def _do(self, what: str, *commands: tuple[Any, ...]) -> None:
         self.count[what.split(" ")[0]] += 1
         self.network.plainly(*commands)
-        self.world.tell(f"vandal: {what}: {b' '.join(_bytes(part)[:60] for part in commands[-1])!r}")
+        words = b" ".join(_bytes(part).removeprefix(self.prefix)[:60] for part in commands[-1])
+        self.world.tell(f"vandal: {what}: {words!r}")
 
     def _note(self, name: bytes) -> None:
         self.touched.add(name.partition(b":")[2].decode("latin-1"))
