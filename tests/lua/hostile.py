@@ -132,6 +132,7 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "node_rooms": ["", "n1", "n2"],
         "node_drain": ["", "n2", "", 1, 0, 1000, "0"],
         "node_undrain": ["", "n2"],
+        "node_reload": ["", "n2"],
         "node_leave": ["", "n8", "i8", 0],
         "node_sweep": ["", 1500, 10],
         "node_reap": ["", "n8:i8:left", 10],

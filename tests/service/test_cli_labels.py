@@ -20,7 +20,15 @@ def test_submit_takes_labels_and_status_shows_them(cli: Cli):
     assert cli.json("status", "t3").one["require"] == []
 
 
-@pytest.mark.parametrize("label", ["GPU", "", "a b", "a+b", "a:b", "x" * 33, "größe"])
+def test_a_label_that_is_empty_is_refused(cli: Cli):
+    """It has nothing to say, as any option that is given but empty."""
+    for words in (("submit", "m:f", "--require", ""), ("worker", "--label", "")):
+        error = cli.json(*words, code=2).errors[0]
+        assert error["code"] == "invalid_value"
+        assert "is empty" in error["message"]
+
+
+@pytest.mark.parametrize("label", ["GPU", "a b", "a+b", "a:b", "x" * 33, "größe"])
 def test_a_bad_label_is_refused(cli: Cli, label: str):
     typed = cli.json("submit", "m:f", "--require", label, code=2)
     assert typed.errors[0]["code"] == "invalid_label"

@@ -29,9 +29,10 @@ def mask_of_command() -> str:
     return subprocess.run([sys.executable, "-c", text], capture_output=True, check=True, text=True).stdout.strip()
 
 
-def widen() -> int:
-    """As programs do that think they know better; and leaves a thread behind."""
-    threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+def widen(thread: bool) -> int:
+    """As programs do that think they know better; ``thread``: leaves one behind."""
+    if thread:
+        threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     return os.getpid()
 

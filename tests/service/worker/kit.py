@@ -17,6 +17,7 @@ import psutil
 
 from rq_sched.link import Link
 from rq_sched.node import NodeInfo, NodeState
+from rq_sched.output import as_text
 from rq_sched.resources import Resources
 from rq_sched.store import Store
 from rq_sched.task import State, TaskInfo, TaskRequest
@@ -196,7 +197,7 @@ class Desk:
         return self.until(task_id, lambda info: info.state is State.RUNNING)
 
     def output(self, task_id: str) -> str:
-        return self.link.run(self.store.log(task_id)).decode()
+        return as_text(self.link.run(self.store.log(task_id)))
 
     def close(self) -> Iterator[str]:
         """Stop all workers; yields what is wrong."""

@@ -110,7 +110,7 @@ def test_a_process_that_dies_is_a_crash(desk: Desk, node: Node) -> None:
     info = desk.run("vanish", 3, task_id="t", crash_limit=2)
     assert (info.state, info.reason, info.crashes, info.attempt) == (State.FAILED, Reason.POISON, 2, 2)
     assert info.error == "its process ended by itself with exit code 3"
-    assert desk.output("t") == "almost gone\nalmost gone\n"
+    assert desk.output("t") == "almost gone\n[attempt 2]\nalmost gone\n"
     assert desk.run("segfault", crash_limit=1).error == "its process was killed by SIGSEGV"
     assert desk.run("close_descriptors", crash_limit=1).reason == Reason.POISON
     assert desk.run("add", 1, 2).result == 3
