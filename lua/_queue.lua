@@ -7,6 +7,8 @@
 
 local classes, groups = {}, {} -- as seen by this script: name → object
 local queue_changed = {}       -- class objects with something to write; .taken: something leaves its queue
+local MOST_GROUPS = 1000       -- that wait at once (may_wait)
+local groups_new = 0           -- those that this script lets in
 
 local function earlier(score, member, than_score, than_member)
   return score < than_score or (score == than_score and member < than_member)
@@ -27,7 +29,7 @@ local function group_of(cpu, memory, labels)
   if not group then
     group = {
       key = P .. 'classes:' .. name, labels = labels, classes = {}, heads = {}, all = false, cursor = 1, head = nil,
-      known = false, changed = false, listed = false, strays = 0, old_score = nil, old_best = nil,
+      known = false, changed = false, listed = false, strays = 0, old_score = nil, old_best = nil, admitted = nil,
     }
     groups[name] = group
   end
@@ -62,6 +64,23 @@ local function class_of(name)
     classes[name] = class
   end
   return class
+end
+
+-- Whether tasks of that class may come into the queues. Whoever looks for the earliest task that fits walks the groups. By
+-- sizes alone there are never many; by what is required, and by who has refused, there are as many as somebody makes up.
+-- So such a group comes in only while there is room for one more. What comes back from a node isn't asked about: that is
+-- never more than runs.
+local function may_wait(class_name)
+  local class = class_of(class_name)
+  local group = class and class.group
+  if not group or group.labels == '' then return true end
+  if group.admitted == nil then
+    group.admitted = call('EXISTS', group.key) == 1
+    if not group.admitted and call('ZCARD', P .. 'groups') + groups_new < MOST_GROUPS then
+      group.admitted, groups_new = true, groups_new + 1
+    end
+  end
+  return group.admitted
 end
 
 local function first_of(key)
@@ -268,7 +287,7 @@ local function queue_flush()
     end
   end
   for _, group in ipairs(order) do group_write(group) end
-  classes, groups, queue_changed, arrays_seen = {}, {}, {}, {}
+  classes, groups, groups_new, queue_changed, arrays_seen = {}, {}, 0, {}, {}
   return news
 end
 

@@ -1,7 +1,8 @@
 --@include _suspect
 -- A node has refused a task: it may not run it, or hasn't got it (`not_allowed`, `not_found`). That is the answer of one
 -- registration of one node. While there is another node that could hold the task and hasn't refused it, the task goes back
--- to its old place, and its class says where it may not be put any more (_labels). Only then it fails.
+-- to its old place, and its class says where it may not be put any more (_labels). Only then it fails, or where too many
+-- such classes wait (may_wait).
 
 -- Whether a node that hasn't refused could hold it: one that is up, or is draining or has a fault and may come back.
 local function somebody_could(need)
@@ -38,6 +39,10 @@ local function refused(id, record, node_id, report)
   local class = string.match(record.c, '^[^!]+') .. '!' .. table.concat(places, '!')
   if #places > most or not somebody_could(class_of(class)) then
     if r[2] then report.error = said end
+    return false
+  end
+  if not may_wait(class) then
+    report.error = said .. '\nno more nodes were asked: too many tasks that were refused, or require labels, wait already'
     return false
   end
   record.c = class

@@ -59,6 +59,11 @@ local function take_out(id, record)
   end
 end
 
+local function too_many_label_sets()
+  return refuse('too_many_label_sets', 'tasks of as many combinations of required labels and sizes as may wait at once ('
+    .. MOST_GROUPS .. ') wait already: try again when some of them have been placed, or use fewer')
+end
+
 -- A sequence behind everything that has one: of a task, or of the first element of an array, for those that are left. Nil: they are used
 -- up.
 local function sequence_behind(id, record)

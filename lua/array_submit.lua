@@ -4,7 +4,8 @@
 -- KEYS: prefix
 -- ARGV: now_ms nonce limit watch first last id digest class priority delay payload *fields
 --   first, last: the indexes of its elements; the others as of task_submit
--- Replies: a list with one number: 1 new, 0 the same request is here already, -1 the id is another request's
+-- Replies: a list with one number: 1 new, 0 the same request is here already, -1 the id is another request's, -2 it would be
+--   one label set too many in the queues: nothing of it was written
 -- Refuses: counter_full; at full memory Redis itself (no allow-oom), before anything was written
 -- Promises: repeated by a driver it changes nothing; costs the same whatever the number of elements
 --@include _place
@@ -31,6 +32,7 @@ local function accept()
   local key = P .. 'task:' .. id
   local known = call('HGET', key, 'q')
   if known then return known == digest and 0 or -1 end
+  if delay == '0' and not may_wait(class) then return -2 end
   local number = last - first + 1
   local sequence = sequences_new(number)
   if not sequence then return nil end

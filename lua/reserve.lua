@@ -23,6 +23,7 @@ if wrong then return wrong end
 local LOOKS = 500  -- heads looked at in one call
 local FEW = 8      -- … before all nodes are read
 local NODES = 1000 -- nodes looked at in one call
+local READS = 4000 -- … to learn which of them carry labels, once for each label
 local ENDING = 256 -- … of those that are empty first
 local NEAREST = 8  -- nodes that lack least, and nodes that are empty first: their tasks' time limits are read
 local LIMITS = 512 -- time limits read in one call
@@ -35,15 +36,20 @@ local function after(name)
 end
 
 local fronts = {} -- labels that are required → sizes of nodes, of which none is within another
+local reads = 0
 
--- The sizes of the nodes that carry all labels required: what fits into any of them fits into one of these.
+-- The sizes of the nodes that carry all labels required: what fits into any of them fits into one of these. None, where so
+-- much was read for others that what requires these is passed over in this call.
 local function front_of(labels)
   local front = fronts[labels]
   if front then return front end
   front = {}
   fronts[labels] = front
+  if labels ~= '' and reads >= READS then return front end
   local index, others = index_for('totals', labels)
-  local found = only_in(others, call('ZREVRANGE', index, '0', whole(NODES - 1), 'WITHSCORES'))
+  local found = call('ZREVRANGE', index, '0', whole(NODES - 1), 'WITHSCORES')
+  reads = reads + (1 + #others) * #found / 2
+  found = only_in(others, found)
   for i = 2, #found, 2 do
     local total = tonumber(found[i])
     local last = front[#front]

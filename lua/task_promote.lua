@@ -2,22 +2,34 @@
 --- task_promote: tasks whose time has come join their queues (delayed → pending).
 -- KEYS: prefix
 -- ARGV: now_ms limit
--- Replies: {promoted, next_ms, in_ms}: how many, when the next one is due, and how long that is from now ('' if none waits)
+-- Replies: {due, next_ms, in_ms}: how many were due, when the next one is, and how long that is from now ('' if none waits)
 -- Refuses: nothing
--- Promises: at most `limit` tasks
+-- Promises: at most `limit` tasks; one that would be one label set too many in the queues is looked at again later, and
+--   holds up nobody
 --@include _waiting
 
 arguments_given(2)
 local now, limit = time_given(ARGV[1]), bite_given(ARGV[2])
 if wrong then return wrong end
 
+-- The more are delayed, the later: whoever delays very many can't make this run all the time.
+local function postpone(id)
+  local again = whole(now + 1000 + call('ZCARD', P .. 'delayed'))
+  call('HSET', P .. 'task:' .. id, 'd', again, 'm', 'too_many_label_sets')
+  call('ZADD', P .. 'delayed', again, id)
+end
+
 local due = call('ZRANGEBYSCORE', P .. 'delayed', '-inf', now, 'LIMIT', 0, limit)
 for _, id in ipairs(due) do
   local record = waiting_record(id)
   call('ZREM', P .. 'delayed', id)
   if record and record.s == 'delayed' then
-    task_pending(id, record, record.n)
-    event('promoted', id)
+    if may_wait(record.c) then
+      task_pending(id, record, record.n)
+      event('promoted', id)
+    else
+      postpone(id)
+    end
   end
 end
 if queue_flush() then wake() end

@@ -4,7 +4,8 @@
 -- ARGV: now_ms nonce limit watch *tasks
 --   limit: placings at most; what is left is the schedulers'
 --   each task: id, digest, class, priority, delay (ms), long payload or '', n, then n record fields and values
--- Replies: a list with one number a task: 1 new, 0 the same request is here already, -1 the id is another request's
+-- Replies: a list with one number a task: 1 new, 0 the same request is here already, -1 the id is another request's,
+--   -2 it would be one label set too many in the queues: nothing of it was written
 -- Refuses: counter_full; at full memory Redis itself (no allow-oom), before anything was written
 -- Promises: repeated by a driver it changes nothing; work grows with the tasks given, not with those waiting
 --@include _place
@@ -49,6 +50,7 @@ local function accept(id, digest, class, priority, delay, payload, first, n)
   local key = P .. 'task:' .. id
   local known = call('HGET', key, 'q')
   if known then return known == digest and 0 or -1 end
+  if delay == '0' and not may_wait(class) then return -2 end
   local number = next_sequence()
   local record = { 'c', class, 'n', number, 'q', digest, 't', stamp(now) }
   if priority ~= '0' then record[9], record[10] = 'p', priority end

@@ -3,7 +3,7 @@
 -- KEYS: prefix
 -- ARGV: now_ms task_id
 -- Replies: the state; a task that isn't held stays as it is
--- Refuses: task_not_found, task_final
+-- Refuses: task_not_found, task_final, too_many_label_sets
 -- Promises: it gets its old place in the order; repeated it changes nothing
 --@include _waiting
 
@@ -16,12 +16,12 @@ if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' th
   return refuse('task_final', 'task ' .. id .. ' is already ' .. record.s)
 end
 if record.s ~= 'held' then return record.s end
+local state = record.d and tonumber(record.d) > now and 'delayed' or 'pending'
+if state == 'pending' and not may_wait(record.c) then return too_many_label_sets() end
 waiting_change(id, record)
 take_out(id, record)
 event('unheld', id)
-local state = 'pending'
-if record.d and tonumber(record.d) > now then
-  state = 'delayed'
+if state == 'delayed' then
   call('HSET', P .. 'task:' .. id, 's', 'delayed')
   call('ZADD', P .. 'delayed', record.d, id)
 else

@@ -113,6 +113,7 @@ class Client(Connection[Link], Stepper):
             InvalidTarget: no worker could find the function (a lambda, of ``__main__``, nested, a method).
             UsageError: another bad value (``InvalidValue``, ``NotSerializable``, ``PayloadTooLarge``, …).
             TaskExists: the id is taken by another request.
+            TooManyLabelSets: tasks with too many sets of labels wait. Nothing is submitted.
 
         >>> client.submit("math:sqrt", 2.0, cpu=2, memory="1G", priority=10).id  # doctest: +SKIP
         'w5ivmtn2vzkvbmhz'
@@ -147,7 +148,7 @@ class Client(Connection[Link], Stepper):
             requests: ``TaskRequest``, or dicts with the same field names.
 
         Raises:
-            TaskExists: ids that are taken by other requests; all the others have been submitted.
+            TaskExists, TooManyLabelSets: of some of them; all the others have been submitted.
             UsageError: a bad request, named by its number; those before it have been submitted, none after it.
 
         >>> handles = client.submit_many(TaskRequest("math:sqrt", [n]) for n in range(10_000))  # doctest: +SKIP

@@ -165,6 +165,13 @@ class CounterFull(Refused):
     code = "counter_full"
 
 
+class TooManyLabelSets(Refused):
+    """Tasks of so many combinations of required labels and sizes wait already that no new one comes in. Those that wait
+    aren't harmed: submit it again when some have been placed, or use fewer sets of labels."""
+
+    code = "too_many_label_sets"
+
+
 class StaleIncarnation(Refused):
     """This registration of the node has been given up: it must stop its tasks and register anew."""
 
@@ -229,7 +236,7 @@ class DurabilityNotReached(RqSchedError, TimeoutError):
 
     Attributes:
         task_ids: the tasks in question.
-        outcomes: what the submit answered, for each request: ``new``, ``same`` or ``conflict``.
+        outcomes: what the submit answered, for each request (``Store.submit``).
     """
 
     code = "durability_not_reached"

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from rq_sched.errors import InvalidValue, Refused, RqSchedError, TaskFailed, TaskNotFound, UnreadableValue, UsageError
 from rq_sched.flows import PATIENCE
-from rq_sched.outcomes import forgotten, taken, value_of
+from rq_sched.outcomes import forgotten, unaccepted, value_of
 from rq_sched.steps import BITE, Deadline, Waiting, bites, new_channel
+from rq_sched.submits import ACCEPTED
 from rq_sched.target import Options, check_options, make_request
 from rq_sched.task import State, TaskInfo, TaskRequest
 
@@ -345,9 +346,10 @@ class _Courier:
             self._send(rest)
             return
         for future, outcome in zip(batch, outcomes, strict=True):
-            if outcome == "conflict":  # ids are random: this isn't expected to happen
-                self.fail([future.task_id], taken([future.task_id], 1))
-        self._waiting.add(future.task_id for future in batch)
+            if outcome not in ACCEPTED:
+                self.fail([future.task_id], unaccepted(outcome, [future.task_id], 1))
+        accepted = (future.task_id for future, outcome in zip(batch, outcomes, strict=True) if outcome in ACCEPTED)
+        self._waiting.add(accepted)
 
     def _without_bad(self, batch: Sequence[TaskFuture[object]]) -> list[TaskFuture[object]]:
         """Ends the futures whose arguments can't be sent; returns the others."""

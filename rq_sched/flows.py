@@ -25,7 +25,7 @@ from rq_sched.errors import (
     WaitTimeout,
 )
 from rq_sched.keys import known_id
-from rq_sched.outcomes import NAMED, forgotten, taken, unknown, value_of
+from rq_sched.outcomes import Unaccepted, forgotten, unaccepted, unknown, value_of
 from rq_sched.output import as_text
 from rq_sched.steps import (
     Deadline,
@@ -42,6 +42,7 @@ from rq_sched.steps import (
     passing,
     run,
 )
+from rq_sched.submits import ACCEPTED
 from rq_sched.target import checked, packable
 from rq_sched.task import PRIORITY_LIMIT, State, TaskInfo, TaskRequest, check_seconds
 
@@ -85,22 +86,22 @@ class Flows:
     def submit(self, request: TaskRequest) -> Flow[str]:
         """Submit one checked request; returns its id, which was there before anything was sent: a repeated call is
         the same task."""
-        outcomes = yield from run(self.store.submit([request]))
+        (outcome,) = yield from run(self.store.submit([request]))
         task_id = str(request.task_id)
-        if outcomes == ["conflict"]:
-            raise taken([task_id], 1)
+        if outcome not in ACCEPTED:
+            raise unaccepted(outcome, [task_id], 1)
         return task_id
 
     def submit_stream(self, requests: Iterable[TaskRequest | Mapping[str, Any]]) -> Flow[None]:
         """Submit everything, a bite at a time; emits lists of ids.
 
         Raises:
-            TaskExists: after everything else was submitted.
+            TaskExists, TooManyLabelSets: after everything else was submitted.
             UsageError: a request is bad; those before it are submitted.
             DurabilityNotReached: after the bite that wasn't safe in time; what follows isn't submitted.
         """
-        before = conflicts = 0
-        named: list[str] = []
+        before = 0
+        others = Unaccepted()
         for bite in bites(requests):
             good, bad = checked(bite)
             late: DurabilityNotReached | None = None
@@ -112,22 +113,18 @@ class Flows:
             except DurabilityNotReached as error:
                 late, outcomes = error, error.outcomes
             ids = [str(request.task_id) for request in good]
-            refused = {task_id for task_id, outcome in zip(ids, outcomes, strict=True) if outcome == "conflict"}
-            named += sorted(refused)[: NAMED - len(named)]
-            conflicts += len(refused)
-            yield Emit([task_id for task_id in ids if task_id not in refused] if refused else ids)
+            yield Emit(others.sift(ids, outcomes))
             before += len(good)
             if late is not None:
                 raise late
             if bad is not None:
                 raise type(bad)(f"request {before + 1}: {bad} (those before it are submitted)") from None
-        if conflicts:
-            raise taken(named, conflicts)
+        others.complain()
 
     def submit_watched(self, requests: Sequence[TaskRequest], channel: str) -> Flow[list[str]]:
         """Submit checked requests whose ends are to be told on a channel.
 
-        Returns ``new``, ``same`` or ``conflict`` for each.
+        Returns the outcome of each.
         """
         return self.at_last(lambda: self.store.submit(requests, watch=channel))
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from rq_sched.errors import TaskExists, TaskFailed, TaskNotFound, UnreadableValue
+from rq_sched.errors import RqSchedError, TaskExists, TaskFailed, TaskNotFound, TooManyLabelSets, UnreadableValue
+from rq_sched.submits import ACCEPTED
 from rq_sched.task import State, TaskInfo
 
 NAMED = 10
 """Ids that an error names at most; of the others it tells the number."""
+CROWDED = (
+    "tasks of as many combinations of required labels and sizes as may wait at once wait already; submit again when "
+    "some of them have been placed, or use fewer"
+)
 
 
 def value_of(info: TaskInfo) -> Any:
@@ -54,8 +60,40 @@ def forgotten(task_id: str) -> TaskNotFound:
     )
 
 
-def taken(named: Sequence[str], count: int) -> TaskExists:
-    """The error for ids of other tasks, ``count`` of them."""
+def unaccepted(outcome: str, named: Sequence[str], count: int) -> RqSchedError:
+    """The error for tasks that a submit answered ``conflict`` or ``crowded`` of, ``count`` of them."""
     more = f" and {count - len(named)} more" if count > len(named) else ""
+    ids = f"{', '.join(named)}{more}"
+    if outcome == "crowded":
+        what = f"task {ids} isn't" if count == 1 else f"tasks {ids} aren't"
+        return TooManyLabelSets(f"{what} submitted: {CROWDED}")
     are = "is another task's already" if count == 1 else "are other tasks' already"
-    return TaskExists(f"id {', '.join(named)}{more} {are}: the same id with the same request would be the same task")
+    return TaskExists(f"id {ids} {are}: the same id with the same request would be the same task")
+
+
+class Unaccepted:
+    """Collects, of submits of many, what wasn't accepted: names of the first few, and how many of each kind."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, list[str]] = {}
+        self._counts: Counter[str] = Counter()
+
+    def sift(self, task_ids: list[str], outcomes: Sequence[str]) -> list[str]:
+        """The accepted ones of these."""
+        if all(outcome in ACCEPTED for outcome in outcomes):
+            return task_ids
+        for task_id, outcome in zip(task_ids, outcomes, strict=True):
+            if outcome not in ACCEPTED:
+                self._counts[outcome] += 1
+                if self._counts[outcome] <= NAMED:
+                    self._named.setdefault(outcome, []).append(task_id)
+        return [task_id for task_id, outcome in zip(task_ids, outcomes, strict=True) if outcome in ACCEPTED]
+
+    def complain(self) -> None:
+        """Raise the error for them, if there are some: that of taken ids first.
+
+        Raises:
+            TaskExists, TooManyLabelSets
+        """
+        for outcome in sorted(self._counts):
+            raise unaccepted(outcome, self._named[outcome], self._counts[outcome])

@@ -25,6 +25,8 @@ SUBMIT_PLACINGS = 8
 """Placings that a submit makes itself: a task that finds room needn't wait for a scheduler to wake."""
 BATCH_BYTES = 512 * 1024
 """Bytes of arguments a submit call takes."""
+WORDS = {1: "new", 0: "same", -1: "conflict", -2: "crowded"}
+ACCEPTED = ("new", "same")
 PIPELINE = 20
 """Calls sent before their replies are read."""
 
@@ -60,8 +62,9 @@ class Submits(Explain):
         return (yield [self.call(name, *arguments)])[0]
 
     def submit(self, requests: Sequence[TaskRequest], *, watch: str | None = None) -> Op[list[str]]:
-        """Submit checked requests. For each: ``new``, ``same`` (it is here already) or ``conflict`` (the id is another
-        request's). ``watch``: a channel to be told of their ends (see ``watch``).
+        """Submit checked requests. For each: ``new``, ``same`` (it is here already), ``conflict`` (the id is another
+        request's) or ``crowded`` (too many label sets wait): the last two aren't submitted. ``watch``: a channel to be
+        told of their ends (see ``watch``).
 
         Raises:
             DurabilityNotReached: they are accepted, and not (yet) as safe as asked for.
@@ -75,8 +78,7 @@ class Submits(Explain):
         calls = self._calls(requests, watch or "")  # made as they are sent: a thousand may be a quarter of a GB
         while some := list(islice(calls, PIPELINE)):
             answers += yield from self._safely(some, short)
-        words = {1: "new", 0: "same", -1: "conflict"}
-        outcomes = [words[answer] for answer in answers]
+        outcomes = [WORDS[answer] for answer in answers]
         if short:
             raise _not_safe(requests, outcomes, short[0])
         return outcomes
@@ -111,7 +113,7 @@ class Submits(Explain):
 
 
 def _not_safe(requests: Sequence[TaskRequest], outcomes: list[str], why: str) -> DurabilityNotReached:
-    ids = [str(r.task_id) for r, outcome in zip(requests, outcomes, strict=True) if outcome != "conflict"]
+    ids = [str(r.task_id) for r, outcome in zip(requests, outcomes, strict=True) if outcome in ACCEPTED]
     what = f"task {ids[0]} is" if len(ids) == 1 else f"{len(ids)} tasks are"
     return DurabilityNotReached(f"{what} accepted, but not (yet) as safe as asked for: {why}", ids, outcomes)
 

@@ -59,6 +59,7 @@ class Reason(StrEnum):
     BEHIND = "behind"  # pending: it fits now, earlier tasks come first
     RESERVED = "reserved_for_other"  # pending: the room is kept for an earlier task
     RETRY = "retry"  # delayed: back-off after a failure
+    TOO_MANY_LABEL_SETS = "too_many_label_sets"  # delayed: it was due, and no more label sets may wait
     CANCELLING = "cancelling"  # assigned, running: told to stop by a cancel
     PREEMPTING = (
         "preempting"  # running: told to stop to make room for a more important task; goes back to its old place

@@ -59,10 +59,7 @@ def _sentences(found: Mapping[str, Any]) -> Iterator[str]:
     elif state is State.PENDING:
         yield from _pending(found)
     elif state is State.DELAYED:
-        why = "After a failure it is tried again later" if found.get("reason") == Reason.RETRY else "As --delay asked"
-        yield f"{why}: it waits until {_clock(found['due'], 'its time has come')}. To run it now: " + _do(
-            found, "requeue"
-        )
+        yield _delayed(found)
     elif state is State.HELD:
         yield (
             f"A user set it aside at {_clock(found['held_at'], 'an unknown time')} (`rq-sched hold`), and it waits "
@@ -119,6 +116,17 @@ def _imagined(found: Mapping[str, Any], state: State) -> Iterator[str]:
             yield f"It would wait until {_clock(found['due'], 'then')}, as --delay asks. Were it to be placed now:"
         yield from _pending(found)
     yield "Nothing was submitted (--dry-run)."
+
+
+def _delayed(found: Mapping[str, Any]) -> str:
+    due = _clock(found["due"], "its time has come")
+    if found.get("reason") == Reason.TOO_MANY_LABEL_SETS:
+        return (
+            "Its time has come, but tasks of as many sets of labels as may wait at once wait already: it is looked at "
+            f"again at {due}. `rq-sched list --state pending` shows them, `rq-sched cancel --no-requeue ID` ends one"
+        )
+    why = "After a failure it is tried again later" if found.get("reason") == Reason.RETRY else "As --delay asked"
+    return f"{why}: it waits until {due}. To run it now: {_do(found, 'requeue')}"
 
 
 def _pending(found: Mapping[str, Any]) -> Iterator[str]:

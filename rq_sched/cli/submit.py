@@ -17,6 +17,7 @@ from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
 from rq_sched.cli.options import ARRAY, CPU, DURATION, LABEL, MEMORY, NEW_ID, PRIORITY, CommonCommand, Session
 from rq_sched.errors import InvalidTarget, InvalidValue, TaskExists, UsageError
+from rq_sched.outcomes import unaccepted
 from rq_sched.task import Reason, State, TaskInfo, TaskRequest
 
 _KEYWORD = re.compile(r"([^\W\d]\w*|)(:?=)(.*)", re.DOTALL)
@@ -243,6 +244,8 @@ def _submit_one(session: Session, request: TaskRequest) -> tuple[TaskInfo, bool]
     """Submit; the task as it is now, and whether it is new."""
     task_id = request.task_id or ""
     (outcome,) = session.run(session.store.submit([request]))
+    if outcome == "crowded":
+        raise unaccepted(outcome, [task_id], 1)
     if outcome == "conflict":
         raise TaskExists(
             f"the id {task_id} is taken by another request: choose another id, or look at it with "

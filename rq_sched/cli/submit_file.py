@@ -30,6 +30,7 @@ from rq_sched.cli.options import Session
 from rq_sched.cli.submit import plain_json, warn_if_stuck
 from rq_sched.errors import DurabilityNotReached, InvalidValue, RedisUnavailable, RqSchedError, TaskExists
 from rq_sched.fit import fit_counts
+from rq_sched.outcomes import unaccepted
 from rq_sched.resources import Resources
 from rq_sched.task import State, TaskRequest, request_from_json
 
@@ -176,7 +177,9 @@ class Submission:
         new: list[tuple[int, TaskRequest]] = []
         same: list[tuple[int, TaskRequest]] = []
         for (number, request), outcome in zip(batch, outcomes, strict=True):
-            if outcome == "conflict":
+            if outcome == "crowded":
+                self._refuse(number, unaccepted(outcome, [str(request.task_id)], 1))
+            elif outcome == "conflict":
                 self._refuse(number, TaskExists(f"the id {request.task_id} is taken by another request"))
             else:
                 (new if outcome == "new" else same).append((number, request))
