@@ -9,7 +9,7 @@
 -- Promises: at most one reservation; it comes when the task has been the first blocked one for `reserve_after`, and
 --   stays until it is placed or taken away, or an earlier task takes it over; preemption takes `preempt_after`, stops only
 --   tasks of lower priority that are marked preemptible, have run for a while and weren't stopped so too often; suspects
---   need the largest node that there is
+--   need the largest node that there is; sets of labels that too many nodes would have to be read for are passed over
 --@include _reservation
 --@include _preempt
 --@include _first_fit
