@@ -185,11 +185,11 @@ class Store(Submits, Lists):
         return State((yield from self._with_elements("task_hold", task_id)).decode())
 
     def unhold(self, task_id: str) -> Op[State]:
-        """Bring a held task back to its old place.  Raises: TaskNotFound, TaskFinal."""
+        """Bring a held task back to its old place.  Raises: TaskNotFound, TaskFinal, TooManyLabelSets."""
         return State((yield from self._with_elements("task_unhold", task_id)).decode())
 
     def requeue(self, task_id: str, operation: str | None = None) -> Op[State]:
-        """Run an ended task again, or a delayed one now.  Raises: TaskNotFound, WrongState."""
+        """Run an ended task again, or a delayed one now.  Raises: TaskNotFound, WrongState, TooManyLabelSets."""
         return State((yield from self._one("task_requeue", known_id(task_id), operation or nonce())).decode())
 
     def prioritize(self, task_id: str, priority: int) -> Op[State]:

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rq_sched.errors import RqSchedError
+from rq_sched.errors import RqSchedError, TooManyLabelSets
 from rq_sched.link import Link, Op
 from rq_sched.node import Start, Stop
 from rq_sched.record import encode
@@ -18,6 +18,7 @@ from rq_sched.simulate.ops import one, together
 from rq_sched.simulate.records import BACK, COMPLETED, RESIZED, Records
 from rq_sched.simulate.workload import Row, Workload
 from rq_sched.store import BATCH, PLACE_BATCH, Finished, Report, Reserved, Resized, Store
+from rq_sched.submits import WORDS
 from rq_sched.task import TaskRequest
 
 START = 10**12
@@ -287,5 +288,8 @@ def _ignore(_: Any) -> None:
 
 
 def _check_new(answers: Any) -> None:
-    if answers.count(1) != len(answers):
+    outcomes = {WORDS[answer] for answer in answers}
+    if "crowded" in outcomes:
+        raise TooManyLabelSets("tasks of too many sets of labels wait at once in the workload (docs/resources.md)")
+    if outcomes != {"new"}:
         raise RqSchedError("two tasks of the workload have the same id")

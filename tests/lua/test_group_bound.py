@@ -41,7 +41,7 @@ def crowded(few: None, cell: Cell) -> Cell:
 
 
 def keys(cell: Cell) -> set[bytes]:
-    """All keys of the namespace but the decision log, with what they hold."""
+    """All keys of the namespace, with what they hold."""
 
     def op() -> Op[Any]:
         names = (yield [("KEYS", cell.store.keys.prefix + "*")])[0]
