@@ -116,12 +116,12 @@ end
 
 -- What array_take() did; true where a rest is left.
 local function array_write(array)
-  if #array.made > 0 then call('SADD', P .. 'live:' .. array.id, unpack(array.made)) end
+  if #array.made > 0 then read('SADD', P .. 'live:' .. array.id, unpack(array.made)) end
   array.made = {}
   call('HSET', array.key, 'jn', whole(array.next))
   if array.apart ~= tonumber(array.read[4] or 0) then call('HSET', array.key, 'ja', whole(array.apart)) end
   if array.next <= array.last then return true end
   call('HSET', array.key, 's', 'running')
-  call('SREM', P .. 'arrays', array.id)
+  read('SREM', P .. 'arrays', array.id)
   return false
 end

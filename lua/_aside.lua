@@ -3,19 +3,22 @@
 -- is one, fails by itself.
 
 local function head_aside(now, class, id, score, member)
-  local record = fields_of(P .. 'task:' .. id, 's', 'c', 'n')
+  local owner = string.byte(id, -1) == REST and string.sub(id, 1, -2) or id
+  local array = owner ~= id and array_load(owner)
+  local record = fields_of(P .. 'task:' .. owner, 's', 'c', 'n', 'j')
   class_drop(class, 1)
-  if record[1] then return end -- it has its state, and its place, elsewhere: this entry was a stray
-  if record[2] and record[2] ~= class.name and class_of(record[2]) and names_task(id) then -- so has this one
-    local own = (is_sequence(record[3]) and record[3] or string.sub(member, 1, SEQUENCE)) .. id
-    if not call('ZSCORE', P .. 'pending:' .. record[2], own) then queue_add(record[2], score, own) end
+  -- It has its state, and its place, elsewhere, or all of it is made: this entry was a stray.
+  if (owner == id and record[1]) or (array and array_rest(array) == 0) then return end
+  local known = owner == id or array
+  if known and record[2] and record[2] ~= class.name and class_of(record[2]) and names_task(owner) then -- so was this one
+    local own = array and array_member(array) or (is_sequence(record[3]) and record[3] or string.sub(member, 1, SEQUENCE)) .. id
+    if not call('ZSCORE', P .. 'pending:' .. record[2], own) then
+      queue_add(record[2], score, own, array and array_rest(array) or 1)
+    end
     return
   end
-  local array_id = string.byte(id, -1) == REST and string.sub(id, 1, -2)
-  if record[2] then
-    task_unreadable(now, id)
-  elseif array_id and fields_of(P .. 'task:' .. array_id, 'j')[1] then
-    task_unreadable(now, array_id)
+  if record[4] or (owner == id and record[2]) then
+    task_unreadable(now, owner)
   else
     event('damaged', legible(id), nil, nil, 'no_record')
   end

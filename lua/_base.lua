@@ -65,5 +65,10 @@ end
 
 -- Rings for the schedulers: one element wakes one of them; more would only wake more.
 local function wake()
-  if call('LLEN', P .. 'wake') == 0 then call('RPUSH', P .. 'wake', '1') end
+  local rung = read('LLEN', P .. 'wake')
+  if type(rung) == 'table' then -- of another type: it begins anew
+    call('DEL', P .. 'wake')
+    rung = 0
+  end
+  if rung == 0 then call('RPUSH', P .. 'wake', '1') end
 end

@@ -80,7 +80,7 @@ local function attempt_failed(now, id, record, node_id, report)
   local due = now + math.floor(math.min(60000, 1000 * 2 ^ used) * (0.5 + report.random / 2))
   call('HDEL', key, 'k', 'i', 'T', 'A', 'N', 'b', 'g')
   call('HSET', key, 's', 'delayed', 'd', due, 'y', used + 1, 'm', 'retry', unpack(fields))
-  call('ZADD', P .. 'delayed', due, id)
+  read('ZADD', P .. 'delayed', due, id)
   event('retry', id, node_id, record.u, report.reason)
 end
 

@@ -1,5 +1,6 @@
 --@include _suspect
 -- Final states: the record, the index of ended tasks, the clients that wait, and the array of which a task is an element.
+-- Ends are written whatever an index is: one of another type is the audit's to mend, by the records.
 
 local ended = {}       -- state → list of score, id for finished:STATE
 local heard = {}       -- channel → what to tell the waiting clients
@@ -51,7 +52,7 @@ local function array_settle(now, id)
   local state = failed > 0 and 'failed' or cancelled > 0 and 'cancelled' or 'completed'
   if r[7] and cancelled > 0 then state = 'cancelled' end -- as a whole
   call('HSET', key, 's', state, 'F', stamp(now))
-  if (whole_of(r[4]) or 0) + (whole_of(r[9]) or 0) == last - first + 1 then call('ZADD', P .. 'finished:array', stamp(now), id) end
+  if (whole_of(r[4]) or 0) + (whole_of(r[9]) or 0) == last - first + 1 then read('ZADD', P .. 'finished:array', stamp(now), id) end
   event(state, id)
   tell({ w = r[3] }, id, state)
   return state
@@ -68,7 +69,7 @@ local function ends_flush(now)
       if last and (whole_of(array[2]) or 0) > last then array_settle(now, id) end
     end
   end
-  for state, list in pairs(ended) do call('ZADD', P .. 'finished:' .. state, unpack(list)) end
+  for state, list in pairs(ended) do read('ZADD', P .. 'finished:' .. state, unpack(list)) end
   for channel, text in pairs(heard) do call('PUBLISH', P .. 'done:' .. channel, text) end
   ended, heard, arrays_less = {}, {}, {}
 end

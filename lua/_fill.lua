@@ -71,7 +71,7 @@ local function assign(now, nonce, node, class, orders)
     orders[#orders + 1] = start_order(number, token, id, record)
   end
   node_ends(now, node, limit)
-  if preemptible then call('ZADD', P .. 'preemptible', tonumber(priority) or 0, token .. ' ' .. node.id) end
+  if preemptible then read('ZADD', P .. 'preemptible', tonumber(priority) or 0, token .. ' ' .. node.id) end
   begun(now, node, key, id, member, array, token, attempt)
   return true
 end
@@ -122,7 +122,7 @@ local function fill(now, nonce, node, limit, orders)
     if kept and not node.reserved then first_fit_reset() end -- the task it was kept for is there
   end
   if room_cpu(node) < 1 or node.memory < 1 then return placed, false end -- full: nothing is left undone
-  call('ZADD', P .. 'dirty', now, node.id)
+  read('ZADD', P .. 'dirty', now, node.id)
   return placed, true
 end
 
@@ -132,6 +132,6 @@ local function fill_safely(now, nonce, node, limit, orders)
   local well, placed, undone = pcall(fill, now, nonce, node, limit, orders)
   if well then return placed, undone end
   event('damaged', node.id, node.id, nil, legible(type(placed) == 'table' and placed.err or tostring(placed)))
-  call('ZADD', P .. 'dirty', now, node.id)
+  read('ZADD', P .. 'dirty', now, node.id)
   return 0, true
 end

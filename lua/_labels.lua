@@ -26,12 +26,12 @@ end
 
 -- Enters a node into `free` or `totals`, and into the same of each of its labels.
 local function index_enter(name, id, labels, score)
-  call('ZADD', P .. name, score, id)
+  read('ZADD', P .. name, score, id)
   if labels == '' then return end
-  for label in string.gmatch(labels, LABEL) do call('ZADD', P .. name .. ':' .. label, score, id) end
+  for label in string.gmatch(labels, LABEL) do read('ZADD', P .. name .. ':' .. label, score, id) end
 end
 
 local function index_drop(name, id, labels)
-  call('ZREM', P .. name, id)
-  for label in string.gmatch(labels, LABEL) do call('ZREM', P .. name .. ':' .. label, id) end
+  read('ZREM', P .. name, id)
+  for label in string.gmatch(labels, LABEL) do read('ZREM', P .. name .. ':' .. label, id) end
 end

@@ -26,7 +26,7 @@ local function node_load(id)
     ends = tonumber(r[11] or nil), ends_read = tonumber(r[11] or nil), place = place, path = P .. 'node:' .. place,
     total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels, carries = nil,
   }
-  if not (r[2] and surplus and node.cpu and node.memory and node.ordered and node.acked and node.running and node.started
+  if not (r[2] and find(r[2], ID) and surplus and node.cpu and node.memory and node.ordered and node.acked and node.running and node.started
     and total_cpu and total_memory) then
     return nil -- it can't be read: nothing is put there, and the audit mends it
   end
@@ -133,15 +133,15 @@ local function node_offer(now, node)
   local total = call('HMGET', P .. 'node:' .. node.id, 'total_cpu', 'total_memory')
   index_enter('totals', node.id, node.labels, tonumber(total[1]) * MEMORY_BITS + tonumber(total[2]))
   node_index(node)
-  if node.ends then call('ZADD', P .. 'ends', whole(node.ends), node.id) end
-  call('ZADD', P .. 'dirty', now, node.id)
+  if node.ends then read('ZADD', P .. 'ends', whole(node.ends), node.id) end
+  read('ZADD', P .. 'dirty', now, node.id)
   wake()
 end
 
 -- A node gets no more tasks: out of the indexes.
 local function node_withdraw(node)
   for _, index in ipairs({ 'free', 'totals' }) do index_drop(index, node.id, node.labels) end
-  for _, index in ipairs({ 'ends', 'dirty' }) do call('ZREM', P .. index, node.id) end
+  for _, index in ipairs({ 'ends', 'dirty' }) do read('ZREM', P .. index, node.id) end
 end
 
 -- It takes tasks again.
@@ -175,10 +175,10 @@ local function nodes_flush(quiet)
     if node.ends ~= node.ends_read then
       if node.ends then
         call('HSET', P .. 'node:' .. node.id, 'ends', whole(node.ends))
-        if node.state == 'up' then call('ZADD', P .. 'ends', whole(node.ends), node.id) end
+        if node.state == 'up' then read('ZADD', P .. 'ends', whole(node.ends), node.id) end
       else
         call('HDEL', P .. 'node:' .. node.id, 'ends')
-        call('ZREM', P .. 'ends', node.id)
+        read('ZREM', P .. 'ends', node.id)
       end
     end
     node_index(node)

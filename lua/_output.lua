@@ -23,7 +23,10 @@ end
 local function output_append(id, data)
   if data == '' then return end -- APPEND would make a key
   local key = P .. 'log:' .. id
-  if call('APPEND', key, data) > 2 * OUTPUT_LIMIT then -- trimmed only now and then
+  local length = read('APPEND', key, data)
+  if type(length) == 'table' then -- of another type: no output of a task, so that it begins anew
+    call('SET', key, data)
+  elseif length > 2 * OUTPUT_LIMIT then -- trimmed only now and then
     call('SET', key, output_trimmed(call('GET', key)))
   end
 end

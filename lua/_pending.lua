@@ -41,20 +41,20 @@ local function task_unreadable(now, id)
   if r[3] then
     call('HDEL', key, 'j', 'jn', 'ja', 'jx', 'jt', 'jv', 'jco', 'jfa', 'jca', 'jfo', 'jw')
     call('UNLINK', P .. 'live:' .. id, P .. 'apart:' .. id)
-    call('SREM', P .. 'arrays', id)
+    read('SREM', P .. 'arrays', id)
   end
   call('HDEL', key, 'k', 'i', 'A', 'b', 'd', 'O')
   call('HSET', key, 's', 'failed', 'F', stamp(now), 'm', 'unreadable', 'E', why)
   if name == 'c' then call('HSET', key, 'c', '1:1') end
-  call('ZADD', P .. 'finished:failed', stamp(now), id)
-  call('SREM', P .. 'suspects', id)
+  read('ZADD', P .. 'finished:failed', stamp(now), id)
+  read('SREM', P .. 'suspects', id)
   count('failed', 1)
   event('failed', legible(id), nil, nil, 'unreadable')
   for channel in string.gmatch(r[1] or '', '[^,]+') do call('PUBLISH', P .. 'done:' .. channel, id .. ' failed') end
   local array_id, index = array_name(id)
   if array_id and array_load(array_id) then
-    call('HINCRBY', P .. 'task:' .. array_id, 'jfa', 1)
-    call('SREM', P .. 'live:' .. array_id, index)
+    read('HINCRBY', P .. 'task:' .. array_id, 'jfa', 1)
+    read('SREM', P .. 'live:' .. array_id, index)
   end
 end
 

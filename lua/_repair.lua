@@ -101,7 +101,14 @@ local function field_set(id, node, name, right)
   return true
 end
 
--- The amounts can't be made to add up: the registration is given up, its tasks go back to their places, and its worker
+-- Whether the record says what only the worker knows: who it is, what it has, what it carries.
+local function is_known(node)
+  local alive = node.state ~= 'dead'
+  return node.incarnation and (node.total_cpu or 0) > 0 and (node.total_memory or 0) > 0
+    and (not alive or (find(node.incarnation, ID) and node.labels and are_labels(node.labels)))
+end
+
+-- The record doesn't say it, or the amounts can't be made to add up: the registration is given up, its tasks go back to their places, and its worker
 -- registers anew with what it really has.
 local function node_give_up(id, node, sum)
   did('its registration given up: its tasks go back to their places, its worker registers anew')
@@ -110,7 +117,7 @@ local function node_give_up(id, node, sum)
     'total_memory', math.max(node.total_memory or 0, sum.memory))
   node.total_cpu, node.total_memory = math.max(node.total_cpu or 0, sum.cpu), math.max(node.total_memory or 0, sum.memory)
   call('DEL', P .. 'node:' .. id .. ':alive')
-  if node.incarnation and sum.entries > 0 then call('SADD', P .. 'lost', id .. ':' .. node.incarnation .. ':left') end
+  if node.incarnation and find(node.incarnation, ID) and sum.entries > 0 then call('SADD', P .. 'lost', id .. ':' .. node.incarnation .. ':left') end
   event('dead', id, id)
   wake()
 end
@@ -190,7 +197,7 @@ local function node_recompute(now, id, found)
   local sum = ledger_sum(path)
   node_state(id, node)
   local cpu, memory = (node.total_cpu or 0) - sum.cpu, (node.total_memory or 0) - sum.memory
-  if not node.incarnation or (node.total_cpu or 0) < 1 or (node.total_memory or 0) < 1 or cpu < 0 or memory < 0 then
+  if not is_known(node) or cpu < 0 or memory < 0 then
     node_give_up(id, node, sum)
     cpu, memory = node.total_cpu - sum.cpu, node.total_memory - sum.memory
   end

@@ -64,5 +64,5 @@ end
 -- What follows from an attempt's end, beside its allocation: its surplus, and its place among those that may be stopped.
 local function attempt_gone(node, token, preemptible)
   if node.surplus > 0 then surplus_set(node, token, 0) end
-  if preemptible then call('ZREM', P .. 'preemptible', token .. ' ' .. node.id) end
+  if preemptible then read('ZREM', P .. 'preemptible', token .. ' ' .. node.id) end
 end

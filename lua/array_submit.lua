@@ -40,7 +40,7 @@ local function accept()
     'j', whole(first) .. '-' .. whole(last), 'jn', whole(first), unpack(ARGV, FIELDS))
   if watch ~= '' then call('HSET', key, 'w', watch) end
   if payload ~= '' then call('SET', P .. 'payload:' .. id, payload) end
-  call('SADD', P .. 'arrays', id)
+  read('SADD', P .. 'arrays', id)
   if delay == '0' then
     queue_add(class, score_of(tonumber(priority), now), array_member(array_load(id)), number)
   else

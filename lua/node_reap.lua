@@ -28,7 +28,7 @@ for i = 1, #held, 2 do
   local record = task_id and end_record(task_id, mark) or {}
   tokens[#tokens + 1] = token
   if node and task_id then give_back(node, token, cpu, memory, record.S) end
-  if record.v then call('ZREM', P .. 'preemptible', token .. ' ' .. id) end
+  if record.v then read('ZREM', P .. 'preemptible', token .. ' ' .. id) end
   if record.k == token then
     local outcome = died and mark ~= 'a' and 'crashed' or 'returned'
     end_safely(now, task_id, record, id, mark, outcome, report)

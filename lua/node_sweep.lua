@@ -59,7 +59,7 @@ end
 events_flush()
 local lost = {}
 for _, one in ipairs(call('SMEMBERS', P .. 'lost')) do
-  if string.find(one, '^%w[%w._-]*:%w+:%a+$') then
+  if string.find(one, '^%w[%w._-]*:%w[%w._-]*:%a+$') then
     lost[#lost + 1] = one
   else -- no incarnation: nobody can give back what it holds
     call('SREM', P .. 'lost', one)

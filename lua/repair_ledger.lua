@@ -27,7 +27,10 @@ end
 
 local function whole_ledger()
   if answered() then return end
-  if call('EXISTS', path .. ':tasks') == 1 then
+  if not find(incarnation, ID) then
+    call('DEL', path .. ':tasks', path .. ':orders', path .. ':grown')
+    did('no registration has such a name: dropped')
+  elseif call('EXISTS', path .. ':tasks') == 1 then
     call('SADD', P .. 'lost', id .. ':' .. incarnation .. ':left')
     did('what it holds is given back by the schedulers')
     wake()

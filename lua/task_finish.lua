@@ -58,21 +58,34 @@ local function late(id, token)
   return read('HGET', P .. 'task:' .. id, 'k') == token and 'recorded' or 'stale'
 end
 
--- An entry of the ledger that says nothing: what its task's record says of it.
+-- An entry of the ledger that is gone, or says nothing: what its task's record says of it, while it says that it runs here.
 local function entry_by_record(id, token)
-  local r = fields_of(P .. 'task:' .. id, 'k', 'A', 'c', 'b')
+  local r = fields_of(P .. 'task:' .. id, 'k', 'A', 'c', 'b', 's', 'i')
   local cpu, memory = string.match(r[2] or r[3] or '', '^(%d+):(%d+)')
-  if r[1] == token and cpu then return id, tonumber(cpu), tonumber(memory), r[4] and 's' or 'r' end
+  if r[1] ~= token or not cpu or r[6] ~= node.place or (r[5] ~= 'running' and r[5] ~= 'assigned') then return nil end
+  return id, tonumber(cpu), tonumber(memory), r[4] and 's' or 'r'
+end
+
+-- Whether the room of an attempt is still taken, beside all that stands on the ledger: a repair may have given it back.
+local function is_taken(cpu, memory)
+  local free_cpu, free_memory = node.total_cpu, node.total_memory
+  local flat, over = call('HGETALL', node.path .. ':tasks'), {}
+  for _, token in ipairs(node.cleared) do over[token] = true end
+  for i = 1, #flat, 2 do
+    local id, held_cpu, held_memory = entry_parse(flat[i + 1])
+    if id and not over[flat[i]] then free_cpu, free_memory = free_cpu - held_cpu, free_memory - held_memory end
+  end
+  return node.cpu + cpu <= free_cpu and node.memory + memory <= free_memory
 end
 
 local function finish(at, entry)
   local token, given_id, outcome, ran = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  if not entry then return late(given_id, token) end
-  local id, cpu, memory, mark = entry_parse(entry)
+  local id, cpu, memory, mark = entry_parse(entry or '')
   if not id then id, cpu, memory, mark = entry_by_record(given_id, token) end
+  if not id and not entry then return late(given_id, token) end
   if id ~= given_id then return 'stale' end -- a call sent again after a failover has given the token to another task
   local record = end_record(id, mark, outcome)
-  give_back(node, token, cpu, memory, record.S)
+  if entry or is_taken(cpu, memory) then give_back(node, token, cpu, memory, record.S) end
   attempt_gone(node, token, record.v)
   reservation_restored(node, token)
   if record.k ~= token then return 'stale' end
@@ -104,7 +117,7 @@ if #orders < limit then
   local _, undone = fill_safely(now, nonce, node, limit - #orders, orders)
   if undone then wake() end
 else -- too much to tell in one reply: the room is offered later
-  call('ZADD', P .. 'dirty', now, node_id)
+  read('ZADD', P .. 'dirty', now, node_id)
   wake()
 end
 reservation_flush(now)

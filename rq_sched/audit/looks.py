@@ -13,7 +13,7 @@ from rq_sched.audit.arrays import Arrays
 from rq_sched.audit.reads import first, number, pairs, peek, text
 from rq_sched.fit import group_of
 from rq_sched.keys import ELEMENT_PATTERN, ID_PATTERN, Keys
-from rq_sched.labels import of_suffix, refused_in
+from rq_sched.labels import of_suffix, refused_in, suffix
 from rq_sched.link import Command, Op
 from rq_sched.node import NodeState
 from rq_sched.reading import whole
@@ -50,6 +50,7 @@ WHOLE = ("t", "d", "F", "r", "y", "z", "C", "u", "l", "X", "Y", "ax", "rx")
 """Fields that hold a whole number from 0, where they are there."""
 SEQUENCE_FORM = re.compile(r"[0-9a-f]{13}")
 EXTENT = re.compile(r"\d{1,9}-\d{1,9}")
+LABEL_FORM = re.compile(r"[a-z0-9._-]{1,32}")
 MARKS = {State.ASSIGNED: "as", State.RUNNING: "rs"}  # state of a task → marks that its allocation may have
 
 
@@ -177,6 +178,17 @@ class Node:
         marks = Counter(mark for _, mark in self.ledger)
         if not marks["r"] <= self.number("started") <= marks["r"] + marks["s"]:
             return f"started is {self.number('started')}, the ledger's marks are {dict(marks)}"
+        return None
+
+    def unknown(self) -> str | None:
+        """What a living node doesn't say of itself."""
+        incarnation, labels = self.record.get("incarnation", ""), self.record.get("labels")
+        if self.state == "dead":
+            return None
+        if not ID_PATTERN.fullmatch(incarnation):
+            return f"its incarnation is {incarnation!r}"
+        if labels is None or labels != suffix(self.labels) or any(not LABEL_FORM.fullmatch(one) for one in self.labels):
+            return f"its labels are {labels!r}"
         return None
 
     def indexes(self, heartbeat: Any, gone: Any, free: Any, totals: Any, ends: Any, orders: int) -> str | None:
@@ -430,7 +442,7 @@ class Looks:
         if (found.record.get("incarnation"), found.record.get("labels", "")) != (incarnation, labels):
             return None
         heartbeat, gone, free, totals, ends, _, *of_labels = scores
-        if problem := found.sums() or found.indexes(heartbeat, gone, free, totals, ends, orders):
+        if problem := found.unknown() or found.sums() or found.indexes(heartbeat, gone, free, totals, ends, orders):
             return problem
         if [number(score) for score in of_labels] != [*found.scores] * len(found.labels):
             return f"it carries {labels}; its scores in {labelled} are {of_labels}, not {found.scores} each"

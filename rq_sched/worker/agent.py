@@ -27,7 +27,7 @@ from rq_sched.worker import system
 from rq_sched.worker.attempt import Attempt, Ending
 from rq_sched.worker.attempts import Attempts
 from rq_sched.worker.background import Background
-from rq_sched.worker.config import Assignment, WorkerConfig
+from rq_sched.worker.config import DEFAULT_TTL, Assignment, WorkerConfig
 from rq_sched.worker.cores import Cores
 from rq_sched.worker.errands import Errands
 from rq_sched.worker.frames import Frame, ParentChannel, Word
@@ -234,8 +234,9 @@ class Agent:
 
     async def _join_again(self) -> None:
         """Join anew. After a failover that lost writes Redis may hold an older registration of ours for alive: until
-        that has run out (with the grace after an outage: two times to live), wait."""
-        until = self._loop.time() + 2 * self._config.ttl + 1.0
+        that has run out (with the grace after an outage: two times to live), wait. Where its record doesn't say it any
+        more, the time to live is taken to be the default."""
+        until = self._loop.time() + 2 * max(self._config.ttl, DEFAULT_TTL) + 1.0
         while True:
             try:
                 return await self._insist(self._join)

@@ -15,6 +15,9 @@ from rq_sched.resources import Resources
 from rq_sched.signing import KEY, Signer
 from rq_sched.worker.allow import Allow
 
+DEFAULT_TTL = 10.0
+"""Seconds; in the scripts, too, where a node's record doesn't say it."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
@@ -47,7 +50,7 @@ class WorkerConfig:
     total: Resources
     allow: tuple[str, ...]
     chdir: str | None = None
-    ttl: float = 10.0
+    ttl: float = DEFAULT_TTL
     grace: float = 10.0
     on_lost_redis: str = "kill"
     affinity: str = "auto"

@@ -7,8 +7,9 @@ first (``attempts.ANNOUNCED``). What can't be sent is kept.
 
 What Redis refuses while it takes other calls can't be kept for ever: nothing behind it would be told. After ``TRIES`` a
 start isn't reported, nor what was printed; a batch of ends goes one by one, and an end that is refused alone is told
-without result and output, as failed. Should even that be refused, its attempt stays on the ledger until it is cancelled
-or the node is gone; when a minute has passed it is compared with Redis again (``reconcile.py``).
+without its output, then without its result, as failed. Where it isn't the report that is refused, but something that is
+stored can't be read, nothing is told that isn't so. Should all be refused, the attempt stays on the ledger until it is
+cancelled or the node is gone; when a minute has passed it is compared with Redis again (``reconcile.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rq_sched.errors import RedisFull, RqSchedError
+from rq_sched.errors import RedisFull, RqSchedError, Unreadable, WrongType
 from rq_sched.link.outage import is_outage
 from rq_sched.node import Order
 from rq_sched.store import REFILL, Report, Store
@@ -285,19 +286,9 @@ class Outbox:
             RqSchedError: no ends are taken now, not even none: it isn't this one's fault.
         """
         await self._finish([])
-        if self._cut != report.token:
-            log.error("an end was refused: telling it without its result: %s", error, extra={"task_id": report.task_id})
-            self._cut = report.token
-            ended = report.outcome in ("completed", "failed")
-            text = f"{report.error or f'it {report.outcome}'}; Redis refused the report of this: {error}"
-            self._reports[0] = replace(
-                report,
-                outcome="failed" if ended else report.outcome,
-                reason=report.reason or (Reason.ERROR if ended else None),
-                result=None,
-                error=text[:ERROR_CHARACTERS],
-                output=b"",
-            )
+        if (less := self._less(report, error)) is not None:
+            log.error("an end was refused: telling less of it: %s", error, extra={"task_id": report.task_id})
+            self._reports[0] = less
             return
         log.error(
             "an end can't be told: until it can, the task counts as running: %s",
@@ -308,6 +299,23 @@ class Outbox:
         self._alone = max(0, self._alone - 1)
         self.reported.discard(report.token)  # a stop order is answered anew
         self._give_up([report.token])
+
+    def _less(self, report: Report, error: RqSchedError) -> Report | None:
+        """What else can be told of an end that was refused: without its output, then as failed; None: nothing."""
+        if report.output:
+            return replace(report, output=b"")
+        if self._cut == report.token or isinstance(error, Unreadable | WrongType):
+            return None
+        self._cut = report.token
+        ended = report.outcome in ("completed", "failed")
+        text = f"{report.error or f'it {report.outcome}'}; Redis refused the report of this: {error}"
+        return replace(
+            report,
+            outcome="failed" if ended else report.outcome,
+            reason=report.reason or (Reason.ERROR if ended else None),
+            result=None,
+            error=text[:ERROR_CHARACTERS],
+        )
 
     def _next_batch(self) -> list[Report]:
         batch: list[Report] = []

@@ -121,7 +121,7 @@ class Reconciler:
             attempt = attempts.all.get(token)
             if attempt is not None:
                 self._differs("Redis doesn't know what runs here: ending it", attempt.order.task_id)
-                attempts.kill(attempt, Ending.DROPPED)
+                attempts.kill(attempt, Ending.RETURNED)
 
     def _give_back(self, entry: Entry) -> None:
         """It isn't here. Its order may be on its way, or its end."""

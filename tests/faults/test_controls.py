@@ -16,8 +16,8 @@ from tests.faults.machine import play
 BUGS = {
     # what goes wrong: the line as it is, the line with the bug
     "no attempt check: a late report counts": (
-        "if not entry then return late(given_id, token) end",
-        "entry = entry or given_id .. ':1:100:r'",
+        "if not id and not entry then return late(given_id, token) end",
+        "if not id and not entry then entry, id, cpu, memory, mark = true, given_id, 1, 100, 'r' end",
     ),
     "bare decrement on release": (
         "node.cpu, node.memory = left_cpu, left_memory",
@@ -69,11 +69,11 @@ BUGS = {
         "return true",
     ),
     "a doorbell as the only memory of a node that joined": (
-        "call('ZADD', P .. 'dirty', now, node.id)\n  wake()\nend",
+        "read('ZADD', P .. 'dirty', now, node.id)\n  wake()\nend",
         "wake()\nend",
     ),
     "a bound reached is forgotten": (
-        "call('ZADD', P .. 'dirty', now, node.id)\n  return placed, true",
+        "read('ZADD', P .. 'dirty', now, node.id)\n  return placed, true",
         "return placed, true",
     ),
     "memory isn't looked at": (

@@ -9,9 +9,11 @@ import pytest
 from rq_sched import audit
 from rq_sched.arrays import SEQUENCE
 from rq_sched.audit.mend import Mends, repair
+from rq_sched.errors import StaleIncarnation, Unreadable
 from rq_sched.fit import group_of
 from rq_sched.link import Link
 from rq_sched.node import Start, Stop
+from rq_sched.resources import Resources
 from rq_sched.store import Store
 from rq_sched.task import State
 from tests.faults.scene import K, Scene, build, damaged, plainly
@@ -197,3 +199,30 @@ def test_more_findings_than_one_turn_mends(link: Link, store: Store, monkeypatch
     link.run(plainly(("DEL", store.keys.delayed)))
     assert len(link.run(repair(store.keys.namespace))) == 110
     assert audit.problems(link.run(audit.check(store.keys.namespace))) == []
+
+
+@damaged
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("incarnation", "a b"), ("incarnation", "\x1b[31m"), ("labels", None), ("labels", "gpu"), ("labels", "+GPU")],
+)
+def test_a_node_that_does_not_say_who_it_is_is_given_up(scene: Scene, field: str, value: str | None) -> None:
+    """Its worker alone knows: it registers anew, and what it held goes back."""
+    keys, run = scene.store.keys, scene.link.run
+    command = ("HDEL", keys.node("n1"), field) if value is None else ("HSET", keys.node("n1"), field, value)
+    run(plainly(command))
+    assert ("nodes", "n1") in scene.found()
+    if field == "incarnation":
+        with pytest.raises(Unreadable):  # until somebody mends it: the worker waits
+            run(scene.store.node_heartbeat("n1", "i1", acked=0))
+        assert run(scene.store.place()).placed == 0
+    run(repair(keys.namespace))
+    with pytest.raises(StaleIncarnation):
+        run(scene.store.node_heartbeat("n1", "i1", acked=0))
+    run(scene.store.node_register("n1", "i9", Resources(4, 4000), labels=("gpu",), ttl=600))
+    for lost in run(scene.store.sweep())[1]:
+        run(scene.store.reap(lost))
+    run(repair(keys.namespace))
+    assert scene.found() == {}
+    states = run(scene.store.states(["a1", "r1", "s1"]))
+    assert states == [State.PENDING, State.PENDING, State.CANCELLED]

@@ -21,8 +21,8 @@ SEEDS = 60
 LINES = {
     # what goes wrong: the line as it is, the line with the bug
     "no attempt check: a late report counts": (
-        "if not entry then return late(given_id, token) end",
-        "entry = entry or given_id .. ':1:100:r'",
+        "if not id and not entry then return late(given_id, token) end",
+        "if not id and not entry then entry, id, cpu, memory, mark = true, given_id, 1, 100, 'r' end",
     ),
     "bare decrement on release": (
         "node.cpu, node.memory = left_cpu, left_memory",

@@ -68,6 +68,9 @@ ODD = [word.encode() for word in _WORDS.split("|")]
 """What things are changed to."""
 ODD += [b"9" * 30, b"-" + b"9" * 20, b"\xff\xfe", b"\x1b[31mred\x1b[0m\x07", b"a\nb", b"y" * 3000]
 ODD += [b"\x81\xa1a" * 50, b"\x91" * 200, b"\x92\x90\x80"]
+NODES = ("n0", "n1")
+ODD_OF_NOBODY = [word for word in ODD if word.decode("latin-1") not in NODES]
+"""As an entry of an index the name of a node isn't one task's own: it says where the node stands there."""
 
 
 class RoughNetwork(Network):
@@ -257,8 +260,7 @@ class Vandal:
         return True
 
     def _odd(self) -> bytes:
-        rng = self.rng
-        return rng.choice(ODD)
+        return self.rng.choice(ODD if self.shared else ODD_OF_NOBODY)
 
     def _score(self) -> str:
         rng = self.rng
@@ -286,7 +288,7 @@ class Scene:
         self.innocents: list[str] = []
         self.runs: dict[str, list[Run]] = {}
         self.schedulers = [WatchedScheduler(world, f"s{i}", self.namespace) for i in range(2)]
-        self.machines = [self._machine(f"n{i}") for i in range(2)]
+        self.machines = [self._machine(name) for name in NODES]
         self.vandal = Vandal(world, self.network, self.shared)
         self.said: Counter[str] = Counter()
         self.err = ""  # what the last command said on standard error

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from rq_sched.errors import RedisRefused, RedisUnavailable, WrongType
+from rq_sched.errors import InvalidValue, RedisRefused, RedisUnavailable, RqSchedError, Unreadable, WrongType
 from rq_sched.store import Finished, Report
 from rq_sched.worker.outbox import BATCH, BATCH_BYTES, TRIES, Outbox
 from tests.unit.test_worker_parts import FakeStore, start
@@ -23,6 +23,7 @@ class FakeSession:
         self.batches: list[list[Report]] = []
         self.failures = 0
         self.refuses: Callable[[Report], bool] = lambda report: False
+        self.refusal: RqSchedError = InvalidValue("this report isn't one")
         self.go = asyncio.Event()
         self.go.set()
 
@@ -37,7 +38,7 @@ class FakeSession:
             self.failures -= 1
             raise RedisUnavailable("away")
         if any(map(self.refuses, arguments["reports"])):
-            raise WrongType("this record isn't ours")
+            raise self.refusal
         return Finished(["recorded"] * len(arguments["reports"]), [])
 
 
@@ -107,7 +108,31 @@ def test_an_end_that_is_always_refused_is_told_without_its_result() -> None:
     assert tried[TRIES:] == one_by_one
     cut = session.batches[-3][0]
     assert (cut.outcome, cut.reason, cut.result, cut.ran) == ("failed", "error", None, 0.1)
-    assert cut.error == "it completed; Redis refused the report of this: this record isn't ours"
+    assert cut.error == "it completed; Redis refused the report of this: this report isn't one"
+
+
+@pytest.mark.parametrize("refusal", [Unreadable("x"), WrongType("x")])
+def test_an_end_is_never_told_as_another_because_something_stored_cannot_be_read(refusal: RqSchedError) -> None:
+    session = FakeSession()
+    session.refusal = refusal
+    session.refuses = lambda report: report.token == "k0"
+    outbox = told_by(
+        session, Report("k0", "t0", "completed", result=b"r", output=b"o"), Report("k1", "t1", "completed")
+    )
+    told = [report for batch in session.batches for report in batch]
+    assert {(report.outcome, report.result) for report in told if report.token == "k0"} == {("completed", b"r")}
+    assert [report.output for report in told if report.token == "k0"][-1] == b""
+    assert told[-1].token == "k1"
+    assert outbox.holds("k0")
+    assert "k0" not in outbox.reported
+
+
+def test_output_that_is_always_refused_costs_no_result() -> None:
+    session = FakeSession()
+    session.refuses = lambda report: report.output == b"bad"
+    told_by(session, Report("k0", "t0", "completed", result=b"r", output=b"bad"))
+    last = session.batches[-1][0]
+    assert (last.outcome, last.result, last.output) == ("completed", b"r", b"")
 
 
 def test_an_end_that_is_refused_in_any_form_keeps_nobody_else(caplog: pytest.LogCaptureFixture) -> None:

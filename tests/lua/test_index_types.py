@@ -1,0 +1,96 @@
+"""What stands where an index should be, or is gone from a ledger, keeps no end from being written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rq_sched import audit
+from rq_sched.audit.mend import repair
+from rq_sched.task import State
+from tests.lua.cell import Cell
+
+damaged = pytest.mark.no_audit("damage is planted")
+
+
+def plant(cell: Cell, *command: Any) -> Any:
+    def op() -> Any:
+        return (yield [command])[0]
+
+    return cell.run(op())
+
+
+def mended(cell: Cell) -> None:
+    """A repair leaves nothing to find, and a further one does nothing."""
+    namespace = cell.store.keys.namespace
+    cell.run(repair(namespace))
+    assert not audit.problems(cell.run(audit.check(namespace)))
+    assert cell.run(repair(namespace)) == []
+
+
+@damaged
+@pytest.mark.parametrize(
+    "index", ["finished:completed", "preemptible", "arrays", "wake", "dirty", "free", "ends", "events"]
+)
+def test_an_end_is_written_once_whatever_an_index_is(cell: Cell, index: str) -> None:
+    cell.node("a")
+    cell.submit("t", preemptible=True)
+    cell.submit("s", array="0-1")
+    key = cell.store.keys.prefix + index
+    cell.place()
+    starts = cell.starts("a")
+    plant(cell, "DEL", key)
+    plant(cell, "HSET", key, "not", "ours")
+    for task_id in ("t", "s/0", "s/1"):
+        assert cell.finish("a", starts[task_id])[0] == "recorded"
+        assert cell.finish("a", starts[task_id])[0] == "recorded"  # sent again, as its reply was lost
+    assert [cell.state(task_id) for task_id in ("t", "s/0", "s/1", "s")] == [State.COMPLETED] * 4
+    assert cell.free("a") == (4, 1024)
+    mended(cell)
+
+
+@damaged
+def test_what_is_gone_from_a_ledger_is_known_by_the_record(cell: Cell) -> None:
+    """Its end counts, and its room is given back; where a repair has done that, not once more."""
+    cell.node("a")
+    cell.submit("t1", "t2", "t3")
+    cell.place()
+    starts = cell.starts("a")
+    ledger = cell.store.keys.ledger("a", "1")
+    plant(cell, "HDEL", ledger, starts["t1"].token)
+    plant(cell, "HSET", ledger, "1:100", "nobody's")
+    assert cell.finish("a", starts["t1"])[0] == "recorded"
+    assert cell.state("t1") is State.COMPLETED
+    assert cell.free("a") == (2, 824)
+    plant(cell, "HDEL", ledger, starts["t2"].token)
+    plant(cell, "HSET", cell.store.keys.node("a"), "free_cpu", 3, "free_memory", 924)
+    assert cell.finish("a", starts["t2"])[0] == "recorded"
+    assert cell.free("a") == (3, 924)
+    assert cell.finish("a", starts["t3"])[0] == "recorded"
+    assert cell.free("a") == (4, 1024)
+    mended(cell)
+
+
+@damaged
+def test_an_array_is_not_failed_for_a_stray_entry_of_it(cell: Cell) -> None:
+    """In a queue of another class, or after all of it was made."""
+    cell.node("a")
+    cell.submit("s", array="0-1")
+    keys = cell.store.keys
+    (member,) = plant(cell, "ZRANGE", keys.pending("1:100"), 0, -1)
+    for name in ("1:100", "2:100"):
+        plant(cell, "ZADD", keys.pending(name), -9, member)
+        plant(cell, "ZADD", keys.classes("2:128" if name == "2:100" else "1:128"), -9, member[:13] + name.encode())
+        plant(cell, "ZADD", keys.groups, -9, member[:13] + name.encode())
+    cell.place()
+    starts = cell.starts("a")
+    assert set(starts) == {"s/0", "s/1"}
+    plant(cell, "ZADD", keys.pending("1:100"), -9, member)
+    plant(cell, "ZADD", keys.classes("1:128"), -9, member[:13] + b"1:100")
+    plant(cell, "ZADD", keys.groups, -9, member[:13] + b"1:100")
+    cell.place()
+    for start in starts.values():
+        assert cell.finish("a", start)[0] == "recorded"
+    assert cell.state("s") is State.COMPLETED
+    mended(cell)
