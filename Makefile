@@ -5,7 +5,7 @@
 # make format      rewrite the code in the one format
 # make bench       measure; see bench/ (bench-peers: beside other queues; bench-scale: 1,000 nodes;
 #                  bench-recovery: a node that dies with 100,000 tasks; bench-outage: Redis away, 300 nodes;
-#                  bench-child: what a task costs its process, and leaves in it)
+#                  bench-child: what a task costs its process, and leaves in it, and in the worker)
 # make quality     how good the schedules are: the workloads in TRACES (else the shipped ones); see bench/quality.py
 # make simulate-faults SEEDS=3000 FIRST=0   play so many seeds of the simulation of faults, or SEED=17 alone
 # make vandal SEEDS=2000 FIRST=0   play so many seeds of somebody who changes what is in Redis, or SEED=17 alone
@@ -59,6 +59,7 @@ bench-scale: $(VENV)/.embedded
 bench-child: $(VENV)/.embedded
 	$(BIN)/python -m bench.child
 	$(BIN)/python -m bench.child --memory
+	$(BIN)/python -m bench.growth
 
 bench-outage: $(VENV)/.embedded
 	$(BIN)/python -m bench.outage
