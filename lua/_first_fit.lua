@@ -12,6 +12,7 @@ local SCORED = 20 -- groups whose scores come with them; further ones are asked 
 -- Groups in the order of their best heads, as far as loaded: the head as it stands in the index, and what it says.
 local group_scores, group_members, group_cpus, group_memories, group_labels = {}, {}, {}, {}, {}
 local group_heads = {} -- position → head object, made when something of the group may fit
+local group_skips = {} -- where a run of groups begins that require what isn't there → its last one, as far as known
 local group_list_all = false
 
 -- A head as numbers: score, member, and the CPU and memory of its class.
@@ -83,6 +84,7 @@ end
 -- For the next node: everything may fit again.
 local function first_fit_reset()
   for _, head in pairs(group_heads) do head.group.cursor, head.group.head = 1, nil end
+  if next(group_skips) then group_skips = {} end
 end
 
 -- The head at the group's cursor; nil: there are no more.
@@ -139,21 +141,24 @@ local function group_fit(group, cpu, memory, accept, best_score, best_member)
 end
 
 -- The class whose head is the earliest task that fits, or nil. `carries(labels)` tells whether what a group requires is
--- there (nil: no labels are). `accept(score, member, class)`, where given, must allow a head too; what it has refused it
--- must refuse until first_fit_reset().
+-- there (nil: no labels are). `accept(score, member, class)`, where given, must allow a head too. Both say the same until
+-- first_fit_reset() of what isn't there, and what was refused.
 local function first_fit(cpu, memory, carries, accept)
   local best_score, best_member, best, best_at, best_is_head
   if cpu < 1 or memory < 1 then return nil end
   local cpu_step, memory_step = step(cpu), memory < math.huge and step(memory) or memory
-  local i = 1
+  local i, run, run_last = 1, nil, nil
   while true do
     while i > #group_members and not group_list_all do groups_load() end
     if i > #group_members then break end
     local group_cpu, group_memory, labels = group_cpus[i], group_memories[i], group_labels[i]
     local score, member, class
     if best_score and (best_is_head or earlier(best_score, best_member, group_score(i), group_members[i])) then break end
-    if labels and not (carries and carries(labels)) then
-      score = nil -- passed over: the whole group requires what isn't there
+    if labels and (group_skips[i] or not (carries and carries(labels))) then
+      -- Passed over: the whole group requires what isn't there. So does the run that begins here, once it is known.
+      if run_last ~= i - 1 then run = i end
+      i = group_skips[i] or i
+      group_skips[run], run_last = i, i
     elseif not accept and group_cpu <= cpu and group_memory <= memory and not group_heads[i] then
       score, member = group_score(i), group_members[i]
     elseif group_cpu <= cpu_step and group_memory <= memory_step then -- others of the group may need less than its head

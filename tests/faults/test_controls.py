@@ -47,7 +47,7 @@ BUGS = {
         "",
     ),
     "a fill doesn't look at labels": (
-        "if labels and not (carries and carries(labels)) then",
+        "if labels and (group_skips[i] or not (carries and carries(labels))) then",
         "if false then",
     ),
     "of several labels one is enough": ("if not scores[i] then set[id] = nil end", ""),

@@ -48,7 +48,7 @@ LINES = {
         "return true",
     ),
     "a fill doesn't look at labels": (
-        "if labels and not (carries and carries(labels)) then",
+        "if labels and (group_skips[i] or not (carries and carries(labels))) then",
         "if false then",
     ),
     "a node isn't found by its labels": (
