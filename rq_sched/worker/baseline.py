@@ -36,7 +36,7 @@ TRIM = 16
 """MB more than before that a child may keep until that is looked at closely."""
 _TIMERS = (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF)
 _LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
-_PLACES = ["/"] + [f"/proc/self/ns/{name}" for name in ("mnt", "net", "user", "pid_for_children", "ipc", "uts")]
+_NAMESPACES = ("mnt", "net", "user", "pid_for_children", "ipc", "uts")
 _SET_PDEATHSIG, _GET_PDEATHSIG, _GET_DUMPABLE, _SET_DUMPABLE, _SET_SUBREAPER, _GET_SUBREAPER = 1, 2, 3, 4, 36, 37
 """Options of prctl."""
 
@@ -49,8 +49,8 @@ class Rare(NamedTuple):
     adopts: int
     dumpable: int
     timers: bytes
-    oom_score: bytes
-    places: list[tuple[int, int]]
+    root: tuple[int, int]
+    namespaces: list[str]
 
 
 class Spent(Exception):
@@ -79,8 +79,12 @@ class Baseline:
         self._libc = ctypes.CDLL(None)
         self._privileged = os.geteuid() == 0  # else nobody changes what it sees
         self._root = _place("/")
+        self._timers, self._oom_score, self._namespaces = map(
+            _kept_open, ("/proc/self/timers", "/proc/self/oom_score_adj", "/proc/self/ns")
+        )
+        self._score = os.pread(self._oom_score, 16, 0)
         self._rare = self._look_at_rare()
-        self._offspring = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self._offspring: object = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._trimmed = 0  # MB that were kept when that was looked at closely
         self._loaded = 0
         self._native = self._privileged and hasattr(os, "unshare")  # Python 3.12
@@ -105,31 +109,53 @@ class Baseline:
             more: descriptors that we have opened meanwhile ourselves.
         """
         try:
-            self._libc.fflush(None)  # what C has printed belongs to this task
-            self._restore_descriptors()
-            if not self._status.look():
-                self._await_threads()
-            if self._children.remain():
-                raise Spent("processes go on")
-            self._restore_signals()
-            if self._status.changed:
-                self._restore_status()
-            if self._privileged and _place("/") != self._root:
-                raise Spent("its files are others")
-            self._restore_scheduling()
-            if self._may_be_rare() and self._look_at_rare() != self._rare:
-                self._restore_rare()
-            self._environment.restore()
-            self._interpreter.restore()
-            if self._status.kept >= self._trimmed + TRIM:
-                self._trim()
-            if self._descriptors.count() != self._open + more:
-                raise Spent("descriptors are left open")
+            self._restore(more)
         except Spent as why:
             return str(why)
         except Exception as error:
             return f"it can't be as it was: {error!r:.200}"
         return ""
+
+    def _restore(self, more: int) -> None:
+        """In one piece, as it is run after every task: what is seldom to be done stands elsewhere."""
+        status, standard = self._status, self._standard
+        if len(sys.modules) != self._loaded:
+            self._note_modules()
+        if self._native:
+            self._libc.fflush(None)  # what C has printed belongs to this task
+        os.dup2(standard[0], 0)
+        os.dup2(standard[1], 1)
+        os.dup2(standard[2], 2)
+        if fcntl.fcntl(standard[1], fcntl.F_GETFL) != self._flags:  # not to block: it holds for all who write there
+            fcntl.fcntl(standard[1], fcntl.F_SETFL, self._flags)
+        if not status.look():
+            self._await_threads()
+        if self._children.remain():
+            raise Spent("processes go on")
+        for timer in _TIMERS:
+            if _signal.getitimer(timer)[0]:
+                _signal.setitimer(timer, 0)
+        if status.changed & OF_SIGNALS or [*map(_signal.getsignal, self._handled)] != self._ours:
+            self._restore_signals()
+        if status.changed:
+            self._restore_status()
+        if self._privileged and _place("/") != self._root:
+            raise Spent("its files are others")
+        if os.pread(self._oom_score, 16, 0) != self._score:
+            raise Spent("it is another choice when memory runs out")
+        if status.cores_changed and not self.pinned:
+            os.sched_setaffinity(0, self._cores)
+        if _scheduling() != self._scheduling:
+            self._restore_scheduling()
+        before, self._offspring = self._offspring, resource.getrusage(resource.RUSAGE_CHILDREN)
+        if (self._native or self._offspring != before) and self._look_at_rare() != self._rare:
+            self._restore_rare()
+        self._environment.restore()
+        self._interpreter.restore()
+        if status.kept >= self._trimmed + TRIM:
+            self._trim()
+        if self._descriptors.count() != self._open + more:
+            raise Spent("descriptors are left open")
 
     def _await_threads(self) -> None:
         """Who was joined is gone for Python, and for the kernel a moment later."""
@@ -139,29 +165,18 @@ class Baseline:
                 return
         raise Spent("threads go on")
 
-    def _restore_descriptors(self) -> None:
-        standard = self._standard
-        os.dup2(standard[0], 0)
-        os.dup2(standard[1], 1)
-        os.dup2(standard[2], 2)
-        if fcntl.fcntl(standard[1], fcntl.F_GETFL) != self._flags:  # not to block: it holds for all who write there
-            fcntl.fcntl(standard[1], fcntl.F_SETFL, self._flags)
-
     def _restore_signals(self) -> None:
-        for timer in _TIMERS:
-            if _signal.getitimer(timer)[0]:
-                _signal.setitimer(timer, 0)
-        if [*map(_signal.getsignal, self._handled)] != self._ours or self._status.changed & OF_SIGNALS:
-            faulthandler.disable()
-            for number, was in self._handlers:
-                if number in (signal.SIGKILL, signal.SIGSTOP):
-                    continue
-                if was is None:
-                    raise Spent(f"the handler of signal {number} can't be set again")
-                _signal.signal(number, _signal.SIG_IGN)  # what is pending is forgotten
-                _signal.signal(number, was)
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-            self._status.look()
+        faulthandler.disable()
+        for number, was in self._handlers:
+            if number in (signal.SIGKILL, signal.SIGSTOP):
+                continue
+            if was is None:
+                raise Spent(f"the handler of signal {number} can't be set again")
+            _signal.signal(number, _signal.SIG_IGN)  # what is pending is forgotten
+            _signal.signal(number, was)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+        self._status.look()
+        self._offspring = None  # where SIGCHLD is ignored, nobody counts processes that end
 
     def _restore_status(self) -> None:
         if b"Name" in self._status.changed:
@@ -174,12 +189,9 @@ class Baseline:
             raise Spent(f"{lines} of its process can't be as before")
 
     def _restore_scheduling(self) -> None:
-        if self._status.cores_changed and not self.pinned:
-            os.sched_setaffinity(0, self._cores)
-        if _scheduling() != self._scheduling:
-            nice, policy = self._scheduling
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
-            os.sched_setscheduler(0, policy, os.sched_param(0))
+        nice, policy = self._scheduling
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        os.sched_setscheduler(0, policy, os.sched_param(0))
 
     def _trim(self) -> None:
         """Give back what is free: what is kept then is really kept."""
@@ -190,15 +202,10 @@ class Baseline:
 
     # -- what is rare -----------------------------------------------------------------------------
 
-    def _may_be_rare(self) -> bool:
-        """Whether something could have changed it: a process below us, or a module, from now on."""
-        if self._native:
-            return True
-        if len(sys.modules) != self._loaded:
-            self._loaded = len(sys.modules)
-            self._native = any(map(_is_native, sys.modules.keys() - self._known))
-        before, self._offspring = self._offspring, resource.getrusage(resource.RUSAGE_CHILDREN)
-        return self._native or self._offspring != before
+    def _note_modules(self) -> None:
+        """From the first native one on, everything may be changed."""
+        self._loaded = len(sys.modules)
+        self._native = self._native or any(map(_is_native, sys.modules.keys() - self._known))
 
     def _look_at_rare(self) -> Rare:
         return Rare(
@@ -206,9 +213,9 @@ class Baseline:
             self._ask(_GET_PDEATHSIG),
             self._ask(_GET_SUBREAPER),
             self._libc.prctl(_GET_DUMPABLE, 0, 0, 0, 0),
-            system.read_bytes("/proc/self/timers"),
-            system.read_bytes("/proc/self/oom_score_adj"),
-            [_place(path) for path in _PLACES],
+            os.pread(self._timers, 4096, 0),
+            _place("/"),
+            [os.readlink(name, dir_fd=self._namespaces) for name in _NAMESPACES],
         )
 
     def _ask(self, option: int) -> int:
@@ -240,6 +247,10 @@ def _scheduling() -> tuple[int, int]:
 def _place(path: str) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_dev, found.st_ino
+
+
+def _kept_open(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _is_native(name: str) -> bool:

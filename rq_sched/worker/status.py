@@ -11,6 +11,9 @@ NOBODYS = frozenset({b"State", b"Ngid", b"FDSize", b"Kthread", b"PPid", b"SigQ",
 OF_SIGNALS = frozenset({b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn", b"SigCgt"})
 OF_LIBC = 0b11 << 31
 """Signals 32 and 33 in a mask: glibc handles them from the first thread on."""
+ALONE = b"\nThreads:\t1\n"
+ROOM = 8192
+"""Bytes that a status has room for, also on a machine with thousands of cores."""
 
 
 class Descriptors:
@@ -40,42 +43,42 @@ class Status:
 
     def __init__(self) -> None:
         self._file = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-        data = os.pread(self._file, 16384, 0)
+        data = os.pread(self._file, ROOM, 0)
         self._lines = _lines(data)
-        self._head, self._tail, self._cores = _parts(data)
-        self._memory = _memory(data)
-        self._at_first = _weight(self._memory)
+        self._cores = _parts(data)[2]
         self.changed: frozenset[bytes] = frozenset()
         """Lines that aren't as they were at first, as of the last look."""
         self.cores_changed = False
         """Whether it may run on other cores than at first."""
         self.kept = 0
         """MB more than at first."""
+        self._compare(data)
+        self._memory = data[self._memory_at]
+        self._at_first = _weight(self._memory)
 
     def look(self) -> bool:
         """Look anew; False: there are other threads."""
-        data = os.pread(self._file, 8192, 0)
-        if b"\nThreads:\t1\n" not in data:
-            return False
-        memory, behind, signals = data.find(b"VmPeak:"), data.find(b"VmData:"), data.find(b"SigPnd:")
-        cores, end = data.find(b"Cpus_allowed:", signals), data.find(b"Mems_allowed:", signals)
-        if data[:memory] != self._head or data[signals:cores] != self._tail:
+        data = os.pread(self._file, ROOM, 0)
+        same = data.startswith
+        if not (same(self._head) and same(ALONE, self._threads_at) and same(self._tail, self._tail_at)):
+            if ALONE not in data:
+                return False
             self._compare(data)
-        elif self.changed:
-            self.changed = frozenset()
-        self.cores_changed = data[cores:end] != self._cores
-        memory = data.find(b"VmRSS:", memory)
-        if data[memory:behind] != self._memory:
-            self._memory = data[memory:behind]
+        if data[self._memory_at] != self._memory:
+            self._memory = data[self._memory_at]
             self.kept = max(0, _weight(self._memory) - self._at_first) // 1024
         return True
 
     def _compare(self, data: bytes) -> None:
+        """Look closely. What is said in the same places and the same words later has the same answer."""
         now = _lines(data)
         names = now.keys() | self._lines.keys()
         self.changed = frozenset(name for name in names if now.get(name) != self._lines.get(name))
-        if not self.changed:  # what is nobody's has changed
-            self._head, self._tail, _ = _parts(data)
+        self._head, tail, cores = _parts(data)
+        self._tail = tail + cores
+        self.cores_changed = cores != self._cores
+        self._tail_at, self._threads_at = data.find(self._tail), data.find(ALONE)
+        self._memory_at = slice(data.find(b"VmRSS:"), data.find(b"VmData:"))
 
     def was(self, name: bytes) -> str:
         """What a line said at first."""
@@ -98,10 +101,6 @@ def _lines(data: bytes) -> dict[bytes, bytes]:
     found = {name: text for name, _, text in lines if name not in NOBODYS}
     found[b"SigCgt"] = b"%016x" % (int(found[b"SigCgt"], 16) & ~OF_LIBC)
     return found
-
-
-def _memory(data: bytes) -> bytes:
-    return data[data.find(b"VmRSS:") : data.find(b"VmData:")]
 
 
 def _weight(memory: bytes) -> int:

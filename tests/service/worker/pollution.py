@@ -1,16 +1,17 @@
-"""What tasks leave behind, and what the next one finds: run by the worker in ``test_pollution.py``."""
+"""What tasks leave behind, and what the next one finds: run by the worker in ``test_pollution.py``.
+
+``ctypes`` and ``resource`` are imported only where they are used: a child is looked at more closely from then on.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import fcntl
 import gc
 import json
 import locale
 import logging
 import os
-import resource
 import signal
 import sys
 import tempfile
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 _kept: list[Any] = []
-_LIBC = ctypes.CDLL(None)
 
 
 # -- what the next task finds ---------------------------------------------------------------------
@@ -30,6 +30,8 @@ _LIBC = ctypes.CDLL(None)
 
 def look() -> dict[str, Any]:
     """Everything that a task could find changed."""
+    import resource
+
     return {
         "pid": os.getpid(),
         "environment": {name: value for name, value in os.environ.items() if name != "RQ_SCHED_TASK_ID"},
@@ -46,7 +48,7 @@ def look() -> dict[str, Any]:
         "descriptors": _descriptors(),
         "output flags": fcntl.fcntl(1, fcntl.F_GETFL),
         "status": _status(),
-        "prctl": [_prctl(option) for option in (2, 37)] + [_LIBC.prctl(3, 0, 0, 0, 0)],
+        "prctl": [_prctl(option) for option in (2, 37)] + [_libc().prctl(3, 0, 0, 0, 0)],
         "children": Path(f"/proc/self/task/{os.getpid()}/children").read_text(),
         "leads": [os.getpgid(0) == os.getpid(), os.getsid(0) == os.getpid()],
         "root": os.stat("/").st_ino,
@@ -76,8 +78,16 @@ async def look_later() -> dict[str, Any]:
     return found
 
 
+def _libc() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)
+
+
 def _c_environment() -> list[str]:
-    pointers = ctypes.cast(ctypes.c_void_p.in_dll(_LIBC, "environ").value or 0, ctypes.POINTER(ctypes.c_char_p))
+    import ctypes
+
+    pointers = ctypes.cast(ctypes.c_void_p.in_dll(_libc(), "environ").value or 0, ctypes.POINTER(ctypes.c_char_p))
     found: list[bytes] = []
     while (text := pointers[len(found)]) is not None:
         found.append(text)
@@ -104,8 +114,10 @@ def _status() -> dict[str, str]:
 
 
 def _prctl(option: int) -> int:
+    import ctypes
+
     answer = ctypes.c_int()
-    _LIBC.prctl(option, ctypes.byref(answer), 0, 0, 0)
+    _libc().prctl(option, ctypes.byref(answer), 0, 0, 0)
     return answer.value
 
 
@@ -138,9 +150,9 @@ def _change_zone() -> None:
 
 
 def _change_environment_in_c() -> None:
-    _LIBC.setenv(b"FROM_C", b"1", 1)
-    _LIBC.setenv(b"PATH", b"/nowhere", 1)
-    _LIBC.unsetenv(b"HOME")
+    _libc().setenv(b"FROM_C", b"1", 1)
+    _libc().setenv(b"PATH", b"/nowhere", 1)
+    _libc().unsetenv(b"HOME")
 
 
 def _replace_environment() -> None:
@@ -154,6 +166,8 @@ def _stay_in_a_folder_that_is_gone() -> None:
 
 
 def _limit(soft_only: bool) -> None:
+    import resource
+
     for name, value in (("RLIMIT_FSIZE", 10_000), ("RLIMIT_CORE", 0), ("RLIMIT_NOFILE", 64), ("RLIMIT_CPU", 1000)):
         kind = getattr(resource, name)
         resource.setrlimit(kind, (value, resource.getrlimit(kind)[1] if soft_only else value))
@@ -185,7 +199,9 @@ def _leave_timers() -> None:
 
 
 def _leave_timer_of_posix() -> None:
-    _LIBC.timer_create(1, None, ctypes.byref(ctypes.c_void_p()))
+    import ctypes
+
+    _libc().timer_create(1, None, ctypes.byref(ctypes.c_void_p()))
 
 
 def _take_place_of(*numbers: int) -> Callable[[], None]:
@@ -240,10 +256,12 @@ def _join_threads() -> None:
 
 
 def _start_native_thread() -> None:
-    sleep = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(("sleep", _LIBC))
+    import ctypes
+
+    sleep = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(("sleep", _libc()))
     _kept.append(sleep)
     handle = ctypes.c_ulong()
-    assert _LIBC.pthread_create(ctypes.byref(handle), None, sleep, ctypes.c_void_p(60)) == 0
+    assert _libc().pthread_create(ctypes.byref(handle), None, sleep, ctypes.c_void_p(60)) == 0
 
 
 def _start_loop_in_thread() -> None:
@@ -278,12 +296,12 @@ def _fill() -> None:
 
 
 def _print_without_end() -> None:
-    _LIBC.printf(b"%s", b"of the first")
+    _libc().printf(b"%s", b"of the first")
     print("of the first", end="")
 
 
 def _call(name: str, *arguments: Any) -> Callable[[], Any]:
-    return lambda: getattr(_LIBC, name)(*arguments)
+    return lambda: getattr(_libc(), name)(*arguments)
 
 
 SAME, NEW, EITHER = "the same child", "a new child", "either"
@@ -333,6 +351,7 @@ LEFT: dict[str, tuple[Callable[[], Any], str]] = {
     "dumpable": (_call("prctl", 4, 0, 0, 0, 0), SAME),
     "subreaper": (_call("prctl", 36, 1, 0, 0, 0), SAME),
     "no new privileges": (_call("prctl", 38, 1, 0, 0, 0), NEW),
+    "oom score": (lambda: Path("/proc/self/oom_score_adj").write_text("900"), NEW),
     "memory": (_fill, NEW),
     "output without an end": (_print_without_end, SAME),
 }
