@@ -1,33 +1,28 @@
-"""Whatever is changed in Redis, innocents end rightly, no process ends, no command fails, and a repair is one (I14).
+"""Whatever is changed of other tasks, innocents end rightly, without anybody's help (I14). These are the even seeds;
+``test_vandal_shared.py`` plays the odd ones.
 
-``RQ_SCHED_SEEDS=2000`` plays so many; ``make vandal SEEDS=… FIRST=…`` prints what was changed.
+``RQ_SCHED_SEEDS=2000`` plays so many of both; ``make vandal SEEDS=… FIRST=…`` prints which failed, ``SEED=…`` what was
+changed.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 
 import pytest
 
-from tests.faults.vandal import Scene
+from tests.faults.vandal import Scene, play
 
-SEEDS = int(os.environ.get("RQ_SCHED_SEEDS", "12"))
-PARTS = 2
+SEEDS = int(os.environ.get("RQ_SCHED_SEEDS", "60"))
+KINDS = ("field-odd", "field-gone", "entry-new", "entry-odd", "string-odd")
+"""What must have been changed at least once, for the run to say anything."""
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("part", range(PARTS))
-def test_whatever_is_changed_innocents_end_rightly(part: int, redis_url: str) -> None:
-    seen: Counter[str] = Counter()
-    for seed in range(part * SEEDS // PARTS, (part + 1) * SEEDS // PARTS):
-        scene = Scene(seed, redis_url)
-        scene.play()
-        seen += scene.vandal.count
-        seen["innocents"] += scene.said["innocents"]
-    assert seen["innocents"] > SEEDS // PARTS
-    for what in ("field-odd", "field-gone", "entry-new", "entry-odd", "string-odd"):
-        assert seen[what] > 0, f"nothing of this was changed: {what}; {seen}"
+def test_whatever_is_changed_of_other_tasks_innocents_end_rightly(redis_url: str) -> None:
+    seen = play(range(0, SEEDS, 2), redis_url)
+    assert seen["innocents"] > SEEDS
+    assert all(seen[kind] > 0 for kind in KINDS), seen
 
 
 def test_the_same_seed_is_the_same_story(redis_url: str) -> None:

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -510,6 +510,20 @@ class Scene:
 
         with mock.patch.object(queries.Queries, "call", called):
             yield
+
+
+def play(seeds: Iterable[int], url: str) -> Counter[str]:
+    """Play these; what was changed, and how many ``innocents`` have ended.
+
+    Raises:
+        Violated: by the first that fails.
+    """
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        scene = Scene(seed, url)
+        scene.play()
+        seen.update(scene.vandal.count, innocents=scene.said["innocents"])
+    return seen
 
 
 def main() -> int:
