@@ -135,9 +135,9 @@ class Agent:
         self._link = AsyncLink(config.url, outage=self.outage, answer_seconds=patience / 2, patience=patience)
         self._store = store = Store(config.namespace)
         self.session = Session(config, self._link, store, lambda name: self._parent.send((Word.INCARNATION, name)))
-        fresh, cpu = config.max_tasks_per_child == 1, config.total.cpu
-        spare = min(SPARE, cpu) if fresh else 0
-        self.pool = Pool(loop, self._parent.send, min(KEEP, cpu), config.max_tasks_per_child or ENDLESS, spare)
+        most = (config.max_tasks_per_child or ENDLESS) if system.LINUX else 1  # elsewhere nothing tells what one leaves
+        keep, spare = min(KEEP, config.total.cpu), min(SPARE, config.total.cpu) if most == 1 else 0
+        self.pool = Pool(loop, self._parent.send, keep, most, spare)
         self.outbox = Outbox(
             self.session,
             store,

@@ -29,6 +29,7 @@ from rq_sched.worker.baseline import Baseline
 from rq_sched.worker.environment import Environment
 from rq_sched.worker.frames import READ, Frame, Frames, Word, pack
 from rq_sched.worker.runner import Runner
+from rq_sched.worker.single import PlainEnvironment, Single
 from rq_sched.worker.status import Descriptors
 
 
@@ -88,12 +89,14 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
             line.speak((Word.NOT_BEGUN, "", why))
             os._exit(0)
         _look_first_in(folder)
-        environment, descriptors = Environment(), Descriptors()
-        runner = Runner(allow, line, environment, descriptors.count)
+        descriptors = Descriptors() if system.LINUX else None
+        environment = Environment() if descriptors else PlainEnvironment()
+        runner = Runner(allow, line, environment, descriptors.count if descriptors else int)
         os.register_at_fork(before=_flush, after_in_child=_be_a_plain_process)
         signal.signal(signal.SIGTERM, runner.stop)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        _serve(line, runner, Baseline(environment, descriptors), folder)
+        baseline = Baseline(environment, descriptors) if descriptors else Single()
+        _serve(line, runner, baseline, folder)
     except (EOFError, OSError):
         os._exit(0)  # the agent wants no more of us, or is gone
     except BaseException:
@@ -102,7 +105,7 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
     os._exit(0)
 
 
-def _serve(line: Line, runner: Runner, baseline: Baseline, folder: str) -> None:
+def _serve(line: Line, runner: Runner, baseline: Baseline | Single, folder: str) -> None:
     out: IO[str] = sys.stdout
     err: IO[str] = sys.stderr
     while True:

@@ -29,7 +29,7 @@ THREADS = (
 TASK_ID, ATTEMPT, CPUS, MEMORY = "RQ_SCHED_TASK_ID", "RQ_SCHED_ATTEMPT", "RQ_SCHED_CPUS", "RQ_SCHED_MEMORY_MB"
 INDEX = "RQ_SCHED_ARRAY_INDEX"
 """Only elements of arrays have it. It stands last in the array of pointers, where it can be left out."""
-_NAMES = (TASK_ID, ATTEMPT, CPUS, MEMORY, *THREADS, INDEX)
+NAMES = (TASK_ID, ATTEMPT, CPUS, MEMORY, *THREADS, INDEX)
 _POINTER = struct.Struct("@P")
 
 
@@ -40,8 +40,8 @@ class Environment:
         self._environ = os.environ
         self._bytes = os.environb
         self._data: dict[bytes, bytes] = getattr(os.environ, "_data")  # noqa: B009  # no public way leaks nothing
-        self._saved = {name: value for name, value in self._data.items() if name.decode("latin-1") not in _NAMES}
-        self._keys = {name: name.encode() for name in _NAMES}
+        self._saved = {name: value for name, value in self._data.items() if name.decode("latin-1") not in NAMES}
+        self._keys = {name: name.encode() for name in NAMES}
         self._buffers = {name: bytearray(key + b"=" + bytes(ROOM)) for name, key in self._keys.items()}
         self._attempt = 0
         self._indexed = False
@@ -122,6 +122,6 @@ def _others(array: Any) -> list[int]:
         pointer = pointers[at]
         if pointer is None:
             break
-        if ctypes.string_at(pointer).partition(b"=")[0].decode("latin-1") not in _NAMES:
+        if ctypes.string_at(pointer).partition(b"=")[0].decode("latin-1") not in NAMES:
             found.append(pointer)
     return found

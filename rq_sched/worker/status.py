@@ -17,7 +17,7 @@ ROOM = 8192
 
 
 class Descriptors:
-    """The descriptors of this process."""
+    """The descriptors of this process (Linux)."""
 
     def __init__(self) -> None:
         self._folder = os.open("/proc/self/fd", os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
