@@ -1,4 +1,4 @@
-"""Runs one task in a child: finds the function, calls it, and says how it ended.
+"""Runs one task in a child: calls its function, or the command, and says how it ended.
 
 How a task is told to stop (SIGTERM to its process group): a plain function is interrupted by ``TaskCancelled`` in the
 main thread, unless it looks at ``current_task().cancelled`` itself; an ``async def`` is cancelled as asyncio does it; a
@@ -8,7 +8,6 @@ command gets the signal itself. Who doesn't listen is killed when the grace is o
 from __future__ import annotations
 
 import contextvars
-import importlib
 import os
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rq_sched.context import CurrentTask, TaskCancelled, set_current
 from rq_sched.errors import Unsendable
@@ -25,27 +24,15 @@ from rq_sched.resources import Resources
 from rq_sched.task import Reason
 from rq_sched.values import pack, unpack
 from rq_sched.worker import affinity, errors_text
-from rq_sched.worker.able import NO_ROOM, UNCHARGED, why_not
+from rq_sched.worker.able import UNCHARGED, why_not
 from rq_sched.worker.allow import Allow, find_command
 from rq_sched.worker.environment import Environment
 from rq_sched.worker.frames import Frame, Word
+from rq_sched.worker.functions import Functions, NotBegun, Refusal, not_allowed, with_room
 from rq_sched.worker.modules import Modules
 
 if TYPE_CHECKING:
     import asyncio
-
-T = TypeVar("T")
-KNOWN_FUNCTIONS = 1000
-"""Functions that are looked up only once."""
-
-
-class Refusal(Exception):
-    """A task that can't be run here, or that ended badly by its own account."""
-
-    def __init__(self, reason: Reason, text: str, exit_code: int | None = None) -> None:
-        super().__init__(text)
-        self.reason = reason
-        self.exit_code = exit_code
 
 
 class Outcome(NamedTuple):
@@ -55,11 +42,6 @@ class Outcome(NamedTuple):
     result: bytes | None
     error: str | None
     exit_code: int | None
-
-
-class _NotBegun(BaseException):
-    """SIGTERM came before the task: perhaps meant for it, perhaps from someone else. The agent knows. With a text: the
-    machine has no room for the task."""
 
 
 class Voice(Protocol):
@@ -94,8 +76,8 @@ class Runner:
         self._pid = os.getpid()
         self.opened = 0
         """Descriptors that stay open for the next task: those of the event loop."""
-        self._functions: dict[str, Callable[..., Any]] = {}
         self._modules = Modules()
+        self._functions = Functions(allow, self._modules)
         self._loop: asyncio.Runner | None = None
         self._task: CurrentTask | None = None
         self._coroutine: asyncio.Task[Any] | None = None
@@ -111,7 +93,7 @@ class Runner:
             return ""
         try:
             outcome = self._attempt(frame)
-        except _NotBegun as error:
+        except NotBegun as error:
             why = str(error)
             if not why or frame[3] <= UNCHARGED or why_not(".", thorough=True):
                 return why
@@ -162,7 +144,7 @@ class Runner:
             else:
                 self._interruptible = True
                 self._stop_if_told()
-                called = self._functions.get(function) or self._find(function)
+                called = self._functions.known.get(function) or self._functions.find(function)
                 value = contextvars.copy_context().run(called, *args, **kwargs)
                 if type(value) is CoroutineType:
                     value = self._await(value)
@@ -176,7 +158,7 @@ class Runner:
         except BaseException as error:  # also SystemExit and KeyboardInterrupt: the child goes on
             self._interruptible = False
             self._leave_if_forked(error)
-            if isinstance(error, _NotBegun) and (self._told_to_stop or str(error)):
+            if isinstance(error, NotBegun) and (self._told_to_stop or str(error)):
                 raise
             reason, text = Reason.ERROR, errors_text.describe(error)
         return Outcome(reason, result, text, exit_code)
@@ -202,37 +184,7 @@ class Runner:
         """After this, a SIGTERM finds somebody: one that came before is heeded here."""
         if self._told_to_stop:
             self._interruptible = False
-            raise _NotBegun
-
-    # -- functions --------------------------------------------------------------------------------
-
-    def _find(self, target: str) -> Callable[..., Any]:
-        module, _, name = target.partition(":")
-        if not self._allow.may_import(module, name):
-            raise self._not_allowed(target, target)
-        found = _import(module)
-        for part in name.split("."):
-            try:
-                found = getattr(found, part)
-            except AttributeError:
-                raise Refusal(Reason.NOT_FOUND, f"module {module} on this node has no {name}") from None
-        if not callable(found):
-            raise Refusal(Reason.NOT_FOUND, f"{target} is a {type(found).__name__}, not a function")
-        if not self._allow.may_call(module, name, found):
-            raise self._not_allowed(target, target)
-        if len(self._functions) >= KNOWN_FUNCTIONS:
-            self._functions.clear()
-        function: Callable[..., Any] = found
-        self._functions[target] = function
-        self._modules.learn(target, module, function)
-        return function
-
-    def _not_allowed(self, target: str, pattern: str) -> Refusal:
-        has = " ".join(self._allow.patterns) or "nothing"
-        return Refusal(
-            Reason.NOT_ALLOWED,
-            f"this node may not run {target}: start its worker with --allow {pattern!r} (now: {has})",
-        )
+            raise NotBegun
 
     def _await(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
         import asyncio  # here: most children never need it
@@ -240,7 +192,7 @@ class Runner:
         if self._loop is None:
             before = self._count()
             self._loop = asyncio.Runner()
-            _with_room(self._loop.get_loop)
+            with_room(self._loop.get_loop)
             self.opened = self._count() - before
         loop = self._loop.get_loop()
         clean = False
@@ -277,12 +229,12 @@ class Runner:
         if path is None:
             raise Refusal(Reason.NOT_FOUND, f"no command {name} on this node (PATH={os.environ.get('PATH', '')})")
         if not self._allow.may_run(path):
-            raise self._not_allowed(f"exec:{name}", f"exec:{path}")
+            raise not_allowed(self._allow, f"exec:{name}", f"exec:{path}")
         if kwargs:
             raise Refusal(Reason.ERROR, f"a command takes no named arguments: {', '.join(map(str, kwargs))}")
         self._stop_if_told()
         words = [path, *map(_word, args)]
-        process = _with_room(lambda: subprocess.Popen(words, stdin=subprocess.DEVNULL))
+        process = with_room(lambda: subprocess.Popen(words, stdin=subprocess.DEVNULL))
         if self._told_to_stop:  # the signal to the group may have come just before the command was in it
             process.terminate()
         try:
@@ -347,55 +299,6 @@ def _nothing_left(loop: asyncio.AbstractEventLoop) -> bool:
         )
     except (AttributeError, KeyError):  # another kind of loop
         return False
-
-
-def _with_room(begin: Callable[[], T]) -> T:
-    """Do what is done for a task before it begins.
-
-    Raises:
-        _NotBegun: the machine has no room for it.
-    """
-    try:
-        return begin()
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise _NotBegun(f"no process can be started: {error.strerror}") from None
-        raise
-
-
-def _import(module: str) -> Any:
-    """The module; a file of it, or of what it imports, that is there and can't be read is this node's affair."""
-    try:
-        return _find_module(module)
-    except OSError as error:
-        if not _while_reading_a_module(error):
-            raise
-        if error.errno in NO_ROOM:
-            raise _NotBegun(f"no file can be opened: {error.strerror}") from None
-        raise Refusal(Reason.NOT_FOUND, f"module {module} can't be read on this node: {error}") from None
-
-
-def _while_reading_a_module(error: BaseException) -> bool:
-    """Whether Python itself has met it, not the code of a module."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    return bool(frames) and frames[-1][0].f_code.co_filename.startswith("<frozen importlib")
-
-
-def _find_module(module: str) -> Any:
-    try:
-        return sys.modules.get(module) or importlib.import_module(module)
-    except ModuleNotFoundError:
-        importlib.invalidate_caches()  # it may be newer than our last look at its folder
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # it is there, and something that it needs is not
-        raise Refusal(
-            Reason.NOT_FOUND,
-            f"no module {error.name} on this node: install it there, or start the worker with --chdir or PYTHONPATH "
-            f"where it is (looked in {', '.join(path or '.' for path in sys.path)})",
-        ) from None
 
 
 def _packed(value: Any) -> bytes:
