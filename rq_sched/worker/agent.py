@@ -154,7 +154,7 @@ class Agent:
             attempts.signer = Signer(config.signing_key, config.namespace)
         self.watchdog = Watchdog(loop, attempts, errands, config.memory == "enforce")
         self.growth = Growth(self.session, store, attempts, self._background.spawn, config.total.cpu)
-        attempts.watchers = [self.watchdog, self.growth]
+        attempts.watchers.extend((self.watchdog, self.growth))
         self.orders = Orders(
             self.session,
             store,

@@ -12,15 +12,15 @@ import collections
 import logging
 import os
 import signal
-from typing import Protocol
+from typing import Final
 
 from rq_sched.node import Resize, Start, Stop
-from rq_sched.resources import Resources
 from rq_sched.signing import Signer
 from rq_sched.store import Report
 from rq_sched.task import Reason
 from rq_sched.values import MAX_PAYLOAD
-from rq_sched.worker import affinity, system
+from rq_sched.worker import system
+from rq_sched.worker.allocations import Allocations, Watcher
 from rq_sched.worker.attempt import NOT_SIGNED, about, how_it_ended, how_we_ended, signed, sound
 from rq_sched.worker.attempt import Attempt as Attempt
 from rq_sched.worker.attempt import Ending as Ending
@@ -45,16 +45,6 @@ MOST_ASKED = 8
 """Wishes for another allocation that a task may have without having heard the answers: its threads take turns."""
 
 
-class Watcher(Protocol):
-    """Who looks after attempts that last."""
-
-    def over(self, attempt: Attempt) -> None:
-        """An attempt is over, be it one that didn't last."""
-
-    def shrunk(self, attempt: Attempt) -> None:
-        """An attempt has fewer cores than before."""
-
-
 class Attempts:
     """All attempts on this node.
 
@@ -74,13 +64,12 @@ class Attempts:
         cores: Cores | None = None,
     ) -> None:
         self._loop = loop
-        self._cores = cores
         self._pool = pool
         self._outbox = outbox
         self._errands = errands
         self._grace = grace
         self._waiting: collections.deque[Attempt] = collections.deque()
-        self.all: dict[str, Attempt] = {}
+        self.all: Final[dict[str, Attempt]] = {}
         self.empty = asyncio.Event()
         self.empty.set()
         self.closing = False
@@ -95,7 +84,8 @@ class Attempts:
         """How often the kernel has killed for memory, as far as we have noticed."""
         self.last_start = 0.0
         """When the last attempt was given to a child."""
-        self.watchers: list[Watcher] = []
+        self.watchers: Final[list[Watcher]] = []
+        self.allocations = Allocations(self.all, self.watchers, cores)
         self._misled = Remembered(MISLED)
         pool.listener = self
 
@@ -180,46 +170,7 @@ class Attempts:
         """A resize order."""
         attempt = self.all.get(order.token)
         if attempt is not None and order.number > attempt.ordered:
-            self.resized(attempt, order.allocation, order.number)
-
-    def resized(self, attempt: Attempt, allocation: Resources, ordered: int, answer: bool = False) -> None:
-        """An attempt's allocation as of that order.
-
-        Parameters:
-            answer: the task has asked, and waits for what it has now.
-        """
-        changed = ordered >= attempt.ordered and allocation != attempt.allocation
-        if ordered >= attempt.ordered:
-            attempt.ordered = ordered
-        if changed:
-            log.info("an allocation changed", extra=about(attempt, was=attempt.allocation, now=allocation))
-            before, attempt.allocation = attempt.allocation.cpu, allocation
-            if allocation.cpu != before and self._cores is not None and attempt.runs:
-                self._cores.give(attempt.order.token, allocation.cpu)
-                self._pin(attempt)
-                self._settle_cores()
-            if allocation.cpu < before:
-                for watcher in self.watchers:
-                    watcher.shrunk(attempt)
-        if attempt.runs and (changed or answer):
-            assert attempt.child is not None
-            if answer:
-                attempt.asked -= 1
-            attempt.child.channel.send((Word.SIZE, *attempt.allocation, answer))
-
-    def _pin(self, attempt: Attempt) -> None:
-        """Its processes may run on its cores, from now on."""
-        assert self._cores is not None
-        child = attempt.child
-        if child is not None:
-            child.cores = self._cores.of(attempt.order.token)
-            affinity.pin(child.processes, child.cores)
-
-    def _settle_cores(self) -> None:
-        """Cores came free: they may be due to someone."""
-        assert self._cores is not None
-        for token in self._cores.settle():
-            self._pin(self.all[token])
+            self.allocations.changed(attempt, order.allocation, order.number)
 
     # -- children ---------------------------------------------------------------------------------
 
@@ -319,9 +270,7 @@ class Attempts:
         child.attempt = attempt
         child.tasks_left -= 1
         self.last_start = attempt.begun = self._loop.time()
-        cores = None
-        if self._cores is not None:
-            cores = child.cores = self._cores.give(order.token, attempt.allocation.cpu, child.cores)
+        cores = self.allocations.give(attempt, child)
         if order.time_limit is not None:
             attempt.timer = self._loop.call_later(order.time_limit, self._stop, attempt, Ending.TIMEOUT, self._grace)
         frame = (Word.RUN, order.token, order.task_id, order.attempt, order.function, order.arguments)
@@ -350,8 +299,7 @@ class Attempts:
         self._pool.end(child)
 
     def _unbind(self, attempt: Attempt, child: Child) -> None:
-        if self._cores is not None:
-            self._cores.take_back(attempt.order.token)
+        self.allocations.take_back(attempt)
         attempt.child = child.attempt = None
         attempt.lasts = False
         if attempt.timer is not None:
@@ -435,9 +383,8 @@ class Attempts:
         if attempt.timer is not None:
             attempt.timer.cancel()
         del self.all[attempt.order.token]
-        if self._cores is not None:
-            self._cores.take_back(attempt.order.token)
-            self._settle_cores()
+        self.allocations.take_back(attempt)
+        self.allocations.settle()
         for watcher in self.watchers:
             watcher.over(attempt)
         if not self.all:

@@ -96,4 +96,4 @@ class Errands:
             except RqSchedError as error:
                 log.warning("an allocation stays as it is: %s", error, extra={"task_id": attempt.order.task_id})
             if allocation.cpu:  # else it has ended meanwhile
-                self._attempts().resized(attempt, allocation, ordered, answer)
+                self._attempts().allocations.changed(attempt, allocation, ordered, answer)

@@ -137,7 +137,7 @@ class Reconciler:
         if entry.mark == "a" and attempt.told and not self._outbox.gave_up(entry.token):
             self._outbox.tell_start(attempt)
         if entry.allocation != attempt.allocation and attempt.allocation == before:
-            self._attempts().resized(attempt, entry.allocation, ordered)
+            self._attempts().allocations.changed(attempt, entry.allocation, ordered)
 
     def _differs(self, how: str, task_id: str) -> None:
         log.warning("%s", how, extra={"task_id": task_id})

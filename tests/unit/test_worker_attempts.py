@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rq_sched.node import Start, Stop
+from rq_sched.node import Resize, Start, Stop
 from rq_sched.resources import Resources
 from rq_sched.store import Report
 from rq_sched.values import MAX_PAYLOAD
@@ -43,6 +43,17 @@ class FakeOutbox:
     @property
     def outcomes(self) -> list[tuple[str, str]]:
         return [(report.token, report.outcome) for report in self.reports]
+
+
+class FakeWatcher:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def over(self, attempt: Attempt) -> None:
+        self.heard.append("over")
+
+    def shrunk(self, attempt: Attempt) -> None:
+        self.heard.append("shrunk")
 
 
 class FakeChannel:
@@ -521,8 +532,23 @@ async def test_an_answer_makes_room_for_another_wish() -> None:
     for _ in range(3 * MOST_ASKED):
         s.says("k1", [Word.RESIZE, "k1", 1, None])
         attempt = s.attempts.all["k1"]
-        s.attempts.resized(attempt, attempt.allocation, attempt.ordered, answer=True)
+        s.attempts.allocations.changed(attempt, attempt.allocation, attempt.ordered, answer=True)
     assert s.child().signals == []
+
+
+@in_loop
+async def test_watchers_hear_of_whoever_has_fewer_cores() -> None:
+    """Those that came after the attempts were set up."""
+    s, watcher = Scene(), FakeWatcher()
+    s.attempts.watchers.append(watcher)
+    s.start()
+    attempt = s.attempts.all["k1"]
+    for number, cpu in ((2, 4), (3, 4), (4, 2), (1, 1)):
+        s.attempts.resize(Resize(number, "k1", "task-k1", Resources(cpu, 64)))
+    assert (attempt.allocation, watcher.heard) == (Resources(2, 64), ["shrunk"])
+    assert [frame[1] for frame in s.child().channel.sent[1:]] == [4, 2]
+    s.says("k1", completed())
+    assert watcher.heard == ["shrunk", "over"]
 
 
 # -- children that end before they begin ----------------------------------------------------------
