@@ -11,6 +11,11 @@ local function room_cpu(node)
   return node.cpu + node.surplus
 end
 
+-- What tonumber() has taken: `inf` and `nan` are no amounts.
+local function is_amount(number)
+  return number >= 0 and number < EXACT
+end
+
 local function node_load(id)
   local node = nodes_seen[id]
   if node then return node end
@@ -26,8 +31,9 @@ local function node_load(id)
     ends = tonumber(r[11] or nil), ends_read = tonumber(r[11] or nil), place = place, path = P .. 'node:' .. place,
     total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels, carries = nil,
   }
-  if not (r[2] and find(r[2], ID) and surplus and node.cpu and node.memory and node.ordered and node.acked and node.running and node.started
-    and total_cpu and total_memory) then
+  local known = r[2] and find(r[2], ID) and surplus and node.cpu and node.memory and node.ordered and node.acked
+    and node.running and node.started and total_cpu and total_memory
+  if not known or not is_amount(node.cpu + node.memory + node.ordered + node.acked + surplus + total_cpu + total_memory) then
     return nil -- it can't be read: nothing is put there, and the audit mends it
   end
   nodes_seen[id] = node

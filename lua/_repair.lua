@@ -70,8 +70,8 @@ local function surplus_sum(path)
 end
 
 local NODE_FIELDS = { 'state', 'incarnation', 'total_cpu', 'total_memory', 'free_cpu', 'free_memory', 'running', 'started',
-  'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain', 'labels', 'fault' }
-local NODE_TEXTS = { state = true, incarnation = true, reserved = true, drain = true, labels = true, fault = true }
+  'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain', 'labels', 'fault', 'has' }
+local NODE_TEXTS = { state = true, incarnation = true, reserved = true, drain = true, labels = true, fault = true, has = true }
 
 local NODE_DEFAULTS = { ordered = 0, acked = 0, ttl = 10000, surplus = 0, started = 0, running = 0 }
 
@@ -103,9 +103,10 @@ end
 
 -- Whether the record says what only the worker knows: who it is, what it has, what it carries.
 local function is_known(node)
-  local alive = node.state ~= 'dead'
-  return node.incarnation and (node.total_cpu or 0) > 0 and (node.total_memory or 0) > 0
-    and (not alive or (find(node.incarnation, ID) and node.labels and are_labels(node.labels)))
+  if not node.incarnation or (node.total_cpu or 0) < 1 or (node.total_memory or 0) < 1 then return false end
+  if node.state == 'dead' then return true end
+  if not find(node.incarnation, ID) or not node.labels or not are_labels(node.labels) then return false end
+  return not node.has or node.has == whole(node.total_cpu) .. ':' .. whole(node.total_memory) .. node.labels
 end
 
 -- The record doesn't say it, or the amounts can't be made to add up: the registration is given up, its tasks go back to their places, and its worker

@@ -40,7 +40,7 @@ end
 local state = call('HGET', key, 'drain') and 'draining' or 'up'
 call('HSET', key, 'state', state, 'incarnation', incarnation, 'labels', labels, 'total_cpu', whole(cpu), 'total_memory', whole(memory),
   'free_cpu', whole(cpu), 'free_memory', whole(memory), 'running', 0, 'started', 0, 'ordered', 0, 'acked', 0,
-  'surplus', 0, 'ttl', ttl, 'host', host, 'registered', now)
+  'surplus', 0, 'ttl', ttl, 'host', host, 'registered', now, 'has', whole(cpu) .. ':' .. whole(memory) .. labels)
 call('HDEL', key, 'ends', 'fault')
 call('ZREM', P .. 'gone', id)
 call('ZADD', P .. 'nodes', now + ttl, id)

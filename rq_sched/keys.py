@@ -28,7 +28,8 @@ key                            type     holds; who writes it; how long it lives
 ``held``                       zset     ids by the time they were held
 ``finished:STATE``             zset     ids of completed, failed, cancelled tasks by their end; the janitor trims
 ``finished:array``             zset     ids of ended arrays none of whose elements has a record
-``node:ID``                    hash     a node: total, free, state, incarnation, order numbers (``node.FIELDS``)
+``node:ID``                    hash     a node: total, free, state, incarnation, order numbers (``node.FIELDS``);
+                                       ``has``: CPU:MEMORY and labels as its worker registered them, for the audit
 ``node:ID:INCARNATION:tasks``  hash     its ledger: token → ``ID:CPU:MEMORY:MARK``; mark a assigned, r running,
                                         s stopping
 ``node:ID:INCARNATION:orders`` list     orders not yet acknowledged: ``NUMBER KIND TOKEN ID …``

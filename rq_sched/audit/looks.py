@@ -189,6 +189,9 @@ class Node:
             return f"its incarnation is {incarnation!r}"
         if labels is None or labels != suffix(self.labels) or any(not LABEL_FORM.fullmatch(one) for one in self.labels):
             return f"its labels are {labels!r}"
+        said = f"{self.record.get('total_cpu')}:{self.record.get('total_memory')}{labels}"
+        if (has := self.record.get("has", said)) != said:
+            return f"it has {said}, and registered with {has}"
         return None
 
     def indexes(self, heartbeat: Any, gone: Any, free: Any, totals: Any, ends: Any, orders: int) -> str | None:

@@ -180,6 +180,7 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     "room that nobody was told of": (
         [
             ("ZADD", K.totals, 6 * 2**24 + 4000, "n1"),
+            ("HDEL", NODE, "has"),
             ("HSET", NODE, "total_cpu", 6, "free_cpu", 3, "free_memory", 1000),
             ("ZADD", K.free, 3 * 2**24 + 1000, "n1"),
         ],
@@ -188,6 +189,7 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     "room for one class only": (
         [
             ("ZADD", K.totals, 5 * 2**24 + 4000, "n1"),
+            ("HDEL", NODE, "has"),
             ("HSET", NODE, "total_cpu", 5, "free_cpu", 2),
             ("ZADD", K.free, 2 * 2**24 + 1000, "n1"),
         ],
@@ -196,6 +198,7 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     "room, but the node is dirty": (
         [
             ("ZADD", K.totals, 6 * 2**24 + 4000, "n1"),
+            ("HDEL", NODE, "has"),
             ("HSET", NODE, "total_cpu", 6, "free_cpu", 3),
             ("ZADD", K.free, 3 * 2**24 + 1000, "n1"),
             ("ZADD", K.dirty, 1, "n1"),
@@ -205,6 +208,7 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     "room, but one class is fresh": (
         [
             ("ZADD", K.totals, 6 * 2**24 + 4000, "n1"),
+            ("HDEL", NODE, "has"),
             ("HSET", NODE, "total_cpu", 6, "free_cpu", 3),
             ("ZADD", K.free, 3 * 2**24 + 1000, "n1"),
             ("ZADD", K.fresh, -3, "@p3:2:1000"),

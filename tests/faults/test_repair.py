@@ -204,7 +204,16 @@ def test_more_findings_than_one_turn_mends(link: Link, store: Store, monkeypatch
 @damaged
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("incarnation", "a b"), ("incarnation", "\x1b[31m"), ("labels", None), ("labels", "gpu"), ("labels", "+GPU")],
+    [
+        ("incarnation", "a b"),
+        ("incarnation", "\x1b[31m"),
+        ("labels", None),
+        ("labels", "gpu"),
+        ("labels", "+GPU"),
+        ("labels", "+ssd"),
+        ("total_memory", "9000"),
+        ("total_cpu", "3"),
+    ],
 )
 def test_a_node_that_does_not_say_who_it_is_is_given_up(scene: Scene, field: str, value: str | None) -> None:
     """Its worker alone knows: it registers anew, and what it held goes back."""
@@ -226,3 +235,27 @@ def test_a_node_that_does_not_say_who_it_is_is_given_up(scene: Scene, field: str
     assert scene.found() == {}
     states = run(scene.store.states(["a1", "r1", "s1"]))
     assert states == [State.PENDING, State.PENDING, State.CANCELLED]
+
+
+@damaged
+@pytest.mark.parametrize("state", ["", "asleep", "pending"])
+def test_a_task_whose_state_is_none_is_placed_after_a_repair(scene: Scene, state: str) -> None:
+    """A pending task has no state in its record: with one it would be taken for a stray in its queue."""
+    keys, run = scene.store.keys, scene.link.run
+    run(plainly(("HSET", keys.task("p3"), "s", state), ("ZREM", keys.pending("2:1000"), scene.member("p3"))))
+    run(repair(keys.namespace))
+    run(scene.store.node_register("n9", "i9", Resources(2, 1000), ttl=600))
+    run(scene.store.place())
+    assert run(scene.store.states(["p3"])) == [State.ASSIGNED]
+
+
+@damaged
+@pytest.mark.parametrize("field", ["surplus", "free_cpu", "ordered"])
+def test_a_node_of_no_size_gets_nothing(scene: Scene, field: str) -> None:
+    """What Lua takes for a number, and isn't one."""
+    for value in ("inf", "nan", "-inf"):
+        scene.plant(("HSET", K.node("n1"), field, value))
+        assert scene.link.run(scene.store.place()).placed == 0
+        assert ("nodes", "n1") in scene.found()
+    scene.link.run(repair(scene.store.keys.namespace))
+    assert scene.found() == {}
