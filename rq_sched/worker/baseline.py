@@ -132,6 +132,7 @@ class Baseline:
             self._await_threads()
         if self._children.remain():
             raise Spent("processes go on")
+        _signal.set_wakeup_fd(-1)  # or signals are written into what gets that number next
         for timer in _TIMERS:
             if _signal.getitimer(timer)[0]:
                 _signal.setitimer(timer, 0)

@@ -6,6 +6,7 @@ What libraries keep (caches, settings, random numbers) isn't guarded: ``worker -
 from __future__ import annotations
 
 import _locale
+import _socket
 import ctypes
 import gc
 import logging
@@ -59,6 +60,7 @@ class Interpreter:
             sys.getswitchinterval(),
             gc.isenabled(),
             gc.get_threshold(),
+            _socket.getdefaulttimeout(),
             self._logs["level"],
             self._manager["_disable"],
             self._set_locale(_locale.LC_ALL, None),  # where the name stands: it is another place when it has changed
@@ -73,13 +75,15 @@ class Interpreter:
             self._saved = self._look()
 
     def _put_back(self) -> None:
-        trace, profile, recursion, interval, collects, thresholds, level, disabled, _, objects, of_threads = self._saved
+        trace, profile, recursion, interval, collects, thresholds, patience, *more = self._saved
+        level, disabled, _, objects, of_threads = more
         sys.settrace(trace)
         sys.setprofile(profile)
         sys.setrecursionlimit(recursion)
         sys.setswitchinterval(interval)
         (gc.enable if collects else gc.disable)()
         gc.set_threshold(*thresholds)
+        _socket.setdefaulttimeout(patience)
         self._sys.update(zip(_OBJECTS, objects, strict=True))
         self._threads.update(zip(_OF_THREADS, of_threads, strict=True))
         for found, content in zip(self._lists, self._contents, strict=True):

@@ -13,6 +13,7 @@ import locale
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -63,7 +64,9 @@ def look() -> dict[str, Any]:
             gc.isenabled(),
             gc.get_threshold(),
             sys.gettrace(),
+            socket.getdefaulttimeout(),
         ],
+        "signals are written to": signal.set_wakeup_fd(-1),
         "hooks": [str(hook).split(" at ")[0] for hook in (sys.excepthook, sys.displayhook, threading.excepthook)],
         "warnings": len(warnings.filters),
         "logging": [logging.root.level, len(logging.root.handlers), logging.root.manager.disable],
@@ -220,6 +223,15 @@ def _replace_streams() -> None:
     sys.stderr.close()
 
 
+def _wake_up() -> None:
+    """And the number is free for others again."""
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    signal.set_wakeup_fd(theirs)
+    os.close(ours)
+    os.close(theirs)
+
+
 def _change_python() -> None:
     sys.path[:] = ["/nowhere"]
     sys.argv = ["another"]
@@ -229,6 +241,7 @@ def _change_python() -> None:
     sys.excepthook = lambda *_: None
     gc.disable()
     gc.set_threshold(1)
+    socket.setdefaulttimeout(0.001)
     warnings.simplefilter("error")
     logging.basicConfig(level=logging.DEBUG)
     logging.disable(logging.CRITICAL)
@@ -337,6 +350,7 @@ LEFT: dict[str, tuple[Callable[[], Any], str]] = {
     "streams": (_replace_streams, SAME),
     "streams none": (lambda: setattr(sys, "stdout", None), SAME),
     "python": (_change_python, SAME),
+    "where signals are written": (_wake_up, SAME),
     "thread": (_start_thread, NEW),
     "threads that have ended": (_join_threads, SAME),
     "native thread": (_start_native_thread, NEW),
