@@ -160,6 +160,18 @@ def test_after_a_long_hole_it_is_a_whole_time_to_live(cell: Cell) -> None:
     assert swept(cell, 2900, 3100, 3300, 3500, 3700, 3899, 3900) == [0] * 6 + [1]
 
 
+def test_outages_with_a_single_look_between_them_count_each(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    assert swept(cell, 250, 500, 750) == [0] * 3
+    assert swept(cell, 4750, 8750) == [0, 0]  # Redis was away, came back for a moment, and was away again
+    assert swept(cell, 8950, 9150, 9350, 9550, 9749, 9750) == [0] * 5 + [1]
+
+
+def test_where_all_looks_come_late_the_dead_do_not_live_on(cell: Cell) -> None:
+    cell.node("a", ttl=1)
+    assert swept(cell, 2000, 4000, 6000, 8000) == [0] * 3 + [1]
+
+
 def test_a_clock_set_back_kills_nobody_and_lets_nobody_live_for_ever(cell: Cell) -> None:
     cell.now += 7_200_000
     cell.node("a", ttl=1)

@@ -17,6 +17,8 @@ from tests.faults.sim.people import Person
 
 if TYPE_CHECKING:
     from tests.faults.sim.judge import Judge
+AGAIN = 0.3
+"""How often Redis, hardly back, is away again: perhaps a single call was heard between the two."""
 
 
 class Scheduler:
@@ -221,7 +223,7 @@ class Trouble:
     # -- Redis --------------------------------------------------------------------------------------
 
     def redis_away(self) -> None:
-        if self.network.down or self._just_now():
+        if self.network.down:
             return
         seconds = self.world.rng.choice([0.2, 1.0, self._ttl(), 3 * self._ttl()])
         self.world.tell(f"Redis is away for {seconds:g} s")
@@ -235,19 +237,21 @@ class Trouble:
             self.redis_trouble = self.world.now
             self.network.plainly(("FUNCTION", "FLUSH"))
             self.network.release()
+            if not self.over and self.world.rng.random() < AGAIN:
+                self.world.at(self.world.rng.choice([0.005, 0.05, 0.3]), self.redis_away)
 
         self.world.at(seconds, back)
 
     def writes_lost(self) -> None:
         """A replica is promoted that lags behind."""
-        if self.network.down or self._just_now():
+        if self.network.down:
             return
         snapshot, remembered = Snapshot.take(self.network.plainly, self.network.keys.prefix), self.judge.remember()
         lag, seconds = self.world.rng.choice([0.05, 0.3, 1.0]), self.world.rng.choice([0.05, 0.5, self._ttl()])
         taken = self.world.now
 
         def fail_over() -> None:
-            if self.network.down or self.over or self._just_now():
+            if self.network.down or self.over:
                 return
             self.world.tell(f"Redis fails over, the last {lag:g} s are lost; it is away for {seconds:g} s")
             self.network.down = True
@@ -275,13 +279,7 @@ class Trouble:
     def scripts_flushed(self) -> None:
         self.network.plainly(("FUNCTION", "FLUSH"))
 
-    def _just_now(self) -> bool:
-        """Two holes with a single call between them look like slow callers: that grace isn't given twice is known."""
-        return self.world.now - self.redis_trouble < 1.0
-
     def clock_jumps(self) -> None:
-        if self._just_now():
-            return
         jump = self.world.rng.choice([-60_000, -3000, -500, 500, 1000, 3000, 60_000, 7_200_000])
         self.world.tell(f"Redis' clock jumps by {jump} ms")
         self.network.offset_ms += jump
