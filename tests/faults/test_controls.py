@@ -59,7 +59,6 @@ BUGS = {
     "retries without end": ("or used >= (whole_of(record.r) or 0) then", "then"),
     "what never started is charged a crash": ("died and mark ~= 'a' and", "died and"),
     "an innocent neighbour fails as poison": ("if report.among and crashes >=", "if false and crashes >="),
-    "a suspect isn't alone": ("record.c = alone_class(record.O, node_id) or record.c", ""),
     "a crash costs the place in the queue": (
         "task_back(id, record, record.n, node_id, 'crashed')",
         "task_back(id, record, next_sequence(), node_id, 'crashed')",

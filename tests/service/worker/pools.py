@@ -22,7 +22,10 @@ def squares(method: str, n: int) -> list[int]:
 
 def by_pool(method: str, n: int) -> list[int]:
     with multiprocessing.get_context(method).Pool(2) as pool:
-        return pool.map(square, range(n))
+        found = pool.map(square, range(n))
+        pool.close()
+        pool.join()  # else it is terminated, which may hang: a process may be killed while it holds the pool's lock
+        return found
 
 
 def one_process(method: str) -> Any:
