@@ -46,7 +46,8 @@ end
 
 local function groups_load()
   local n = #group_members
-  local bite, number = n == 0 and 4 or math.min(4 * n, 4 * BITE), nil
+  local bite = n == 0 and 4 or math.min(4 * n, 4 * BITE)
+  local number
   if n < SCORED then
     local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1), 'WITHSCORES')
     for i = 1, #found, 2 do group_add(found[i], found[i + 1]) end

@@ -9,8 +9,8 @@ local OUTPUT_MARK = '\30rqs (%a+)=(%d+)\n'
 -- The last 64 KiB. Before them stand how much was cut in all, and of which attempt the first of them are.
 local function output_trimmed(text)
   local dropped, kept = string.sub(text, 1, -OUTPUT_LIMIT - 1), string.sub(text, -OUTPUT_LIMIT)
-  local begun = string.match(dropped, '\30rqs [^\n]*$') or '' -- a mark isn't cut in two
-  dropped, kept = string.sub(dropped, 1, #dropped - #begun), begun .. kept
+  local mark = string.match(dropped, '\30rqs [^\n]*$') or '' -- a mark isn't cut in two
+  dropped, kept = string.sub(dropped, 1, #dropped - #mark), mark .. kept
   local cut, attempt = #dropped, ''
   for kind, number in string.gmatch(dropped, OUTPUT_MARK) do
     cut = cut - #kind - #number - 7
