@@ -42,7 +42,7 @@ end
 
 local function number_given(text, what, least, most)
   local number = text and find(text, '^%-?%d+$') and tonumber(text)
-  if number and number >= least and number <= most then return number end
+  if number and number >= least and number <= most then return number + 0 end -- -0 + 0 is 0
   complain('invalid_value', what .. ' must be a whole number from ' .. whole(least) .. ' to ' .. whole(most) .. ', not '
     .. shown(text or ''))
   return least
@@ -64,7 +64,7 @@ end
 
 local function fraction_given(text, what)
   local number = text and find(text, '^[%d.e+-]+$') and tonumber(text)
-  if number and number >= 0 and number <= 1 then return number end
+  if number and number >= 0 and number <= 1 then return number + 0 end
   complain('invalid_value', what .. ' must be a number from 0 to 1, not ' .. shown(text or ''))
   return 0
 end
