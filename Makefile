@@ -45,7 +45,7 @@ format: $(VENV)/.dev
 
 test-full: $(VENV)/.dev debian
 	$(PYTEST) -m full
-	$(PYTEST) tests/lua tests/service/test_server.py tests/service/test_acl.py --server "$$(command -v redis-server)"
+	$(PYTEST) tests/lua tests/process/test_embedded.py tests/system/test_acl.py --server "$$(command -v redis-server)"
 
 bench: $(VENV)/.embedded
 	$(BIN)/python -m bench.throughput

@@ -30,8 +30,8 @@ WARM_UP = 2000
 @contextmanager
 def child_of(function: str) -> Iterator[tuple[int, Callable[[int], None]]]:
     """A child that has nothing to do: its process, and what lets it run so many tasks."""
-    from rq_sched.worker import child
     from rq_sched.worker.allow import Allow
+    from rq_sched.worker.child import process as child
     from rq_sched.worker.frames import Word, pack
 
     ours, theirs = socket.socketpair()

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from rq_sched.link import Link, Op, Request
-from rq_sched.server import EmbeddedServer
+from rq_sched.process.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parents[1]
 

@@ -23,8 +23,8 @@ from itertools import islice
 from bench.common import process, server
 from bench.scale_cell import Cell, allow_many_connections
 from bench.scripts import NODE, READ_AHEAD, workload
-from rq_sched.node import NodeState
-from rq_sched.server import EmbeddedServer
+from rq_sched.model.node import NodeState
+from rq_sched.process.embedded import EmbeddedServer
 from rq_sched.store import Store
 
 SCHEDULERS = 2

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rq_sched.config import OFF, SETTINGS
+from rq_sched.model.settings import OFF, SETTINGS
 from rq_sched.simulate import Report, simulate
 from rq_sched.simulate.workload import Workload, read_nodes, read_tasks
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from bench.common import metered, server
 from bench.scripts import Drive
 from rq_sched.link import Link
-from rq_sched.resources import Resources
-from rq_sched.task import TaskRequest
+from rq_sched.model.resources import Resources
+from rq_sched.model.task import TaskRequest
 
 MARK_SECONDS = 2.0
 MARK_SCRIPT = 5_000.0

@@ -24,10 +24,10 @@ from bench.common import Cost, Results, asked, circumstances, info, metered, pri
 from bench.scale_cell import Cell, allow_many_connections
 from bench.scripts import NODE, READ_AHEAD, Drive, bare, finish_some, workload
 from rq_sched.link import Link
-from rq_sched.node import NodeState
-from rq_sched.resources import Resources
+from rq_sched.model.node import NodeState
+from rq_sched.model.resources import Resources
+from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.task import TaskRequest
 
 CLASSES = 28
 IDLE_SECONDS = 10.0

@@ -12,12 +12,13 @@ from typing import Any
 from rq_sched.errors import RqSchedError, StaleIncarnation
 from rq_sched.link import AsyncLink
 from rq_sched.link.outage import is_outage
-from rq_sched.node import Order, Start
-from rq_sched.resources import Resources
-from rq_sched.store import Report, Store
-from rq_sched.worker.lease import BEAT
-from rq_sched.worker.outbox import BATCH, START_AFTER
-from rq_sched.worker.session import back_off
+from rq_sched.model.orders import Order, Start
+from rq_sched.model.resources import Resources
+from rq_sched.store import Store
+from rq_sched.store.answers import Report
+from rq_sched.worker.agent.lease import BEAT
+from rq_sched.worker.agent.outbox import BATCH, START_AFTER
+from rq_sched.worker.agent.session import back_off
 
 LINES = 64
 """Connections that the nodes share."""

@@ -17,10 +17,14 @@ from itertools import islice
 
 from bench.common import Cost, Results, asked, circumstances, metered, printed, server
 from rq_sched.link import Link
-from rq_sched.node import Start
-from rq_sched.resources import Resources
-from rq_sched.store import BATCH, PLACE_BATCH, REFILL, Report, Store
-from rq_sched.task import TaskRequest
+from rq_sched.model.orders import Start
+from rq_sched.model.resources import Resources
+from rq_sched.model.task import TaskRequest
+from rq_sched.store import Store
+from rq_sched.store.answers import Report
+from rq_sched.store.attempts import REFILL
+from rq_sched.store.base import BATCH
+from rq_sched.store.schedule import PLACE_BATCH
 
 NODES = 1000
 NODE = Resources(16, 64 * 1024)

@@ -24,7 +24,7 @@ from bench.common import Results, circumstances, cpu_by_kind, info, metered, pri
 from bench.scripts import bare
 from rq_sched import Client, TaskRequest
 from rq_sched.link import Link
-from rq_sched.node import NodeState
+from rq_sched.model.node import NodeState
 from rq_sched.store import Store
 
 PENDING = 100_000  # for the size of a pending task

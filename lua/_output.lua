@@ -1,5 +1,5 @@
 --@include _base
--- The captured output of a task: the last 64 KiB, with marks (rq_sched/output.py) that say what was cut, and where a
+-- The captured output of a task: the last 64 KiB, with marks (rq_sched/model/output.py) that say what was cut, and where a
 -- further attempt begins.
 
 local OUTPUT_LIMIT = 65536

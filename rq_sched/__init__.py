@@ -15,17 +15,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rq_sched import errors as errors
-from rq_sched.decorator import task as task  # after this the name is the function, not the module rq_sched.task
-from rq_sched.task import State as State
-from rq_sched.task import TaskInfo as TaskInfo
-from rq_sched.task import TaskRequest as TaskRequest
+from rq_sched.client.decorator import task as task  # after this the name is the function, not the module rq_sched.task
+from rq_sched.model.states import State as State
+from rq_sched.model.task import TaskInfo as TaskInfo
+from rq_sched.model.task import TaskRequest as TaskRequest
 
 if TYPE_CHECKING:
-    from rq_sched.aio import AsyncClient as AsyncClient
-    from rq_sched.client import Client as Client
+    from rq_sched.client.awaiting import AsyncClient as AsyncClient
+    from rq_sched.client.blocking import Client as Client
+    from rq_sched.client.handles import AsyncTaskHandle as AsyncTaskHandle
+    from rq_sched.client.handles import TaskHandle as TaskHandle
     from rq_sched.context import current_task as current_task
-    from rq_sched.handles import AsyncTaskHandle as AsyncTaskHandle
-    from rq_sched.handles import TaskHandle as TaskHandle
 
 __version__ = "0.1.0"
 
@@ -44,10 +44,10 @@ __all__ = [
 ]
 
 _LAZY = {
-    "AsyncClient": "rq_sched.aio",
-    "AsyncTaskHandle": "rq_sched.handles",
-    "Client": "rq_sched.client",
-    "TaskHandle": "rq_sched.handles",
+    "AsyncClient": "rq_sched.client.awaiting",
+    "AsyncTaskHandle": "rq_sched.client.handles",
+    "Client": "rq_sched.client.blocking",
+    "TaskHandle": "rq_sched.client.handles",
     "current_task": "rq_sched.context",
 }
 

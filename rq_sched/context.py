@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from rq_sched.arrays import element_of
 from rq_sched.errors import InvalidValue, NotInTask
-from rq_sched.resources import Resources, parse_cpu, parse_memory
+from rq_sched.model.arrays import element_of
+from rq_sched.model.resources import Resources, parse_cpu, parse_memory
 
 PROGRESS_EVERY = 0.05
 """Seconds between two reports of progress, unless it moved by ``PROGRESS_STEP``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,10 +13,11 @@ from hypothesis import Phase, settings
 from hypothesis.internal.conjecture import engine
 
 from rq_sched import audit
-from rq_sched.keys import Keys
 from rq_sched.link import AsyncLink, Command, Link, Op
-from rq_sched.server import EmbeddedServer
+from rq_sched.process.embedded import EmbeddedServer
 from rq_sched.store import Store
+from rq_sched.store.keys import Keys
+from tests.cli.kit import Cli, HandCell
 
 SHRINKING_SECONDS = 60
 """What Hypothesis has to make a failing example small. Left alone it takes five minutes, and to explain it as long."""
@@ -108,3 +110,25 @@ def alink(redis_url: str) -> Callable[[], AbstractAsyncContextManager[AsyncLink]
             await link.close()
 
     return opened
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, redis_url: str, namespace: str) -> Cli:
+    """Types command lines at the test's server, in its namespace."""
+    monkeypatch.setenv("RQ_SCHED_REDIS_URL", redis_url)
+    monkeypatch.setenv("RQ_SCHED_NAMESPACE", namespace)
+    return Cli(capsys, monkeypatch)
+
+
+@pytest.fixture
+def hand(link: Link, namespace: str) -> HandCell:
+    """The test's namespace, with nodes that the test plays."""
+    return HandCell(link, namespace)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -11,8 +11,9 @@ from examples.census.tasks import TALLY, Counts, count_file
 from examples.census.watch import Seen
 from examples.census.workload import Source
 from rq_sched import Client
-from rq_sched.node import NodeInfo
-from rq_sched.task import State, TaskInfo
+from rq_sched.model.node import NodeInfo
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskInfo
 
 
 @dataclass

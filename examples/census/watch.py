@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rq_sched import Client, audit
 from rq_sched.link import Link
-from rq_sched.resources import Resources
+from rq_sched.model.resources import Resources
 
 SAMPLE_SECONDS = 0.05
 AUDIT_EVERY = 20

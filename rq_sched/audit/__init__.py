@@ -19,18 +19,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from rq_sched.arrays import SEQUENCE, has_rest, rest
 from rq_sched.audit.kept import Kept
 from rq_sched.audit.looks import LAST_SEQUENCE, Looks, Offer, largest
 from rq_sched.audit.reads import Look, at_once, encoded, pairs, rows, text, together
-from rq_sched.config import SETTINGS
-from rq_sched.fit import group_of
-from rq_sched.keys import Keys
-from rq_sched.labels import of_suffix
 from rq_sched.link import Command, Op
-from rq_sched.reading import as_dict, whole
-from rq_sched.resources import Resources
-from rq_sched.task import State
+from rq_sched.model.arrays import SEQUENCE, has_rest, rest
+from rq_sched.model.classes import group_of
+from rq_sched.model.labels import of_suffix
+from rq_sched.model.reading import as_dict, whole
+from rq_sched.model.resources import Resources
+from rq_sched.model.settings import SETTINGS
+from rq_sched.model.states import State
+from rq_sched.store.keys import Keys
 
 CHECKS = {
     "tasks": "each task is whole and in the index of its state",  # I1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rq_sched import arrays
 from rq_sched.audit.reads import number, pairs, text
-from rq_sched.keys import Keys
 from rq_sched.link import Command, Op
-from rq_sched.task import FINAL, State
+from rq_sched.model import arrays
+from rq_sched.model.states import FINAL, State
+from rq_sched.store.keys import Keys
 
 WAITING = frozenset({State.PENDING, State.DELAYED, State.HELD})
 NEEDED = (b"j", b"jn", b"n", b"c", b"t")

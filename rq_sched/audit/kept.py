@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rq_sched.arrays import element_of, unmade
 from rq_sched.audit.reads import number, pairs, text
-from rq_sched.keys import Keys
 from rq_sched.link import Command, Op
-from rq_sched.task import need_of
+from rq_sched.model.arrays import element_of, unmade
+from rq_sched.model.classes import need_of
+from rq_sched.store.keys import Keys
 
 NEEDED = ("task", "class", "score", "sequence", "node", "incarnation", "spare_cpu", "spare_memory")
 

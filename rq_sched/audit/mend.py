@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rq_sched import audit
-from rq_sched.arrays import SEQUENCE
 from rq_sched.audit.reads import encoded, text
-from rq_sched.fit import group_of
-from rq_sched.keys import Keys
 from rq_sched.link import Command, Op
-from rq_sched.queries import Queries
+from rq_sched.model.arrays import SEQUENCE
+from rq_sched.model.classes import group_of
+from rq_sched.store.keys import Keys
+from rq_sched.store.reads import Reads
 
 LABEL = re.compile(r"[a-z0-9._-]{1,32}")
 BITE = 32
@@ -45,7 +45,7 @@ class Mended:
         return f"{self.check}: {self.subject}: {self.message}"
 
 
-class Mends(Queries):
+class Mends(Reads):
     """The mending scripts, one method each. Each answers what was done, '' where nothing was wrong (any more)."""
 
     def task(self, task_id: str) -> Op[str]:

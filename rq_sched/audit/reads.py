@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from rq_sched.link import Barrier, Command, Op, Request, Row
-from rq_sched.scripts import Argument, Call
+from rq_sched.link.scripts import Argument, Call
 
 T = TypeVar("T")
 

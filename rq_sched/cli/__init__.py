@@ -15,7 +15,7 @@ from importlib import import_module
 import click
 
 from rq_sched.cli.options import Session, common_options
-from rq_sched.streams import restore_standard
+from rq_sched.process.streams import restore_standard
 
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     # section: {command: (module, what it does)}

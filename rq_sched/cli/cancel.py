@@ -15,11 +15,12 @@ from rq_sched.cli.failure import print_error
 from rq_sched.cli.follow import patiently
 from rq_sched.cli.look import not_found
 from rq_sched.cli.options import DURATION, TEXT, Session, command, task_ids
+from rq_sched.client.steps import Deadline
 from rq_sched.errors import InvalidValue, TaskFinal, TaskNotFound, WaitTimeout
-from rq_sched.steps import Deadline
-from rq_sched.store import Cancelled
-from rq_sched.submits import nonce
-from rq_sched.task import DEFAULT_GRACE, State
+from rq_sched.model.states import State
+from rq_sched.model.task import DEFAULT_GRACE
+from rq_sched.store.answers import Cancelled
+from rq_sched.store.base import nonce
 
 PATIENCE = 5.0
 """Seconds beyond the grace that a worker has to report that the processes are gone."""

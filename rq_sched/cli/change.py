@@ -15,7 +15,7 @@ from rq_sched.errors import InvalidValue, Refused, TaskNotFound
 
 if TYPE_CHECKING:
     from rq_sched.link import Op
-    from rq_sched.task import State
+    from rq_sched.model.states import State
 
 
 Said = Callable[[str, "State"], str]

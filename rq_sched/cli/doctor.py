@@ -14,7 +14,7 @@ from rq_sched.cli.doctor_safety import safety
 from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import Session, command
 from rq_sched.errors import RedisNotReady, RedisRefused, WrongType
-from rq_sched.task import State
+from rq_sched.model.states import State
 
 if TYPE_CHECKING:
     from rq_sched.audit.mend import Mended

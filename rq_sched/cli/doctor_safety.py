@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from rq_sched.address import Address, parse
+from rq_sched.link.address import Address, parse
 
 Said = tuple[str, bool, str]
 """Check, whether it is well, message."""

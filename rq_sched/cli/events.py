@@ -12,10 +12,10 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.follow import tell_outages
 from rq_sched.cli.options import NODE_ID, TASK_ID, Limit, Session, command
-from rq_sched.task import iso
+from rq_sched.model.task import iso
 
 if TYPE_CHECKING:
-    from rq_sched.event import Event
+    from rq_sched.model.events import Event
 
 PAGE = 1000
 """Entries of the log read in one go; each holds one event or more."""

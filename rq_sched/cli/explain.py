@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from rq_sched.arrays import first_of, size
 from rq_sched.cli import show
 from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import Session, command, one_task_id
-from rq_sched.node import NodeState
-from rq_sched.task import Reason, State
+from rq_sched.model.arrays import first_of, size
+from rq_sched.model.node import NodeState
+from rq_sched.model.states import Reason, State
 
 TOLD = 12
 """Events that a history shows at most."""

@@ -13,11 +13,12 @@ from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
 from rq_sched.cli.missing import no_node, no_scheduler, too_large
 from rq_sched.cli.options import Session
+from rq_sched.client.flows import Flows
+from rq_sched.client.stepper import Stepper
+from rq_sched.client.steps import Deadline, Waiting, back_off, new_channel, passing
 from rq_sched.errors import RedisUnavailable
-from rq_sched.flows import Flows
-from rq_sched.stepper import Stepper
-from rq_sched.steps import Deadline, Waiting, back_off, new_channel, passing
-from rq_sched.task import Reason, State, TaskInfo
+from rq_sched.model.states import Reason, State
+from rq_sched.model.task import TaskInfo
 
 if TYPE_CHECKING:
     from rq_sched.link import Op
@@ -63,7 +64,7 @@ class _Warnings(logging.Handler):
 
 def tell_outages(session: Session) -> None:
     """Have flows tell that they wait for Redis, as ``patiently`` does."""
-    logging.getLogger("rq_sched.flows").handlers = [_Warnings(session)]
+    logging.getLogger("rq_sched.client.flows").handlers = [_Warnings(session)]
 
 
 class Awaited(Waiting):

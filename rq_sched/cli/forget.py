@@ -12,7 +12,7 @@ from rq_sched.cli.failure import print_error
 from rq_sched.cli.look import not_found
 from rq_sched.cli.options import DURATION, TASK_ID, Session, command
 from rq_sched.errors import Refused, TaskNotFound, UsageError
-from rq_sched.task import FINAL, State
+from rq_sched.model.states import FINAL, State
 
 BITE = 100
 

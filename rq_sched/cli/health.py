@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from rq_sched import health
 from rq_sched.cli import show
 from rq_sched.cli.options import Session, command
-from rq_sched.config import DEFAULT_NAMESPACE
-from rq_sched.health import Note
+from rq_sched.process import health
+from rq_sched.process.environment import DEFAULT_NAMESPACE
+from rq_sched.process.health import Note
 
 
 @command("health")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rq_sched.arrays import owner
 from rq_sched.cli import schema, show
 from rq_sched.cli.options import TEXT, Limit, Session, command
 from rq_sched.cli.schema import Entry
 from rq_sched.cli.show import Column
 from rq_sched.errors import InvalidValue, NotFound
-from rq_sched.record import FIELDS
-from rq_sched.task import FINAL
+from rq_sched.model.arrays import owner
+from rq_sched.model.states import FINAL
+from rq_sched.store.records import FIELDS
 
 if TYPE_CHECKING:
     from rq_sched.link import Op

@@ -14,7 +14,7 @@ from rq_sched.cli.follow import patiently
 from rq_sched.cli.look import ask_an_element, not_found
 from rq_sched.cli.options import Session, command, one_task_id
 from rq_sched.errors import TaskNotFound
-from rq_sched.output import Attempt, Cut, Reader, missed
+from rq_sched.model.output import Attempt, Cut, Reader, missed
 
 FOLLOW_SECONDS = 0.2
 OVERLAP = 64

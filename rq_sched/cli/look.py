@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
-from rq_sched.arrays import first_of, size
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error, print_warning
 from rq_sched.cli.options import NODE_ID, PRIORITY, TASK_ID, Limit, Session, command, one_task_id, task_ids
 from rq_sched.cli.show import Column
+from rq_sched.client.outcomes import failed, value_of
 from rq_sched.errors import InvalidValue, TaskNotFinal, TaskNotFound
-from rq_sched.outcomes import failed, value_of
-from rq_sched.task import State, TaskInfo
+from rq_sched.model.arrays import first_of, size
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskInfo
 
 CHUNK = 500
 """Tasks asked for in one go."""
@@ -136,7 +137,7 @@ def list_command(
 
     What is left of an array is one line, `N × ...`; its elements are lines of their own once they run.
     """
-    from rq_sched.lists import SCAN_LIMIT
+    from rq_sched.store.lists import SCAN_LIMIT
 
     which: Any = {"state": State(state) if state else None, "node": node, "priority": priority, "limit": limit}
     store = session.store

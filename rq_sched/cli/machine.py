@@ -8,7 +8,7 @@ import re
 import socket
 from pathlib import Path
 
-from rq_sched.resources import Resources
+from rq_sched.model.resources import Resources
 
 KEPT_BACK = 0.1
 """Share of the memory that is left to the system and to rq-sched itself, at least ``LEAST_KEPT_BACK`` MB."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from rq_sched.arrays import size
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
 from rq_sched.cli.options import Session
-from rq_sched.fit import Room
-from rq_sched.resources import Resources
-from rq_sched.task import Reason, TaskRequest
+from rq_sched.model.arrays import size
+from rq_sched.model.fit import Room
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import Reason
+from rq_sched.model.task import TaskRequest
 
 FRESH = 5.0
 """Seconds for which the nodes count as they were."""

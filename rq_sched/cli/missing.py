@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rq_sched.cli import show
-from rq_sched.node import NodeInfo, NodeState
-from rq_sched.task import TaskInfo
+from rq_sched.cli.failure import print_warning
+from rq_sched.cli.options import Session
+from rq_sched.model.node import NodeInfo, NodeState
+from rq_sched.model.states import Reason
+from rq_sched.model.task import TaskInfo
 
 IDLE = 3.0
 """Seconds without a scheduler at work after which it is worth a word (each shows itself twice a second)."""
@@ -42,3 +45,14 @@ def _why_not(node: NodeInfo) -> str:
     if node.state is NodeState.DRAINING:
         return f"is draining (`rq-sched undrain {node.node_id}` takes it back)"
     return f"is {node.state}: {node.fault}" if node.fault else f"is {node.state}"
+
+
+def warn_if_stuck(session: Session, info: TaskInfo) -> None:
+    """Say on standard error when a task can't be placed as things are."""
+    from rq_sched.cli.missing import no_node, too_large
+
+    session.warned.add(str(info.reason))
+    if info.reason == Reason.NO_NODES:
+        print_warning(no_node(session.run(session.store.nodes())), as_json=session.json)
+    elif info.reason == Reason.INFEASIBLE:
+        print_warning(too_large(info), as_json=session.json)

@@ -12,8 +12,8 @@ from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import DURATION, Session, command, node_ids
 from rq_sched.cli.show import Column
 from rq_sched.errors import NodeNotFound, WrongState
-from rq_sched.node import NodeInfo, NodeState
-from rq_sched.task import DEFAULT_GRACE
+from rq_sched.model.node import NodeInfo, NodeState
+from rq_sched.model.task import DEFAULT_GRACE
 
 if TYPE_CHECKING:
     from rq_sched.link import Op

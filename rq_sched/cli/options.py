@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rq_sched.errors import InvalidValue, UsageError
-from rq_sched.given import not_blank
+from rq_sched.process.environment import not_blank
 
 if TYPE_CHECKING:
-    from rq_sched.client import Client
+    from rq_sched.client.blocking import Client
     from rq_sched.link import Link, Op
     from rq_sched.store import Store
 
@@ -41,20 +41,20 @@ class Session:
 
     @cached_property
     def url(self) -> str:
-        from rq_sched.config import resolve_url
+        from rq_sched.process.environment import resolve_url
 
         return resolve_url(self.redis)
 
     @cached_property
     def space(self) -> str:
         """The namespace, resolved."""
-        from rq_sched.config import resolve_namespace
+        from rq_sched.process.environment import resolve_namespace
 
         return resolve_namespace(self.namespace)
 
     @cached_property
     def signing_key(self) -> str | None:
-        from rq_sched.signing import signing_key
+        from rq_sched.process.environment import signing_key
 
         return signing_key(self.signing_key_file)
 
@@ -66,7 +66,7 @@ class Session:
 
     @cached_property
     def store(self) -> Store:
-        from rq_sched.durability import durability_level
+        from rq_sched.process.environment import durability_level
         from rq_sched.store import Store
 
         level = durability_level(self.durability, self.durability_timeout)
@@ -75,7 +75,7 @@ class Session:
     @cached_property
     def client(self) -> Client:
         """For what takes more than one operation: waiting, following."""
-        from rq_sched.client import Client
+        from rq_sched.client.blocking import Client
 
         return Client(self.url, self.space, signing_key=self.signing_key)
 
@@ -187,37 +187,37 @@ class Limit(click.IntRange):
 
 
 def _parse_cpu(text: str, name: str) -> int:
-    from rq_sched.resources import parse_cpu
+    from rq_sched.model.resources import parse_cpu
 
     return parse_cpu(text, name)
 
 
 def _parse_memory(text: str, name: str) -> int:
-    from rq_sched.resources import parse_memory
+    from rq_sched.model.resources import parse_memory
 
     return parse_memory(text, name)
 
 
 def _parse_id(text: str, what: str) -> str:
-    from rq_sched.keys import check_id
+    from rq_sched.model.ids import check_id
 
     return check_id(text, what)
 
 
 def _parse_known_id(text: str, _: str) -> str:
-    from rq_sched.keys import known_id
+    from rq_sched.model.ids import known_id
 
     return known_id(text)
 
 
 def _parse_array(text: str, _: str) -> str:
-    from rq_sched.arrays import parse_array
+    from rq_sched.model.arrays import parse_array
 
     return parse_array(text)
 
 
 def _parse_label(text: str, name: str) -> str:
-    from rq_sched.labels import parse_labels
+    from rq_sched.model.labels import parse_labels
 
     return parse_labels([text], name)[0]
 
@@ -243,7 +243,7 @@ NODE_ID = Parsed("node", lambda text, _: _parse_id(text, "node id"))
 
 def priority_value(text: str, name: str) -> int:
     """A priority: any integer in ±2³¹."""
-    from rq_sched.task import PRIORITY_LIMIT
+    from rq_sched.model.task import PRIORITY_LIMIT
 
     try:
         value = int(text)

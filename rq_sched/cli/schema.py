@@ -1,7 +1,7 @@
 """What a key of the schema means, and how its contents read: the knowledge behind ``inspect``.
 
-Names and meanings of keys come from the table in the docstring of ``keys``, fields of records from ``record.FIELDS``
-and ``node.FIELDS``, so that nothing is told twice.
+Names and meanings of keys come from the table in the docstring of ``keys``, fields of records from ``records.FIELDS``
+and ``node_records.FIELDS``, so that nothing is told twice.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from rq_sched import keys, node
-from rq_sched.arrays import SEQUENCE
 from rq_sched.cli import show
-from rq_sched.config import SETTINGS
-from rq_sched.reading import LAST_MS, real
-from rq_sched.reading import text as text
-from rq_sched.record import FIELDS as TASK_FIELDS
-from rq_sched.resources import Resources
-from rq_sched.task import iso
-from rq_sched.values import unpack
+from rq_sched.model.arrays import SEQUENCE
+from rq_sched.model.reading import LAST_MS, real
+from rq_sched.model.reading import text as text
+from rq_sched.model.resources import Resources
+from rq_sched.model.settings import SETTINGS
+from rq_sched.model.task import iso
+from rq_sched.model.values import unpack
+from rq_sched.store import keys
+from rq_sched.store.node_records import FIELDS as NODE_FIELDS
+from rq_sched.store.records import FIELDS as TASK_FIELDS
 
 MEMORY_STEP = 2**24
 """``free`` packs CPU × this + memory into one score."""
@@ -111,7 +112,7 @@ def packed(value: bytes) -> str:
 
 def fields(kind: str, record: Mapping[bytes, bytes]) -> list[Entry]:
     """The fields of a hash, those of records in the order in which they are explained."""
-    order = list({"task:ID": TASK_FIELDS, "node:ID": node.FIELDS}.get(kind, {}))
+    order = list({"task:ID": TASK_FIELDS, "node:ID": NODE_FIELDS}.get(kind, {}))
     place = {name: number for number, name in enumerate(order)}
     names = sorted(record, key=lambda name: (place.get(text(name), len(order)), name))
     return [_field(kind, text(name), record[name]) for name in names]
@@ -126,7 +127,7 @@ def _field(kind: str, name: str, value: bytes) -> Entry:
             shown = packed(value)
         return Entry(name, shown, TASK_FIELDS.get(name, ""))
     if kind == "node:ID":
-        return Entry(name, when(shown) if name == "registered" else shown, node.FIELDS.get(name, ""))
+        return Entry(name, when(shown) if name == "registered" else shown, NODE_FIELDS.get(name, ""))
     if kind == "settings":
         return Entry(name, shown, SETTINGS[name].meaning if name in SETTINGS else "")
     if kind == "reservation":

@@ -40,7 +40,7 @@ def stop_with_parent(parent: int | None) -> None:
 
 def warn_of_password(session: Session) -> None:
     """Whoever may run `ps` on this machine sees a command line."""
-    from rq_sched.address import shown
+    from rq_sched.link.address import shown
 
     if session.redis is not None and shown(session.redis) != session.redis:
         print_warning(
@@ -64,7 +64,7 @@ def scheduler_command(
     """
     stop_with_parent(with_parent)
     warn_of_password(session)
-    from rq_sched.scheduler import SchedulerConfig, run
+    from rq_sched.scheduler.process import SchedulerConfig, run
 
     log_format = "json" if session.json else log_format
     return run(SchedulerConfig(session.url, session.space, log_level, log_format, health_file))
@@ -130,12 +130,13 @@ def worker_command(
     """
     stop_with_parent(with_parent)
     warn_of_password(session)
-    from rq_sched.address import complete
     from rq_sched.cli.machine import default_node_id, machine_size
-    from rq_sched.labels import parse_labels
-    from rq_sched.resources import Resources
-    from rq_sched.signing import signing_key
-    from rq_sched.worker import WorkerConfig, concealed, run
+    from rq_sched.link.address import complete
+    from rq_sched.model.labels import parse_labels
+    from rq_sched.model.resources import Resources
+    from rq_sched.process.environment import signing_key
+    from rq_sched.worker import WorkerConfig, run
+    from rq_sched.worker.parent import concealed
 
     secrets = concealed.held()
     size = machine_size() if cpu is None or memory is None else Resources(cpu, memory)

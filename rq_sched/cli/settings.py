@@ -7,8 +7,8 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.options import Session, command
 from rq_sched.cli.show import Column
-from rq_sched.config import OFF, SETTINGS
 from rq_sched.errors import InvalidValue
+from rq_sched.model.settings import OFF, SETTINGS
 
 
 @command("settings", context_settings={"ignore_unknown_options": True})

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rq_sched.arrays import first_of
-from rq_sched.resources import format_memory as format_memory
+from rq_sched.model.arrays import first_of
+from rq_sched.model.resources import format_memory as format_memory
 
 STYLES = {
     "completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "assigned": "cyan",

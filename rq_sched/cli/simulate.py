@@ -12,8 +12,8 @@ from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import Session, command
-from rq_sched.config import SETTINGS
 from rq_sched.errors import InvalidValue
+from rq_sched.model.settings import SETTINGS
 
 if TYPE_CHECKING:
     from rq_sched.simulate import Outcome, Report

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import re
-import shutil
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from rq_sched.arrays import size
 from rq_sched.cli import show
-from rq_sched.cli.failure import print_warning
+from rq_sched.cli.arguments import as_typed, find_command, parse_arguments
 from rq_sched.cli.options import ARRAY, CPU, DURATION, LABEL, MEMORY, NEW_ID, PRIORITY, CommonCommand, Session
-from rq_sched.errors import InvalidTarget, InvalidValue, TaskExists, UsageError
-from rq_sched.outcomes import unaccepted
-from rq_sched.task import Reason, State, TaskInfo, TaskRequest
-
-_KEYWORD = re.compile(r"([^\W\d]\w*|)(:?=)(.*)", re.DOTALL)
+from rq_sched.client.outcomes import unaccepted
+from rq_sched.errors import TaskExists, UsageError
+from rq_sched.model.arrays import size
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskInfo, TaskRequest
 
 
 class SubmitCommand(CommonCommand):
@@ -146,98 +139,13 @@ def _request(words: list[str], after: list[str] | None, given: dict[str, Any]) -
     if words:
         target, words = words[0], words[1:] + (after or [])
         if target.startswith("exec:"):
-            return TaskRequest(target, [_as_typed(word) for word in words], **given).check()
+            return TaskRequest(target, [as_typed(word) for word in words], **given).check()
         args, kwargs = parse_arguments(words)
         return TaskRequest(target, args, kwargs, **given).check()
     if after:
-        typed = [_as_typed(word) for word in after[1:]]
+        typed = [as_typed(word) for word in after[1:]]
         return TaskRequest(f"exec:{find_command(after[0])}", typed, **given).check()
     raise UsageError("nothing to submit: name a function (pkg.mod:func), a command after --, or --from-file FILE")
-
-
-def parse_arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Arguments from words: text, ``key=value`` (key a Python identifier), ``key:=json``, ``:=json``.
-
-    Raises:
-        InvalidValue: broken JSON, or a key that is given twice.
-
-    >>> parse_arguments(["a", "n:=3", "name=x", ":=[1]"])
-    (['a', [1]], {'n': 3, 'name': 'x'})
-    """
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    for word in words:
-        found = _KEYWORD.fullmatch(word)
-        if found is None or found[1] + found[2] == "=":
-            args.append(word)
-            continue
-        key, sign, text = found.groups()
-        value = _json(word, text) if sign == ":=" else text
-        if not key:
-            args.append(value)
-        elif key in kwargs:
-            raise InvalidValue(f"the argument {key} is given twice")
-        else:
-            kwargs[key] = value
-    return args, kwargs
-
-
-def _as_typed(word: str) -> str | bytes:
-    """A word for a command: text, whatever this terminal's locale is, or the bytes of a name that isn't UTF-8."""
-    typed = os.fsencode(word)
-    try:
-        return typed.decode()
-    except UnicodeDecodeError:
-        return typed
-
-
-def plain_json(text: str | bytes) -> Any:
-    """A JSON value; what Python reads beyond it is none.  Raises: ValueError, RecursionError."""
-    return json.loads(text, parse_constant=_no_json, parse_float=_finite)
-
-
-def _no_json(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _no_json(f"{text}, too large for a float,")
-
-
-def _json(word: str, text: str) -> Any:
-    try:
-        return plain_json(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"what stands after := must be JSON: {word!r}: {error}") from None
-
-
-def find_command(name: str) -> str:
-    """The full path of a command: looked up on PATH, or taken as it is where it is one (nodes may have what this
-    machine hasn't).
-
-    Symbolic links in it are kept: where they lead is found out on the node, when the command runs. A release may have
-    been switched by then, and a program may go by its name (busybox), or by where its link lies (the python of a
-    virtual environment).
-
-    Raises:
-        InvalidTarget: no such command.
-    """
-    found = name if os.path.isabs(name) else shutil.which(name)
-    if found is None:
-        raise InvalidTarget(f"no command {name!r} on this machine: give its full path as it is on the nodes")
-    return found if os.path.isabs(found) else os.path.join(_here(), found.removeprefix("./"))
-
-
-def _here() -> str:
-    """The present folder as the user knows it: the way by which the shell came here, if it leads here."""
-    told = os.environ.get("PWD", "")
-    try:
-        if os.path.isabs(told) and os.path.samefile(told, "."):
-            return told
-    except OSError:
-        pass
-    return os.getcwd()
 
 
 def _submit_one(session: Session, request: TaskRequest) -> tuple[TaskInfo, bool]:
@@ -254,19 +162,10 @@ def _submit_one(session: Session, request: TaskRequest) -> tuple[TaskInfo, bool]
     (info,) = session.run(session.store.status([task_id]))
     if info is None:
         raise TaskExists(f"task {task_id} was submitted, and somebody has forgotten it since")
+    from rq_sched.cli.missing import warn_if_stuck
+
     warn_if_stuck(session, info)
     return info, outcome == "new"
-
-
-def warn_if_stuck(session: Session, info: TaskInfo) -> None:
-    """Say on standard error when a task can't be placed as things are."""
-    from rq_sched.cli.missing import no_node, too_large
-
-    session.warned.add(str(info.reason))
-    if info.reason == Reason.NO_NODES:
-        print_warning(no_node(session.run(session.store.nodes())), as_json=session.json)
-    elif info.reason == Reason.INFEASIBLE:
-        print_warning(too_large(info), as_json=session.json)
 
 
 def _print_submitted(session: Session, info: TaskInfo, new: bool, quiet: bool) -> None:

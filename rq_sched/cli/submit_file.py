@@ -20,19 +20,21 @@ from functools import partial
 from io import FileIO
 from typing import Any, NoReturn
 
-from rq_sched.arrays import size
 from rq_sched.cli import show
+from rq_sched.cli.arguments import plain_json
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.follow import patiently
 from rq_sched.cli.misfits import Misfits
+from rq_sched.cli.missing import warn_if_stuck
 from rq_sched.cli.options import Session
-from rq_sched.cli.submit import plain_json, warn_if_stuck
+from rq_sched.client.outcomes import unaccepted
 from rq_sched.errors import DurabilityNotReached, InvalidValue, RedisUnavailable, RqSchedError, TaskExists
-from rq_sched.fit import fit_counts
-from rq_sched.outcomes import unaccepted
-from rq_sched.resources import Resources
-from rq_sched.task import State, TaskRequest, request_from_json
+from rq_sched.model.arrays import size
+from rq_sched.model.fit import fit_counts
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskRequest, request_from_json
 
 FLUSH_SECONDS = 0.05
 BATCH_TASKS = 2_000

@@ -19,8 +19,9 @@ from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import DURATION, Limit, Session, command
 from rq_sched.cli.show import Column
 from rq_sched.errors import RedisUnavailable
-from rq_sched.node import NodeInfo, NodeState
-from rq_sched.task import State, TaskInfo, iso
+from rq_sched.model.node import NodeInfo, NodeState
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskInfo, iso
 
 ROWS = 20
 """Nodes and tasks that are listed where there is no screen to fill."""

@@ -32,12 +32,12 @@ from rq_sched.cli.options import (
 )
 from rq_sched.cli.up_nodes import Node, divide_machine, read_nodes
 from rq_sched.errors import RedisUnavailable, UsageError
-from rq_sched.labels import parse_labels
-from rq_sched.node import NodeState
-from rq_sched.signing import KEY, without_key
+from rq_sched.model.labels import parse_labels
+from rq_sched.model.node import NodeState
+from rq_sched.model.signing import KEY, without_key
 
 if TYPE_CHECKING:
-    from rq_sched.server import EmbeddedServer
+    from rq_sched.process.embedded import EmbeddedServer
 
 CLI = [sys.executable, str(Path(__file__).with_name("__main__.py"))]
 """How our own command line is called: the same from a checkout and when installed."""
@@ -85,7 +85,7 @@ def up_command(
     Ctrl-C stops it in order: running tasks have --grace to end, then they are given back to the queue. Starting again
     goes on where it stopped.
     """
-    from rq_sched.server import EmbeddedServer, state_dir
+    from rq_sched.process.embedded import EmbeddedServer, state_dir
     from rq_sched.worker import system
 
     if session.redis is not None:
@@ -212,7 +212,7 @@ def announce(session: Session, server: EmbeddedServer, nodes: Sequence[Node], sc
 
 def _needed_options(session: Session, server: EmbeddedServer) -> str:
     """What others must say to find this server and namespace."""
-    from rq_sched.config import resolve_namespace, resolve_url
+    from rq_sched.process.environment import resolve_namespace, resolve_url
 
     options = "" if resolve_url() == server.url else f" --redis {shlex.quote(server.url)}"
     return options + ("" if resolve_namespace() == session.space else f" --namespace {session.space}")

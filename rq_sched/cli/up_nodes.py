@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from rq_sched.cli.machine import machine_size
 from rq_sched.errors import InvalidValue, UsageError
-from rq_sched.keys import check_id
-from rq_sched.labels import parse_labels
-from rq_sched.resources import Resources, parse_cpu, parse_memory
+from rq_sched.model.ids import check_id
+from rq_sched.model.labels import parse_labels
+from rq_sched.model.resources import Resources, parse_cpu, parse_memory
 
 
 class Node(NamedTuple):

@@ -14,7 +14,8 @@ from rq_sched.cli.follow import Awaited, Follower, patiently
 from rq_sched.cli.look import CHUNK, failure_text, not_found, print_result
 from rq_sched.cli.options import DURATION, Session, command, task_ids
 from rq_sched.errors import TaskFailed, TaskNotFound, WaitTimeout
-from rq_sched.task import State, TaskInfo
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskInfo
 
 
 @command("wait")

@@ -1,4 +1,4 @@
-"""The line to Redis. Operations (``store.py``) say what to ask; a link asks it, waiting (``Link``) or not
+"""The line to Redis. Operations (``rq_sched.store``) say what to ask; a link asks it, waiting (``Link``) or not
 (``AsyncLink``), and turns every answer that is an error into one of ``rq_sched.errors``.
 
 An operation is a generator: it yields lists of requests, which travel together in one round trip, and gets the list of
@@ -19,7 +19,7 @@ name server, anew. Who listens sends a sign of life now and then, as a silent co
 
 from __future__ import annotations
 
-from rq_sched.address import shown as shown
+from rq_sched.link.address import shown as shown
 from rq_sched.link.async_ears import AsyncEars as AsyncEars
 from rq_sched.link.awaiting import AsyncLink as AsyncLink
 from rq_sched.link.blocking import Link as Link

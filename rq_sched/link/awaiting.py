@@ -18,7 +18,7 @@ from rq_sched.link.ears import CLOSED
 from rq_sched.link.lines import AsyncLines, limit_of
 from rq_sched.link.outage import Outage
 from rq_sched.link.requests import Command, Op, Steps, Talk, left_behind, packed
-from rq_sched.scripts import load
+from rq_sched.link.scripts import load
 
 T = TypeVar("T")
 BACK_OFF = drivers.back_off()

@@ -16,8 +16,8 @@ from rq_sched.link import drivers
 from rq_sched.link.ears import CLOSED, Ears, Listener
 from rq_sched.link.lines import Lines, limit_of
 from rq_sched.link.requests import Command, Op, Steps, Talk, left_behind, packed
+from rq_sched.link.scripts import load
 from rq_sched.link.stream import Stream
-from rq_sched.scripts import load
 
 T = TypeVar("T")
 BACK_OFF = drivers.back_off()

@@ -12,9 +12,9 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from rq_sched.address import Address, complete, parse
 from rq_sched.errors import InvalidValue
-from rq_sched.streams import fill_missing
+from rq_sched.link.address import Address, complete, parse
+from rq_sched.process.streams import fill_missing
 
 CONNECT_SECONDS = 5.0
 """Seconds until a server that doesn't answer counts as away."""

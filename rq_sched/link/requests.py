@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import hiredis
 from redis import exceptions
 
-from rq_sched.address import shown
 from rq_sched.errors import InvalidValue, Refused, RqSchedError, Unreadable, WrongType
+from rq_sched.link.address import shown
 from rq_sched.link.answers import LEAVE, check_version, is_unknown_function, translate, word_of
-from rq_sched.scripts import Argument, Call, Script, load, names
+from rq_sched.link.scripts import Argument, Call, Script, load, names
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

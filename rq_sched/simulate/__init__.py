@@ -93,7 +93,7 @@ def simulate(
         workload: see ``workload.read_nodes`` and ``read_tasks``.
         known_durations: the durations are given as time limits, so that the scheduler knows them; ``node_choice`` is
             ``aligned`` then, unless the policy says otherwise.
-        policy: settings (``config.SETTINGS``) and their values.
+        policy: settings (``settings.SETTINGS``) and their values.
         elastic: what is released by measurement: ``off``, ``cpu`` or ``all`` (for tasks whose use is known).
         usage: how a task comes to what it used: ``even`` or ``jump`` (see ``simulate.elastic``).
         progress: told now and then how many tasks are done, and the virtual time.

@@ -8,18 +8,21 @@ from typing import Any
 
 from rq_sched.errors import RqSchedError, TooManyLabelSets
 from rq_sched.link import Link, Op
-from rq_sched.node import Start, Stop
-from rq_sched.record import encode
-from rq_sched.resources import Resources
+from rq_sched.model.orders import Start, Stop
+from rq_sched.model.resources import Resources
+from rq_sched.model.task import TaskRequest
 from rq_sched.simulate.calls import Calls
 from rq_sched.simulate.kept import Kept
 from rq_sched.simulate.machines import Attempt, Machine
 from rq_sched.simulate.ops import one, together
 from rq_sched.simulate.records import BACK, COMPLETED, RESIZED, Records
 from rq_sched.simulate.workload import Row, Workload
-from rq_sched.store import BATCH, PLACE_BATCH, Finished, Report, Reserved, Resized, Store
-from rq_sched.submits import WORDS
-from rq_sched.task import TaskRequest
+from rq_sched.store import Store
+from rq_sched.store.answers import Finished, Report, Reserved, Resized
+from rq_sched.store.base import BATCH
+from rq_sched.store.records import encode
+from rq_sched.store.schedule import PLACE_BATCH
+from rq_sched.store.submit import WORDS
 
 START = 10**12
 """Redis' time at the beginning, ms: some time in 2001, so that no script sees a zero."""

@@ -7,7 +7,7 @@ A workload says only the most that a task used, ``cpu_used`` and ``memory_used``
 ``jump``  its use of memory is half of that from the start, and doubles at a moment of its run that nothing foretells
 ========  ===========================================================================================================
 
-The same function decides as in the agent (``rq_sched.elastic``). Memory that was taken from a task and is needed after
+The same function decides as in the agent (``model/elastic.py``). Memory that was taken from a task and is needed after
 all is asked for; a task that doesn't get it is killed, and runs again with its full need. Too few cores only slow a
 task down in reality; here its run takes as long as the workload says, so compare CPU with care.
 """
@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from rq_sched.elastic import Usage, target
-from rq_sched.resources import Resources
+from rq_sched.model.elastic import Usage, target
+from rq_sched.model.resources import Resources
 from rq_sched.simulate.machines import Attempt
 
 CLOSELY = 30_000

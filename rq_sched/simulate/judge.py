@@ -19,7 +19,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from rq_sched.resources import Resources
+from rq_sched.model.resources import Resources
 from rq_sched.simulate.records import BACK, RESIZED, Records
 from rq_sched.simulate.workload import Row, Workload
 

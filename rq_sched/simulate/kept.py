@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rq_sched.config import OFF, SETTINGS
+from rq_sched.model.settings import OFF, SETTINGS
 from rq_sched.simulate.records import Reserved
 
 NEVER = 1 << 60

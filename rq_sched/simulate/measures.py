@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rq_sched.resources import Resources
+from rq_sched.model.resources import Resources
 from rq_sched.simulate.records import COMPLETED, RESIZED, Records
 from rq_sched.simulate.workload import Row, Workload
 

@@ -31,7 +31,8 @@ from rq_sched.simulate.kept import NEVER
 from rq_sched.simulate.records import Records
 from rq_sched.simulate.sampling import Sampling
 from rq_sched.simulate.workload import Row, Workload
-from rq_sched.store import PLACE_BATCH, REFILL
+from rq_sched.store.attempts import REFILL
+from rq_sched.store.schedule import PLACE_BATCH
 
 RESERVE_EVERY = 500
 """ms between two calls of ``reserve``, as a scheduler makes them."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rq_sched.link import Link
-from rq_sched.server import EmbeddedServer
+from rq_sched.process.embedded import EmbeddedServer
 from rq_sched.simulate.ops import one
 
 SETTINGS = {

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from rq_sched.errors import InvalidValue, UsageError
-from rq_sched.keys import check_id
-from rq_sched.labels import parse_labels
-from rq_sched.resources import Resources, parse_cpu, parse_memory
-from rq_sched.task import DEFAULT_MEMORY, PRIORITY_LIMIT
+from rq_sched.model.ids import check_id
+from rq_sched.model.labels import parse_labels
+from rq_sched.model.resources import Resources, parse_cpu, parse_memory
+from rq_sched.model.task import DEFAULT_MEMORY, PRIORITY_LIMIT
 
 T = TypeVar("T")
 

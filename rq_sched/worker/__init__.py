@@ -12,7 +12,7 @@ a task. A *child* is warm: it stays for the next task. Its *subreaper* adopts an
 (``subreaper.py``). All processes below a subreaper belong to the task of its child: they are gone before the task's end
 is reported (``nursery.py``).
 
-What they say to each other stands in ``frames.py``.
+What they say to each other stands in ``frames.py``. Each kind has a room: ``parent/``, ``agent/``, ``child/``.
 
 **The life of a task here.** A start order comes with a reply or is fetched (``orders.py``). The attempt gets an idle
 child, or one is forked (``attempts.py``, ``pool.py``). The child finds the function, if ``--allow`` names it, and
@@ -27,7 +27,7 @@ a child dies                    the parent reaps it, kills its group, then tells
 the agent dies, or hangs        the parent kills all children; the agent that it starts next reports the old
                                 incarnation dead before it does anything else, and joins as a new one
 the parent dies                 the subreapers kill all that is below them; the agent waits for that, reports, ends
-both are killed                 the same; the next start on this machine kills what is left, and reports (``record.py``)
+both are killed                 the same; the next start here kills what is left, and reports (``run_record.py``)
 Redis can't be reached          the agent ends all tasks before others declare the node dead (``lease.py``); reports
                                 are kept until they can be sent
 Redis has lost writes           heartbeats carry a digest of what runs; on a difference the agent reads the ledger, and
@@ -61,8 +61,8 @@ def run(config: WorkerConfig) -> int:
     >>> run(WorkerConfig("unix:///run/redis.sock", "default", "n1", Resources(4, 8192), ()))  # doctest: +SKIP
     0
     """
-    from rq_sched import logs
-    from rq_sched.worker import parent
+    from rq_sched.process import logs
+    from rq_sched.worker.parent import process as parent
 
     config.set_environment(os.environ)
     logs.setup(config.log_level, config.log_format)

@@ -13,7 +13,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 
-from rq_sched.server import state_dir
+from rq_sched.process.embedded import state_dir
 
 ROUNDS = 10
 """How often a tree of processes is looked through until all of it is pinned."""

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import BuiltinMethodType, FunctionType
 
 from rq_sched.errors import InvalidValue
-from rq_sched.target import TASK_MARK
+from rq_sched.model.target import TASK_MARK
 
 
 class Allow:

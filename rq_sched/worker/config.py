@@ -7,12 +7,12 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rq_sched.address import PASSWORD_FILE, parse
 from rq_sched.errors import InvalidValue, UsageError
-from rq_sched.keys import check_id
-from rq_sched.labels import parse_labels
-from rq_sched.resources import Resources
-from rq_sched.signing import KEY, Signer
+from rq_sched.link.address import PASSWORD_FILE, parse
+from rq_sched.model.ids import check_id
+from rq_sched.model.labels import parse_labels
+from rq_sched.model.resources import Resources
+from rq_sched.model.signing import KEY, Signer
 from rq_sched.worker.allow import Allow
 
 DEFAULT_TTL = 10.0

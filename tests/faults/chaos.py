@@ -35,9 +35,10 @@ import psutil
 from rq_sched import audit
 from rq_sched.errors import RqSchedError, UsageError
 from rq_sched.link import Link, Op
-from rq_sched.server import EmbeddedServer
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskRequest
+from rq_sched.process.embedded import EmbeddedServer
 from rq_sched.store import Store
-from rq_sched.task import State, TaskRequest
 from tests.faults.proxy import Proxy
 from tests.faults.story import Story
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from rq_sched.arrays import owner
 from rq_sched.errors import RqSchedError, TaskFinal, TaskNotFinal, TaskNotFound, WrongState
 from rq_sched.link import Op
-from rq_sched.resources import Resources
-from rq_sched.task import FINAL, State, TaskRequest
+from rq_sched.model.arrays import owner
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import FINAL, State
+from rq_sched.model.task import TaskRequest
 from tests.faults.compared import Compared
 from tests.faults.model import ACTIVE, Array, Task
 

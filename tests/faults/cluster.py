@@ -15,7 +15,7 @@ import psutil
 
 from rq_sched import audit
 from rq_sched.link import Link, Op
-from rq_sched.node import NodeInfo, NodeState
+from rq_sched.model.node import NodeInfo, NodeState
 from rq_sched.store import Store
 from tests.support import wait_for
 

@@ -10,10 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from rq_sched import audit
 from rq_sched.link import Link, Op
-from rq_sched.node import Order, Reload, Start, Void
-from rq_sched.resources import Resources
+from rq_sched.model.orders import Order, Reload, Start, Void
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import FINAL, State
 from rq_sched.store import Store
-from rq_sched.task import FINAL, State
 from tests.faults.model import ACTIVE, Model, Node
 from tests.faults.scene import plainly
 

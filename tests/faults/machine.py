@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from rq_sched.errors import NodeAlive, StaleIncarnation
-from rq_sched.node import Start
-from rq_sched.resources import Resources
-from rq_sched.store import Report
-from rq_sched.task import State
+from rq_sched.model.orders import Start
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import State
+from rq_sched.store.answers import Report
 from tests.faults.clients import Clients, numbers
 from tests.faults.model import Node
 

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rq_sched.resources import Resources
-from rq_sched.task import FINAL, State
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import FINAL, State
 
 ACTIVE = (State.ASSIGNED, State.RUNNING)
 REFUSALS = ("not_found", "not_allowed")

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from rq_sched import audit
-from rq_sched.keys import Keys
 from rq_sched.link import Link, Op
-from rq_sched.node import Start
-from rq_sched.resources import Resources
-from rq_sched.store import Report, Store
-from rq_sched.task import TaskRequest
+from rq_sched.model.orders import Start
+from rq_sched.model.resources import Resources
+from rq_sched.model.task import TaskRequest
+from rq_sched.store import Store
+from rq_sched.store.answers import Report
+from rq_sched.store.keys import Keys
 
 damaged = pytest.mark.no_audit("damage is planted")
 K = Keys("NS")  # planted commands are written for this namespace and sent to the test's own

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from rq_sched.errors import RqSchedError
 from rq_sched.link import Link, Op
-from rq_sched.server import SETTINGS, find_server
+from rq_sched.process.embedded import SETTINGS, find_server
 from tests.support import wait_for
 
 SENTINEL_CONFIG = """
@@ -34,7 +34,7 @@ class Secured:
     """TLS with a certificate on both sides, and passwords; needs a server that was built with TLS.
 
     Parameters:
-        certificates: a folder as ``tests.certificates.make`` makes it.
+        certificates: a folder as ``tests.support.certificates.make`` makes it.
         password, sentinel_password: of the servers, and of the sentinels.
     """
 
@@ -81,7 +81,7 @@ class Server:
     """A server process over a folder of its own, always on the same port.
 
     Parameters:
-        settings: of the server, besides those of ``rq_sched.server.SETTINGS``.
+        settings: of the server, besides those of ``embedded.SETTINGS``.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, binary: Path | None = None) -> None:

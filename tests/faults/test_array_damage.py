@@ -8,8 +8,9 @@ import pytest
 
 from rq_sched.audit.mend import Mends, repair
 from rq_sched.link import Link
-from rq_sched.resources import Resources
-from rq_sched.store import Report, Store
+from rq_sched.model.resources import Resources
+from rq_sched.store import Store
+from rq_sched.store.answers import Report
 from tests.faults.scene import K, Scene, damaged, plainly, request, start_all
 
 A, QUEUE, HEADS = K.task("a"), K.pending("4:1000"), K.classes("4:1024")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rq_sched import audit
-from rq_sched.arrays import SEQUENCE
 from rq_sched.link import Link
+from rq_sched.model.arrays import SEQUENCE
 from rq_sched.store import Store
 from tests.faults.scene import K, Scene, build, damaged
 

@@ -15,9 +15,10 @@ from rq_sched import audit
 from rq_sched.audit import Finding
 from rq_sched.errors import WrongState
 from rq_sched.link import AsyncLink, Link, Op, Request
-from rq_sched.node import Start
-from rq_sched.resources import Resources
-from rq_sched.store import Report, Store
+from rq_sched.model.orders import Start
+from rq_sched.model.resources import Resources
+from rq_sched.store import Store
+from rq_sched.store.answers import Report
 from tests.faults.scene import K, Scene, build, damaged, plainly, request, start_all
 from tests.support import wait_for
 

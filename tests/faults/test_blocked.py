@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import redis
 
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.task import State, TaskRequest
 from tests.faults.cluster import Cluster
 from tests.faults.servers import Server
-from tests.service.test_acl import ACL, ROLES, url
 from tests.support import wait_for
+from tests.system.test_acl import ACL, ROLES, url
 
 ENDLESS = "#!lua flags=no-writes\nwhile true do end"
 WRITES = "redis.call('SET', KEYS[1], '1') while true do end"

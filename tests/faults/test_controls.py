@@ -7,9 +7,9 @@ import pytest
 from hypothesis import Phase
 from hypothesis.errors import Flaky
 
-from rq_sched import scripts
 from rq_sched.errors import RqSchedError
-from rq_sched.scripts import Script
+from rq_sched.link import scripts
+from rq_sched.link.scripts import Script
 from tests.faults.direct import DirectLink
 from tests.faults.machine import play
 

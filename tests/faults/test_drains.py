@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.task import TaskRequest
 from tests.faults.cluster import Cluster
 from tests.support import wait_for
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from rq_sched import audit
-from rq_sched.client import Client
+from rq_sched.client.blocking import Client
 from rq_sched.errors import RedisFull, RedisNotReady, RedisUnavailable, RqSchedError
 from rq_sched.link import Link
+from rq_sched.model.states import State
 from rq_sched.store import Store
-from rq_sched.task import State
 from tests.faults.cluster import Cluster
 from tests.faults.proxy import Proxy
 from tests.faults.servers import Server

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from rq_sched.model.states import Reason, State
+from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.task import Reason, State, TaskRequest
 from tests.faults.cluster import Cluster
 from tests.support import wait_for
 

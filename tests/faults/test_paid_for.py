@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 CANNOT = "docs/reliability.md"
-STOP = "tests/service/worker/test_worker_stop.py"
+STOP = "tests/worker/test_stop.py"
 SENTINEL = "tests/faults/test_sentinel.py"
 
 CASES = {
@@ -22,8 +22,8 @@ CASES = {
     "rq#2015": "tests/faults/test_two_schedulers.py::test_a_scheduler_and_a_node_are_killed_midway",
     "rq#944": "tests/lua/test_nodes.py::test_a_heartbeat_that_runs_out_gives_the_tasks_back",
     "arq#343": "tests/lua/test_nodes.py::test_a_heartbeat_that_runs_out_gives_the_tasks_back",
-    "arq#402": "tests/service/worker/test_worker_deaths.py::test_parent_and_agent_are_killed",
-    "arq#407": "tests/service/worker/test_worker_deaths.py::test_the_agent_is_killed",
+    "arq#402": "tests/worker/test_deaths.py::test_parent_and_agent_are_killed",
+    "arq#407": "tests/worker/test_deaths.py::test_the_agent_is_killed",
     "kombu#1190": CANNOT,
     "celery#7950": f"{STOP}::test_a_worker_that_is_stopped_gives_back_what_does_not_end",
     "sidekiq#843": CANNOT,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rq_sched.server import EmbeddedServer
+from rq_sched.process.embedded import EmbeddedServer
 from tests.faults.proxy import Proxy
 from tests.support import wait_for
 

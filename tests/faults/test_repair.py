@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from rq_sched import audit
-from rq_sched.arrays import SEQUENCE
 from rq_sched.audit.mend import Mends, repair
 from rq_sched.errors import StaleIncarnation, Unreadable
-from rq_sched.fit import group_of
 from rq_sched.link import Link
-from rq_sched.node import Start, Stop
-from rq_sched.resources import Resources
+from rq_sched.model.arrays import SEQUENCE
+from rq_sched.model.classes import group_of
+from rq_sched.model.orders import Start, Stop
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import State
 from rq_sched.store import Store
-from rq_sched.task import State
 from tests.faults.scene import K, Scene, build, damaged, plainly
 from tests.faults.test_audit import DAMAGE, filled_in
 from tests.faults.test_audit_live import Churn

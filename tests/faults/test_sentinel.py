@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from rq_sched import audit
-from rq_sched.client import Client
+from rq_sched.client.blocking import Client
 from rq_sched.errors import DurabilityNotReached, RedisUnavailable, RqSchedError
 from rq_sched.link import AsyncLink, Link
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.task import State, TaskRequest
-from tests.certificates import make
 from tests.faults.cluster import Cluster
 from tests.faults.servers import Secured, Server, Watched, ask
 from tests.support import wait_for, wait_for_async
+from tests.support.certificates import make
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from unittest import mock
 
 import pytest
 
-from rq_sched import reaper
 from rq_sched.errors import RqSchedError
-from rq_sched.scripts import Script
-from rq_sched.worker import attempts
-from rq_sched.worker.reconcile import Reconciler
+from rq_sched.link.scripts import Script
+from rq_sched.scheduler import reaper
+from rq_sched.worker.agent import attempts
+from rq_sched.worker.agent.reconcile import Reconciler
 from tests.faults.sim.play import Simulation
 from tests.faults.test_controls import planted
 

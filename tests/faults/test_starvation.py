@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskInfo, TaskRequest
 from rq_sched.store import Store
-from rq_sched.task import State, TaskInfo, TaskRequest
 from tests.faults.cluster import Cluster
 from tests.support import wait_for
 

@@ -9,9 +9,9 @@ from itertools import product
 
 import pytest
 
-from rq_sched.resources import Resources
-from rq_sched.store import Report
-from rq_sched.task import State
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import State
+from rq_sched.store.answers import Report
 from tests.faults.direct import DirectLink
 from tests.faults.machine import Cell
 from tests.faults.model import ACTIVE, Node, Task

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rq_sched.node import NodeInfo
-from rq_sched.resources import Resources
+from rq_sched.model.node import NodeInfo
+from rq_sched.model.resources import Resources
+from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.task import TaskRequest
 from tests.faults.cluster import Cluster
 from tests.support import wait_for
 

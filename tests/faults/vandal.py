@@ -32,14 +32,15 @@ from uuid import uuid4
 
 from redis.exceptions import ResponseError
 
-from rq_sched import audit, queries
+from rq_sched import audit
 from rq_sched.cli import main as command_line
 from rq_sched.link.answers import translate
-from rq_sched.resources import Resources
-from rq_sched.scripts import Call
-from rq_sched.server import EmbeddedServer
-from rq_sched.store import Store
-from rq_sched.task import FINAL, State, TaskRequest
+from rq_sched.link.scripts import Call
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import FINAL, State
+from rq_sched.model.task import TaskRequest
+from rq_sched.process.embedded import EmbeddedServer
+from rq_sched.store import Store, reads
 from rq_sched.worker.config import WorkerConfig
 from tests.faults.sim.clockwork import Process, Violated, World
 from tests.faults.sim.machines import Behaviour, Machine, Run
@@ -502,13 +503,13 @@ class Scene:
     @contextlib.contextmanager
     def _outside(self) -> Iterator[None]:
         """Commands go by the clock of the simulation, and have the event loops of this process for themselves."""
-        call, clock = queries.Queries.call, self.network
+        call, clock = reads.Reads.call, self.network
 
         def called(store: Any, name: str, *arguments: Any) -> Call:
             made = call(store, name, *arguments)
             return Call(made.script, made.prefix, (clock.clock, *arguments))
 
-        with mock.patch.object(queries.Queries, "call", called):
+        with mock.patch.object(reads.Reads, "call", called):
             yield
 
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from rq_sched.link import Link, Op
-from rq_sched.node import Order, Start, Stop
-from rq_sched.resources import Resources
-from rq_sched.store import Report, Store
-from rq_sched.task import State, TaskInfo, TaskRequest
+from rq_sched.model.orders import Order, Start, Stop
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskInfo, TaskRequest
+from rq_sched.store import Store
+from rq_sched.store.answers import Report
 
 T = TypeVar("T")
 START = 1_000_000

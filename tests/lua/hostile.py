@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from rq_sched import audit, errors, scripts
+from rq_sched import audit, errors
 from rq_sched.audit.mend import repair
-from rq_sched.link import Link
+from rq_sched.link import Link, scripts
 from rq_sched.store import Store
 from tests.faults.scene import Scene, build, request
 

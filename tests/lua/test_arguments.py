@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rq_sched import arrays, labels, resources, scripts
 from rq_sched.errors import by_code
-from rq_sched.link import Link
-from rq_sched.task import PRIORITY_LIMIT
-from rq_sched.values import MAX_PAYLOAD
+from rq_sched.link import Link, scripts
+from rq_sched.model import arrays, labels, resources
+from rq_sched.model.task import PRIORITY_LIMIT
+from rq_sched.model.values import MAX_PAYLOAD
 from tests.conftest import drop
 from tests.lua.hostile import JUNK, Hostile, Value, hostile_cell, valid_calls
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rq_sched.task import Reason, State, TaskRequest
+from rq_sched.model.states import Reason, State
+from rq_sched.model.task import TaskRequest
 from tests.lua.cell import Cell
 
 
@@ -75,7 +76,7 @@ def test_many_runs_of_named_elements_are_read_to_a_bound(cell: Cell, monkeypatch
     for index in range(2, 40, 2):
         cell.run(cell.store.prioritize(f"a/{index}", -1))
     assert ahead(cell, "a/50") == [30]
-    monkeypatch.setattr("rq_sched.ahead.APART_RUNS", 10)
+    monkeypatch.setattr("rq_sched.store.position.APART_RUNS", 10)
     found = why(cell, "a/50")
     assert found["ahead_at_least"] is True
     assert found["ahead"] == 10  # the runs 2, 4 … 20 are read: 1, 3 … 19 are ahead for sure
@@ -86,7 +87,7 @@ def test_more_arrays_than_are_read(cell: Cell, monkeypatch: pytest.MonkeyPatch) 
         submit_array(cell, f"a{number}", "1-10")
     cell.submit("last")
     assert ahead(cell, "last") == [50]
-    for module in ("ahead", "queries"):
+    for module in ("store.position", "store.reads"):
         monkeypatch.setattr(f"rq_sched.{module}.ARRAYS", 3)
     found = why(cell, "last")
     assert (found["ahead"], found["ahead_at_least"]) == (3 * 10 + 2, True)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from rq_sched.errors import InvalidValue, TaskNotFound, WrongState
-from rq_sched.task import State, TaskRequest
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskRequest
 from tests.lua.cell import Cell
 
 

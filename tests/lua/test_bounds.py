@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from rq_sched.link import Link, Op
-from rq_sched.node import Start
-from rq_sched.store import BATCH, REAP_BATCH, REFILL
+from rq_sched.model.orders import Start
+from rq_sched.store.attempts import REFILL
+from rq_sched.store.base import BATCH
+from rq_sched.store.schedule import REAP_BATCH
 from tests.conftest import drop
 from tests.lua.cell import Cell
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rq_sched.errors import TaskNotFound
-from rq_sched.task import State
+from rq_sched.model.states import State
 from tests.lua.cell import Cell
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rq_sched.arrays import SEQUENCE
 from rq_sched.errors import CounterFull
 from rq_sched.link import Op
-from rq_sched.task import State
+from rq_sched.model.arrays import SEQUENCE
+from rq_sched.model.states import State
 from tests.lua.cell import Cell
 
 LAST = 2**52 - 1

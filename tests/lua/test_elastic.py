@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rq_sched.node import Resize, Start
-from rq_sched.resources import Resources
-from rq_sched.store import Report
-from rq_sched.task import State
+from rq_sched.model.orders import Resize, Start
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import State
+from rq_sched.store.answers import Report
 from tests.lua.cell import Cell
 
 

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 import pytest
 
-from rq_sched import ahead
 from rq_sched.errors import TaskExists, TaskNotFound
-from rq_sched.fit import Place
 from rq_sched.link import Op, Request
-from rq_sched.resources import Resources
-from rq_sched.task import Reason, TaskRequest
+from rq_sched.model.fit import Place
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import Reason
+from rq_sched.model.task import TaskRequest
+from rq_sched.store import position
 from tests.lua.cell import Cell
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ def test_fits_and_is_behind(cell: Cell) -> None:
 
 
 def test_more_nodes_than_one_call_reads(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rq_sched.queries.ROOMS_BITE", 7)
+    monkeypatch.setattr("rq_sched.store.reads.ROOMS_BITE", 7)
     for number in range(30):
         cell.node(f"n{number}", cpu=1 + number % 3)
     assert {room.node_id for room in cell.run(cell.store.rooms())} == {f"n{number}" for number in range(30)}
@@ -130,14 +131,14 @@ def test_many_classes_cost_few_commands_and_a_bound_is_told(cell: Cell, monkeypa
     steps: list[int] = []
     (place,) = cell.run(cell.store.places(["t1999"]))
     assert place is not None
-    assert cell.run(sizes_of(cell.store.ahead(place), steps)) == (1999, True)
-    assert steps[-1] == -(-2_000 // ahead.AHEAD_BITE)  # 32 classes a call
+    assert cell.run(sizes_of(position.ahead(cell.store, place), steps)) == (1999, True)
+    assert steps[-1] == -(-2_000 // position.AHEAD_BITE)  # 32 classes a call
     assert max(steps) < 150
-    monkeypatch.setattr(ahead, "AHEAD_CLASSES", 500)
+    monkeypatch.setattr(position, "AHEAD_CLASSES", 500)
     found = why(cell, "t1999")
     assert found["ahead_at_least"] is True
     assert found["ahead"] == 500  # each of these classes holds one task
-    assert cell.run(cell.store.ahead(Place(-9.0, ""))) == (0, True)
+    assert cell.run(position.ahead(cell.store, Place(-9.0, ""))) == (0, True)
 
 
 # -- what is reserved, surplus --------------------------------------------------------------------

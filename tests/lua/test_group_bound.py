@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from rq_sched import scripts
 from rq_sched.errors import Refused, TooManyLabelSets
-from rq_sched.link import Link, Op
-from rq_sched.node import Start
-from rq_sched.scripts import Script
-from rq_sched.store import BATCH, Report
-from rq_sched.task import Reason, State, TaskRequest
+from rq_sched.link import Link, Op, scripts
+from rq_sched.link.scripts import Script
+from rq_sched.model.orders import Start
+from rq_sched.model.states import Reason, State
+from rq_sched.model.task import TaskRequest
+from rq_sched.store.answers import Report
+from rq_sched.store.base import BATCH
 from tests.lua.cell import Cell
 
 MOST = 4

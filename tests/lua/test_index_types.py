@@ -8,7 +8,7 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.audit.mend import repair
-from rq_sched.task import State
+from rq_sched.model.states import State
 from tests.lua.cell import Cell
 
 damaged = pytest.mark.no_audit("damage is planted")

@@ -9,8 +9,8 @@ import pytest
 from rq_sched import audit
 from rq_sched.audit.mend import repair
 from rq_sched.link import Op
-from rq_sched.node import Start
-from rq_sched.task import Reason, State
+from rq_sched.model.orders import Start
+from rq_sched.model.states import Reason, State
 from tests.lua.cell import Cell
 
 CHOICES = ["first_fit", "best_fit", "tight", "aligned"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rq_sched.errors import StaleIncarnation, TaskFinal, TaskNotFound, WrongState
-from rq_sched.output import Cut, Reader
+from rq_sched.model.output import Cut, Reader
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.task import State, TaskRequest
 from tests.lua.cell import Cell
 
 
@@ -375,7 +376,7 @@ def test_a_placing_call_that_a_driver_sends_again_gives_no_token_twice(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reply was lost, and meanwhile another task came: it must not take the first one's place on the ledger."""
-    monkeypatch.setattr("rq_sched.store.nonce", lambda: "00000000")
+    monkeypatch.setattr("rq_sched.store.base.secrets.token_hex", lambda size: "00000000")
     cell.node("a", 4, 1024)
     cell.submit("t1")
     cell.place()
@@ -390,7 +391,7 @@ def test_a_placing_call_that_a_driver_sends_again_gives_no_token_twice(
 def test_no_token_comes_again_though_a_nonce_does(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A nonce has 32 bits, and an agent takes a start with a token whose end it has reported for an old order. While
     tokens had only their place in the call beside the nonce, one start in some 200,000 stayed assigned for ever."""
-    monkeypatch.setattr("rq_sched.store.nonce", lambda: "00000000")
+    monkeypatch.setattr("rq_sched.store.base.secrets.token_hex", lambda size: "00000000")
     cell.node("a", 1, 1024)
     cell.submit(*(f"t{i}" for i in range(20)))
     cell.place()

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from rq_sched import lists
-from rq_sched.indexes import Index, merged
 from rq_sched.link import Link, Op
-from rq_sched.lists import Listed
+from rq_sched.store import lists
+from rq_sched.store.indexes import Index, merged
+from rq_sched.store.lists import Listed
 from tests.lua.cell import Cell
 
 

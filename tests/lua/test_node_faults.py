@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rq_sched.errors import StaleIncarnation
-from rq_sched.node import NodeState
-from rq_sched.task import Reason, State
+from rq_sched.model.node import NodeState
+from rq_sched.model.states import Reason, State
 from tests.lua.cell import Cell
 
 GONE = "its folder /srv/job is gone"

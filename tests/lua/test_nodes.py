@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rq_sched.errors import NodeAlive, NodeNotFound, StaleIncarnation, WrongState
-from rq_sched.node import NodeState
-from rq_sched.store import REAP_BATCH
-from rq_sched.task import State
+from rq_sched.model.node import NodeState
+from rq_sched.model.states import State
+from rq_sched.store.schedule import REAP_BATCH
 from tests.lua.cell import START, Cell
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from rq_sched.node import Entry, Start, digest
-from rq_sched.resources import Resources
+from rq_sched.model.orders import Entry, Start, digest
+from rq_sched.model.resources import Resources
 from tests.lua.cell import Cell
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rq_sched.node import Start
-from rq_sched.task import Reason, State
+from rq_sched.model.orders import Start
+from rq_sched.model.states import Reason, State
 from tests.lua.cell import Cell
 
 

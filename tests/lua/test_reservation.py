@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from rq_sched.node import Start
-from rq_sched.store import Reserved
-from rq_sched.task import Reason, State
+from rq_sched.model.orders import Start
+from rq_sched.model.states import Reason, State
+from rq_sched.store.answers import Reserved
 from tests.lua.cell import Cell
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rq_sched.link import Op
-from rq_sched.task import State
+from rq_sched.model.states import State
 from tests.lua.cell import Cell
 
 

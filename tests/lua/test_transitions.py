@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rq_sched import scripts
-from rq_sched.task import TRANSITIONS, State
+from rq_sched.link import scripts
+from rq_sched.model.states import TRANSITIONS, State
 
 DRAWING = Path(__file__).parents[2] / "docs" / "state-machine.md"
 Move = tuple[State | None, State]

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from rq_sched.server import EmbeddedServer
+from rq_sched.process.embedded import EmbeddedServer
 from tests.faults.sim.play import Simulation
 
 

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rq_sched.resources import Resources
-from rq_sched.scripts import Call
-from rq_sched.task import need_of
+from rq_sched.link.scripts import Call
+from rq_sched.model.classes import need_of
+from rq_sched.model.resources import Resources
 from tests.faults.sim.machines import Machine, Run
 from tests.faults.sim.people import Known
 

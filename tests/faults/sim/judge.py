@@ -18,12 +18,14 @@ from typing import Any
 import msgpack
 
 from rq_sched import audit
-from rq_sched.arrays import owner, rest, unmade
-from rq_sched.labels import of_suffix, refused_in
-from rq_sched.resources import Resources
-from rq_sched.scripts import Call
+from rq_sched.link.scripts import Call
+from rq_sched.model.arrays import owner, rest, unmade
+from rq_sched.model.classes import need_of
+from rq_sched.model.labels import of_suffix, refused_in
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import FINAL, State
+from rq_sched.model.task import TaskInfo
 from rq_sched.store import Store
-from rq_sched.task import FINAL, State, TaskInfo, need_of
 from tests.faults.sim.charges import CLEARS, Charges, History
 from tests.faults.sim.clockwork import Violated, World
 from tests.faults.sim.machines import Machine, Run

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgpack
 
-from rq_sched.resources import Resources
-from rq_sched.worker import agent as agent_module
+from rq_sched.model.resources import Resources
+from rq_sched.worker.agent import process as agent_module
 from rq_sched.worker.config import Assignment, WorkerConfig
 from rq_sched.worker.frames import Word
 from tests.faults.sim.clockwork import Process, World

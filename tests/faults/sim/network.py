@@ -20,11 +20,11 @@ import hiredis
 from redis.exceptions import ResponseError
 
 from rq_sched.errors import RedisUnavailable, RqSchedError
-from rq_sched.keys import Keys
 from rq_sched.link import ANSWER_SECONDS, Barrier, Command, Op, Outage, Request, Row
 from rq_sched.link.drivers import RETRIES
 from rq_sched.link.requests import answer, sent
-from rq_sched.scripts import Call, Script
+from rq_sched.link.scripts import Call, Script
+from rq_sched.store.keys import Keys
 from tests.faults.lost_writes import Snapshot
 from tests.faults.sim.clockwork import Process, World
 

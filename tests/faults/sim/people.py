@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rq_sched.errors import RedisUnavailable, RqSchedError
+from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.task import TaskRequest
 from tests.faults.sim.clockwork import Process, World
 from tests.faults.sim.machines import Behaviour
 from tests.faults.sim.network import SimLink

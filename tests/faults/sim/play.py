@@ -15,13 +15,14 @@ from typing import Any
 from unittest import mock
 from uuid import uuid4
 
-from rq_sched import placer, promoter, scheduler
-from rq_sched.resources import Resources
-from rq_sched.scripts import Script
+from rq_sched.link.scripts import Script
+from rq_sched.model.resources import Resources
+from rq_sched.scheduler import placer, promoter
+from rq_sched.scheduler import process as scheduler
 from rq_sched.store import Store
-from rq_sched.worker import agent
+from rq_sched.worker.agent import process as agent
+from rq_sched.worker.agent.lease import Lease
 from rq_sched.worker.config import WorkerConfig
-from rq_sched.worker.lease import Lease
 from tests.faults.sim.clockwork import START, Exited, Violated, World
 from tests.faults.sim.judge import Judge
 from tests.faults.sim.machines import Machine, SimParentChannel, SimPool, SimWatchdog

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rq_sched import scheduler as scheduler_module
-from rq_sched.scheduler import SchedulerConfig
+from rq_sched.scheduler import process as scheduler_module
+from rq_sched.scheduler.process import SchedulerConfig
 from tests.faults.lost_writes import Snapshot
 from tests.faults.sim.clockwork import Process, World
 from tests.faults.sim.machines import FOLDER_GONE, NO_PROCESSES, Machine

@@ -1,0 +1,49 @@
+"""What ``Client`` and ``AsyncClient`` have in common: a namespace at some Redis, and a link to it."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from rq_sched.client.flows import Flows
+from rq_sched.link.requests import Talk
+from rq_sched.model.durability import SECONDS
+from rq_sched.process.environment import durability_level, not_blank, resolve_namespace, resolve_url
+from rq_sched.process.environment import signing_key as find_signing_key
+from rq_sched.store import Store
+
+L = TypeVar("L", bound=Talk)
+
+
+class Connection(Generic[L]):
+    """One namespace, over a link of one kind. Parameters: ``Client``."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        namespace: str | None = None,
+        *,
+        durability: str | None = None,
+        durability_timeout: float = SECONDS,
+        signing_key: str | None = None,
+    ) -> None:
+        level = durability_level(durability, durability_timeout)
+        key = find_signing_key() if signing_key is None else not_blank(signing_key, "signing_key")
+        store = Store(resolve_namespace(namespace), durability=level, signing_key=key)
+        self._use(self._connect(resolve_url(url), store.answer_seconds), Flows(store))
+
+    def _connect(self, url: str, answer_seconds: float) -> L:
+        """A link; it asks nothing of Redis before the first call."""
+        raise NotImplementedError
+
+    def _use(self, link: L, flows: Flows) -> None:
+        self._link = link
+        self._flows = flows
+        self._store = flows.store
+        flows.met = lambda: link.met
+
+    @property
+    def namespace(self) -> str:
+        return self._store.keys.namespace
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(namespace={self.namespace!r})"

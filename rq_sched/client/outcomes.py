@@ -1,0 +1,100 @@
+"""What a client is told of tasks that it submitted or waits for: a value, or an error that says why there is none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rq_sched.errors import RqSchedError, TaskExists, TaskFailed, TaskNotFound, TooManyLabelSets, UnreadableValue
+from rq_sched.model.states import State
+from rq_sched.model.task import TaskInfo
+from rq_sched.store.submit import ACCEPTED
+
+NAMED = 10
+"""Ids that an error names at most; of the others it tells the number."""
+CROWDED = (
+    "tasks of as many combinations of required labels and sizes as may wait at once wait already; submit again when "
+    "some of them have been placed, or use fewer"
+)
+
+
+def value_of(info: TaskInfo) -> Any:
+    """What an ended task returned.
+
+    Raises:
+        TaskFailed: it failed or was cancelled.
+        UnreadableValue: what stands in Redis is no result.
+    """
+    if info.state is State.COMPLETED:
+        if isinstance(info.result, UnreadableValue):
+            raise UnreadableValue(f"the result of task {info.task_id} can't be read: it is {info.result}")
+        return info.result
+    if info.state is State.CANCELLED:
+        raise failed(info, f"task {info.task_id} was cancelled")
+    raise failed(info, f"task {info.task_id} failed ({info.reason}): {info.error or 'without an error text'}")
+
+
+def failed(info: TaskInfo, message: str) -> TaskFailed:
+    """The error for a task that has failed or was cancelled."""
+    return TaskFailed(
+        message,
+        task_id=info.task_id,
+        reason=info.reason,
+        exit_code=info.exit_code,
+        node_id=info.node_id,
+        attempt=info.attempt,
+    )
+
+
+def unknown(task_id: str) -> TaskNotFound:
+    """The error for a task that isn't there."""
+    return TaskNotFound(f"no task {task_id}: never submitted to this namespace, or forgotten")
+
+
+def forgotten(task_id: str) -> TaskNotFound:
+    """The error for a task that is there no more, though somebody waits for it."""
+    return TaskNotFound(
+        f"task {task_id} ended and was forgotten before its outcome was read: by `forget`, or because more than "
+        f"keep_tasks tasks have ended since, or keep_seconds have passed; keep them for longer with "
+        f"`rq-sched settings keep_tasks NUMBER`"
+    )
+
+
+def unaccepted(outcome: str, named: Sequence[str], count: int) -> RqSchedError:
+    """The error for tasks that a submit answered ``conflict`` or ``crowded`` of, ``count`` of them."""
+    more = f" and {count - len(named)} more" if count > len(named) else ""
+    ids = f"{', '.join(named)}{more}"
+    if outcome == "crowded":
+        what = f"task {ids} isn't" if count == 1 else f"tasks {ids} aren't"
+        return TooManyLabelSets(f"{what} submitted: {CROWDED}")
+    are = "is another task's already" if count == 1 else "are other tasks' already"
+    return TaskExists(f"id {ids} {are}: the same id with the same request would be the same task")
+
+
+class Unaccepted:
+    """Collects, of submits of many, what wasn't accepted: names of the first few, and how many of each kind."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, list[str]] = {}
+        self._counts: Counter[str] = Counter()
+
+    def sift(self, task_ids: list[str], outcomes: Sequence[str]) -> list[str]:
+        """The accepted ones of these."""
+        if all(outcome in ACCEPTED for outcome in outcomes):
+            return task_ids
+        for task_id, outcome in zip(task_ids, outcomes, strict=True):
+            if outcome not in ACCEPTED:
+                self._counts[outcome] += 1
+                if self._counts[outcome] <= NAMED:
+                    self._named.setdefault(outcome, []).append(task_id)
+        return [task_id for task_id, outcome in zip(task_ids, outcomes, strict=True) if outcome in ACCEPTED]
+
+    def complain(self) -> None:
+        """Raise the error for them, if there are some: that of taken ids first.
+
+        Raises:
+            TaskExists, TooManyLabelSets
+        """
+        for outcome in sorted(self._counts):
+            raise unaccepted(outcome, self._named[outcome], self._counts[outcome])

@@ -1,0 +1,219 @@
+"""The steps that a client's flows are made of, and what flows share.
+
+A flow is a generator of steps. ``Client`` takes each step by blocking, ``AsyncClient`` by awaiting, and both send the
+answer back in; a step that fails is thrown in. So everything worth a thought stands once, in ``flows.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from math import isnan
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from rq_sched.client.outcomes import forgotten, unknown
+from rq_sched.errors import ClientBusy, InvalidValue, RedisNotReady, RedisUnavailable
+from rq_sched.model.states import State
+
+if TYPE_CHECKING:
+    from rq_sched.link import Op
+
+T = TypeVar("T")
+
+BITE = 1000
+"""Tasks in one operation, at most: what is sent at once, and what a lost connection has to send again."""
+
+
+@dataclass(slots=True)
+class Run:
+    """Carry out an operation of the store; the answer is what it returns.
+
+    ``within``: seconds that it may wait for a connection if all are in use; None: as long as others get answers.
+    ``follows``: the server waits with its answer until there is something to tell."""
+
+    op: Op[Any]
+    within: float | None = None
+    follows: bool = False
+
+
+@dataclass(slots=True)
+class Listen:
+    """Listen to this channel from now on, and to no other."""
+
+    channel: str
+
+
+@dataclass(slots=True)
+class Hear:
+    """Wait for a message, at most so many seconds; the answer is its text or None."""
+
+    timeout: float
+
+
+@dataclass(slots=True)
+class Pause:
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+@dataclass(slots=True)
+class Emit:
+    """Give this value to the caller, who iterates."""
+
+    value: Any
+
+
+Step = Run | Listen | Hear | Pause | Emit
+Flow = Generator[Step, Any, T]
+
+
+def run(op: Op[T], deadline: Deadline | None = None, follows: bool = False) -> Flow[T]:
+    """The step ``Run``, with the type of its answer."""
+    answer: T = yield Run(op, None if deadline is None else deadline.left(), follows)
+    return answer
+
+
+def advance(flow: Flow[Any], answer: Any = None, error: Exception | None = None) -> Step | None:
+    """The next step of a flow, given the answer to the one before, or what went wrong with it; None at its end."""
+    try:
+        return flow.send(answer) if error is None else flow.throw(error)
+    except StopIteration:
+        return None
+
+
+def last(flow: Flow[T]) -> Flow[None]:
+    """The flow, with what it returns as the last value it emits."""
+    yield Emit((yield from flow))
+
+
+def new_channel() -> str:
+    """A name that no other waiting client has."""
+    return os.urandom(8).hex()
+
+
+def passing(error: RedisUnavailable) -> bool:
+    """Whether Redis may come back without anybody's doing: a restart, a failover, a broken connection. (Or, if all
+    connections are in use, one of them.)"""
+    return isinstance(error, (RedisNotReady, ClientBusy)) or type(error) is RedisUnavailable
+
+
+def back_off(tries: int) -> float:
+    """Seconds before the next try: 0.05, 0.1, … 1."""
+    return min(1.0, 0.05 * 2.0 ** min(tries, 10))
+
+
+def bites(items: Iterable[T], size: int = BITE) -> Iterator[list[T]]:
+    """Lists of at most ``size`` items. When ``items`` raises, what came before it is given out first."""
+    bite: list[T] = []
+    try:
+        for item in items:
+            bite.append(item)
+            if len(bite) == size:
+                yield bite
+                bite = []
+    except Exception:
+        if bite:
+            yield bite
+        raise
+    if bite:
+        yield bite
+
+
+class Deadline:
+    """When a caller's time is up.
+
+    Parameters:
+        timeout: seconds; None: never.
+        clock: tells seconds.
+    """
+
+    def __init__(self, timeout: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        if timeout is not None and (not isinstance(timeout, (int, float)) or isnan(timeout)):
+            raise InvalidValue(f"timeout must be a number of seconds, or None, not {timeout!r:.80}")
+        self.timeout = timeout
+        self._clock = clock
+        self._end = None if timeout is None else clock() + timeout
+
+    @overload
+    def left(self) -> float | None: ...
+    @overload
+    def left(self, most: float) -> float: ...
+    def left(self, most: float | None = None) -> float | None:
+        """Seconds left, at most ``most``; 0 when the time is up. None: any number."""
+        if self._end is None:
+            return most
+        left = self._end - self._clock()
+        return max(0.0, left if most is None else min(most, left))
+
+    @property
+    def passed(self) -> bool:
+        return self._end is not None and self._clock() >= self._end
+
+
+class Waiting:
+    """The tasks that haven't ended yet, looked at in turn."""
+
+    def __init__(self, task_ids: Iterable[str] = (), known: bool = False) -> None:
+        self._open = dict.fromkeys(task_ids)
+        self._missing: list[str] = []
+        self.known = known
+        """Whether they were there when the waiting began."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def goes_on(self) -> bool:
+        """Whether there is something to wait for."""
+        return bool(self._open)
+
+    def unknown(self, task_id: str) -> None:
+        """Called for a task that isn't there.
+
+        Raises:
+            TaskNotFound
+        """
+        raise forgotten(task_id) if self.known else unknown(task_id)
+
+    def complain(self) -> None:
+        """Tell of those that aren't there, once what has ended is delivered.  Raises: TaskNotFound."""
+        missing, self._missing = self._missing, []
+        for task_id in missing:
+            self.unknown(task_id)
+
+    def add(self, task_ids: Iterable[str]) -> None:
+        self._open.update(dict.fromkeys(task_ids))
+
+    def all(self) -> list[str]:
+        return list(self._open)
+
+    def next_bite(self) -> list[str]:
+        """Those that haven't been looked at for longest; they go to the end of the row."""
+        bite = list(self._open)[:BITE]
+        for task_id in bite:
+            self._open.pop(task_id, None)  # another thread may have been faster
+        self.add(bite)
+        return bite
+
+    def settle(self, states: Iterable[tuple[str, State | None]]) -> list[tuple[str, State]]:
+        """Of these, those that were open and have ended: they are open no longer, nor are those that aren't there,
+        of which ``complain`` tells."""
+        ended = []
+        for task_id, state in states:
+            if task_id not in self._open:
+                continue
+            if state is None or state.final:
+                self._open.pop(task_id, None)
+            if state is None:
+                self._missing.append(task_id)
+            elif state.final:
+                ended.append((task_id, state))
+        return ended
+
+
+def heard(message: bytes) -> Iterator[tuple[str, State]]:
+    """What a doorbell says: ``ID STATE ID STATE …``."""
+    words = message.decode("ascii").split()
+    return ((task_id, State(state)) for task_id, state in zip(words[::2], words[1::2], strict=True))

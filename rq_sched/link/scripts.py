@@ -1,0 +1,199 @@
+"""The Lua scripts: found, put together from their includes, and called by name.
+
+A script begins with its contract (``lua/README.md``). ``load`` reads the names of its arguments from there; a test
+holds them against the store's calls. It travels in one of three forms: a function (``functions.py``: the fastest), a
+script for who may not load functions, and ``plain`` for servers that don't know ``#!lua`` (fakeredis).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from pathlib import Path
+
+from rq_sched.errors import RqSchedError
+from rq_sched.link import functions
+
+FOLDER = Path(__file__).parents[1] / "lua"
+Argument = str | bytes | int | float
+
+_INCLUDE = re.compile(r"^--@include\s+(\S+)\s*$")
+_CONTRACT = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
+_SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
+_PART = "--@part "
+_FUNCTION = re.compile(r"local function (\w+)")
+_WORD = re.compile(r"\w+")
+
+
+class ScriptError(RqSchedError):
+    """A script can't be put together: an include is missing, included twice in one file, or includes itself."""
+
+    code = "script_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script as the server gets it."""
+
+    name: str
+    source: str
+    sha: str
+    function: str
+    """The name of its library, and of the function in there."""
+    library: str
+    arguments: tuple[str, ...]
+    variadic: bool
+
+    @classmethod
+    def of(cls, name: str, source: str) -> Script:
+        """The script with this text.
+
+        Raises:
+            ScriptError: it has no contract.
+        """
+        contract = _CONTRACT.search(source)
+        if contract is None:
+            raise ScriptError(f"{name}.lua has no contract: a line '-- ARGV: name name …' is missing")
+        arguments = contract[1].split()
+        return cls(
+            name=name,
+            source=source,
+            sha=sha1(source.encode()).hexdigest(),
+            function=functions.name_of(name, source),
+            library=functions.library(name, source),
+            arguments=tuple(argument.lstrip("*") for argument in arguments),
+            variadic=arguments[-1].startswith("*"),
+        )
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether it says that it changes nothing: then a user who may only read may run it."""
+        return self.source.startswith("#!lua flags=no-writes")
+
+    @property
+    def plain(self) -> str:
+        return _SHEBANG.sub("\n", self.source)
+
+    @property
+    def plain_sha(self) -> str:
+        return sha1(self.plain.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A script with its arguments: one request among those that an operation yields."""
+
+    script: Script
+    prefix: str
+    arguments: Sequence[Argument]
+    may_refuse: bool = False
+    """Whether a refusal is an answer like any other: the exception, not raised."""
+
+
+def assemble(name: str, folder: Path = FOLDER) -> str:
+    """The text of a script with each of its includes once, before its first use.
+
+    Raises:
+        ScriptError: names the file and the include that is wrong.
+    """
+    done: list[str] = []
+
+    def expand(part: str, path: tuple[str, ...]) -> list[str]:
+        if part in path:
+            raise ScriptError(f"{path[-1]}.lua includes itself: {' → '.join((*path, part))}")
+        try:
+            text = (folder / f"{part}.lua").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ScriptError(
+                f"no script {part}.lua in {folder} (included by {path[-1] if path else 'nobody'})"
+            ) from None
+        lines: list[str] = [_PART + part]
+        included: set[str] = set()
+        for line in text.splitlines():
+            found = _INCLUDE.match(line)
+            if not found:
+                lines.append(line)
+                continue
+            other = found[1]
+            if other in included:
+                raise ScriptError(f"{part}.lua includes {other} twice")
+            included.add(other)
+            if other not in done:
+                lines += [*expand(other, (*path, part)), _PART + part]
+                done.append(other)
+        return lines
+
+    return "\n".join(apart(expand(name, ()))) + "\n"
+
+
+def apart(lines: list[str]) -> list[str]:
+    """The same with the functions of each include in a block of their own: what no other part uses isn't seen outside.
+    (Lua has room for 200 names at a time.)
+
+    >>> apart(["--@part _x", "local function f() end", "local function g() f() end", "--@part x", "g()"])
+    ['local g do -- _x', 'local function f() end', 'function g() f() end', 'end -- _x', 'g()']
+    """
+    parts: list[list[str]] = []
+    for line in lines:
+        if line.startswith(_PART):
+            parts.append([])
+        parts[-1].append(line)
+    words = [Counter(_WORD.findall("\n".join(line.partition("--")[0] for line in part))) for part in parts]
+    text: list[str] = []
+    for part, own in zip(parts, words, strict=True):
+        name, own_lines = part[0].removeprefix(_PART), part[1:]
+        functions = [found[1] for line in own_lines if (found := _FUNCTION.match(line))]
+        if not name.startswith("_") or not functions:
+            text += own_lines
+            continue
+        others = {word for other in words if other is not own for word in other}
+        shared = [function for function in functions if function in others]
+        variables, rest = _variables(own_lines, others)
+        opening = f"local {', '.join(shared)} do -- {name}" if shared else f"do -- {name}"
+        text += [*variables, opening]
+        text += [line.removeprefix("local ") if _gives(line, shared) else line for line in rest]
+        text.append(f"end -- {name}")
+    return text
+
+
+def _gives(line: str, names: Sequence[str]) -> bool:
+    found = _FUNCTION.match(line)
+    return found is not None and found[1] in names
+
+
+def _variables(lines: list[str], others: set[str]) -> tuple[list[str], list[str]]:
+    """What an include declares at its left margin beside functions and constants of its own, and the rest."""
+    statements: list[list[str]] = []
+    for line in lines:
+        if statements and line.startswith((" ", "}", ")")):
+            statements[-1].append(line)
+        else:
+            statements.append([line])
+    variables: list[str] = []
+    rest: list[str] = []
+    for statement in statements:
+        first, text = statement[0], "\n".join(statement)
+        outside = first.startswith("local ") and not _FUNCTION.match(first)
+        if outside and functions.is_constant(text):
+            outside = not others.isdisjoint(_WORD.findall(first.partition("=")[0])[1:])
+        (variables if outside else rest).extend(statement)
+    return variables, rest
+
+
+@cache
+def load(name: str) -> Script:
+    """The script of that name.
+
+    Raises:
+        ScriptError: there is none, or it can't be put together.
+    """
+    return Script.of(name, assemble(name))
+
+
+def names(folder: Path = FOLDER) -> list[str]:
+    """All scripts, without the includes (those begin with ``_``)."""
+    return sorted(path.stem for path in folder.glob("*.lua") if not path.name.startswith("_"))

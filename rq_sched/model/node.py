@@ -1,0 +1,51 @@
+"""What a node is: its states, its record in Redis, the orders it gets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from rq_sched.model.resources import Resources
+from rq_sched.model.task import iso
+
+
+class NodeState(StrEnum):
+    """Whether a node takes tasks."""
+
+    UP = "up"  # takes tasks
+    FAULTY = "faulty"  # a fault of its machine keeps it from beginning tasks; it looks again by itself
+    DRAINING = "draining"  # gets no new tasks; what runs there ends
+    DEAD = "dead"  # its heartbeat ran out, or it left; what it held is given back
+    UNREADABLE = "unreadable"  # its record can't be read: `rq-sched doctor --repair` mends it
+
+
+@dataclass(slots=True)
+class NodeInfo:
+    """A node as people and programs read it. CPU in cores, memory in MB, times in seconds since 1970."""
+
+    node_id: str
+    state: NodeState
+    total_cpu: int
+    total_memory: int
+    free_cpu: int
+    free_memory: int
+    running: int
+    incarnation: str
+    last_heartbeat: float | None
+    labels: list[str]  # what tasks may require
+    fault: str | None = None  # what keeps it from beginning tasks; told beside `draining`, too
+
+    @property
+    def total(self) -> Resources:
+        return Resources(self.total_cpu, self.total_memory)
+
+    @property
+    def free(self) -> Resources:
+        return Resources(self.free_cpu, self.free_memory)
+
+    def to_json(self) -> dict[str, Any]:
+        """A flat dict for JSON: times as ISO 8601 in UTC."""
+        out = asdict(self)
+        out["last_heartbeat"] = iso(self.last_heartbeat)
+        return out

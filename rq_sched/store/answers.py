@@ -1,0 +1,111 @@
+"""What the operations answer, and the reports that agents send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rq_sched.model.node import NodeState
+from rq_sched.model.orders import Entry, Order
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import State
+from rq_sched.store.base import BATCH as BATCH
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What a cancel did: ``requeued``, ``cancelled``, ``stopping`` (its processes were told to stop), ``unchanged``
+    (delayed or held, and to be requeued), ``already completed|failed|cancelled``.
+
+    ``elements``: of an array those that were told to stop, with the attempts that they are in."""
+
+    outcome: str
+    state: State
+    attempt: int
+    elements: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The answer to a heartbeat: the node's state, the number of the last order given to it, and whether its ledger is
+    what the agent believes (None: not compared)."""
+
+    state: NodeState
+    ordered: int
+    agrees: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """One bite of a ledger: the cursor of the next one (``"0"``: this was the last), the number of the last order."""
+
+    cursor: str
+    ordered: int
+    entries: list[Entry]
+
+
+@dataclass(slots=True)
+class Report:
+    """How an attempt ended. ``ran``: seconds since its start, None if it never started.
+
+    ``outcome``: ``completed``, ``failed`` (with a reason), ``crashed`` (its process died, not by us), ``returned`` (the
+    node gave it up: costs nothing), ``stopped`` (confirms a stop order: the processes are gone).
+    """
+
+    token: str
+    task_id: str
+    outcome: str
+    ran: float | None = None
+    reason: str | None = None
+    result: bytes | None = None
+    error: str | None = None
+    exit_code: int | None = None
+    output: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer to reports: ``recorded`` or ``stale`` for each, and the node's next orders."""
+
+    outcomes: list[str]
+    orders: list[Order]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a placing call did, whether it left work, and which tasks it placed (``ID@NODE#ATTEMPT`` …)."""
+
+    placed: int
+    more: bool
+    items: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What a reserving call did: the first blocked task, the node that is reserved (None: none), how many tasks were
+    told to stop, how many heads were looked at, and for which task the node is kept: an earlier one may be the first
+    blocked one since."""
+
+    task_id: str | None
+    node_id: str | None
+    preempted: int
+    looked: int
+    kept_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """The allocation as it is after a ``task_resize`` (0:0 if the attempt is over), and the number of the last order:
+    resize orders up to that one are older than this answer."""
+
+    allocation: Resources
+    ordered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """How many delayed tasks joined their queues, when (ms) the next is due, and in how many seconds that is."""
+
+    promoted: int
+    next_ms: int | None
+    due_in: float | None

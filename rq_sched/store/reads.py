@@ -1,0 +1,321 @@
+"""Questions about tasks, nodes and what happened. Nothing here writes.
+
+Each method returns an operation (``link.Op``). Their cost is bounded by what is asked for and by the number of nodes,
+not by what waits. Why a task is where it is stands in ``explain.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rq_sched.errors import NodeNotFound, TaskNotFound
+from rq_sched.link import Command, Op
+from rq_sched.model.arrays import element_of, has_rest, rest, rest_member, sequence, unmade
+from rq_sched.model.events import Event, events_of
+from rq_sched.model.fit import Place, Reservation, Room, fit_counts, pending_reason
+from rq_sched.model.ids import check_id, known_id
+from rq_sched.model.node import NodeInfo, NodeState
+from rq_sched.model.reading import as_dict, real, text, whole
+from rq_sched.model.resources import Resources
+from rq_sched.model.states import FINAL, Reason, State, read_state
+from rq_sched.model.task import TaskInfo
+from rq_sched.store.base import Base
+from rq_sched.store.node_records import decode as decode_node
+from rq_sched.store.records import damaged
+from rq_sched.store.records import decode as decode_task
+
+ARRAYS = 1000
+"""Arrays that are looked at where something is counted."""
+ROOMS_BITE = 250
+"""Nodes that one script call reads."""
+
+
+UNREADABLE_NODE = (b"state", b"unreadable")
+"""The record of a node whose key is of another type."""
+
+
+class Reads(Base):
+    """What single tasks and nodes are, and what happened: questions that others are made of."""
+
+    # -- tasks ------------------------------------------------------------------------------------
+
+    def states(self, task_ids: Sequence[str]) -> Op[list[State | None]]:
+        """The states of tasks; None for an unknown one."""
+        replies = yield from self._rows([("HMGET", self.keys.task(t), "s", "c") for t in task_ids])
+        found = [read_state(row[0]) if row and (row[0] or row[1]) else None for row in replies]
+        unmade = yield from self.unmade([t for t, state in zip(task_ids, found, strict=True) if state is None])
+        if unmade:
+            for i, task_id in enumerate(task_ids):
+                if task_id in unmade:
+                    found[i] = read_state(unmade[task_id].get(b"s"))
+        return found
+
+    def unmade(self, task_ids: Sequence[str]) -> Op[dict[str, dict[bytes, bytes]]]:
+        """Of tasks without a record the elements that aren't made yet: id → the record that it would have."""
+        named = {t: element for t in task_ids if (element := element_of(t)) is not None}
+        if not named:
+            return {}
+        array_ids = sorted({array_id for array_id, _ in named.values()})
+        flat = yield from self._rows([("HGETALL", self.keys.task(array_id)) for array_id in array_ids])
+        arrays = {a: as_dict(record or ()) for a, record in zip(array_ids, flat, strict=True)}
+        runs = yield from self._rows(
+            [
+                ("ZREVRANGEBYSCORE", self.keys.apart(array_id), index, "-inf", "LIMIT", 0, 1)
+                for array_id, index in named.values()
+            ]
+        )
+        found: dict[str, dict[bytes, bytes]] = {}
+        for (task_id, (array_id, index)), run in zip(named.items(), runs, strict=True):
+            try:
+                record = unmade(arrays[array_id], index, run[0] if run else None)
+            except (ValueError, LookupError):
+                continue  # its array can't be read
+            if record is not None:
+                found[task_id] = record
+        return found
+
+    def status(self, task_ids: Sequence[str]) -> Op[list[TaskInfo | None]]:
+        """Everything known of tasks; None for an unknown one. Why a pending one waits is worked out now."""
+        infos = yield from self._read(task_ids)
+        yield from self._say_why([info for info in infos if info is not None])
+        return infos
+
+    def _say_why(self, infos: Sequence[TaskInfo]) -> Op[None]:
+        """Works out why those that are pending wait."""
+        waiting = [info for info in infos if info.state is State.PENDING and info.reason != Reason.UNREADABLE]
+        if not waiting:
+            return
+        rooms = yield from self.rooms()
+        reservation = yield from self.reservation()
+        reasons: dict[tuple[Any, ...], Reason] = {}
+        barred = yield from self._barred(waiting, rooms, reservation)
+        distinct = list({room[1:-1]: room for room in rooms}.values())  # for a reason it is enough that one is there
+        for info in waiting:
+            need = Resources(info.cpu_needed, info.memory_needed)
+            key = (need, barred.get(info.task_id), tuple(info.require), tuple(info.refused))
+            if key not in reasons:
+                among = rooms if info.refused else distinct
+                reasons[key] = pending_reason(fit_counts(need, among, *key[1:]))
+            info.reason = reasons[key]
+
+    def _barred(
+        self, waiting: Sequence[TaskInfo], rooms: Sequence[Room], reservation: Reservation | None
+    ) -> Op[dict[str, str]]:
+        """Of these tasks, those that would fit on the reserved node and may not use it: task → node."""
+        room = next((r for r in rooms if reservation and r.node_id == reservation.node_id), None)
+        if reservation is None or room is None:
+            return {}
+        fitting = [
+            info
+            for info in waiting
+            if Resources(info.cpu_needed, info.memory_needed).fits(room.room)
+            and room.carries(info.require)
+            and not room.refuses(info.refused)
+        ]
+        places = yield from self.places([info.task_id for info in fitting])
+        now = (yield from self.now()) if any(info.time_limit for info in fitting) else 0
+        barred: dict[str, str] = {}
+        for info, place in zip(fitting, places, strict=True):
+            ends = now + info.time_limit * 1000 if info.time_limit else None
+            need = Resources(info.cpu_needed, info.memory_needed)
+            if place is not None and reservation.bars(info.task_id, place, need, ends):
+                barred[info.task_id] = room.node_id
+        return barred
+
+    def places(self, task_ids: Sequence[str]) -> Op[list[Place | None]]:
+        """Their places in the order of pending tasks; None for one that isn't pending."""
+        names = ("c", "n", "j", "jn")
+        records = yield from self._rows([("HMGET", self.keys.task(t), *names) for t in task_ids])
+        owners = [element_of(t) if r and r[0] is None else None for t, r in zip(task_ids, records, strict=True)]
+        of_arrays = iter((yield from self._rows([("HMGET", self.keys.task(o[0]), *names) for o in owners if o])))
+        entries: list[tuple[str, str, str]] = []  # class, member, sequence
+        for task_id, own, element in zip(task_ids, records, owners, strict=True):
+            values = (next(of_arrays) if element else own) or ()
+            record = {name.encode(): value for name, value in zip(names, values, strict=False) if value is not None}
+            place = text(record.get(b"n"))
+            member = place + task_id
+            if b"j" in record:  # its rest stands there, for this one too
+                try:
+                    place = sequence(record, element[1] if element else int(record[b"jn"]))
+                    member = rest_member(element[0] if element else task_id, record)
+                except (ValueError, LookupError):
+                    member = ""  # it can't be read: it has no place
+            entries.append((text(record.get(b"c")), member, place))
+        found = yield from self._rows([("ZSCORE", self.keys.pending(c), member) for c, member, _ in entries])
+        return [
+            None if score is None else Place(real(score), place)
+            for score, (_, _, place) in zip(found, entries, strict=True)
+        ]
+
+    def _read(self, task_ids: Sequence[str]) -> Op[list[TaskInfo | None]]:
+        flat = yield from self._rows([("HGETALL", self.keys.task(t)) for t in task_ids])
+        records = [as_dict(one or ()) for one in flat]
+        unmade = yield from self.unmade([t for t, record in zip(task_ids, records, strict=True) if not record])
+        records = [record or unmade.get(t, {}) for t, record in zip(task_ids, records, strict=True)]
+        apart: list[Command] = []
+        for task_id, record in zip(task_ids, records, strict=True):
+            if b"ax" in record:
+                apart.append(("GET", self.keys.payload(task_id)))
+            if b"rx" in record:
+                apart.append(("GET", self.keys.result(task_id)))
+            if b"j" in record:
+                apart.append(("SCARD", self.keys.live(task_id)))
+        long = iter((yield from self._rows(apart)))
+        infos: list[TaskInfo | None] = []
+        for task_id, one, record in zip(task_ids, flat, records, strict=True):
+            payload = next(long) if b"ax" in record else None
+            result = next(long) if b"rx" in record else None
+            live = (next(long) or 0) if b"j" in record else 0
+            if one is None:
+                infos.append(damaged(task_id, "its record is a key of another type"))
+            elif record and b"c" not in record:
+                infos.append(damaged(task_id, "its record doesn't say what it needs"))
+            else:
+                infos.append(decode_task(task_id, record, payload, result, live) if record else None)
+        return infos
+
+    def result(self, task_id: str) -> Op[TaskInfo]:
+        """One task with its outcome.  Raises: TaskNotFound."""
+        info = (yield from self._read([known_id(task_id)]))[0]
+        if info is None:
+            raise TaskNotFound(f"no task {task_id}: never submitted to this namespace, or forgotten")
+        return info
+
+    def payload(self, task_id: str) -> Op[bytes]:
+        """The long arguments of a task, packed; empty if there are none."""
+        return (yield [("GET", self.keys.payload(task_id))])[0] or b""
+
+    def log(self, task_id: str, offset: int = 0) -> Op[bytes]:
+        """The captured output of a task, from a byte on."""
+        return (yield [("GETRANGE", self.keys.log(task_id), offset, -1)])[0] or b""
+
+    def resting(self) -> Op[dict[str, dict[bytes, bytes]]]:
+        """The records of arrays of which some elements aren't made yet: ``ARRAYS`` of them at most."""
+        ids = [text(a) for a in (yield [("SRANDMEMBER", self.keys.arrays, ARRAYS)])[0]]
+        names = ("s", "c", "n", "j", "jn", "ja")
+        found = yield from self._rows([("HMGET", self.keys.task(a), *names) for a in ids])
+        records = [{n.encode(): v for n, v in zip(names, r or (), strict=False) if v is not None} for r in found]
+        return {a: record for a, record in zip(ids, records, strict=True) if has_rest(record)}
+
+    # -- nodes ------------------------------------------------------------------------------------
+
+    def nodes(self) -> Op[list[NodeInfo]]:
+        """All nodes, by id; dead ones too until they are forgotten."""
+        live, gone = yield [
+            ("ZRANGE", self.keys.nodes, 0, -1, "WITHSCORES"),
+            ("ZRANGE", self.keys.gone, 0, -1),
+        ]
+        runs_out = {text(live[i]): real(live[i + 1]) for i in range(0, len(live), 2)}
+        ids = sorted({*runs_out, *map(text, gone)})
+        records = yield from self._rows([("HGETALL", self.keys.node(n)) for n in ids])
+        return [
+            decode_node(n, as_dict(UNREADABLE_NODE if record is None else record), runs_out.get(n))
+            for n, record in zip(ids, records, strict=True)
+            if record != []
+        ]
+
+    def node(self, node_id: str) -> Op[NodeInfo]:
+        """One node.  Raises: NodeNotFound."""
+        record, runs_out = yield from self._rows(
+            [("HGETALL", self.keys.node(check_id(node_id, "node id"))), ("ZSCORE", self.keys.nodes, node_id)]
+        )
+        if record is None:
+            record = UNREADABLE_NODE
+        if not record:
+            raise NodeNotFound(f"no node {node_id}: `rq-sched nodes` lists all")
+        return decode_node(node_id, as_dict(record), None if runs_out is None else real(runs_out))
+
+    def rooms(self) -> Op[list[Room]]:
+        """What all nodes that are up have: each read at one instant, some 250 a call."""
+        ids = (yield [("ZRANGE", self.keys.nodes, 0, -1)])[0]
+        return (yield from self.rooms_of(ids))
+
+    def rooms_of(self, node_ids: Sequence[str | bytes]) -> Op[list[Room]]:
+        """What those of these nodes have that are up."""
+        calls = [self.call("node_rooms", *node_ids[i : i + ROOMS_BITE]) for i in range(0, len(node_ids), ROOMS_BITE)]
+        texts = (yield calls) if calls else []
+        rooms = [Room.parse(line) for lines in texts for line in text(lines).split("\n") if line]
+        return [room for room in rooms if room is not None]
+
+    def faults(self) -> Op[dict[str, str]]:
+        """Which nodes take no tasks because of what fault of their machine."""
+        ids = (yield [("ZRANGE", self.keys.nodes, 0, -1)])[0]
+        texts = yield from self._paged([("HGET", self.keys.node(n.decode()), "fault") for n in ids])
+        return {n.decode(): t.decode("utf-8", "replace") for n, t in zip(ids, texts, strict=True) if t is not None}
+
+    def reservation(self) -> Op[Reservation | None]:
+        """What is reserved, or about to be."""
+        names = ("first", "since", "task", "score", "sequence", "node", "at", "until", "spare_cpu", "spare_memory")
+        values = (yield [("HMGET", self.keys.reservation, *names)])[0]
+        return Reservation.of({n: text(v) for n, v in zip(names, values, strict=True) if v is not None})
+
+    # -- what happened ----------------------------------------------------------------------------
+
+    def events(self, after: str = "-", *, limit: int = 1000, newest: bool = False) -> Op[list[Event]]:
+        """The decision log after an id; with ``newest`` its last entries, in their order."""
+        if newest:
+            entries = (yield [("XREVRANGE", self.keys.events, "+", "-", "COUNT", limit)])[0][::-1]
+        else:
+            start = after if after == "-" else f"({after}"
+            entries = (yield [("XRANGE", self.keys.events, start, "+", "COUNT", limit)])[0]
+        return [event for entry in entries for event in events_of(entry[0], as_dict(entry[1]))]
+
+    def events_follow(self, last_id: str, block_ms: int) -> Op[list[Event]]:
+        """Wait for what comes after an id (``$``: from now on)."""
+        command: Command = ("XREAD", "COUNT", 1000, "BLOCK", block_ms, "STREAMS", self.keys.events, last_id)
+        reply = (yield [command])[0]
+        return [
+            event for _, entries in reply or [] for entry in entries for event in events_of(entry[0], as_dict(entry[1]))
+        ]
+
+    def scheduler_seen(self) -> Op[float | None]:
+        """Seconds since a scheduler was last at work (each looks for dead nodes twice a second); None: never."""
+        now = yield from self.now()
+        last = ((yield [("GET", self.keys.swept)])[0] or b"").rpartition(b" ")[2]
+        return max(0.0, (now - int(last)) / 1000) if last.isdigit() and int(last) else None
+
+    def counts(self) -> Op[dict[str, int]]:
+        """Live and total counts as the scripts keep them."""
+        flat = (yield [("HGETALL", self.keys.counts)])[0]
+        return {text(name): whole(value) for name, value in as_dict(flat).items()}
+
+    def info(self) -> Op[dict[str, Any]]:
+        """Totals: tasks by state, nodes by state, capacity, what ever happened; when a scheduler was at work last."""
+        counts = yield from self.counts()
+        nodes = yield from self.nodes()
+        started = yield from self._rows([("HGET", self.keys.node(n.node_id), "started") for n in nodes])
+        unmade = {b"delayed": 0, b"held": 0}  # an array stands in these indexes for all that isn't made yet
+        for record in (yield from self.resting()).values():
+            if record.get(b"s") in unmade:
+                unmade[record[b"s"]] += rest(record) - 1
+        delayed, held, *ended = yield [
+            ("ZCARD", self.keys.delayed),
+            ("ZCARD", self.keys.held),
+            *(("ZCARD", self.keys.finished(s)) for s in sorted(FINAL)),
+        ]
+        alive = [n for n in nodes if n.state is not NodeState.DEAD]
+        held_now = sum(n.running for n in alive)
+        running = sum(whole(s) for n, s in zip(nodes, started, strict=True) if n.state is not NodeState.DEAD)
+        tasks = {
+            "pending": counts.get("pending", 0),
+            "delayed": delayed + unmade[b"delayed"],
+            "held": held + unmade[b"held"],
+            "assigned": max(0, held_now - running),
+            "running": running,
+            **dict(zip((str(s) for s in sorted(FINAL)), ended, strict=True)),
+        }
+        tasks["cancelled"] += counts.get("unmade", 0)
+        total = ("submitted", "completed", "failed", "cancelled")
+        return {
+            "namespace": self.keys.namespace,
+            "tasks": tasks,
+            "nodes": {str(s): sum(n.state is s for n in nodes) for s in NodeState},
+            "total_cpu": sum(n.total_cpu for n in alive),
+            "free_cpu": sum(n.free_cpu for n in alive),
+            "total_memory": sum(n.total_memory for n in alive),
+            "free_memory": sum(n.free_memory for n in alive),
+            "ever": {name: counts.get(name, 0) for name in total},
+            "faults": {n.node_id: n.fault for n in nodes if n.fault},
+            "scheduler_seen": (yield from self.scheduler_seen()),
+        }

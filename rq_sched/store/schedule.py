@@ -1,0 +1,47 @@
+"""What schedulers do: place, reserve, promote, declare dead, give back."""
+
+from __future__ import annotations
+
+from rq_sched.link import Op
+from rq_sched.model.task import DEFAULT_GRACE
+from rq_sched.store.answers import Placed, Promoted, Reserved
+from rq_sched.store.base import BATCH as BATCH
+from rq_sched.store.base import Base, nonce
+
+PLACE_BATCH = 16
+"""Placings and look-ups of one call, so that it stays short (docs/performance.md says how short). 32 cost no less a
+task."""
+REAP_BATCH = 32
+"""Attempts of a dead node that one call gives back: each may cost as much as a submit and an end."""
+SWEEP_GAP = 1.5
+"""Seconds without a sweep or a heartbeat that mean Redis was away (schedulers sweep every 0.5 s)."""
+
+
+class Schedule(Base):
+    """The transitions that schedulers make: each call is one bounded batch."""
+
+    def place(self, limit: int = PLACE_BATCH) -> Op[Placed]:
+        """Find nodes for pending tasks: one bounded bite."""
+        placed, more, items = yield from self._one("place", nonce(), limit)
+        return Placed(placed, bool(more), items.decode())
+
+    def reserve(self, grace: float = DEFAULT_GRACE) -> Op[Reserved]:
+        """Keep a node for the first blocked task, if it has waited for long enough; ``grace``: seconds that preempted
+        tasks have to end."""
+        task, node, preempted, looked, kept_for = yield from self._one("reserve", round(grace * 1000))
+        return Reserved(task.decode() or None, node.decode() or None, preempted, looked, kept_for.decode() or None)
+
+    def promote(self, limit: int = BATCH) -> Op[Promoted]:
+        """Delayed tasks whose time has come join their queues: one bite."""
+        promoted, next_ms, in_ms = yield from self._one("task_promote", limit)
+        return Promoted(promoted, int(float(next_ms)) if next_ms else None, int(in_ms) / 1000 if in_ms else None)
+
+    def sweep(self, gap: float = SWEEP_GAP, limit: int = BATCH) -> Op[tuple[int, list[str]]]:
+        """Declare dead whose heartbeat has run out; answers how many, and the incarnations to reap."""
+        dead, lost = yield from self._one("node_sweep", round(gap * 1000), limit)
+        return dead, [entry.decode() for entry in lost]
+
+    def reap(self, lost: str, limit: int = REAP_BATCH) -> Op[tuple[int, int]]:
+        """Give back one bite of a dead incarnation's tasks: how many, and how many are left."""
+        reaped, left = yield from self._one("node_reap", lost, limit)
+        return reaped, left

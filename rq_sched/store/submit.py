@@ -1,0 +1,94 @@
+"""Submitting tasks: in batches that let no script run long, and as safe as asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from rq_sched.errors import DurabilityNotReached
+from rq_sched.link import Op, Request
+from rq_sched.link.scripts import Argument
+from rq_sched.model.arrays import extent
+from rq_sched.model.durability import Durability
+from rq_sched.model.signing import Signer
+from rq_sched.model.task import TaskRequest
+from rq_sched.store.base import BATCH, PIPELINE, Base, nonce
+from rq_sched.store.keys import Keys
+from rq_sched.store.records import encode
+from rq_sched.store.safekeeping import Safekeeping, answer_seconds
+
+SUBMIT_PLACINGS = 8
+"""Placings that a submit makes itself: a task that finds room needn't wait for a scheduler to wake."""
+BATCH_BYTES = 512 * 1024
+"""Bytes of arguments a submit call takes."""
+WORDS = {1: "new", 0: "same", -1: "conflict", -2: "crowded"}
+ACCEPTED = ("new", "same")
+
+
+class Submit(Base):
+    """Submitting. Parameters: as ``Store``, with the keys of its namespace."""
+
+    def __init__(self, keys: Keys, now_ms: Any, placings: int, durability: Durability, signing_key: str | None) -> None:
+        super().__init__(keys, now_ms)
+        self._signer = Signer(signing_key, keys.namespace) if signing_key is not None else None
+        self._safekeeping = Safekeeping(self.keys, durability) if durability.waits else None
+        self.answer_seconds = answer_seconds(durability)
+        """How long a link must wait for an answer."""
+        self._placings = placings
+
+    def submit(self, requests: Sequence[TaskRequest], *, watch: str | None = None) -> Op[list[str]]:
+        """Submit checked requests. For each: ``new``, ``same`` (it is here already), ``conflict`` (the id is another
+        request's) or ``crowded`` (too many label sets wait): the last two aren't submitted. ``watch``: a channel to be
+        told of their ends (see ``watch``).
+
+        Raises:
+            DurabilityNotReached: they are accepted, and not (yet) as safe as asked for.
+            Unsendable: one has arguments that can't be sent; some of those before it may have been submitted.
+        """
+        safe = self._safekeeping
+        if safe is not None:
+            yield from safe.check()
+        answers: list[int] = []
+        short: list[str] = []
+        calls = self._calls(requests, watch or "")  # made as they are sent: a thousand may be a quarter of a GB
+        while some := list(islice(calls, PIPELINE)):
+            answers += yield from self._safely(some, short)
+        outcomes = [WORDS[answer] for answer in answers]
+        if short:
+            raise _not_safe(requests, outcomes, short[0])
+        return outcomes
+
+    def _calls(self, requests: Sequence[TaskRequest], watch: str) -> Iterator[Request]:
+        """The script calls that submit these: a batch of tasks each, or an array."""
+        batch: list[Argument] = []
+        count = size = 0
+        for request in requests:
+            encoded = encode(request, self._signer)
+            if request.array is None:
+                batch += encoded
+                count += 1
+                size += len(encoded[5]) if encoded[5] else 100  # type: ignore[arg-type]
+            if batch and (request.array is not None or count == BATCH or size > BATCH_BYTES):
+                yield self.call("task_submit", nonce(), self._placings, watch, *batch)
+                batch, count, size = [], 0, 0
+            if request.array is not None:
+                request_and_fields = (*encoded[:6], *encoded[7:])
+                indexes = extent(str(request.array))
+                yield self.call("array_submit", nonce(), self._placings, watch, *indexes, *request_and_fields)
+        if batch:
+            yield self.call("task_submit", nonce(), self._placings, watch, *batch)
+
+    def _safely(self, calls: Sequence[Request], short: list[str]) -> Op[list[int]]:
+        """One pipeline of submits, and the wait at its end; what is missing goes to ``short``."""
+        barriers = self._safekeeping.barriers() if self._safekeeping is not None else []
+        replies = yield [*calls, *barriers]
+        if self._safekeeping is not None and (missing := self._safekeeping.shortfall(replies[len(calls) :])):
+            short.append(missing)
+        return [answer for reply in replies[: len(calls)] for answer in reply]
+
+
+def _not_safe(requests: Sequence[TaskRequest], outcomes: list[str], why: str) -> DurabilityNotReached:
+    ids = [str(r.task_id) for r, outcome in zip(requests, outcomes, strict=True) if outcome in ACCEPTED]
+    what = f"task {ids[0]} is" if len(ids) == 1 else f"{len(ids)} tasks are"
+    return DurabilityNotReached(f"{what} accepted, but not (yet) as safe as asked for: {why}", ids, outcomes)

@@ -1,0 +1,330 @@
+"""What the agent tells Redis of its attempts: ends, starts, output, progress.
+
+Ends are the hot path: at most one ``task_finish`` is under way, and what ends meanwhile forms the next one, so batches
+grow with the load by themselves; the reply brings the next orders. A start is reported once it has lasted
+``START_AFTER``; of a shorter task the end says how long it ran. From a task's second attempt on the start is reported
+first (``attempts.ANNOUNCED``). What can't be sent is kept.
+
+What Redis refuses while it takes other calls can't be kept for ever: nothing behind it would be told. After ``TRIES`` a
+start isn't reported, nor what was printed; a batch of ends goes one by one, and an end that is refused alone is told
+without its output, then without its result, as failed. Where it isn't the report that is refused, but something that is
+stored can't be read, nothing is told that isn't so. Should all be refused, the attempt stays on the ledger until it is
+cancelled or the node is gone; when a minute has passed it is compared with Redis again (``reconcile.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rq_sched.errors import RedisFull, RqSchedError, Unreadable, WrongType
+from rq_sched.link.outage import is_outage
+from rq_sched.model.orders import Order
+from rq_sched.model.states import Reason
+from rq_sched.store import Store
+from rq_sched.store.answers import Report
+from rq_sched.store.attempts import REFILL
+from rq_sched.worker.agent.remembered import Remembered
+from rq_sched.worker.agent.session import Session, Superseded, back_off, together
+
+if TYPE_CHECKING:
+    from rq_sched.worker.agent.attempt import Attempt
+
+log = logging.getLogger("rq_sched.worker")
+
+BATCH = REFILL * 7 // 8
+"""Reports in one call: fewer than the orders that its reply may carry. A reply that is full leaves the question whether
+there is more, and costs a poll, a ring for the schedulers and a look of theirs."""
+BATCH_BYTES = 512 * 1024
+"""Bytes of results, errors and output in one call, unless a single report has more."""
+START_AFTER = 0.05
+"""Seconds that an attempt has run before its start is reported."""
+OUTPUT_EVERY = 0.5
+"""Seconds between two reports of what a running task has printed, and of its progress."""
+ERROR_CHARACTERS = 1000
+"""Of the error of an end that is told without its result."""
+TRIES = 5
+"""Refusals in a row until what is to be told is cut down."""
+AGAIN_SECONDS = 60.0
+"""How long nothing more is told of an attempt that was given up."""
+REMEMBERED = 10_000
+"""Tokens that are remembered as reported, at least."""
+
+
+class Outbox:
+    """Everything that is to be told, and the one coroutine that tells it.
+
+    Parameters:
+        taken: the number of the last order that was worked off.
+        take: works off orders.
+        attempts: what runs now.
+        lasts: hears of an attempt when it has run for ``START_AFTER``.
+        launch: hears of an attempt whose start was told before it has begun.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        store: Store,
+        taken: Callable[[], int],
+        take: Callable[[list[Order]], None],
+        attempts: Callable[[], Iterable[Attempt]],
+        lasts: Callable[[Attempt], object] = lambda _: None,
+        launch: Callable[[Attempt], object] = lambda _: None,
+    ) -> None:
+        self._session = session
+        self._store = store
+        self._taken = taken
+        self._take = take
+        self._attempts = attempts
+        self._lasts = lasts
+        self._launch = launch
+        self._loop = asyncio.get_running_loop()
+        self._reports: collections.deque[Report] = collections.deque()
+        self._starts: list[Attempt] = []
+        self._output: dict[str, bytes] = {}
+        self._output_due = 0.0
+        self._refused = 0  # so often in a row, by a Redis that takes other calls
+        self._alone = 0  # so many of the first ends go one by one
+        self._cut = ""  # the token of an end that was cut down
+        self._given_up: dict[str, float] = {}  # tokens, with when
+        self._work = asyncio.Event()
+        self._tick: asyncio.TimerHandle | None = None
+        self.progress: dict[str, float] = {}
+        self.reported = Remembered(REMEMBERED)
+        """Tokens whose end stands here or was told, the last ones."""
+        self.told = self._loop.time()
+        """When (by the event loop's clock) ends were last told, or there were none to tell."""
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    def add(self, report: Report) -> None:
+        """Tell of an end."""
+        if not self._reports:
+            self.empty.clear()
+            self.told = self._loop.time()
+            self._work.set()
+        self._reports.append(report)
+        self.reported.add(report.token)
+
+    @property
+    def on_its_way(self) -> bool:
+        """Whether starts or ends wait to be told, or for the answer."""
+        return bool(self._reports or self._starts)
+
+    def holds(self, token: str) -> bool:
+        """Whether an end of this attempt waits to be told, or for the answer; or can't be told now."""
+        return any(report.token == token for report in self._reports) or self.gave_up(token)
+
+    def gave_up(self, token: str) -> bool:
+        """Whether Redis has lately refused again and again what was to be told of this attempt."""
+        return self._loop.time() - self._given_up.get(token, -math.inf) < AGAIN_SECONDS
+
+    def _give_up(self, tokens: Iterable[str]) -> None:
+        now = self._loop.time()
+        self._given_up = {token: at for token, at in self._given_up.items() if now - at < AGAIN_SECONDS}
+        self._given_up.update(dict.fromkeys(tokens, now))
+
+    def tell_start(self, attempt: Attempt) -> None:
+        """Tell that this one runs, be it once more; one that wasn't told yet is launched when Redis has heard."""
+        if attempt not in self._starts:
+            self._starts.append(attempt)
+            self._work.set()
+
+    def watch(self) -> None:
+        """Something runs: look now and then for what is to be told of it."""
+        if self._tick is None:
+            self._tick = self._loop.call_later(START_AFTER, self._look)
+
+    def clear(self) -> None:
+        """Forget everything: the incarnation that it is about is gone."""
+        self._reports.clear()
+        self._starts.clear()
+        self._output.clear()
+        self.progress.clear()
+        self.reported.clear()
+        self._refused = self._alone = 0
+        self.empty.set()
+
+    async def run(self) -> None:
+        """Tell, until cancelled."""
+        failures = 0
+        while True:
+            await self._work.wait()
+            try:
+                await self._tell()
+                failures = self._refused = 0
+            except Superseded:
+                continue
+            except RqSchedError as error:
+                failures += 1
+                self._refused = 0 if is_outage(error) else self._refused + 1
+                if failures == 1 and not is_outage(error):
+                    log.warning("reports wait: %s", error, extra={"reports": len(self._reports)})
+                await asyncio.sleep(back_off(failures))
+
+    def _look(self) -> None:
+        """Find starts to report, and collect output when it is due."""
+        self._tick = None
+        now = self._loop.time()
+        due = now >= self._output_due
+        running = False
+        for attempt in self._attempts():
+            if attempt.child is None:
+                continue
+            running = True
+            if not attempt.lasts and now - attempt.begun >= START_AFTER:
+                attempt.lasts = True
+                if not attempt.told:
+                    attempt.told = True
+                    self._starts.append(attempt)
+                self._lasts(attempt)
+                log.info("a task runs", extra={"task_id": attempt.order.task_id, "attempt": attempt.order.attempt})
+            token = attempt.order.token
+            if due and attempt.output and token not in self._output:
+                self._output[token] = attempt.take_written()
+        if due:
+            self._output_due = now + OUTPUT_EVERY
+        if self._starts or (due and (self._output or self.progress)):
+            self._work.set()
+        if running:
+            self.watch()
+
+    async def _tell(self) -> None:
+        """Everything there is. In this order: a task's output must not come after its end."""
+        if self._starts:
+            await self._tell_starts()
+        if self._output or self.progress:
+            await self._tell_output()
+        if self._reports:
+            await self._tell_ends()
+        if not self._reports:
+            self.empty.set()
+            if not self._starts:
+                self._work.clear()
+
+    async def _tell_starts(self) -> None:
+        starts = self._starts[:BATCH]
+        tokens = [attempt.order.token for attempt in starts]
+        try:
+            await self._session.ask(lambda node, incarnation: self._store.task_start(node, incarnation, tokens))
+        except RqSchedError as error:
+            if not self._is_enough(error):
+                raise
+            log.error("starts are not reported: %s", error, extra={"starts": len(starts)})
+            self._give_up(tokens)
+        del self._starts[: len(starts)]
+        for attempt in starts:
+            if not attempt.told:
+                attempt.told = True
+                self._launch(attempt)
+
+    async def _tell_output(self) -> None:
+        output, progress = self._output, self.progress
+        self._output, self.progress = {}, {}
+        try:
+            await self._session.ask(
+                lambda node, incarnation: together(
+                    *([self._store.task_progress(node, incarnation, progress)] if progress else ()),
+                    *(self._store.task_output(node, incarnation, token, data) for token, data in output.items()),
+                )
+            )
+        except RedisFull:
+            pass  # output is worth the least
+        except RqSchedError as error:
+            if self._is_enough(error):
+                log.error("output and progress are not reported: %s", error, extra={"tasks": len(output)})
+                return
+            self.progress = progress | self.progress
+            for token, data in self._output.items():
+                output[token] = output.get(token, b"") + data
+            self._output = output
+            raise
+
+    def _is_enough(self, error: RqSchedError) -> bool:
+        """Whether what was refused now is to be cut down. (A full server drains: it is waited for.)"""
+        if is_outage(error) or isinstance(error, RedisFull) or self._refused + 1 < TRIES:
+            return False
+        self._refused = 0
+        return True
+
+    async def _tell_ends(self) -> None:
+        batch = [self._reports[0]] if self._alone else self._next_batch()
+        try:
+            outcomes = await self._finish(batch)
+        except RqSchedError as error:
+            if not self._is_enough(error):
+                raise
+            if len(batch) > 1:
+                self._alone = len(batch)
+            else:
+                await self._cut_down(batch[0], error)
+            return
+        self.told = self._loop.time()
+        self._alone = max(0, self._alone - 1)
+        for report, outcome in zip(batch, outcomes, strict=True):
+            self._reports.popleft()
+            if outcome == "stale":
+                log.warning("an end came too late", extra={"task_id": report.task_id, "outcome": report.outcome})
+
+    async def _finish(self, batch: list[Report]) -> list[str]:
+        """Tell these ends, and take the orders that come with the answer."""
+        finished = await self._session.ask(
+            lambda node, incarnation: self._store.task_finish(node, incarnation, acked=self._taken(), reports=batch)
+        )
+        if finished.orders:
+            self._take(finished.orders)
+        return finished.outcomes
+
+    async def _cut_down(self, report: Report, error: RqSchedError) -> None:
+        """An end was refused again and again, also alone: less of it, then nothing.
+
+        Raises:
+            RqSchedError: no ends are taken now, not even none: it isn't this one's fault.
+        """
+        await self._finish([])
+        if (less := self._less(report, error)) is not None:
+            log.error("an end was refused: telling less of it: %s", error, extra={"task_id": report.task_id})
+            self._reports[0] = less
+            return
+        log.error(
+            "an end can't be told: until it can, the task counts as running: %s",
+            error,
+            extra={"task_id": report.task_id, "outcome": report.outcome},
+        )
+        self._reports.popleft()
+        self._alone = max(0, self._alone - 1)
+        self.reported.discard(report.token)  # a stop order is answered anew
+        self._give_up([report.token])
+
+    def _less(self, report: Report, error: RqSchedError) -> Report | None:
+        """What else can be told of an end that was refused: without its output, then as failed; None: nothing."""
+        if report.output:
+            return replace(report, output=b"")
+        if self._cut == report.token or isinstance(error, Unreadable | WrongType):
+            return None
+        self._cut = report.token
+        ended = report.outcome in ("completed", "failed")
+        text = f"{report.error or f'it {report.outcome}'}; Redis refused the report of this: {error}"
+        return replace(
+            report,
+            outcome="failed" if ended else report.outcome,
+            reason=report.reason or (Reason.ERROR if ended else None),
+            result=None,
+            error=text[:ERROR_CHARACTERS],
+        )
+
+    def _next_batch(self) -> list[Report]:
+        batch: list[Report] = []
+        size = 0
+        for report in self._reports:
+            size += len(report.output) + len(report.result or b"") + len(report.error or "")
+            if batch and (size > BATCH_BYTES or len(batch) == BATCH):
+                break
+            batch.append(report)
+        return batch

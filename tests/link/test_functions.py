@@ -1,0 +1,104 @@
+"""A script becomes a function library: made once, and yet each call begins afresh."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rq_sched.link import Link, Op, scripts
+from rq_sched.link.functions import library, name_of
+
+SOURCE = """#!lua flags=allow-oom
+-- what it is about
+local P = KEYS[1]
+local call = redis.call
+local LIMIT, NAMES = 3, {
+  'a',
+}
+local seen, twice = {}, 0 -- of this call
+local unset -- until something is noted
+
+local function note(word)
+  seen[#seen + 1] = word
+  unset = word
+end
+
+for i = 2, #ARGV do note(ARGV[i]) end
+local n = #seen
+if n >= LIMIT then return { 'many', n } end
+call('SET', P .. 'last', unset or 'nothing')
+return { NAMES[1], n }
+"""
+
+
+def ask(*command: str) -> Op[object]:
+    return (yield [command])[0]
+
+
+def test_the_parts_of_a_script_go_where_they_belong() -> None:
+    text = library("x", SOURCE)
+    assert text.startswith(f"#!lua name={name_of('x', SOURCE)}\nlocal KEYS, ARGV, P, call, seen, twice, unset, n\n")
+    assert "\nlocal LIMIT, NAMES = 3, {\n  'a',\n}\nlocal function note(word)\n" in text
+    assert "\nP = KEYS[1]\ncall = redis.call\nseen, twice = {}, 0 -- of this call\nunset = nil\nend\n" in text
+    assert text.rstrip().endswith("callback=main, flags={'allow-oom'}}")
+
+
+def test_each_call_begins_afresh(link: Link, namespace: str) -> None:
+    prefix, name = f"rqs:{{{namespace}}}:", name_of("x", SOURCE)
+    link.run(ask("FUNCTION", "LOAD", library("x", SOURCE)))
+    try:
+        assert link.run(ask("FCALL", name, "1", prefix, "", "u", "v")) == [b"a", 2]
+        assert link.run(ask("FCALL", name, "1", prefix, "", "u", "v", "w")) == [b"many", 3]
+        assert link.run(ask("FCALL", name, "1", prefix, "")) == [b"a", 0]
+        assert link.run(ask("GET", prefix + "last")) == b"nothing"
+    finally:
+        link.run(ask("FUNCTION", "DELETE", name))
+        link.run(ask("DEL", prefix + "last"))
+
+
+def test_another_source_has_another_name() -> None:
+    assert name_of("x", SOURCE) != name_of("x", SOURCE + "\n")
+    assert re.fullmatch(r"rqs_x_[0-9a-f]{10}", name_of("x", SOURCE))
+
+
+@pytest.mark.parametrize("name", scripts.names())
+def test_no_two_things_at_the_left_margin_share_a_name(name: str) -> None:
+    """In a library all of them are declared at one place: the later one would take the earlier one's."""
+    found: list[str] = []
+    for line in scripts.load(name).source.splitlines():
+        if declared := re.match(r"local (?:function )?(\w+(?:, \w+)*)", line):
+            found += declared[1].split(", ")
+    twice = {one for one in found if found.count(one) > 1}
+    assert not twice, f"{name}.lua and its includes declare {twice} twice"
+
+
+def test_functions_are_local() -> None:
+    """Loading a library makes no globals; what an include shares is declared by ``scripts.apart``."""
+    for path in scripts.FOLDER.glob("*.lua"):
+        assert not re.findall(r"^function .*", path.read_text(), re.MULTILINE), f"{path.name}: write local function"
+
+
+@pytest.mark.parametrize("name", scripts.names())
+def test_there_is_room_for_names(name: str) -> None:
+    """Lua has 200 at a time: those of the script, those that its includes share, and those of one include."""
+    seen = most = inside = 0
+    for line in scripts.load(name).library.splitlines():
+        if line.startswith("end -- "):
+            seen -= inside
+        elif " do -- " in line or line.startswith("do -- "):
+            inside = 0
+        found = re.match(r"local (?:function )?(\w+(?:, \w+)*)", line)
+        number = found[1].count(",") + 1 if found else 0
+        seen += number
+        inside += 0 if " do -- " in line else number
+        most = max(most, seen)
+    assert most < 190, f"{name}.lua has {most} names: let functions that only one script needs stand in it"
+
+
+@pytest.mark.parametrize("name", scripts.names())
+def test_the_server_takes_each(name: str, link: Link) -> None:
+    link.load([name])
+    libraries = link.run(ask("FUNCTION", "LIST", "LIBRARYNAME", scripts.load(name).function))
+    assert isinstance(libraries, list)
+    assert len(libraries) == 1

@@ -1,0 +1,118 @@
+"""Scripts are put together from includes; what is wrong with one is said by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rq_sched.audit.mend import Mends
+from rq_sched.link import scripts
+from rq_sched.link.scripts import Call, ScriptError
+from rq_sched.model.fit import Place
+from rq_sched.model.resources import Resources
+from rq_sched.model.task import TaskRequest
+from rq_sched.store import Store
+from rq_sched.store.answers import Report
+from rq_sched.store.position import count_ahead
+
+
+def _write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / f"{name}.lua").write_text(text)
+
+
+def test_an_include_comes_once_and_before_its_use(tmp_path: Path) -> None:
+    _write(tmp_path, _a="A", _b="--@include _a\nB", main="--@include _b\n--@include _a\nM")
+    assert scripts.assemble("main", tmp_path) == "A\nB\nM\n"
+
+
+def test_a_missing_include_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, main="--@include _gone")
+    with pytest.raises(ScriptError, match=r"_gone\.lua .*included by main"):
+        scripts.assemble("main", tmp_path)
+
+
+def test_an_include_of_itself_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, _a="--@include _b", _b="--@include _a", main="--@include _a")
+    with pytest.raises(ScriptError, match="main → _a → _b → _a"):
+        scripts.assemble("main", tmp_path)
+
+
+def test_an_include_written_twice_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, _a="A", main="--@include _a\n--@include _a")
+    with pytest.raises(ScriptError, match=r"main\.lua includes _a twice"):
+        scripts.assemble("main", tmp_path)
+
+
+def test_an_unknown_script_is_named() -> None:
+    with pytest.raises(ScriptError, match=r"no script nothing\.lua"):
+        scripts.load("nothing")
+
+
+def _calls() -> list[Call]:
+    """One call of every method that runs a script."""
+    store = Store("x")
+    mends = Mends(store.keys)
+    report = Report("k", "t", "completed", result=b"")
+    operations: list[Any] = [
+        store.submit([TaskRequest("m:f").check()]),
+        store.cancel("t"),
+        store.hold("t"),
+        store.unhold("t"),
+        store.requeue("t"),
+        store.prioritize("t", 1),
+        store.watch(["t"], "me"),
+        store.forget_ids(["t"]),
+        store.forget(),
+        store.submit([TaskRequest("m:f", task_id="a", array="1-2").check()]),
+        store.forget_stretch("a", 1, 2),
+        store.forget_nodes(older_than=1),
+        store.place(),
+        store.reserve(),
+        store.promote(),
+        store.sweep(),
+        store.reap("a:1:left"),
+        store.node_register("a", "1", Resources(1, 1), labels=("gpu",)),
+        store.node_heartbeat("a", "1", acked=0),
+        store.node_ledger("a", "1"),
+        store.node_poll("a", "1", acked=0),
+        store.node_drain("a"),
+        store.node_undrain("a"),
+        store.node_reload("a"),
+        store.node_fault("a", "1", "its folder is gone"),
+        store.node_leave("a", "1"),
+        store.task_start("a", "1", ["k"]),
+        store.task_finish("a", "1", acked=0, reports=[report]),
+        store.task_output("a", "1", "k", b"x"),
+        store.task_progress("a", "1", {"k": 0.5}),
+        store.task_resize("a", "1", "k", number=1, cpu=1, memory=None),
+        store.rooms_of(["a"]),
+        count_ahead(store, Place(0.0, ""), [("1:256", 0, 1)]),
+        store.events_about("t", "-", "+"),
+        mends.task("t"),
+        mends.entry("held", "t"),
+        mends.head("1:256", ["1:256"]),
+        mends.ledger("a", "1"),
+        mends.node_of("a", "gpu"),
+        mends.key("log", "t"),
+        mends.room("t"),
+        mends.count_is("", 0),
+        mends.sequence(1),
+        mends.type_of("seq"),
+        mends.stray("nodes", ":"),
+        mends.give_up("t1"),
+        store.task_grow("a", "1", ["k"]),
+        mends.kept("k", "a"),
+    ]
+    return [next(operation)[0] for operation in operations]
+
+
+def test_the_store_calls_every_script_as_its_contract_says() -> None:
+    calls = _calls()
+    assert {call.script.name for call in calls} == set(scripts.names())
+    for call in calls:
+        script, given = call.script, len(call.arguments)
+        fixed = len(script.arguments) - script.variadic
+        assert given > fixed if script.variadic else given == fixed, f"{script.name}: {script.arguments}, {given} given"

@@ -1,0 +1,104 @@
+"""The reservation as a replay follows it, and what an attempt is measured to use in virtual time."""
+
+from __future__ import annotations
+
+from rq_sched.model.resources import Resources
+from rq_sched.model.settings import OFF
+from rq_sched.simulate.elastic import Meter
+from rq_sched.simulate.kept import NEVER, Kept, waits_of
+from rq_sched.simulate.machines import Attempt, Machine
+from rq_sched.simulate.records import Reserved
+from rq_sched.simulate.workload import Row
+
+
+def test_a_reservation_is_written_down_when_it_ends():
+    reserved: list[Reserved] = []
+    kept = Kept([], False, reserved)
+    assert not kept.told(1000, "wide", None, 0, None)
+    assert kept.wake(1000, busy=True) == 31_000
+    assert not kept.told(31_000, "wide", "wide", 7, 2)
+    assert reserved == []
+    kept.ended(40_000)
+    assert reserved == [Reserved(2, 7, 31_000, 40_001)]
+    assert not kept.told(40_000, None, None, 0, None)
+    assert kept.wake(40_000, busy=True) == NEVER
+
+
+def test_a_reservation_that_goes_to_another_task_leaves_its_node_free():
+    reserved: list[Reserved] = []
+    kept = Kept([], False, reserved)
+    kept.told(0, "wide", None, 0, None)
+    kept.told(30_000, "wide", "wide", 7, 2)
+    assert not kept.told(35_000, "urgent", "wide", 7, 2)  # it is the first one now, but hasn't waited for long enough
+    assert reserved == []
+    assert kept.wake(35_000, busy=True) == 65_000
+    assert kept.told(65_000, "urgent", "urgent", 3, 1)
+    assert reserved == [Reserved(2, 7, 30_000, 65_001)]
+    assert (kept.task_id, kept.node) == ("urgent", 1)
+
+
+def test_reserve_is_not_called_where_both_settings_are_off():
+    off = [("reserve_after", OFF), ("preempt_after", OFF)]
+    assert waits_of(off) == []
+    assert not Kept(off, True, []).wanted
+    assert waits_of([("reserve_after", 5.0), ("preempt_after", OFF)]) == [5000]
+
+
+def test_who_may_be_preempted_is_asked_again():
+    kept = Kept([], True, [])
+    kept.told(0, "wide", None, 0, None)
+    assert kept.wake(30_000, busy=True) == 31_000
+    assert kept.wake(30_000, busy=False) == NEVER
+
+
+def meter(policy: str, memory_used: int, usage: str = "jump") -> Meter:
+    row = Row("t", Resources(4, 1000), 2_000_000, cpu_used=0.5, memory_used=memory_used)
+    return Meter(Attempt(1, row, "t", Machine(0, "n", "i"), "k", 0, 4, 1000, 0), policy, usage)
+
+
+def replay(one: Meter, *, grants: bool) -> list[Resources]:
+    """Its wishes over its run; less is always granted, more if ``grants``."""
+    wishes: list[Resources] = []
+    now = one.next_sample(0)
+    while now is not None:
+        for wish in one.wishes(now):
+            wishes.append(wish)
+            held = Resources(one.attempt.cpu, one.attempt.memory)
+            more = wish.cpu > held.cpu or wish.memory > held.memory
+            one.answered(now, wish, held if more and not grants else wish)
+        if one.short(now):
+            break
+        now = one.next_sample(now)
+    return wishes
+
+
+def test_cores_that_are_not_used_are_given_back_and_memory_is_kept():
+    one = meter("cpu", 100)
+    assert replay(one, grants=True) == [Resources(1, 1000)]
+
+
+def test_memory_that_rises_is_given_back_when_it_stays():
+    one = meter("all", 600, "even")
+    assert replay(one, grants=False) == [Resources(1, 1000), Resources(1, 750)]
+    assert one.used(500_000) == Resources(1, 300)
+    assert one.used(1_000_000) == one.used(1_999_999) == Resources(1, 600)
+
+
+def test_use_that_jumps():
+    one = meter("all", 600)
+    assert [one.used(at).memory for at in (0, 1_236_000, 1_237_000, 1_999_999)] == [300, 300, 600, 600]
+
+
+def test_memory_goes_down_with_policy_all_and_up_again_in_time():
+    one = meter("all", 600)
+    wishes = replay(one, grants=True)
+    assert min(wish.memory for wish in wishes) < 600
+    assert one.attempt.memory >= 600
+    assert not one.short(1_999_999)
+
+
+def test_a_task_that_does_not_get_its_memory_back_is_short():
+    one = meter("all", 900)
+    replay(one, grants=False)
+    assert one.short(1_237_000)
+    assert not meter("all", 900).short(1_999_999)  # nothing was taken from this one

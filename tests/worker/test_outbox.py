@@ -1,0 +1,206 @@
+"""What the agent tells Redis, and what becomes of what Redis refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from rq_sched.errors import InvalidValue, RedisRefused, RedisUnavailable, RqSchedError, Unreadable, WrongType
+from rq_sched.store.answers import Finished, Report
+from rq_sched.worker.agent.outbox import BATCH, BATCH_BYTES, TRIES, Outbox
+from tests.worker.test_parts import FakeStore, start
+
+
+class FakeSession:
+    """Stands in for the session in front of a store: keeps reports, answers as told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Report]] = []
+        self.failures = 0
+        self.refuses: Callable[[Report], bool] = lambda report: False
+        self.refusal: RqSchedError = InvalidValue("this report isn't one")
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def ask(self, make: Any) -> Any:
+        name, *_, arguments = make("n1", "i1")
+        if name == "task_start":
+            raise WrongType("this record isn't ours")
+        assert name == "task_finish"
+        await self.go.wait()
+        self.batches.append(arguments["reports"])
+        if self.failures:
+            self.failures -= 1
+            raise RedisUnavailable("away")
+        if any(map(self.refuses, arguments["reports"])):
+            raise self.refusal
+        return Finished(["recorded"] * len(arguments["reports"]), [])
+
+
+def outbox_of(session: FakeSession) -> Outbox:
+    return Outbox(session, FakeStore(), lambda: 0, lambda orders: None, lambda: ())  # type: ignore[arg-type]
+
+
+def test_what_ends_while_a_report_is_under_way_forms_the_next() -> None:
+    async def scene() -> None:
+        session = FakeSession()
+        outbox = outbox_of(session)
+        running = asyncio.ensure_future(outbox.run())
+        session.go.clear()
+        outbox.add(Report("k0", "t0", "completed"))
+        await asyncio.sleep(0.01)
+        for n in range(1, 2 * BATCH):
+            outbox.add(Report(f"k{n}", f"t{n}", "completed"))
+        assert not outbox.empty.is_set()
+        session.go.set()
+        await asyncio.wait_for(outbox.empty.wait(), 5)
+        running.cancel()
+        assert [len(batch) for batch in session.batches] == [1, BATCH, BATCH - 1]
+        tokens = [report.token for batch in session.batches for report in batch]
+        assert tokens == [f"k{n}" for n in range(2 * BATCH)]
+
+    asyncio.run(scene())
+
+
+def test_what_could_not_be_sent_is_sent_again() -> None:
+    async def scene() -> None:
+        session = FakeSession()
+        session.failures = 2
+        outbox = outbox_of(session)
+        running = asyncio.ensure_future(outbox.run())
+        outbox.add(Report("k0", "t0", "completed"))
+        await asyncio.wait_for(outbox.empty.wait(), 5)
+        running.cancel()
+        assert [[report.token for report in batch] for batch in session.batches] == [["k0"]] * 3
+
+    asyncio.run(scene())
+
+
+def told_by(session: FakeSession, *reports: Report, patience: float = 20) -> Outbox:
+    """Tell these; the pauses between tries are short."""
+
+    async def scene() -> Outbox:
+        outbox = outbox_of(session)
+        for report in reports:
+            outbox.add(report)
+        running = asyncio.ensure_future(outbox.run())
+        await asyncio.wait_for(outbox.empty.wait(), patience)
+        running.cancel()
+        return outbox
+
+    with mock.patch("rq_sched.worker.agent.outbox.back_off", return_value=0.001):
+        return asyncio.run(scene())
+
+
+def test_an_end_that_is_always_refused_is_told_without_its_result() -> None:
+    session = FakeSession()
+    session.refuses = lambda report: report.result == b"bad"
+    reports = [Report(f"k{n}", f"t{n}", "completed", 0.1, result=b"bad" if n == 2 else b"ok") for n in range(5)]
+    told_by(session, *reports)
+    tried = [[report.token for report in batch] for batch in session.batches]
+    assert tried[:TRIES] == [["k0", "k1", "k2", "k3", "k4"]] * TRIES
+    one_by_one = [["k0"], ["k1"], *[["k2"]] * TRIES, [], ["k2"], ["k3"], ["k4"]]  # []: are ends taken at all?
+    assert tried[TRIES:] == one_by_one
+    cut = session.batches[-3][0]
+    assert (cut.outcome, cut.reason, cut.result, cut.ran) == ("failed", "error", None, 0.1)
+    assert cut.error == "it completed; Redis refused the report of this: this report isn't one"
+
+
+@pytest.mark.parametrize("refusal", [Unreadable("x"), WrongType("x")])
+def test_an_end_is_never_told_as_another_because_something_stored_cannot_be_read(refusal: RqSchedError) -> None:
+    session = FakeSession()
+    session.refusal = refusal
+    session.refuses = lambda report: report.token == "k0"
+    outbox = told_by(
+        session, Report("k0", "t0", "completed", result=b"r", output=b"o"), Report("k1", "t1", "completed")
+    )
+    told = [report for batch in session.batches for report in batch]
+    assert {(report.outcome, report.result) for report in told if report.token == "k0"} == {("completed", b"r")}
+    assert [report.output for report in told if report.token == "k0"][-1] == b""
+    assert told[-1].token == "k1"
+    assert outbox.holds("k0")
+    assert "k0" not in outbox.reported
+
+
+def test_output_that_is_always_refused_costs_no_result() -> None:
+    session = FakeSession()
+    session.refuses = lambda report: report.output == b"bad"
+    told_by(session, Report("k0", "t0", "completed", result=b"r", output=b"bad"))
+    last = session.batches[-1][0]
+    assert (last.outcome, last.result, last.output) == ("completed", b"r", b"")
+
+
+def test_an_end_that_is_refused_in_any_form_keeps_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    session = FakeSession()
+    session.refuses = lambda report: report.task_id == "t0"
+    outbox = told_by(
+        session, Report("k0", "t0", "stopped"), *(Report(f"k{n}", f"t{n}", "completed") for n in range(1, 4))
+    )
+    assert [report.token for batch in session.batches[-3:] for report in batch] == ["k1", "k2", "k3"]
+    assert "until it can, the task counts as running" in caplog.text
+    assert "k0" not in outbox.reported  # a stop order will be answered
+    assert "k1" in outbox.reported
+    assert outbox.holds("k0")  # it isn't given back at once, to be refused again
+    assert not outbox.holds("k1")
+
+
+def test_while_redis_takes_no_ends_at_all_they_are_kept() -> None:
+    session = FakeSession()
+    left = [7 * TRIES]
+
+    def refuses(report: Report) -> bool:
+        left[0] -= 1
+        return left[0] > 0
+
+    session.refuses = refuses
+    failed_before = session.failures
+    ask = session.ask
+
+    async def nothing_either(make: Any) -> Any:
+        if left[0] > 0 and not make("n1", "i1")[-1].get("reports", True):
+            raise RedisRefused("no permission")
+        return await ask(make)
+
+    session.ask = nothing_either  # type: ignore[method-assign]
+    told_by(session, Report("k0", "t0", "completed", result=b"r"))
+    assert session.failures == failed_before
+    assert session.batches[-1][0].result == b"r"
+
+
+def test_starts_that_are_always_refused_keep_nothing_from_going_on() -> None:
+    session = FakeSession()
+    launched: list[Any] = []
+    attempt = SimpleNamespace(order=start(1), told=False)
+
+    async def scene() -> None:
+        outbox = Outbox(session, FakeStore(), lambda: 0, lambda orders: None, lambda: (), launch=launched.append)  # type: ignore
+        running = asyncio.ensure_future(outbox.run())
+        outbox.tell_start(attempt)  # type: ignore[arg-type]
+        outbox.add(Report("k9", "t9", "completed"))
+        await asyncio.wait_for(outbox.empty.wait(), 20)
+        running.cancel()
+        assert outbox.gave_up(attempt.order.token)  # it isn't told again at once
+
+    with mock.patch("rq_sched.worker.agent.outbox.back_off", return_value=0.001):
+        asyncio.run(scene())
+    assert [report.token for batch in session.batches for report in batch] == ["k9"]
+    assert launched == [attempt]
+
+
+def test_a_batch_is_bounded_in_bytes() -> None:
+    async def scene() -> None:
+        session = FakeSession()
+        outbox = outbox_of(session)
+        for n in range(5):
+            outbox.add(Report(f"k{n}", f"t{n}", "completed", result=b"x" * (BATCH_BYTES // 2)))
+        running = asyncio.ensure_future(outbox.run())
+        await asyncio.wait_for(outbox.empty.wait(), 5)
+        running.cancel()
+        assert [len(batch) for batch in session.batches] == [2, 2, 1]
+
+    asyncio.run(scene())
