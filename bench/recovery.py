@@ -2,7 +2,7 @@
 
 ``python -m bench.recovery [--tasks N] [--persistence everysec|always|off]``
 
-One node holds them all, started; its death is reported, then one scheduler gives back what it held, bite by bite, as
+One node holds them all, started; its death is reported, then one scheduler gives back what it held, batch by batch, as
 the reaper does.
 """
 
@@ -54,8 +54,8 @@ def requeue(link: Link, tasks: int) -> Requeued:
         (lost,) = link.run(drive.store.sweep())[1]
         reaped, left = 0, 1
         while left:
-            bite, left = link.run(drive.store.reap(lost))
-            reaped += bite
+            batch, left = link.run(drive.store.reap(lost))
+            reaped += batch
     assert reaped == tasks
     assert link.run(drive.store.counts())["pending"] == tasks
     return Requeued(tasks, cost.seconds, cost.cpu / 1e6, cost.script_max, cost.script_p99)

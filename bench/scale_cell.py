@@ -14,11 +14,11 @@ from rq_sched.link import AsyncLink
 from rq_sched.link.outage import is_outage
 from rq_sched.model.orders import Order, Start
 from rq_sched.model.resources import Resources
+from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
 from rq_sched.store.answers import Report
 from rq_sched.worker.agent.lease import BEAT
 from rq_sched.worker.agent.outbox import BATCH, START_AFTER
-from rq_sched.worker.agent.session import back_off
 
 LINES = 64
 """Connections that the nodes share."""
@@ -95,7 +95,7 @@ class Node:
                 if not is_outage(error):
                     raise
                 failures += 1
-                await asyncio.sleep(min(back_off(failures), self._cell.ttl * BEAT))
+                await asyncio.sleep(min(backoff(failures), self._cell.ttl * BEAT))
 
     async def _finish(self) -> None:
         reports = [self._ended.popleft() for _ in range(min(BATCH, len(self._ended)))]
@@ -171,7 +171,7 @@ class Cell:
                         if rung is not None:
                             bells[rung[0]].ring(int(rung[1]))
             except RqSchedError:
-                await asyncio.sleep(back_off(1))
+                await asyncio.sleep(backoff(1))
 
     def _over(self, life: asyncio.Task[None]) -> None:
         self._lives.discard(life)

@@ -91,9 +91,9 @@ class Drive:
     def place_all(self) -> int:
         placed = 0
         while True:
-            bite = self.link.run(self.store.place())
-            placed += bite.placed
-            if not bite.more:
+            batch = self.link.run(self.store.place())
+            placed += batch.placed
+            if not batch.more:
                 return placed
 
     def poll_all(self) -> None:

@@ -11,7 +11,7 @@ local MOST_TIME = 2 ^ 47                        -- ms: the year 6429; with any d
 local MOST_DURATION = 1e12                      -- ms
 local MOST_COUNT = 2 ^ 52                       -- of anything that is counted on: exact, and with room above
 local MOST_ITEMS = 4096                         -- of a list: a command takes less than 8,000 values from a script
-local MOST_BITE = 1000                          -- of what is done at a time
+local MOST_BATCH = 1000                          -- of what is done at a time
 local MOST_PRIORITY = 2147483648
 local MOST_PAYLOAD = 262208                     -- bytes: 256 KiB and a signature (task.py)
 local MOST_LABELS = 8                           -- of a node or a task (labels.py)
@@ -58,8 +58,8 @@ local function duration_given(text, what)
   return number_given(text, what, 0, MOST_DURATION)
 end
 
-local function bite_given(text, what)
-  return number_given(text, what or 'limit', 1, MOST_BITE)
+local function batch_given(text, what)
+  return number_given(text, what or 'limit', 1, MOST_BATCH)
 end
 
 local function fraction_given(text, what)

@@ -13,7 +13,7 @@
 
 local CANDIDATES = 32
 local blocked = {} -- labels → needs that fit nowhere: while this script runs, room only shrinks
-local bites = 0    -- of nodes that were asked for more labels than one: they weigh as look-ups do
+local batches = 0    -- of nodes that were asked for more labels than one: they weigh as look-ups do
 
 local function known_blocked(need)
   for _, one in ipairs(blocked[need.group.labels] or {}) do
@@ -28,9 +28,9 @@ local function block(need)
   list[#list + 1] = need
 end
 
-local function bites_taken()
-  local taken = bites
-  bites = 0
+local function batches_taken()
+  local taken = batches
+  batches = 0
   return taken
 end
 
@@ -38,15 +38,15 @@ end
 -- number of free cores. Only of several labels the others must be asked node by node.
 local function best_fit(need)
   local index, others = index_for('free', need.group.labels)
-  local bite = others == NO_OTHERS and 1 or CANDIDATES
+  local batch = others == NO_OTHERS and 1 or CANDIDATES
   local from, skip = need.cpu * MEMORY_BITS + need.memory, 0
   while true do
-    local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', skip, bite)
+    local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', skip, batch)
     if not found[1] then
       block(need)
       return nil
     end
-    if bite > 1 then bites = bites + 1 end
+    if batch > 1 then batches = batches + 1 end
     local carrying = only_in(others, found)
     for i = 1, #carrying, 2 do
       if tonumber(carrying[i + 1]) % MEMORY_BITS >= need.memory then return carrying[i] end

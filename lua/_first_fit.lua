@@ -7,7 +7,7 @@
 -- Objects are made only for what is chosen or must be walked: comparing numbers read from a member is all that most
 -- groups and classes ever cost.
 
-local BITE = 16
+local BATCH = 16
 local SCORED = 20 -- groups whose scores come with them; further ones are asked for theirs when it matters
 -- Groups in the order of their best heads, as far as loaded: the head as it stands in the index, and what it says.
 local group_scores, group_members, group_cpus, group_memories, group_labels = {}, {}, {}, {}, {}
@@ -46,18 +46,18 @@ end
 
 local function groups_load()
   local n = #group_members
-  local bite = n == 0 and 4 or math.min(4 * n, 4 * BITE)
+  local batch = n == 0 and 4 or math.min(4 * n, 4 * BATCH)
   local number
   if n < SCORED then
-    local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1), 'WITHSCORES')
+    local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + batch - 1), 'WITHSCORES')
     for i = 1, #found, 2 do group_add(found[i], found[i + 1]) end
     number = #found / 2
   else
-    local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + bite - 1))
+    local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + batch - 1))
     for _, member in ipairs(found) do group_add(member) end
     number = #found
   end
-  group_list_all = number < bite
+  group_list_all = number < batch
 end
 
 local function group_score(i)
@@ -98,9 +98,9 @@ local function group_head(group)
     if group.all then return nil end
     local n = #heads / 2
     local from = n - group.strays
-    local found = call('ZRANGE', group.key, whole(from), whole(from + BITE - 1), 'WITHSCORES')
+    local found = call('ZRANGE', group.key, whole(from), whole(from + BATCH - 1), 'WITHSCORES')
     for i = 1, #found do heads[2 * n + i] = found[i] end
-    group.all = #found < 2 * BITE
+    group.all = #found < 2 * BATCH
     if #found == 0 then return nil end
   end
   head = head_of(heads[at], heads[at + 1])

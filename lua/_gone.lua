@@ -1,5 +1,5 @@
 --@include _reservation
--- A node that is no more: out of the indexes at once; its allocations are given back in bites by node_reap.
+-- A node that is no more: out of the indexes at once; its allocations are given back in batches by node_reap.
 -- `lost` holds NODE:INCARNATION:HOW with HOW = crashed (tasks that had started are charged a crash), alone (the same, and
 -- there was only one), or left.
 

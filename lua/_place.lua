@@ -85,7 +85,7 @@ local function place_class(now, nonce, limit)
   local class, entry = freshest(limit)
   if not class then return false end
   local node, alone = choose_node(now, class)
-  looked = looked + 1 + bites_taken()
+  looked = looked + 1 + batches_taken()
   if node then
     local second = call('ZRANGE', FRESH, 1, 1, 'WITHSCORES')
     run_of(now, nonce, alone and placed + 1 or limit, class, node, tonumber(second[2]), second[1])

@@ -12,7 +12,7 @@
 arguments_given(4)
 local id = id_given(ARGV[2], 'array id')
 local from, to = number_given(ARGV[3], 'from', 0, 999999999), number_given(ARGV[4], 'to', 0, 999999999)
-if to - from >= MOST_BITE then complain('invalid_value', 'a stretch has at most ' .. MOST_BITE .. ' elements') end
+if to - from >= MOST_BATCH then complain('invalid_value', 'a stretch has at most ' .. MOST_BATCH .. ' elements') end
 if wrong then return wrong end
 
 local r = fields_of(P .. 'task:' .. id, 'F', 'j', 's')

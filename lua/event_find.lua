@@ -17,7 +17,7 @@ end
 
 arguments_given(5)
 local id, from, to = task_given(ARGV[2]), place_given(ARGV[3], 'from'), place_given(ARGV[4], 'to')
-local limit = bite_given(ARGV[5])
+local limit = batch_given(ARGV[5])
 if wrong then return wrong end
 
 local entries = call('XREVRANGE', P .. 'events', to, from, 'COUNT', whole(limit))

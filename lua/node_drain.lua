@@ -3,7 +3,7 @@
 -- KEYS: prefix
 -- ARGV: now_ms node_id incarnation keep requeue grace_ms cursor
 --   incarnation: only this one ('' any); keep 1: the mark outlives a restart of the node
---   requeue 1: its tasks are stopped too and go back to their old places; a bite a call, from cursor ('0' first)
+--   requeue 1: its tasks are stopped too and go back to their old places; a batch a call, from cursor ('0' first)
 -- Replies: {state, cursor}: call again with the cursor until it is '0'
 -- Refuses: node_not_found, stale_incarnation
 -- Promises: repeated it changes nothing; costs the tasks no retry

@@ -1,11 +1,11 @@
 #!lua flags=no-writes
---- node_ledger: what Redis believes that a node holds, a bite at a time.
+--- node_ledger: what Redis believes that a node holds, a batch at a time.
 -- KEYS: prefix
 -- ARGV: now_ms node_id incarnation cursor
 --   cursor: '0' first, then as answered
 -- Replies: {cursor, ordered, entries}: '0' at the end; the number of the last order; token, entry, token, entry …
 -- Refuses: stale_incarnation
--- Promises: reads only; what is on the ledger from the first bite to the last is told (HSCAN)
+-- Promises: reads only; what is on the ledger from the first batch to the last is told (HSCAN)
 --@include _ledger
 
 arguments_given(4)

@@ -9,7 +9,7 @@
 
 arguments_given(5)
 local id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
-local acked, limit = number_given(ARGV[4], 'acked', 0, MOST_COUNT), bite_given(ARGV[5])
+local acked, limit = number_given(ARGV[4], 'acked', 0, MOST_COUNT), batch_given(ARGV[5])
 if wrong then return wrong end
 local node, stale = node_of(id, incarnation)
 if stale then return stale end

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---- node_reap: give a dead incarnation's tasks back, a bite at a time (assigned | running → pending | failed | cancelled).
+--- node_reap: give a dead incarnation's tasks back, a batch at a time (assigned | running → pending | failed | cancelled).
 -- KEYS: prefix
 -- ARGV: now_ms lost limit
 --   lost: NODE:INCARNATION:HOW as in `lost`
@@ -11,7 +11,7 @@
 --@include _surplus
 
 arguments_given(3)
-local now, lost, limit = time_given(ARGV[1]), found_given(ARGV[2], 'lost'), bite_given(ARGV[3])
+local now, lost, limit = time_given(ARGV[1]), found_given(ARGV[2], 'lost'), batch_given(ARGV[3])
 if wrong then return wrong end
 local id, incarnation, how = string.match(lost, '^([^:]+):([^:]+):(%a+)$')
 if not id or call('SISMEMBER', P .. 'lost', lost) == 0 then return { 0, 0 } end

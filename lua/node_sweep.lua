@@ -12,7 +12,7 @@
 --@include _observe
 
 arguments_given(3)
-local now, gap, limit = time_given(ARGV[1]), duration_given(ARGV[2], 'gap_ms'), number_given(ARGV[3], 'limit', 0, MOST_BITE)
+local now, gap, limit = time_given(ARGV[1]), duration_given(ARGV[2], 'gap_ms'), number_given(ARGV[3], 'limit', 0, MOST_BATCH)
 if wrong then return wrong end
 local NODES = P .. 'nodes'
 

@@ -9,7 +9,7 @@
 --@include _place
 
 arguments_given(3)
-local now, nonce, limit = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), bite_given(ARGV[3])
+local now, nonce, limit = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), batch_given(ARGV[3])
 if wrong then return wrong end
 
 local n, more = place(now, nonce, limit)

@@ -1,8 +1,8 @@
 #!lua flags=no-writes
 --- task_ahead: how many pending tasks of some classes come before a place in the order.
 -- KEYS: prefix
--- ARGV: now_ms score sequence *bites
---   score, sequence: the place; each bite: a group, the rank among its classes' heads to begin at, how many classes
+-- ARGV: now_ms score sequence *batches
+--   score, sequence: the place; each batch: a group, the rank among its classes' heads to begin at, how many classes
 -- Replies: how many tasks
 -- Refuses: nothing
 -- Promises: reads only; works on the classes given, by look-ups whose number grows with the logarithm of their length
@@ -26,7 +26,7 @@ place_given(ARGV[2], ARGV[3])
 for i = 4, #ARGV, 3 do
   if not string.find(ARGV[i], GROUP) then complain('invalid_value', 'bad group ' .. shown(ARGV[i])) end
   number_given(ARGV[i + 1], 'rank', 0, MOST_COUNT)
-  bite_given(ARGV[i + 2], 'classes')
+  batch_given(ARGV[i + 2], 'classes')
 end
 if wrong then return wrong end
 local score, sequence = ARGV[2], ARGV[3]

@@ -45,7 +45,7 @@ end
 arguments_given(FIRST - 1, WIDTH)
 local now, node_id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local acked, nonce = number_given(ARGV[4], 'acked', 0, MOST_COUNT), id_given(ARGV[5], 'nonce')
-local limit, random = number_given(ARGV[6], 'limit', 0, MOST_BITE), fraction_given(ARGV[7], 'random')
+local limit, random = number_given(ARGV[6], 'limit', 0, MOST_BATCH), fraction_given(ARGV[7], 'random')
 if not wrong then reports_given() end
 if wrong then return wrong end
 

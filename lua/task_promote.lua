@@ -9,7 +9,7 @@
 --@include _waiting
 
 arguments_given(2)
-local now, limit = time_given(ARGV[1]), bite_given(ARGV[2])
+local now, limit = time_given(ARGV[1]), batch_given(ARGV[2])
 if wrong then return wrong end
 
 -- The more are delayed, the later: whoever delays very many can't make this run all the time.

@@ -18,7 +18,7 @@ end
 arguments_given(9)
 local now, nonce, node_id = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), id_given(ARGV[3], 'node id')
 local incarnation, token = id_given(ARGV[4], 'incarnation'), id_given(ARGV[5], 'token')
-local number, limit = number_given(ARGV[6], 'number', 0, MOST_COUNT), number_given(ARGV[9], 'limit', 0, MOST_BITE)
+local number, limit = number_given(ARGV[6], 'number', 0, MOST_COUNT), number_given(ARGV[9], 'limit', 0, MOST_BATCH)
 local wanted_cpu, wanted_memory = amount_given(ARGV[7], 'cpu', MOST_CPU), amount_given(ARGV[8], 'memory', MOST_MEMORY)
 if wrong then return wrong end
 local node, stale = node_of(node_id, incarnation)

@@ -41,7 +41,7 @@ local function tasks_given()
 end
 
 arguments_given(FIRST - 1, 1)
-local now, nonce, limit = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), number_given(ARGV[3], 'limit', 0, MOST_BITE)
+local now, nonce, limit = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), number_given(ARGV[3], 'limit', 0, MOST_BATCH)
 local watch = ARGV[4] ~= '' and id_given(ARGV[4], 'channel') or ''
 local tasks = tasks_given()
 if wrong then return wrong end

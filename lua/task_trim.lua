@@ -13,7 +13,7 @@ local ENDED = { completed = true, failed = true, cancelled = true, array = true 
 
 arguments_given(4, 1)
 local now, older_than = time_given(ARGV[1]), number_given(ARGV[2], 'older_than_ms', 0, MOST_TIME)
-local keep, limit = number_given(ARGV[3], 'keep', 0, MOST_COUNT), bite_given(ARGV[4])
+local keep, limit = number_given(ARGV[3], 'keep', 0, MOST_COUNT), batch_given(ARGV[4])
 for i = 5, #ARGV do choice_given(ARGV[i], 'state', ENDED) end
 if wrong then return wrong end
 

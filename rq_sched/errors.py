@@ -217,6 +217,11 @@ class TaskNotFound(NotFound):
 
     code = "task_not_found"
 
+    @classmethod
+    def of(cls, task_id: str) -> TaskNotFound:
+        """The error for this id."""
+        return cls(f"no task {task_id}: never submitted to this namespace, or forgotten")
+
 
 class NodeNotFound(NotFound):
     """No such node."""

@@ -1,8 +1,8 @@
 """The invariant checker: does what is in Redis add up?
 
-It reads the raw records and indexes by plain commands, in bounded bites, and shares no logic with the scripts that it
+It reads the raw records and indexes by plain commands, in bounded batches, and shares no logic with the scripts that it
 checks. ``check()`` looks at everything, whatever goes on meanwhile: what seems wrong is read again, all at one instant,
-and only what is still wrong then is reported. Each look (``looks.py``) is a small op about one subject: a task, an
+and only what is still wrong then is reported. Each look (``checks.py``) is a small op about one subject: a task, an
 entry of an index, a node; many are taken in step, so that their reads share round trips (``reads.py``).
 
 While nothing moves (a test between two steps) it is exact. While tasks move, ``counts`` isn't compared, and a pending
@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from rq_sched.audit.kept import Kept
-from rq_sched.audit.looks import LAST_SEQUENCE, Looks, Offer, largest
-from rq_sched.audit.reads import Look, at_once, encoded, pairs, rows, text, together
+from rq_sched.audit.checks import LAST_SEQUENCE, Checks, Offer, largest
+from rq_sched.audit.reads import Check, at_once, encoded, in_step, pairs, rows, text
+from rq_sched.audit.reserved import ReservedChecks
 from rq_sched.link import Command, Op
 from rq_sched.model.arrays import SEQUENCE, has_rest, rest
 from rq_sched.model.classes import group_of
@@ -44,7 +44,7 @@ CHECKS = {
     "settings": "each setting is one, and can be what it is set to",
     "keys": "no key has a wrong type, is unknown, or has lost its owner",  # I8
 }
-BITE = 250  # subjects a round trip
+BATCH = 250  # subjects a round trip
 KINDS = {
     **dict.fromkeys(("task", "counts", "settings", "reservation"), b"hash"),
     **dict.fromkeys(("payload", "result", "log", "seq", "swept"), b"string"),
@@ -101,9 +101,9 @@ def resting(keys: Keys) -> Op[int]:
     ids = [text(one) for one in (yield from rows([("SMEMBERS", keys.arrays)]))[0] or ()]
     more = 0
     names = (b"c", b"n", b"j", b"jn", b"ja")
-    for start in range(0, len(ids), BITE):
-        bite = ids[start : start + BITE]
-        found = yield from rows([("HMGET", keys.task(one), "s", "c", "n", "j", "jn", "ja") for one in bite])
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        found = yield from rows([("HMGET", keys.task(one), "s", "c", "n", "j", "jn", "ja") for one in batch])
         for state, *values in (row for row in found if row):
             record = {name: value for name, value in zip(names, values, strict=True) if value is not None}
             if state is None and has_rest(record):
@@ -129,12 +129,12 @@ def problems(findings: Iterable[Finding]) -> list[Finding]:
 class _Subject:
     check: str
     name: str
-    look: Look
+    look: Check
 
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """The members of one key, bite by bite."""
+    """The members of one key, batch by batch."""
 
     command: str  # ZSCAN, HSCAN or SSCAN
     key: str
@@ -148,8 +148,8 @@ class _Audit:
     def __init__(self, keys: Keys, limit: int) -> None:
         self.keys = keys
         self.limit = limit
-        self.looks = Looks(keys)
-        self.kept = Kept(keys)
+        self.looks = Checks(keys)
+        self.kept = ReservedChecks(keys)
         self.findings: list[Finding] = []
         self.wrong: Counter[str] = Counter()
         self.right: Counter[str] = Counter()
@@ -208,11 +208,11 @@ class _Audit:
         self.looks.fresh = {text(entry)[SEQUENCE:] for entry in fresh}
         offered = [text(node) for node in nodes if node not in set(dirty)]
         rooms: list[Offer] = []
-        for start in range(0, len(offered), BITE):
-            bite = offered[start : start + BITE]
+        for start in range(0, len(offered), BATCH):
+            batch = offered[start : start + BATCH]
             fields = ("free_cpu", "surplus", "free_memory", "labels", "incarnation")
-            free = yield from rows([("HMGET", self.keys.node(node), *fields) for node in bite])
-            for node, row in zip(bite, free, strict=True):
+            free = yield from rows([("HMGET", self.keys.node(node), *fields) for node in batch])
+            for node, row in zip(batch, free, strict=True):
                 cpu, surplus, memory, labels, incarnation = row or (None,) * 5
                 room = Resources(whole(cpu) + whole(surplus), whole(memory))
                 rooms.append(Offer(room, frozenset(of_suffix(text(labels))), node, text(incarnation)))
@@ -222,8 +222,8 @@ class _Audit:
         """Only where nothing was counted since ``before``: a sum over many keys can't be read at one instant."""
         queued = 0
         queues = sorted(self.queues)
-        for start in range(0, len(queues), BITE):
-            sizes = yield from rows([("ZCARD", queue) for queue in queues[start : start + BITE]])
+        for start in range(0, len(queues), BATCH):
+            sizes = yield from rows([("ZCARD", queue) for queue in queues[start : start + BATCH]])
             queued += sum(size or 0 for size in sizes)
         queued += yield from resting(self.keys)
         (after,) = yield from rows([("HGETALL", self.keys.counts)])
@@ -244,10 +244,10 @@ class _Audit:
     # -- going through the keys ---------------------------------------------------------------------
 
     def each_key(self, handle: Callable[[str, str], Iterable[_Subject | _Walk]]) -> Op[None]:
-        """Every key of the namespace, a bite at a time."""
+        """Every key of the namespace, a batch at a time."""
         cursor = -1
         while cursor:
-            scan: Command = ("SCAN", max(cursor, 0), "MATCH", self.keys.prefix + "*", "COUNT", BITE)
+            scan: Command = ("SCAN", max(cursor, 0), "MATCH", self.keys.prefix + "*", "COUNT", BATCH)
             cursor, found = (yield [scan])[0]
             cursor = int(cursor)
             if not found:
@@ -280,8 +280,8 @@ class _Audit:
     def walk(self, walks: list[_Walk]) -> Op[None]:
         """The members of several keys at once."""
         while walks:
-            now, walks = walks[:BITE], walks[BITE:]
-            replies = yield from rows([(walk.command, walk.key, walk.cursor, "COUNT", BITE) for walk in now])
+            now, walks = walks[:BATCH], walks[BATCH:]
+            replies = yield from rows([(walk.command, walk.key, walk.cursor, "COUNT", BATCH) for walk in now])
             subjects: list[_Subject] = []
             for walk, reply in zip(now, replies, strict=True):
                 cursor, found = reply or (0, ())  # its type has changed meanwhile
@@ -292,10 +292,10 @@ class _Audit:
             yield from self.look_at(subjects)
 
     def look_at(self, subjects: list[_Subject]) -> Op[None]:
-        for start in range(0, len(subjects), BITE):
-            bite = subjects[start : start + BITE]
-            results = yield from together(subject.look for subject in bite)
-            for subject, problem in zip(bite, results, strict=True):
+        for start in range(0, len(subjects), BATCH):
+            batch = subjects[start : start + BATCH]
+            results = yield from in_step(subject.look for subject in batch)
+            for subject, problem in zip(batch, results, strict=True):
                 yield from self.settle(subject, problem)
             unplaced, self.looks.unplaced = self.looks.unplaced, []
             for task_id in unplaced:

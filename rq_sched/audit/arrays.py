@@ -1,4 +1,4 @@
-"""Looks at arrays: what isn't made, what is made and goes on, and what has ended make up the whole."""
+"""Checks at arrays: what isn't made, what is made and goes on, and what has ended make up the whole."""
 
 from __future__ import annotations
 

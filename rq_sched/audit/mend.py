@@ -22,7 +22,7 @@ from rq_sched.store.keys import Keys
 from rq_sched.store.reads import Reads
 
 LABEL = re.compile(r"[a-z0-9._-]{1,32}")
-BITE = 32
+BATCH = 32
 """Scripts sent together."""
 LIMIT = 1000
 """Findings of a check that one turn mends."""
@@ -238,10 +238,10 @@ def _mend(
 ) -> Op[list[Mended]]:
     done: list[Mended] = []
     todo = [(finding, op) for finding in findings for op in mends.of(finding, turns[finding.check, finding.subject])]
-    for start in range(0, len(todo), BITE):
-        bite = todo[start : start + BITE]
-        said = yield from _in_step(op for _, op in bite)
-        for (finding, _), words in zip(bite, said, strict=True):
+    for start in range(0, len(todo), BATCH):
+        batch = todo[start : start + BATCH]
+        said = yield from _in_step(op for _, op in batch)
+        for (finding, _), words in zip(batch, said, strict=True):
             if words and not words.startswith("NOT MENDED"):
                 done.append(Mended(finding.check, finding.subject or "", words))
     return done

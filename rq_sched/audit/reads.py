@@ -8,31 +8,30 @@ from typing import Any, TypeVar
 
 from rq_sched.link import Barrier, Command, Op, Request, Row
 from rq_sched.link.scripts import Argument, Call
+from rq_sched.link.together import together
 
 T = TypeVar("T")
 
-Look = Callable[[], Op[str | None]]
+Check = Callable[[], Op[str | None]]
 """A look at one subject: what is wrong with it, or None. It judges by what its last step has read."""
 
 
-def together(looks: Iterable[Look]) -> Op[list[str | None]]:
+def in_step(looks: Iterable[Check]) -> Op[list[str | None]]:
     """The results of many looks, taken in step: what they want to read at a step shares one round trip."""
-    ops = [look() for look in looks]
-    results: list[str | None] = [None] * len(ops)
-    replies: dict[int, list[Any] | None] = dict.fromkeys(range(len(ops)))
+    return (yield from together(*(_carefully(look()) for look in looks)))
+
+
+def _carefully(op: Op[str | None]) -> Op[str | None]:
+    """A look that reads what may be of any type, and says so where it can't make sense of it."""
+    replies: list[Any] | None = None
     while True:
-        wanted: dict[int, Sequence[Request]] = {}
-        for i, given in replies.items():
-            requests, results[i] = _step(ops[i], given)
-            if requests:
-                wanted[i] = requests
+        wanted, result = _step(op, replies)
         if not wanted:
-            return results
-        got = iter((yield [_row(request) for requests in wanted.values() for request in requests]))
-        replies = {i: [next(got) for _ in requests] for i, requests in wanted.items()}
+            return result
+        replies = yield [_row(request) for request in wanted]
 
 
-def at_once(look: Look) -> Op[str | None]:
+def at_once(look: Check) -> Op[str | None]:
     """One look, each of whose steps reads at one instant: in a transaction."""
     op = look()
     replies: list[Any] | None = None

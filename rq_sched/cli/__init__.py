@@ -14,7 +14,7 @@ from importlib import import_module
 
 import click
 
-from rq_sched.cli.options import Session, common_options
+from rq_sched.cli.options import Invocation, common_options
 from rq_sched.process.streams import restore_standard
 
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from click.shell_completion import shell_complete
 
             return shell_complete(cli, {}, "rq-sched", "_RQ_SCHED_COMPLETE", instruction)
-        with cli.make_context("rq-sched", list(args), obj=Session()) as ctx:
+        with cli.make_context("rq-sched", list(args), obj=Invocation()) as ctx:
             code = cli.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as leave:

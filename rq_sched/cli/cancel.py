@@ -14,7 +14,7 @@ from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.follow import patiently
 from rq_sched.cli.look import not_found
-from rq_sched.cli.options import DURATION, TEXT, Session, command, task_ids
+from rq_sched.cli.options import DURATION, TEXT, Invocation, command, task_ids
 from rq_sched.client.steps import Deadline
 from rq_sched.errors import InvalidValue, TaskFinal, TaskNotFound, WaitTimeout
 from rq_sched.model.states import State
@@ -47,7 +47,7 @@ class Answer:
 @click.option("--reason", type=TEXT, help="Kept in the decision log.")
 @click.pass_obj
 def cancel_command(
-    session: Session, task_ids: Sequence[str], no_requeue: bool, grace: float, reason: str | None
+    session: Invocation, task_ids: Sequence[str], no_requeue: bool, grace: float, reason: str | None
 ) -> int:
     """Stop tasks; they are queued again, behind their equals. --no-requeue ends them for good.
 
@@ -74,13 +74,13 @@ def cancel_command(
     return missing or max(codes, default=0)
 
 
-def _cancel(session: Session, task_id: str, **how: Any) -> Cancelled:
+def _cancel(session: Invocation, task_id: str, **how: Any) -> Cancelled:
     """Tell it to stop. However often that is sent, it is one cancel."""
     operation = nonce()
     return patiently(session, lambda: session.store.cancel(task_id, operation=operation, **how))
 
 
-def _await_end(session: Session, answers: list[Answer], patience: float, outcome: str) -> None:
+def _await_end(session: Invocation, answers: list[Answer], patience: float, outcome: str) -> None:
     """Wait until no process of a stopped attempt is left; what is still there then keeps the outcome `stopping`."""
     deadline = Deadline(patience)
     open_ = {answer.task_id: answer for answer in answers if answer.outcome == "stopping"}
@@ -104,7 +104,7 @@ def _await_end(session: Session, answers: list[Answer], patience: float, outcome
         pause = min(pause * 1.5, MAX_LOOK_SECONDS)
 
 
-def _report(session: Session, answer: Answer) -> int:
+def _report(session: Invocation, answer: Answer) -> int:
     """Print one answer; returns its exit code."""
     task_id, outcome = answer.task_id, answer.outcome
     if session.json:
@@ -124,7 +124,7 @@ def _report(session: Session, answer: Answer) -> int:
     return 0
 
 
-def _fault_there(session: Session, task_id: str) -> str:
+def _fault_there(session: Invocation, task_id: str) -> str:
     """What is wrong with its node, if anything is: it may be why a task doesn't end."""
     (info,) = patiently(session, partial(session.store.status, [task_id]))
     fault = patiently(session, session.store.faults).get(info.node_id or "") if info is not None else None

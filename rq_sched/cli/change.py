@@ -10,7 +10,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.look import not_found
-from rq_sched.cli.options import PRIORITY, TASK_ID, Session, command, task_ids
+from rq_sched.cli.options import PRIORITY, TASK_ID, Invocation, command, task_ids
 from rq_sched.errors import InvalidValue, Refused, TaskNotFound
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _is(task_id: str, state: State) -> str:
     return f"{task_id} is {state}"
 
 
-def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[State]], said: Said) -> int:
+def _each(session: Invocation, ids: Sequence[str], change: Callable[[str], Op[State]], said: Said) -> int:
     """Change task by task: one that refuses doesn't keep the others from it; returns the worst exit code."""
     code = 0
     for task_id in dict.fromkeys(ids):
@@ -48,7 +48,7 @@ def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[State
 @command("requeue")
 @task_ids
 @click.pass_obj
-def requeue_command(session: Session, task_ids: Sequence[str]) -> int:
+def requeue_command(session: Invocation, task_ids: Sequence[str]) -> int:
     """Run tasks again (finished ones), or now (delayed ones). Retries and crashes count anew."""
     return _each(session, task_ids, lambda task_id: session.store.requeue(task_id), _is)
 
@@ -56,7 +56,7 @@ def requeue_command(session: Session, task_ids: Sequence[str]) -> int:
 @command("hold")
 @task_ids
 @click.pass_obj
-def hold_command(session: Session, task_ids: Sequence[str]) -> int:
+def hold_command(session: Invocation, task_ids: Sequence[str]) -> int:
     """Set waiting tasks aside, until 'unhold'."""
 
     def said(task_id: str, state: State) -> str:
@@ -73,7 +73,7 @@ def hold_command(session: Session, task_ids: Sequence[str]) -> int:
 @command("unhold")
 @task_ids
 @click.pass_obj
-def unhold_command(session: Session, task_ids: Sequence[str]) -> int:
+def unhold_command(session: Invocation, task_ids: Sequence[str]) -> int:
     """Bring held tasks back into the queue."""
     return _each(session, task_ids, lambda task_id: session.store.unhold(task_id), _is)
 
@@ -81,7 +81,7 @@ def unhold_command(session: Session, task_ids: Sequence[str]) -> int:
 @command("priority", context_settings={"ignore_unknown_options": True})
 @click.argument("words", metavar="ID... N", nargs=-1, required=True)
 @click.pass_obj
-def priority_command(session: Session, words: Sequence[str]) -> int:
+def priority_command(session: Invocation, words: Sequence[str]) -> int:
     """Change the priority of pending tasks to N: higher goes first."""
     *ids, number = words
     if not ids:

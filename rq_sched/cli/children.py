@@ -1,4 +1,4 @@
-"""Child processes that are kept running: started, started again with a back-off when they die, stopped in order."""
+"""Processes that are kept running: started, started again with a backoff when they die, stopped in order."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from time import monotonic
 BACK_OFF = 0.5
 BACK_OFF_MOST = 30.0
 HEALTHY_SECONDS = 10.0
-"""A child that has run so long starts its back-off anew."""
+"""A child that has run so long starts its backoff anew."""
 LOOK_SECONDS = 0.5
 """SIGCHLD wakes us at once; this is for the signal that comes just before we wait."""
 
 
 @dataclass
-class Child:
+class ChildProcess:
     """One process to keep running."""
 
     name: str
@@ -43,7 +43,7 @@ class Child:
         self.started = monotonic()
 
     def look(self, say: Callable[[str], None]) -> None:
-        """Start it again if it has died and its back-off is over."""
+        """Start it again if it has died and its backoff is over."""
         now = monotonic()
         if self.process is not None and (code := self.process.poll()) is not None:
             self.process = None
@@ -93,7 +93,7 @@ class Signals:
                 os.read(self._reader, 1024)
 
 
-def stop_children(children: Sequence[Child], seconds: float, signals: Signals) -> None:
+def stop_children(children: Sequence[ChildProcess], seconds: float, signals: Signals) -> None:
     """SIGTERM to all, and wait; each further signal that we get is handed on; what is left in the end is killed.
 
     Parameters:
@@ -117,7 +117,7 @@ def stop_children(children: Sequence[Child], seconds: float, signals: Signals) -
         signals.wait(min(left, LOOK_SECONDS))
 
 
-def _send(children: Sequence[Child], number: int) -> None:
+def _send(children: Sequence[ChildProcess], number: int) -> None:
     for child in children:
         if child.process is not None:
             child.process.send_signal(number)

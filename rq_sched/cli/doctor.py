@@ -12,7 +12,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.doctor_safety import safety
 from rq_sched.cli.missing import no_scheduler
-from rq_sched.cli.options import Session, command
+from rq_sched.cli.options import Invocation, command
 from rq_sched.errors import RedisNotReady, RedisRefused, WrongType
 from rq_sched.model.states import State
 
@@ -43,7 +43,7 @@ class Finding(NamedTuple):
     "--repair", is_flag=True, help="Mend ledgers, indexes and counts that don't add up, and say what was done."
 )
 @click.pass_obj
-def doctor_command(session: Session, repair: bool) -> int:
+def doctor_command(session: Invocation, repair: bool) -> int:
     """Check the server, its security, and that every ledger adds up. Exit code 1: something is wrong.
 
     With --repair what doesn't add up is put right first, by its records and ledgers; what is in order isn't touched,
@@ -75,7 +75,7 @@ def _mendable(findings: Sequence[Finding]) -> bool:
     return any(not finding.ok and finding.check in CHECKS for finding in findings)
 
 
-def _repair(session: Session) -> list[Mended]:
+def _repair(session: Invocation) -> list[Mended]:
     from rq_sched.audit.mend import repair
 
     try:
@@ -89,7 +89,7 @@ def _ask(*words: str) -> Op[Any]:
     return replies[0]
 
 
-def _config(session: Session, name: str) -> str | None:
+def _config(session: Invocation, name: str) -> str | None:
     """A setting of the server; None where this user may not look."""
     try:
         reply = session.run(_ask("CONFIG", "GET", name))
@@ -98,13 +98,13 @@ def _config(session: Session, name: str) -> str | None:
     return str(reply[1], "utf-8", "replace") if reply else None
 
 
-def _info(session: Session) -> dict[str, str]:
+def _info(session: Invocation) -> dict[str, str]:
     """What the server says of itself."""
     text = str(session.run(_ask("INFO")), "utf-8", "replace")
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
-def _server_findings(session: Session) -> Iterator[Finding]:
+def _server_findings(session: Invocation) -> Iterator[Finding]:
     info = _info(session)
     yield _version(info)
     yield _role(info)
@@ -184,7 +184,7 @@ def _events(flags: str | None) -> Finding:
     )  # fmt: skip
 
 
-def _users(session: Session) -> list[str] | None:
+def _users(session: Invocation) -> list[str] | None:
     """The server's ACL users; None where this user may not look."""
     try:
         return [user.decode("utf-8", "replace") for user in session.run(_ask("ACL", "LIST"))]
@@ -192,7 +192,7 @@ def _users(session: Session) -> list[str] | None:
         return None
 
 
-def _node_findings(session: Session) -> Iterator[Finding]:
+def _node_findings(session: Invocation) -> Iterator[Finding]:
     info = session.run(session.store.info())
     absent = no_scheduler(info["scheduler_seen"])
     idle = not any(n for state, n in info["tasks"].items() if not State(state).final) and not info["total_cpu"]
@@ -207,7 +207,7 @@ def _node_findings(session: Session) -> Iterator[Finding]:
         yield Finding("faults", True, "no node has a fault of its machine")
 
 
-def _audit_findings(session: Session) -> Iterator[Finding]:
+def _audit_findings(session: Invocation) -> Iterator[Finding]:
     from rq_sched import audit
 
     try:

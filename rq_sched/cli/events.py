@@ -11,13 +11,13 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.follow import tell_outages
-from rq_sched.cli.options import NODE_ID, TASK_ID, Limit, Session, command
+from rq_sched.cli.options import NODE_ID, TASK_ID, Invocation, Limit, command
 from rq_sched.model.task import iso
 
 if TYPE_CHECKING:
     from rq_sched.model.events import Event
 
-PAGE = 1000
+BATCH = 1000
 """Entries of the log read in one go; each holds one event or more."""
 
 
@@ -27,14 +27,14 @@ PAGE = 1000
 @click.option("--node", "node_id", type=NODE_ID, help="Only what concerns this node.")
 @click.option("-n", "--limit", type=Limit(0), default=50, show_default=True, help="Only the last so many.")
 @click.pass_obj
-def events_command(session: Session, follow: bool, task_id: str | None, node_id: str | None, limit: int) -> None:
+def events_command(session: Invocation, follow: bool, task_id: str | None, node_id: str | None, limit: int) -> None:
     """Print the decision log: submitted, placed, started, completed, requeued, reaped ..., oldest first."""
-    newest = session.run(session.store.events(limit=max(1, min(limit, PAGE)), newest=True))
+    newest = session.run(session.store.events(limit=max(1, min(limit, BATCH)), newest=True))
     last = newest[-1].id if newest else "0-0"
     past: Sequence[Event]
     if task_id and not node_id:
         past = session.run(session.store.events_of_task(task_id, limit))
-    elif node_id or limit > PAGE:  # all of the log is read, and only the end of what is wanted kept
+    elif node_id or limit > BATCH:  # all of the log is read, and only the end of what is wanted kept
         past = deque(session.client.events(task_id=task_id, node_id=node_id), maxlen=limit)
     else:
         past = newest[-limit:] if limit else []
@@ -51,7 +51,7 @@ def events_command(session: Session, follow: bool, task_id: str | None, node_id:
         show.line("no such events")
 
 
-def _print(session: Session, event: Event) -> None:
+def _print(session: Invocation, event: Event) -> None:
     if session.json:
         head = {"id": event.id, "time": iso(event.time), "type": event.type}
         show.json_line({**head, "task_id": event.task_id, "node_id": event.node_id, **event.data})

@@ -10,7 +10,7 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.missing import no_scheduler
-from rq_sched.cli.options import Session, command, one_task_id
+from rq_sched.cli.options import Invocation, command, one_task_id
 from rq_sched.model.arrays import first_of, size
 from rq_sched.model.node import NodeState
 from rq_sched.model.states import Reason, State
@@ -34,12 +34,12 @@ ADVICE = {
 @command("explain")
 @one_task_id
 @click.pass_obj
-def explain_command(session: Session, task_id: str) -> None:
+def explain_command(session: Invocation, task_id: str) -> None:
     """Say why a task is pending: where it fits, what is short, what is ahead and reserved; or what happened to it."""
     print_explained(session, session.run(session.store.explain(task_id)))
 
 
-def print_explained(session: Session, found: Mapping[str, Any], name: str = "") -> None:
+def print_explained(session: Invocation, found: Mapping[str, Any], name: str = "") -> None:
     """The answer of ``explain`` or ``dry_run``, for people or as JSON. ``name``: what to call a task without an id."""
     if session.json:
         show.json_line(found)

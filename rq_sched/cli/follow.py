@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, TypeVar
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
 from rq_sched.cli.missing import no_node, no_scheduler, too_large
-from rq_sched.cli.options import Session
+from rq_sched.cli.options import Invocation
 from rq_sched.client.flows import Flows
 from rq_sched.client.stepper import Stepper
-from rq_sched.client.steps import Deadline, Waiting, back_off, new_channel, passing
+from rq_sched.client.steps import Deadline, Waiting, new_channel
 from rq_sched.errors import RedisUnavailable
+from rq_sched.link.outage import may_pass
 from rq_sched.model.states import Reason, State
 from rq_sched.model.task import TaskInfo
+from rq_sched.process.backoff import backoff
 
 if TYPE_CHECKING:
     from rq_sched.link import Op
@@ -30,7 +32,7 @@ LOOKED_AT = 100
 """Tasks that such a look takes in."""
 
 
-def patiently(session: Session, make: Callable[[], Op[T]], deadline: Deadline | None = None) -> T:
+def patiently(session: Invocation, make: Callable[[], Op[T]], deadline: Deadline | None = None) -> T:
     """The answer to a question, however long Redis is away (at most until the deadline). An address at which nothing
     has ever answered is no outage.
 
@@ -42,11 +44,11 @@ def patiently(session: Session, make: Callable[[], Op[T]], deadline: Deadline | 
         try:
             return session.run(make())
         except RedisUnavailable as error:
-            if not (session.answered and passing(error)) or (deadline is not None and deadline.passed):
+            if not (session.answered and may_pass(error)) or (deadline is not None and deadline.passed):
                 raise
             if tries == 0:
                 print_warning(f"waiting for Redis: {error}", as_json=session.json)
-            pause = back_off(tries)
+            pause = backoff(tries, most=1.0, jitter=False)
             time.sleep(pause if deadline is None else deadline.left(pause))
             tries += 1
 
@@ -54,7 +56,7 @@ def patiently(session: Session, make: Callable[[], Op[T]], deadline: Deadline | 
 class _Warnings(logging.Handler):
     """What a flow logs, as warnings of the command."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Invocation) -> None:
         super().__init__(logging.WARNING)
         self._session = session
 
@@ -62,7 +64,7 @@ class _Warnings(logging.Handler):
         print_warning(record.getMessage(), as_json=self._session.json)
 
 
-def tell_outages(session: Session) -> None:
+def tell_outages(session: Invocation) -> None:
     """Have flows tell that they wait for Redis, as ``patiently`` does."""
     logging.getLogger("rq_sched.client.flows").handlers = [_Warnings(session)]
 
@@ -87,7 +89,7 @@ class Awaited(Waiting):
 class Follower(Stepper):
     """Waits for tasks, and tells of those that can't be placed."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Invocation) -> None:
         tell_outages(session)
         self._link = session.link
         self._session = session
@@ -100,8 +102,8 @@ class Follower(Stepper):
             WaitTimeout
         """
         flow = Flows(self._session.store).ends(awaited, Deadline(timeout), new_channel())
-        for bite in self._stream(flow):
-            awaited.ended.update(state for _, state in bite)
+        for batch in self._stream(flow):
+            awaited.ended.update(state for _, state in batch)
             self._look_after(awaited)
             yield
 

@@ -10,11 +10,11 @@ from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.look import not_found
-from rq_sched.cli.options import DURATION, TASK_ID, Session, command
+from rq_sched.cli.options import DURATION, TASK_ID, Invocation, command
 from rq_sched.errors import Refused, TaskNotFound, UsageError
 from rq_sched.model.states import FINAL, State
 
-BITE = 100
+BATCH = 100
 
 
 @command("forget")
@@ -22,7 +22,7 @@ BITE = 100
 @click.option("--state", type=click.Choice(sorted(state.value for state in FINAL)), help="Only tasks that ended so.")
 @click.option("--older-than", type=DURATION, metavar="SECONDS", help="Only tasks that ended so long ago; 90, 10m, 2d.")
 @click.pass_obj
-def forget_command(session: Session, task_ids: Sequence[str], state: str | None, older_than: float | None) -> int:
+def forget_command(session: Invocation, task_ids: Sequence[str], state: str | None, older_than: float | None) -> int:
     """Drop finished tasks: all of them, or those that the options or the ids name.
 
     What is dropped is gone: status, result and logs too. Finished tasks are dropped anyway after a day, or when
@@ -42,7 +42,7 @@ def forget_command(session: Session, task_ids: Sequence[str], state: str | None,
     return code
 
 
-def _forget_ids(session: Session, task_ids: Sequence[str]) -> tuple[int, int]:
+def _forget_ids(session: Invocation, task_ids: Sequence[str]) -> tuple[int, int]:
     """How many were dropped, and the exit code: an id that is refused doesn't keep the others."""
     number = code = 0
     for task_id in dict.fromkeys(task_ids):
@@ -56,10 +56,10 @@ def _forget_ids(session: Session, task_ids: Sequence[str]) -> tuple[int, int]:
     return number, code
 
 
-def _forget_all(session: Session, state: State | None, older_than: float) -> int:
+def _forget_all(session: Invocation, state: State | None, older_than: float) -> int:
     total = 0
     with progress_bar("forgetting", None) as update:
-        while bite := session.run(session.store.forget(state=state, older_than=older_than, limit=BITE)):
-            total += bite
+        while batch := session.run(session.store.forget(state=state, older_than=older_than, limit=BATCH)):
+            total += batch
             update(total, show.count(total, "task"))
     return total

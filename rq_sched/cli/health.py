@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from rq_sched.cli import show
-from rq_sched.cli.options import Session, command
+from rq_sched.cli.options import Invocation, command
 from rq_sched.process import health
 from rq_sched.process.environment import DEFAULT_NAMESPACE
 from rq_sched.process.health import Note
@@ -22,7 +22,7 @@ from rq_sched.process.health import Note
     help="One that waits for Redis, or for its machine to be well, is well enough: starting it anew wouldn't help.",
 )
 @click.pass_obj
-def health_command(session: Session, file: str | None, live: bool) -> int:
+def health_command(session: Invocation, file: str | None, live: bool) -> int:
     """Say whether schedulers and workers of this machine have done their work lately. Exit code 1: one hasn't, or
     there is none. It doesn't ask Redis."""
     found: list[Note] = list(health.notes()) if file is None else [n for n in [health.read(Path(file))] if n]

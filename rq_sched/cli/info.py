@@ -9,12 +9,12 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.missing import no_scheduler
-from rq_sched.cli.options import Session, command
+from rq_sched.cli.options import Invocation, command
 
 
 @command("info")
 @click.pass_obj
-def info_command(session: Session) -> None:
+def info_command(session: Invocation) -> None:
     """Print totals: tasks and nodes by state, capacity, what ever happened."""
     info = session.run(session.store.info())
     if session.json:

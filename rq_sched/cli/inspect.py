@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rq_sched.cli import schema, show
-from rq_sched.cli.options import TEXT, Limit, Session, command
+from rq_sched.cli.options import TEXT, Invocation, Limit, command
 from rq_sched.cli.schema import Entry
 from rq_sched.cli.show import Column
 from rq_sched.errors import InvalidValue, NotFound
@@ -48,7 +48,7 @@ class Found:
 @click.argument("what", metavar="[KEY or ID]", required=False, type=TEXT)
 @click.option("-n", "--limit", type=Limit(1), default=FIRST, show_default=True, help="Entries of a key.")
 @click.pass_obj
-def inspect_command(session: Session, what: str | None, limit: int) -> None:
+def inspect_command(session: Invocation, what: str | None, limit: int) -> None:
     """Show keys in Redis, decoded, with what each means.
 
     Without an argument: the keys that every namespace has. With one: the keys behind a task or node (its ID), a
@@ -72,7 +72,7 @@ def inspect_command(session: Session, what: str | None, limit: int) -> None:
             _print(found)
 
 
-def _names(session: Session, name: str | None) -> list[str]:
+def _names(session: Invocation, name: str | None) -> list[str]:
     """The keys (without the prefix) that an argument may mean."""
     if name is None:
         constant = [kind for kind in schema.kinds() if kind.islower()]
@@ -89,7 +89,7 @@ def _names(session: Session, name: str | None) -> list[str]:
     return names
 
 
-def _nothing(session: Session, what: str) -> str:
+def _nothing(session: Invocation, what: str) -> str:
     if session.run(session.store.states([what])) != [None]:
         return f"{what} isn't made yet: until it is placed its array stands for it (`rq-sched inspect {owner(what)}`)"
     return f"nothing named {what!r} in namespace {session.space}: no task, node, queue or key"

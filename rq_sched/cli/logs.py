@@ -12,7 +12,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.follow import patiently
 from rq_sched.cli.look import ask_an_element, not_found
-from rq_sched.cli.options import Session, command, one_task_id
+from rq_sched.cli.options import Invocation, command, one_task_id
 from rq_sched.errors import TaskNotFound
 from rq_sched.model.output import Attempt, Cut, Reader, missed
 
@@ -26,7 +26,7 @@ OVERLAP = 64
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task is final.")
 @click.option("--raw", is_flag=True, help="The bytes as they came, terminal codes included.")
 @click.pass_obj
-def logs_command(session: Session, task_id: str, follow: bool, raw: bool) -> int:
+def logs_command(session: Invocation, task_id: str, follow: bool, raw: bool) -> int:
     """Print what a task wrote: standard output and standard error as they came, at least the last 64 KiB."""
     try:
         ask_an_element(session.run(session.store.result(task_id)), "writes nothing: its elements do", "logs")
@@ -88,7 +88,7 @@ class _Printer:
     """Prints pieces of output as they come: escaped but for carriage returns (a progress bar looks as it should), as
     JSON objects a line, or raw. Where something was cut, or another attempt begins, a line says so."""
 
-    def __init__(self, session: Session, task_id: str, raw: bool) -> None:
+    def __init__(self, session: Invocation, task_id: str, raw: bool) -> None:
         self.as_json = session.json
         self.task_id = task_id
         self.raw = raw and not session.json

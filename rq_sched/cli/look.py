@@ -10,7 +10,7 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error, print_warning
-from rq_sched.cli.options import NODE_ID, PRIORITY, TASK_ID, Limit, Session, command, one_task_id, task_ids
+from rq_sched.cli.options import NODE_ID, PRIORITY, TASK_ID, Invocation, Limit, command, one_task_id, task_ids
 from rq_sched.cli.show import Column
 from rq_sched.client.outcomes import failed, value_of
 from rq_sched.errors import InvalidValue, TaskNotFinal, TaskNotFound
@@ -18,21 +18,21 @@ from rq_sched.model.arrays import first_of, size
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo
 
-CHUNK = 500
+BATCH = 500
 """Tasks asked for in one go."""
 
 
-def not_found(session: Session, task_id: str) -> int:
+def not_found(session: Invocation, task_id: str) -> int:
     """Report an unknown id on standard error, and go on; returns the exit code."""
     error = TaskNotFound(f"no task {task_id!r} in namespace {session.space}: never submitted here, or forgotten")
     print_error(error.code, str(error), as_json=session.json, **({"task_id": task_id} if session.json else {}))
     return error.exit_status
 
 
-def infos(session: Session, ids: Sequence[str]) -> Iterator[tuple[str, TaskInfo | None]]:
-    """Each id with what is known of it, in chunks."""
-    for start in range(0, len(ids), CHUNK):
-        some = ids[start : start + CHUNK]
+def infos(session: Invocation, ids: Sequence[str]) -> Iterator[tuple[str, TaskInfo | None]]:
+    """Each id with what is known of it, in batches."""
+    for start in range(0, len(ids), BATCH):
+        some = ids[start : start + BATCH]
         yield from zip(some, session.run(session.store.status(some)), strict=True)
 
 
@@ -50,7 +50,7 @@ def state_text(info: TaskInfo) -> str:
 @command("status")
 @task_ids
 @click.pass_obj
-def status_command(session: Session, task_ids: Sequence[str]) -> int:
+def status_command(session: Invocation, task_ids: Sequence[str]) -> int:
     """Show everything known of tasks."""
     code = 0
     first = True
@@ -131,7 +131,7 @@ def _later(then: float | None, before: float | None, phrase: str) -> str:
 @click.option("-n", "--limit", type=Limit(1), default=50, show_default=True, help="At most so many.")
 @click.pass_obj
 def list_command(
-    session: Session, array: str | None, state: str | None, node: str | None, priority: int | None, limit: int
+    session: Invocation, array: str | None, state: str | None, node: str | None, priority: int | None, limit: int
 ) -> None:
     """List tasks: pending ones in their order, finished ones newest first.
 
@@ -183,7 +183,7 @@ def _list_row(info: TaskInfo) -> tuple[str, ...]:
 @command("result")
 @one_task_id
 @click.pass_obj
-def result_command(session: Session, task_id: str) -> None:
+def result_command(session: Invocation, task_id: str) -> None:
     """Print what a task returned (of a command: its exit code)."""
     info = session.run(session.store.result(task_id))
     print_result(session, info)
@@ -196,7 +196,7 @@ def ask_an_element(info: TaskInfo, why: str, command: str) -> None:
         raise InvalidValue(f"{info.task_id} is an array and {why}, such as `rq-sched {command} {element}`")
 
 
-def print_result(session: Session, info: TaskInfo) -> None:
+def print_result(session: Invocation, info: TaskInfo) -> None:
     """The value on standard output.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
-from rq_sched.cli.options import Session
+from rq_sched.cli.options import Invocation
 from rq_sched.model.arrays import size
 from rq_sched.model.fit import Room
 from rq_sched.model.resources import Resources
@@ -27,7 +27,7 @@ Need = tuple[Resources, tuple[str, ...]]
 class Misfits:
     """What is submitted though no node that is up could hold it. Its memory is bounded."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Invocation) -> None:
         self._session = session
         self._rooms: Sequence[Room] = ()
         self._looked = -FRESH

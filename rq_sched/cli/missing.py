@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
-from rq_sched.cli.options import Session
+from rq_sched.cli.options import Invocation
 from rq_sched.model.node import NodeInfo, NodeState
 from rq_sched.model.states import Reason
 from rq_sched.model.task import TaskInfo
@@ -47,7 +47,7 @@ def _why_not(node: NodeInfo) -> str:
     return f"is {node.state}: {node.fault}" if node.fault else f"is {node.state}"
 
 
-def warn_if_stuck(session: Session, info: TaskInfo) -> None:
+def warn_if_stuck(session: Invocation, info: TaskInfo) -> None:
     """Say on standard error when a task can't be placed as things are."""
     from rq_sched.cli.missing import no_node, too_large
 

@@ -9,7 +9,7 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
-from rq_sched.cli.options import DURATION, Session, command, node_ids
+from rq_sched.cli.options import DURATION, Invocation, command, node_ids
 from rq_sched.cli.show import Column
 from rq_sched.errors import NodeNotFound, WrongState
 from rq_sched.model.node import NodeInfo, NodeState
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @command("nodes")
 @click.pass_obj
-def nodes_command(session: Session) -> None:
+def nodes_command(session: Invocation) -> None:
     """List the nodes: state, used and total CPU and memory, tasks, last heartbeat, labels; and what is
     wrong with the machines of those that are faulty."""
     nodes = sorted(session.run(session.store.nodes()), key=lambda node: (node.state is NodeState.DEAD, node.node_id))
@@ -57,7 +57,7 @@ def _row(node: NodeInfo) -> tuple[str, ...]:
     )
 
 
-def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[object]], state: str, said: str) -> int:
+def _each(session: Invocation, ids: Sequence[str], change: Callable[[str], Op[object]], state: str, said: str) -> int:
     code = 0
     for node_id in dict.fromkeys(ids):
         try:
@@ -83,7 +83,7 @@ def _each(session: Session, ids: Sequence[str], change: Callable[[str], Op[objec
 @click.option("--grace", type=DURATION, default=DEFAULT_GRACE, metavar="SECONDS", show_default=True,
               help="What its processes have between SIGTERM and SIGKILL.")  # fmt: skip
 @click.pass_obj
-def drain_command(session: Session, node_ids: Sequence[str], requeue: bool, grace: float) -> int:
+def drain_command(session: Invocation, node_ids: Sequence[str], requeue: bool, grace: float) -> int:
     """Give nodes no new tasks. What runs there ends, or goes elsewhere with --requeue.
 
     It holds until 'undrain', also when the node's worker is started again.
@@ -100,7 +100,7 @@ def drain_command(session: Session, node_ids: Sequence[str], requeue: bool, grac
 @command("undrain")
 @node_ids
 @click.pass_obj
-def undrain_command(session: Session, node_ids: Sequence[str]) -> int:
+def undrain_command(session: Invocation, node_ids: Sequence[str]) -> int:
     """Let drained nodes take tasks again."""
     return _each(session, node_ids, lambda node: session.store.node_undrain(node), "up", "{node_id} takes tasks again")
 
@@ -108,7 +108,7 @@ def undrain_command(session: Session, node_ids: Sequence[str]) -> int:
 @command("reload")
 @node_ids
 @click.pass_obj
-def reload_command(session: Session, node_ids: Sequence[str]) -> int:
+def reload_command(session: Invocation, node_ids: Sequence[str]) -> int:
     """Let nodes run new code: tasks that begin from now on do so in new processes.
 
     What runs goes on to its end with the code that it has. SIGHUP to a worker does the same.

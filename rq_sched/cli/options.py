@@ -24,7 +24,7 @@ else:
 T = TypeVar("T")
 
 
-class Session:
+class Invocation:
     """What one command line works with: its common options, and the connection, made when first used."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Session:
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Note a common option; one after the subcommand overrides one before it."""
-    session = ctx.ensure_object(Session)
+    session = ctx.ensure_object(Invocation)
     not_blank(value, param.opts[0])
     if value:
         setattr(session, str(param.name), value)
@@ -138,7 +138,7 @@ class CommonCommand(click.Command):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        ctx.call_on_close(ctx.ensure_object(Session).close)
+        ctx.call_on_close(ctx.ensure_object(Invocation).close)
         return super().invoke(ctx)
 
 

@@ -17,7 +17,7 @@ from rq_sched.cli.options import (
     LABEL,
     MEMORY,
     NODE_ID,
-    Session,
+    Invocation,
     children_options,
     command,
     logging_options,
@@ -38,7 +38,7 @@ def stop_with_parent(parent: int | None) -> None:
         raise KeyboardInterrupt
 
 
-def warn_of_password(session: Session) -> None:
+def warn_of_password(session: Invocation) -> None:
     """Whoever may run `ps` on this machine sees a command line."""
     from rq_sched.link.address import shown
 
@@ -56,7 +56,7 @@ def warn_of_password(session: Session) -> None:
 @with_parent
 @click.pass_obj
 def scheduler_command(
-    session: Session, health_file: str | None, log_level: str, log_format: str, with_parent: int | None
+    session: Invocation, health_file: str | None, log_level: str, log_format: str, with_parent: int | None
 ) -> int:
     """Run a scheduler: it places tasks on nodes, and gives back what dead nodes held.
 
@@ -101,7 +101,7 @@ def scheduler_command(
 @with_parent
 @click.pass_obj
 def worker_command(
-    session: Session,
+    session: Invocation,
     node_id: str | None,
     cpu: int | None,
     memory: int | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from rq_sched.cli import show
-from rq_sched.cli.options import Session, command
+from rq_sched.cli.options import Invocation, command
 from rq_sched.cli.show import Column
 from rq_sched.errors import InvalidValue
 from rq_sched.model.settings import OFF, SETTINGS
@@ -15,7 +15,7 @@ from rq_sched.model.settings import OFF, SETTINGS
 @click.argument("name", required=False)
 @click.argument("value", required=False)
 @click.pass_obj
-def settings_command(session: Session, name: str | None, value: str | None) -> None:
+def settings_command(session: Invocation, name: str | None, value: str | None) -> None:
     """Show the settings that all processes of the namespace share, or set NAME to VALUE.
 
     VALUE 'default' resets it; 'off' works where a time may never come. A change takes effect at once, everywhere.

@@ -11,7 +11,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
-from rq_sched.cli.options import Session, command
+from rq_sched.cli.options import Invocation, command
 from rq_sched.errors import InvalidValue
 from rq_sched.model.settings import SETTINGS
 
@@ -47,7 +47,7 @@ OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.option("--plot", type=OUTPUT, metavar="FILE.png", help="Draw utilisation and waits over time.")
 @click.pass_obj
 def simulate_command(
-    session: Session,
+    session: Invocation,
     nodes_file: Path,
     tasks_file: Path,
     policies: Sequence[str],
@@ -103,7 +103,7 @@ def _setting(text: str) -> tuple[str, Any]:
         raise InvalidValue(f"--policy {name} {error}") from None
 
 
-def _verdict(session: Session, outcome: Outcome) -> int:
+def _verdict(session: Invocation, outcome: Outcome) -> int:
     """The exit code: 1 if a promise was broken, which is then told."""
     for text in outcome.verdict.described:
         print_error("promise_broken", text, as_json=session.json)

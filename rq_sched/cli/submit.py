@@ -8,7 +8,7 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.arguments import as_typed, find_command, parse_arguments
-from rq_sched.cli.options import ARRAY, CPU, DURATION, LABEL, MEMORY, NEW_ID, PRIORITY, CommonCommand, Session
+from rq_sched.cli.options import ARRAY, CPU, DURATION, LABEL, MEMORY, NEW_ID, PRIORITY, CommonCommand, Invocation
 from rq_sched.client.outcomes import unaccepted
 from rq_sched.errors import TaskExists, UsageError
 from rq_sched.model.arrays import size
@@ -92,7 +92,7 @@ def submit_command(
 
     The same id with the same request again is the same task: nothing is run twice.
     """
-    session = ctx.ensure_object(Session)
+    session = ctx.ensure_object(Invocation)
     session.durability, session.durability_timeout = durability, durability_timeout
     session.signing_key_file = signing_key_file
     given = {name: value for name, value in fields.items() if value not in (None, ())}
@@ -118,7 +118,7 @@ def submit_command(
     return 0
 
 
-def _dry_run(session: Session, request: TaskRequest, *, named: bool) -> int:
+def _dry_run(session: Invocation, request: TaskRequest, *, named: bool) -> int:
     """Say what would become of it. ``named``: its id was given."""
     from rq_sched.cli.explain import print_explained
 
@@ -148,7 +148,7 @@ def _request(words: list[str], after: list[str] | None, given: dict[str, Any]) -
     raise UsageError("nothing to submit: name a function (pkg.mod:func), a command after --, or --from-file FILE")
 
 
-def _submit_one(session: Session, request: TaskRequest) -> tuple[TaskInfo, bool]:
+def _submit_one(session: Invocation, request: TaskRequest) -> tuple[TaskInfo, bool]:
     """Submit; the task as it is now, and whether it is new."""
     task_id = request.task_id or ""
     (outcome,) = session.run(session.store.submit([request]))
@@ -168,7 +168,7 @@ def _submit_one(session: Session, request: TaskRequest) -> tuple[TaskInfo, bool]
     return info, outcome == "new"
 
 
-def _print_submitted(session: Session, info: TaskInfo, new: bool, quiet: bool) -> None:
+def _print_submitted(session: Invocation, info: TaskInfo, new: bool, quiet: bool) -> None:
     if session.json:
         show.json_line({"task_id": info.task_id, "state": info.state})
     elif quiet:

@@ -27,7 +27,7 @@ from rq_sched.cli.failure import print_error
 from rq_sched.cli.follow import patiently
 from rq_sched.cli.misfits import Misfits
 from rq_sched.cli.missing import warn_if_stuck
-from rq_sched.cli.options import Session
+from rq_sched.cli.options import Invocation
 from rq_sched.client.outcomes import unaccepted
 from rq_sched.errors import DurabilityNotReached, InvalidValue, RedisUnavailable, RqSchedError, TaskExists
 from rq_sched.model.arrays import size
@@ -107,7 +107,7 @@ class Submission:
         rehearsal: with ``--dry-run`` it gets the requests, and Redis doesn't.
     """
 
-    def __init__(self, session: Session, ask: Ask, report: Report, rehearsal: Rehearsal | None = None) -> None:
+    def __init__(self, session: Invocation, ask: Ask, report: Tally, rehearsal: Rehearsal | None = None) -> None:
         self.session = session
         self.ask = ask
         self.report = report
@@ -226,10 +226,10 @@ def read_line(text: bytes) -> TaskRequest:
     return request
 
 
-class Report:
+class Tally:
     """Tells of the lines of a file: a JSON object or an id for each task, or only the bad ones and a sum."""
 
-    def __init__(self, session: Session, ask: Ask, *, quiet: bool, keep_ids: bool) -> None:
+    def __init__(self, session: Invocation, ask: Ask, *, quiet: bool, keep_ids: bool) -> None:
         self.session = session
         self.ask = ask
         self.misfits = Misfits(session)
@@ -285,7 +285,7 @@ class Report:
 class Rehearsal:
     """``--dry-run`` of a file: counts what would become of its tasks, by needs; memory grows with those only."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Invocation) -> None:
         self.session = session
         self.rooms = session.run(session.store.rooms())
         self.needs: Counter[tuple[Resources, tuple[str, ...]]] = Counter()
@@ -326,13 +326,13 @@ def _first_state(request: TaskRequest) -> State:
     return State.DELAYED if request.delay else State.PENDING
 
 
-def submit_file(session: Session, path: str, *, wait: bool, quiet: bool, dry_run: bool = False) -> int:
+def submit_file(session: Invocation, path: str, *, wait: bool, quiet: bool, dry_run: bool = False) -> int:
     """Submit the lines of a file (``-``: standard input); returns the exit code: 1 if a line was refused.
 
     With ``dry_run`` they are only checked, and what has no node that could hold it is told.
     """
     ask: Ask = partial(patiently, session) if wait or path == "-" else lambda make: session.run(make())
-    report = Report(session, ask, quiet=quiet, keep_ids=wait)
+    report = Tally(session, ask, quiet=quiet, keep_ids=wait)
     rehearsal = Rehearsal(session) if dry_run else None
     submission = Submission(session, ask, report, rehearsal)
     with ExitStack() as stack:

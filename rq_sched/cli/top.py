@@ -16,7 +16,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.look import call_text, state_text
 from rq_sched.cli.missing import no_scheduler
-from rq_sched.cli.options import DURATION, Limit, Session, command
+from rq_sched.cli.options import DURATION, Invocation, Limit, command
 from rq_sched.cli.show import Column
 from rq_sched.errors import RedisUnavailable
 from rq_sched.model.node import NodeInfo, NodeState
@@ -56,7 +56,7 @@ class Frame:
     rates: dict[str, float] = field(default_factory=dict)
 
 
-def look(session: Session, before: Frame | None, rows: int) -> Frame:
+def look(session: Invocation, before: Frame | None, rows: int) -> Frame:
     """The next frame, with at most so many tasks of each kind."""
     store = session.store
     frame = Frame(time.time(), time.monotonic(), session.run(store.info()))
@@ -86,7 +86,7 @@ def _busiest_first(node: NodeInfo) -> tuple[bool, bool, float, str]:
 @click.option("-n", "--count", type=Limit(1), metavar="N",
               help="End after so many refreshes (default: on a terminal never, elsewhere after one).")  # fmt: skip
 @click.pass_obj
-def top_command(session: Session, interval: float, count: int | None) -> None:
+def top_command(session: Invocation, interval: float, count: int | None) -> None:
     """Watch what goes on: tasks by state and per second, the busiest nodes, what runs, what is next.
 
     On a terminal it fills the screen until 'q' or Ctrl-C; any other key refreshes it at once. In a pipe, and with
@@ -201,7 +201,7 @@ def _bar(used: int, total: int, width: int) -> str:
 # -- the screen -----------------------------------------------------------------------------------
 
 
-def _live(session: Session, interval: float, count: int | None) -> None:
+def _live(session: Invocation, interval: float, count: int | None) -> None:
     from rich.console import Console
     from rich.live import Live
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import click
 
 from rq_sched.cli import show
-from rq_sched.cli.children import LOOK_SECONDS, Child, Signals, stop_children
+from rq_sched.cli.children import LOOK_SECONDS, ChildProcess, Signals, stop_children
 from rq_sched.cli.options import (
     CPU,
     DURATION,
     LABEL,
     MEMORY,
-    Session,
+    Invocation,
     children_options,
     command,
     logging_options,
@@ -66,7 +66,7 @@ SCHEDULER_STOP_SECONDS = 5.0
 @logging_options("warning")
 @click.pass_obj
 def up_command(
-    session: Session,
+    session: Invocation,
     data: str | None,
     number: int | None,
     cpu: int | None,
@@ -119,29 +119,29 @@ def up_command(
     return 0
 
 
-def scheduler_child(number: int, common: Sequence[str]) -> Child:
-    return Child(f"scheduler {number}", [*CLI, "scheduler", *common], without_key(os.environ))
+def scheduler_child(number: int, common: Sequence[str]) -> ChildProcess:
+    return ChildProcess(f"scheduler {number}", [*CLI, "scheduler", *common], without_key(os.environ))
 
 
-def worker_child(node: Node, grace: float, tasks: int, common: Sequence[str]) -> Child:
+def worker_child(node: Node, grace: float, tasks: int, common: Sequence[str]) -> ChildProcess:
     """A worker that may run anything: only this user reaches the server's private socket."""
     size = ["--cpu", str(node.total.cpu), "--memory", str(node.total.memory)]
     labels = [word for label in node.labels for word in ("--label", label)]
     words = ["worker", "--node-id", node.node_id, *size, *labels, "--allow", "*", "--grace", f"{grace:g}"]
     limit = ["--max-tasks-per-child", str(tasks)] if tasks else []
-    return Child(f"node {node.node_id}", [*CLI, *words, *limit, *common])
+    return ChildProcess(f"node {node.node_id}", [*CLI, *words, *limit, *common])
 
 
 class Cluster:
     """The processes of one ``up``, started and stopped in order."""
 
-    def __init__(self, session: Session, server: EmbeddedServer, signals: Signals, grace: float) -> None:
+    def __init__(self, session: Invocation, server: EmbeddedServer, signals: Signals, grace: float) -> None:
         self.session = session
         self.server = server
         self.signals = signals
         self.grace = grace
-        self.schedulers: list[Child] = []
-        self.workers: list[Child] = []
+        self.schedulers: list[ChildProcess] = []
+        self.workers: list[ChildProcess] = []
 
     def start(self, node_ids: set[str]) -> bool:
         """Start everything and wait until every node has joined; False where that was broken off, or took too long."""
@@ -185,7 +185,7 @@ class Cluster:
         print(f"rq-sched: {show.safe(text)}", file=sys.stderr, flush=True)
 
 
-def announce(session: Session, server: EmbeddedServer, nodes: Sequence[Node], schedulers: int) -> None:
+def announce(session: Invocation, server: EmbeddedServer, nodes: Sequence[Node], schedulers: int) -> None:
     """Say that everything is ready, and what to do now."""
     if session.json:
         named = [
@@ -210,7 +210,7 @@ def announce(session: Session, server: EmbeddedServer, nodes: Sequence[Node], sc
     sys.stdout.flush()
 
 
-def _needed_options(session: Session, server: EmbeddedServer) -> str:
+def _needed_options(session: Invocation, server: EmbeddedServer) -> str:
     """What others must say to find this server and namespace."""
     from rq_sched.process.environment import resolve_namespace, resolve_url
 

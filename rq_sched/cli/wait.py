@@ -11,8 +11,8 @@ from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.follow import Awaited, Follower, patiently
-from rq_sched.cli.look import CHUNK, failure_text, not_found, print_result
-from rq_sched.cli.options import DURATION, Session, command, task_ids
+from rq_sched.cli.look import BATCH, failure_text, not_found, print_result
+from rq_sched.cli.options import DURATION, Invocation, command, task_ids
 from rq_sched.errors import TaskFailed, TaskNotFound, WaitTimeout
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo
@@ -23,7 +23,7 @@ from rq_sched.model.task import TaskInfo
 @click.option("--timeout", type=DURATION, metavar="SECONDS", help="Wait at most so long; 90, 10m, 2h.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit code tells.")
 @click.pass_obj
-def wait_command(session: Session, task_ids: Sequence[str], timeout: float | None, quiet: bool) -> int:
+def wait_command(session: Invocation, task_ids: Sequence[str], timeout: float | None, quiet: bool) -> int:
     """Wait until tasks are final. Exit code 0: all completed; 1: one failed or was cancelled; 4: timed out.
 
     An array is final when all its elements are.
@@ -31,14 +31,14 @@ def wait_command(session: Session, task_ids: Sequence[str], timeout: float | Non
     return wait_many(session, task_ids, timeout=timeout, quiet=quiet)
 
 
-def wait_many(session: Session, ids: Sequence[str], *, timeout: float | None, quiet: bool) -> int:
+def wait_many(session: Invocation, ids: Sequence[str], *, timeout: float | None, quiet: bool) -> int:
     """Wait, with a progress bar on a terminal, and say how many ended how; returns the exit code."""
     known, missing = _known(session, list(dict.fromkeys(ids)))
     code = wait_known(session, known, timeout=timeout, quiet=quiet)
     return missing or code
 
 
-def wait_known(session: Session, ids: Sequence[str], *, timeout: float | None = None, quiet: bool) -> int:
+def wait_known(session: Invocation, ids: Sequence[str], *, timeout: float | None = None, quiet: bool) -> int:
     """The same for tasks that were there a moment ago: those that aren't any more have ended, and were forgotten."""
     awaited = Awaited(ids)
     late: WaitTimeout | None = None
@@ -75,12 +75,12 @@ def _forgotten(number: int) -> str:
     )
 
 
-def _known(session: Session, ids: Sequence[str]) -> tuple[list[str], int]:
+def _known(session: Invocation, ids: Sequence[str]) -> tuple[list[str], int]:
     """The ids that are tasks; the others are reported. With it the exit code of those."""
     known = []
     code = 0
-    for start in range(0, len(ids), CHUNK):
-        some = ids[start : start + CHUNK]
+    for start in range(0, len(ids), BATCH):
+        some = ids[start : start + BATCH]
         for task_id, state in zip(some, _states(session, some), strict=True):
             if state is None:
                 code = not_found(session, task_id)
@@ -89,7 +89,7 @@ def _known(session: Session, ids: Sequence[str]) -> tuple[list[str], int]:
     return known, code
 
 
-def _states(session: Session, ids: Sequence[str]) -> list[State | None]:
+def _states(session: Invocation, ids: Sequence[str]) -> list[State | None]:
     return patiently(session, lambda: session.store.states(ids))
 
 
@@ -98,7 +98,7 @@ def _ends(ended: Counter[State]) -> str:
     return f"{ended.total():,} done" + (f", {bad:,} failed or cancelled" if bad else "")
 
 
-def wait_one(session: Session, info: TaskInfo, *, quiet: bool) -> int:
+def wait_one(session: Invocation, info: TaskInfo, *, quiet: bool) -> int:
     """Wait for the one task just submitted and print what came out; returns the exit code."""
     task_id = info.task_id
     if quiet:

@@ -95,8 +95,8 @@ class AsyncClient(Connection[AsyncLink]):
         self, requests: Iterable[TaskRequest | Mapping[str, Any]]
     ) -> AsyncIterator[AsyncTaskHandle[Any]]:
         """See ``Client.submit_stream``."""
-        async for bite in self._stream(self._flows.submit_stream(requests)):
-            for task_id in bite:
+        async for batch in self._stream(self._flows.submit_stream(requests)):
+            for task_id in batch:
                 yield AsyncTaskHandle(self, task_id)
 
     def handle(self, task_id: str) -> AsyncTaskHandle[Any]:
@@ -113,8 +113,8 @@ class AsyncClient(Connection[AsyncLink]):
         self, task_ids: Iterable[str], timeout: float | None = None
     ) -> AsyncIterator[tuple[str, State]]:
         """See ``Client.as_completed``."""
-        async for bite in self._stream(self._flows.as_completed(task_ids, timeout)):
-            for item in bite:
+        async for batch in self._stream(self._flows.as_completed(task_ids, timeout)):
+            for item in batch:
                 yield item
 
     async def result(self, task_id: str, timeout: float | None = None) -> Any:
@@ -200,8 +200,8 @@ class AsyncClient(Connection[AsyncLink]):
         follow: bool = False,
     ) -> AsyncIterator[Event]:
         """See ``Client.events``."""
-        async for bite in self._stream(self._flows.events(task_id, node_id, after, follow)):
-            for item in bite:
+        async for batch in self._stream(self._flows.events(task_id, node_id, after, follow)):
+            for item in batch:
                 yield item
 
     async def info(self) -> dict[str, Any]:

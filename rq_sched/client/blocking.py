@@ -164,8 +164,8 @@ class Client(Connection[Link], Stepper):
         >>> sum(1 for _ in client.submit_stream(read_requests()))  # doctest: +SKIP
         1000000
         """
-        for bite in self._stream(self._flows.submit_stream(requests)):
-            for task_id in bite:
+        for batch in self._stream(self._flows.submit_stream(requests)):
+            for task_id in batch:
                 yield TaskHandle(self, task_id)
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
@@ -203,8 +203,8 @@ class Client(Connection[Link], Stepper):
 
     def as_completed(self, task_ids: Iterable[str], timeout: float | None = None) -> Iterator[tuple[str, State]]:
         """The tasks as they end, each once, with how it ended. Parameters and errors: ``wait``."""
-        for bite in self._stream(self._flows.as_completed(task_ids, timeout)):
-            yield from bite
+        for batch in self._stream(self._flows.as_completed(task_ids, timeout)):
+            yield from batch
 
     def result(self, task_id: str, timeout: float | None = None) -> Any:
         """Wait until a task has ended; what it returned. (An array returns None: ``handle.elements()``.)
@@ -331,8 +331,8 @@ class Client(Connection[Link], Stepper):
             after: only what came after the event of this id; None: all there is, or with ``follow`` what comes.
             follow: go on for ever, also over a lost connection.
         """
-        for bite in self._stream(self._flows.events(task_id, node_id, after, follow)):
-            yield from bite
+        for batch in self._stream(self._flows.events(task_id, node_id, after, follow)):
+            yield from batch
 
     def info(self) -> dict[str, Any]:
         """Totals: tasks by state, nodes by state, capacity."""

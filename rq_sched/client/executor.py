@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from rq_sched.client.flows import PATIENCE
 from rq_sched.client.outcomes import forgotten, unaccepted, value_of
-from rq_sched.client.steps import BITE, Deadline, Waiting, bites, new_channel
+from rq_sched.client.steps import BATCH, Deadline, Waiting, batches, new_channel
 from rq_sched.errors import InvalidValue, Refused, RqSchedError, TaskFailed, TaskNotFound, UnreadableValue, UsageError
 from rq_sched.model.states import State
 from rq_sched.model.target import Options, check_options, make_request
@@ -275,10 +275,10 @@ class _Courier:
                 if future is not None:
                     future.end_cancelled()
             open_futures = list(self.futures.values())
-        for bite in bites(open_futures):
-            ids = [future.task_id for future in bite]
+        for batch in batches(open_futures):
+            ids = [future.task_id for future in batch]
             states = self.client._do(self._flows.at_last(partial(self.client._store.states, ids)))
-            for future, state in zip(bite, states, strict=True):
+            for future, state in zip(batch, states, strict=True):
                 if state in WAITS and self._set_aside(future.task_id):
                     future.cancel()
 
@@ -330,7 +330,7 @@ class _Courier:
     def _next_batch(self) -> Sequence[TaskFuture[object]]:
         with self._changed:
             self._changed.wait_for(lambda: self._outbox or not self._accepting)
-            batch = list(self._outbox.values())[:BITE]
+            batch = list(self._outbox.values())[:BATCH]
             for future in batch:
                 del self._outbox[future.task_id]
                 self._sending.add(future.task_id)

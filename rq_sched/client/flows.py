@@ -2,7 +2,7 @@
 
 How a client waits. It subscribes to a channel of its own, and only then says which tasks it waits for (``watch``; the
 answer tells those that have ended already), so that no end falls in between. A message is a doorbell and may be lost,
-so what is still open is asked for every ``POLL`` seconds as well, a bite at a time. When the connection is lost it
+so what is still open is asked for every ``POLL`` seconds as well, a batch at a time. When the connection is lost it
 begins anew, for as long as the caller has time.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rq_sched.client.outcomes import Unaccepted, forgotten, unaccepted, unknown, value_of
+from rq_sched.client.outcomes import Unaccepted, forgotten, unaccepted, value_of
 from rq_sched.client.steps import (
     Deadline,
     Emit,
@@ -24,11 +24,9 @@ from rq_sched.client.steps import (
     Listen,
     Pause,
     Waiting,
-    back_off,
-    bites,
+    batches,
     heard,
     new_channel,
-    passing,
     run,
 )
 from rq_sched.errors import (
@@ -40,11 +38,13 @@ from rq_sched.errors import (
     UsageError,
     WaitTimeout,
 )
+from rq_sched.link.outage import may_pass
 from rq_sched.model.ids import known_id
 from rq_sched.model.output import as_text
 from rq_sched.model.states import State
 from rq_sched.model.target import checked, packable
 from rq_sched.model.task import PRIORITY_LIMIT, TaskInfo, TaskRequest, check_seconds
+from rq_sched.process.backoff import backoff
 from rq_sched.store.submit import ACCEPTED
 
 if TYPE_CHECKING:
@@ -95,17 +95,17 @@ class Flows:
         return task_id
 
     def submit_stream(self, requests: Iterable[TaskRequest | Mapping[str, Any]]) -> Flow[None]:
-        """Submit everything, a bite at a time; emits lists of ids.
+        """Submit everything, a batch at a time; emits lists of ids.
 
         Raises:
             TaskExists, TooManyLabelSets: after everything else was submitted.
             UsageError: a request is bad; those before it are submitted.
-            DurabilityNotReached: after the bite that wasn't safe in time; what follows isn't submitted.
+            DurabilityNotReached: after the batch that wasn't safe in time; what follows isn't submitted.
         """
         before = 0
         others = Unaccepted()
-        for bite in bites(requests):
-            good, bad = checked(bite)
+        for batch in batches(requests):
+            good, bad = checked(batch)
             late: DurabilityNotReached | None = None
             try:
                 outcomes = yield from run(self.store.submit(good))
@@ -141,9 +141,9 @@ class Flows:
         """
         deadline = Deadline(timeout, self.clock)
         waiting = Waiting(known_id(task_id) for task_id in task_ids)
-        for bite in bites(waiting.all()):
-            states = yield from self._patiently(partial(self.store.states, bite), deadline)
-            yield Emit(waiting.settle(zip(bite, states, strict=True)))
+        for batch in batches(waiting.all()):
+            states = yield from self._patiently(partial(self.store.states, batch), deadline)
+            yield Emit(waiting.settle(zip(batch, states, strict=True)))
             waiting.complain()
         waiting.known = True
         yield from self.ends(waiting, deadline, new_channel())
@@ -157,9 +157,9 @@ class Flows:
                 raise _late(waiting, deadline)
             try:
                 yield Listen(self.store.keys.done(channel))
-                for bite in bites(waiting.all()):
-                    states = yield from run(self.store.watch(bite, channel), deadline)
-                    yield Emit(waiting.settle(zip(bite, states, strict=True)))
+                for batch in batches(waiting.all()):
+                    states = yield from run(self.store.watch(batch, channel), deadline)
+                    yield Emit(waiting.settle(zip(batch, states, strict=True)))
                     waiting.complain()
                 tries = 0
                 yield from self._hear(waiting, deadline)
@@ -174,9 +174,9 @@ class Flows:
                 yield Emit(waiting.settle(heard(message)))
                 waiting.complain()
             if self.clock() >= look:  # not only when nothing was heard: some other doorbell may have been lost
-                bite = waiting.next_bite()
-                states = yield from run(self.store.states(bite), deadline)
-                yield Emit(waiting.settle(zip(bite, states, strict=True)))
+                batch = waiting.next_batch()
+                states = yield from run(self.store.states(batch), deadline)
+                yield Emit(waiting.settle(zip(batch, states, strict=True)))
                 waiting.complain()
                 look = self.clock() + self.poll
 
@@ -250,7 +250,7 @@ class Flows:
             return cancelled
         tries = 0
         while not deadline.passed:
-            yield Pause(deadline.left(min(0.25, back_off(tries) / 4)))
+            yield Pause(deadline.left(min(0.25, backoff(tries, most=1.0, jitter=False) / 4)))
             tries += 1
             try:
                 info = yield from self._patiently(lambda: self.store.result(task_id), deadline)
@@ -264,7 +264,7 @@ class Flows:
         """Wait until these attempts (task → attempt) are over, or the time is up."""
         tries = 0
         while attempts and not deadline.passed:
-            yield Pause(deadline.left(min(0.25, back_off(tries) / 4)))
+            yield Pause(deadline.left(min(0.25, backoff(tries, most=1.0, jitter=False) / 4)))
             tries += 1
             try:
                 infos = yield from self._patiently(partial(self.store.status, list(attempts)), deadline)
@@ -280,7 +280,7 @@ class Flows:
         """Everything known of one task.  Raises: TaskNotFound."""
         (info,) = yield from run(self.store.status([known_id(task_id)]))
         if info is None:
-            raise unknown(task_id)
+            raise TaskNotFound.of(task_id)
         return info
 
     def array(self, task_id: str) -> Flow[TaskInfo]:
@@ -295,7 +295,7 @@ class Flows:
         """Where one task is.  Raises: TaskNotFound."""
         (state,) = yield from run(self.store.states([known_id(task_id)]))
         if state is None:
-            raise unknown(task_id)
+            raise TaskNotFound.of(task_id)
         return state
 
     def tasks(
@@ -353,11 +353,11 @@ class Flows:
         return (yield from run(self.store.node_drain(node_id, requeue=requeue, grace=grace)))
 
     def forget(self, task_ids: Iterable[str] | None, state: State | str | None, older_than: float) -> Flow[int]:
-        """Drop ended tasks: these, or bite by bite all that match; returns how many."""
+        """Drop ended tasks: these, or batch by batch all that match; returns how many."""
         total = 0
         if task_ids is not None:
-            for bite in bites(task_ids):
-                total += yield from run(self.store.forget_ids(bite))
+            for batch in batches(task_ids):
+                total += yield from run(self.store.forget_ids(batch))
             return total
         check_seconds(older_than, "older_than")
         wanted = _state(state)
@@ -368,11 +368,11 @@ class Flows:
 
 def _ride_out(error: RedisUnavailable, tries: int, deadline: Deadline) -> Flow[int]:
     """Pause before the next try, and count it. What won't pass by itself is raised."""
-    if not passing(error):
+    if not may_pass(error):
         raise error
     if tries == 0:
         log.warning("waiting for Redis: %s", error)
-    yield Pause(deadline.left(back_off(tries)))
+    yield Pause(deadline.left(backoff(tries, most=1.0, jitter=False)))
     return tries + 1
 
 

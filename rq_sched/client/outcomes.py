@@ -47,11 +47,6 @@ def failed(info: TaskInfo, message: str) -> TaskFailed:
     )
 
 
-def unknown(task_id: str) -> TaskNotFound:
-    """The error for a task that isn't there."""
-    return TaskNotFound(f"no task {task_id}: never submitted to this namespace, or forgotten")
-
-
 def forgotten(task_id: str) -> TaskNotFound:
     """The error for a task that is there no more, though somebody waits for it."""
     return TaskNotFound(

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from rq_sched.client.outcomes import forgotten, unknown
-from rq_sched.errors import ClientBusy, InvalidValue, RedisNotReady, RedisUnavailable
+from rq_sched.client.outcomes import forgotten
+from rq_sched.errors import InvalidValue, TaskNotFound
 from rq_sched.model.states import State
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BITE = 1000
+BATCH = 1000
 """Tasks in one operation, at most: what is sent at once, and what a lost connection has to send again."""
 
 
@@ -94,32 +94,21 @@ def new_channel() -> str:
     return os.urandom(8).hex()
 
 
-def passing(error: RedisUnavailable) -> bool:
-    """Whether Redis may come back without anybody's doing: a restart, a failover, a broken connection. (Or, if all
-    connections are in use, one of them.)"""
-    return isinstance(error, (RedisNotReady, ClientBusy)) or type(error) is RedisUnavailable
-
-
-def back_off(tries: int) -> float:
-    """Seconds before the next try: 0.05, 0.1, … 1."""
-    return min(1.0, 0.05 * 2.0 ** min(tries, 10))
-
-
-def bites(items: Iterable[T], size: int = BITE) -> Iterator[list[T]]:
+def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
     """Lists of at most ``size`` items. When ``items`` raises, what came before it is given out first."""
-    bite: list[T] = []
+    batch: list[T] = []
     try:
         for item in items:
-            bite.append(item)
-            if len(bite) == size:
-                yield bite
-                bite = []
+            batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
     except Exception:
-        if bite:
-            yield bite
+        if batch:
+            yield batch
         raise
-    if bite:
-        yield bite
+    if batch:
+        yield batch
 
 
 class Deadline:
@@ -175,7 +164,7 @@ class Waiting:
         Raises:
             TaskNotFound
         """
-        raise forgotten(task_id) if self.known else unknown(task_id)
+        raise forgotten(task_id) if self.known else TaskNotFound.of(task_id)
 
     def complain(self) -> None:
         """Tell of those that aren't there, once what has ended is delivered.  Raises: TaskNotFound."""
@@ -189,13 +178,13 @@ class Waiting:
     def all(self) -> list[str]:
         return list(self._open)
 
-    def next_bite(self) -> list[str]:
+    def next_batch(self) -> list[str]:
         """Those that haven't been looked at for longest; they go to the end of the row."""
-        bite = list(self._open)[:BITE]
-        for task_id in bite:
+        batch = list(self._open)[:BATCH]
+        for task_id in batch:
             self._open.pop(task_id, None)  # another thread may have been faster
-        self.add(bite)
-        return bite
+        self.add(batch)
+        return batch
 
     def settle(self, states: Iterable[tuple[str, State | None]]) -> list[tuple[str, State]]:
         """Of these, those that were open and have ended: they are open no longer, nor are those that aren't there,

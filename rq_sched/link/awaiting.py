@@ -21,7 +21,7 @@ from rq_sched.link.requests import Command, Op, Steps, Talk, left_behind, packed
 from rq_sched.link.scripts import load
 
 T = TypeVar("T")
-BACK_OFF = drivers.back_off()
+BACKOFF = drivers.backoff_of_commands()
 CONNECTING = 2 * drivers.SENTINEL_SECONDS
 """Seconds more that an answer may take where a connection must be made first."""
 
@@ -180,7 +180,7 @@ class AsyncLink(Talk):
                     raise
             finally:  # who is cancelled while he waits for a reply leaves a closed connection behind
                 await lines.give_back(connection)
-            await asyncio.sleep(BACK_OFF.compute(failures))
+            await asyncio.sleep(BACKOFF.compute(failures))
             self._open()  # it may have been closed meanwhile
 
     def _soon(self, more: float = 0.0) -> float:

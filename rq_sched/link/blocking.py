@@ -20,7 +20,7 @@ from rq_sched.link.scripts import load
 from rq_sched.link.stream import Stream
 
 T = TypeVar("T")
-BACK_OFF = drivers.back_off()
+BACKOFF = drivers.backoff_of_commands()
 
 
 class Link(Talk):
@@ -129,7 +129,7 @@ class Link(Talk):
                 raise
             finally:
                 lines.give_back(held, connection)
-            time.sleep(BACK_OFF.compute(failures))
+            time.sleep(BACKOFF.compute(failures))
             self._check()
 
     def _leave(self) -> None:

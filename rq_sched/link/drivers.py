@@ -45,7 +45,7 @@ def blocking(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
     """
     fill_missing()
     address = parse(url := complete(url))
-    retry = Retry(back_off(), RETRIES)
+    retry = Retry(backoff_of_commands(), RETRIES)
     if not address.sentinel:
         return _made(redis.Redis, url, _options(address, answer_seconds), retry)
     sentinels: Any = Sentinel(  # type: ignore[no-untyped-call]
@@ -60,7 +60,7 @@ def awaiting(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
     """A client of the driver for asyncio.  Raises: InvalidValue."""
     fill_missing()
     address = parse(url := complete(url))
-    retry = AsyncRetry(back_off(), RETRIES)
+    retry = AsyncRetry(backoff_of_commands(), RETRIES)
     if not address.sentinel:
         return _made(redis.asyncio.Redis, url, _options(address, answer_seconds), retry)
     sentinels: Any = AsyncSentinel(  # type: ignore[no-untyped-call]
@@ -71,7 +71,7 @@ def awaiting(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
     return sentinels.master_for(address.service, retry=retry)
 
 
-def back_off() -> ExponentialWithJitterBackoff:
+def backoff_of_commands() -> ExponentialWithJitterBackoff:
     """How long to wait before a command is sent again."""
     return ExponentialWithJitterBackoff(base=0.05, cap=0.5)
 

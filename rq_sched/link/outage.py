@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from rq_sched.errors import RedisNotReady, RedisRefused, RedisUnavailable, RqSchedError, Unreadable
+from rq_sched.errors import ClientBusy, RedisNotReady, RedisRefused, RedisUnavailable, RqSchedError, Unreadable
 
 log = logging.getLogger("rq_sched.link")
 
@@ -14,6 +14,11 @@ log = logging.getLogger("rq_sched.link")
 def is_outage(error: BaseException) -> bool:
     """Whether Redis as a whole can't be used right now; else it is this one request that it refuses."""
     return isinstance(error, RedisNotReady) or type(error) is RedisUnavailable
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether it may be gone without anybody's doing: an outage, or all connections of this process are in use."""
+    return is_outage(error) or isinstance(error, ClientBusy)
 
 
 class Outage:

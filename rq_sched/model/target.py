@@ -168,11 +168,11 @@ def _bare(function: object) -> object:
     return getattr(function, "__wrapped__", function) if hasattr(function, TASK_MARK) else function
 
 
-def checked(bite: Iterable[TaskRequest | Mapping[str, Any]]) -> tuple[list[TaskRequest], UsageError | None]:
+def checked(batch: Iterable[TaskRequest | Mapping[str, Any]]) -> tuple[list[TaskRequest], UsageError | None]:
     """The requests up to the first bad one, and what is wrong with that."""
     good: list[TaskRequest] = []
     try:
-        for item in bite:
+        for item in batch:
             if isinstance(item, TaskRequest):
                 good.append(item.check())
             elif isinstance(item, Mapping):

@@ -7,11 +7,11 @@ from rq_sched.store import Store
 
 
 class Janitor:
-    """Cleans every ``every`` seconds, in bites."""
+    """Cleans every ``every`` seconds, in batches."""
 
     every = 5.0
-    rung = False
-    calm = 0.0
+    on_bell = False
+    min_gap = 0.0
 
     def __init__(self, link: AsyncLink, store: Store) -> None:
         self._link = link

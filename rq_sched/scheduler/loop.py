@@ -1,8 +1,8 @@
 """The one loop that all actors share: when each is due, what wakes it, signals, back-off, an orderly end.
 
-An actor has ``run_once()``, the period ``every`` in seconds, ``rung``: whether a doorbell brings its turn forward, and
-``calm``: seconds that pass between two turns even so (a busy doorbell rings hundreds of times a second). What a turn
-returns may say that there is ``more`` to do at once, or that something is ``due_in`` so many seconds.
+An actor has ``run_once()``, the period ``every`` in seconds, ``on_bell``: whether a doorbell brings its turn forward,
+and ``min_gap``: seconds that pass between two turns even so (a busy doorbell rings hundreds of times a second).
+What a turn returns may say that there is ``more`` to do at once, or that something is ``due_in`` so many seconds.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from typing import Any, Protocol
 from rq_sched.errors import RqSchedError
 from rq_sched.link import Outage
 from rq_sched.link.outage import worth_a_line
+from rq_sched.process.backoff import backoff
 
 log = logging.getLogger(__name__)
 
-BACK_OFF = 0.1
-BACK_OFF_MOST = 2.0
 CLOCKS = 0.002
 """Seconds by which what is due must be past: its clock isn't ours."""
 
@@ -30,8 +29,8 @@ class Actor(Protocol):
     """Something that has a turn now and then. Actors never know of each other."""
 
     every: float
-    rung: bool
-    calm: float
+    on_bell: bool
+    min_gap: float
 
     async def run_once(self) -> Any: ...
 
@@ -56,7 +55,7 @@ class Loop:
     def ring(self) -> None:
         """Bring forward the turn of every actor that listens for the doorbell."""
         for actor in self._actors:
-            if actor.rung:
+            if actor.on_bell:
                 self._bells[id(actor)].set()
 
     def stop(self) -> None:
@@ -114,13 +113,13 @@ class Loop:
                 self._why.pop(name, None)
             except Exception as error:  # whatever it has read: the others go on, and so does it
                 failures += 1
-                wait = back_off(failures)
+                wait = backoff(failures)
                 self._why[name] = f"{type(error).__name__}: {error}"
                 tell_failure(log, name, error, failures, self.outage)
             if not self.stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(bell.wait(), wait) if wait else await asyncio.sleep(0)
-            if wait and not self.stopping and (early := began + actor.calm - asyncio.get_running_loop().time()) > 0:
+            if wait and not self.stopping and (early := began + actor.min_gap - asyncio.get_running_loop().time()) > 0:
                 await asyncio.sleep(early)
 
 
@@ -137,8 +136,3 @@ def tell_failure(log: logging.Logger, who: str, error: Exception, failures: int,
             log.warning("%s: %s; trying again", who, error)
     elif failures & (failures - 1) == 0:  # the first one, the second, the fourth …
         log.error("%s failed, for the %d. time in a row; trying again", who, failures, exc_info=error)
-
-
-def back_off(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: 0.1 s × 2ⁿ up to 2 s, with jitter."""
-    return min(BACK_OFF_MOST, BACK_OFF * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)

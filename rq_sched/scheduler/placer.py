@@ -10,7 +10,7 @@ from rq_sched.store.answers import Placed
 
 log = logging.getLogger(__name__)
 
-BITES = 50
+BATCHES = 50
 """Calls in a row before the other actors get their turn."""
 
 
@@ -18,8 +18,8 @@ class Placer:
     """Woken by submits, joins and releases; looks every ``every`` seconds by itself, as a doorbell may be missed."""
 
     every = 0.5
-    rung = True
-    calm = 0.0
+    on_bell = True
+    min_gap = 0.0
 
     def __init__(self, link: AsyncLink, store: Store) -> None:
         self._link = link
@@ -28,11 +28,11 @@ class Placer:
     async def run_once(self) -> Placed:
         """Place what can be placed; ``more`` if the turn ended before the work did."""
         total = 0
-        for _ in range(BITES):
-            bite = await self._link.run(self._store.place())
-            total += bite.placed
-            if bite.placed:
-                log.info("placed", extra={"tasks": bite.items})
-            if not bite.more:
+        for _ in range(BATCHES):
+            batch = await self._link.run(self._store.place())
+            total += batch.placed
+            if batch.placed:
+                log.info("placed", extra={"tasks": batch.items})
+            if not batch.more:
                 return Placed(total, False)
         return Placed(total, True)

@@ -13,9 +13,10 @@ from rq_sched.errors import RedisNotReady
 from rq_sched.link import AsyncLink, Outage, scripts
 from rq_sched.link.address import parse
 from rq_sched.process import logs
+from rq_sched.process.backoff import backoff
 from rq_sched.process.health import EVERY, LATE, Mood, Reporter, Systemd
 from rq_sched.scheduler.janitor import Janitor
-from rq_sched.scheduler.loop import Loop, back_off, tell_failure
+from rq_sched.scheduler.loop import Loop, tell_failure
 from rq_sched.scheduler.placer import Placer
 from rq_sched.scheduler.promoter import Promoter
 from rq_sched.scheduler.reaper import Reaper
@@ -154,7 +155,7 @@ async def _doorbell(loop: Loop, link: AsyncLink, store: Store) -> None:
         except Exception as error:  # a doorbell that can't be read is one that doesn't ring: the actors look anyway
             failures += 1
             tell_failure(log, "the doorbell", error, failures, loop.outage)
-            await asyncio.sleep(back_off(failures))
+            await asyncio.sleep(backoff(failures))
 
 
 async def _expiries(loop: Loop, link: AsyncLink, store: Store, url: str) -> None:
@@ -175,4 +176,4 @@ async def _expiries(loop: Loop, link: AsyncLink, store: Store, url: str) -> None
         except Exception as error:
             failures += 1
             tell_failure(log, "hearing of expired heartbeats", error, failures, loop.outage)
-            await asyncio.sleep(back_off(failures))
+            await asyncio.sleep(backoff(failures))

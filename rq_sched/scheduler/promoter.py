@@ -11,8 +11,8 @@ class Promoter:
     """Looks when the next task is due, and every ``every`` seconds: one that came since is at most so late."""
 
     every = 0.2
-    rung = False
-    calm = 0.0
+    on_bell = False
+    min_gap = 0.0
 
     def __init__(self, link: AsyncLink, store: Store) -> None:
         self._link = link
@@ -22,7 +22,7 @@ class Promoter:
         """Promote all that is due."""
         total = 0
         while True:
-            bite = await self._link.run(self._store.promote())
-            total += bite.promoted
-            if not bite.promoted:
-                return Promoted(total, bite.next_ms, bite.due_in)
+            batch = await self._link.run(self._store.promote())
+            total += batch.promoted
+            if not batch.promoted:
+                return Promoted(total, batch.next_ms, batch.due_in)

@@ -27,15 +27,15 @@ class Reaper:
     """Sweeps every ``every`` seconds, and whenever a heartbeat key expires or a node says goodbye."""
 
     every = 0.5
-    rung = True
-    calm = 0.05  # places ring, too: a death is noticed so much later at most
+    on_bell = True
+    min_gap = 0.05  # places ring, too: a death is noticed so much later at most
 
     def __init__(self, link: AsyncLink, store: Store) -> None:
         self._link = link
         self._store = store
 
     async def run_once(self) -> Reaped:
-        """Declare dead, then give back every lost incarnation's tasks, in bites."""
+        """Declare dead, then give back every lost incarnation's tasks, in batches."""
         dead, lost = await self._link.run(self._store.sweep())
         total = 0
         for incarnation in lost:

@@ -19,8 +19,8 @@ class Reserver:
     """Looks every ``every`` seconds: a reservation is late by no more than that."""
 
     every = 0.5
-    rung = False
-    calm = 0.0
+    on_bell = False
+    min_gap = 0.0
 
     def __init__(self, link: AsyncLink, store: Store) -> None:
         self._link = link

@@ -8,14 +8,15 @@ from typing import Any
 
 from rq_sched.errors import RqSchedError, TooManyLabelSets
 from rq_sched.link import Link, Op
+from rq_sched.link.together import together
 from rq_sched.model.orders import Start, Stop
 from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
 from rq_sched.simulate.calls import Calls
-from rq_sched.simulate.kept import Kept
 from rq_sched.simulate.machines import Attempt, Machine
-from rq_sched.simulate.ops import one, together
+from rq_sched.simulate.ops import one
 from rq_sched.simulate.records import BACK, COMPLETED, RESIZED, Records
+from rq_sched.simulate.reservation import ReservationFollower
 from rq_sched.simulate.workload import Row, Workload
 from rq_sched.store import Store
 from rq_sched.store.answers import Finished, Report, Reserved, Resized
@@ -66,7 +67,7 @@ class Cell:
         """Of all that runs, as a heap: when it will end."""
         self.line = Calls(link, SCRIPTS)
         preemptible = any(row.preemptible for row in workload.rows)
-        self.kept = Kept(policy, preemptible, self.records.reserved)
+        self.kept = ReservationFollower(policy, preemptible, self.records.reserved)
         self._store = Store("simulate", now_ms=lambda: START + self.now, placings=0)
         self._machines = {node.node_id: Machine(i, node.node_id, f"i{i}") for i, node in enumerate(workload.nodes)}
         self._known, self._elastic, self._refill = known_durations, elastic, refill
@@ -86,7 +87,7 @@ class Cell:
             for machine, node in zip(self._machines.values(), workload.nodes, strict=True)
         ]
         for i in range(0, len(ops), BATCH):
-            link.run(together(ops[i : i + BATCH]))
+            link.run(together(*ops[i : i + BATCH]))
         self.more = True  # nodes that join are looked at
 
     def _ask(self, op: Op[Any], then: Callable[[Any], None]) -> None:
@@ -197,19 +198,19 @@ class Cell:
 
     def trim(self) -> None:
         """Drop ended tasks, so many as have ended."""
-        bites, self._untrimmed = divmod(self._untrimmed, BATCH)
-        for _ in range(bites):
+        batches, self._untrimmed = divmod(self._untrimmed, BATCH)
+        for _ in range(batches):
             self._ask(self._store.forget(), _ignore)
 
     # -- the scheduler --------------------------------------------------------------------------------
 
     def place(self, calls: int) -> None:
-        """Ask for some bites of placing."""
+        """Ask for some batches of placing."""
         for _ in range(calls):
             self._calls += 1
-            self._place_bite(f"p{self._calls}")
+            self._place_batch(f"p{self._calls}")
 
-    def _place_bite(self, nonce: str) -> None:
+    def _place_batch(self, nonce: str) -> None:
         op = one(self._store.call("place", nonce, PLACE_BATCH))
         self._ask(op, lambda reply: self._placed(nonce, *reply))
 

@@ -27,8 +27,8 @@ from typing import Any
 from rq_sched.errors import RqSchedError
 from rq_sched.link import Link
 from rq_sched.simulate.cell import Cell
-from rq_sched.simulate.kept import NEVER
 from rq_sched.simulate.records import Records
+from rq_sched.simulate.reservation import NEVER
 from rq_sched.simulate.sampling import Sampling
 from rq_sched.simulate.workload import Row, Workload
 from rq_sched.store.attempts import REFILL

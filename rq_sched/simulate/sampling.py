@@ -6,8 +6,8 @@ import heapq
 
 from rq_sched.simulate.cell import Cell
 from rq_sched.simulate.elastic import Meter
-from rq_sched.simulate.kept import NEVER
 from rq_sched.simulate.machines import Attempt
+from rq_sched.simulate.reservation import NEVER
 
 
 class Sampling:

@@ -37,7 +37,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """One bite of a ledger: the cursor of the next one (``"0"``: this was the last), the number of the last order."""
+    """One batch of a ledger: the cursor of the next one (``"0"``: this was the last), the number of the last order."""
 
     cursor: str
     ordered: int

@@ -28,9 +28,9 @@ from rq_sched.store.reads import Reads
 from rq_sched.store.records import decode, encode
 from rq_sched.store.shared_settings import SharedSettings
 
-LOG_BITE = 200
+LOG_BATCH = 200
 """Entries of the decision log that one script call looks through."""
-LOG_BITES = 25
+LOG_BATCHES = 25
 LAST = "f" * SEQUENCE  # behind every sequence number
 ACTIVE = (State.ASSIGNED, State.RUNNING)
 
@@ -65,7 +65,7 @@ class Explain(Reads, SharedSettings):
         """
         (info,) = yield from self._read([known_id(task_id)])
         if info is None:
-            raise TaskNotFound(f"no task {task_id}: never submitted to this namespace, or forgotten")
+            raise TaskNotFound.of(task_id)
         answer = _heading(info)
         if info.state is State.PENDING:
             (place,) = yield from self.places([task_id])
@@ -216,7 +216,7 @@ class Explain(Reads, SharedSettings):
         begin = round((info.submitted_at or 0) * 1000)
         end = "+" if info.finished_at is None else str(round(info.finished_at * 1000) + 1000)
         found: list[Event] = []
-        for _ in range(LOG_BITES):
+        for _ in range(LOG_BATCHES):
             events, end = yield from self.events_about(info.task_id, str(max(0, begin - 1000)), end)
             found += events
             if not end:
@@ -241,7 +241,7 @@ class Explain(Reads, SharedSettings):
         With ``causes``, what placed the task is told with its placing, as ``by`` and ``room``: what else the same
         script did.
         """
-        reply = (yield [self.call("event_find", task_id, begin, end, LOG_BITE)])[0]
+        reply = (yield [self.call("event_find", task_id, begin, end, LOG_BATCH)])[0]
         found: list[Event] = []
         for raw_id, flat in zip(reply[1::2], reply[2::2], strict=True):
             events = events_of(raw_id, as_dict(flat))

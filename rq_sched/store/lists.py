@@ -22,7 +22,7 @@ from rq_sched.store.reads import Reads
 
 SCAN_LIMIT = 20_000
 """Tasks that a filtered list looks at before it gives up: what it says stays cheap however much there is."""
-NODES_BITE = 100
+NODES_BATCH = 100
 """Nodes whose ledgers are read together."""
 
 ACTIVE = frozenset({State.ASSIGNED, State.RUNNING})
@@ -165,12 +165,12 @@ class Lists(Reads):
         live, gone = yield [("ZRANGE", self.keys.nodes, 0, -1), ("ZRANGE", self.keys.gone, 0, -1)]
         ids = sorted(map(text, {*live, *gone})) if wanted.node is None else [wanted.node]
         found: list[TaskInfo] = []
-        for i in range(0, len(ids), NODES_BITE):
-            bite = ids[i : i + NODES_BITE]
-            records = yield from self._rows([("HMGET", self.keys.node(n), "incarnation", "running") for n in bite])
+        for i in range(0, len(ids), NODES_BATCH):
+            batch = ids[i : i + NODES_BATCH]
+            records = yield from self._rows([("HMGET", self.keys.node(n), "incarnation", "running") for n in batch])
             busy: list[Command] = [
                 ("HVALS", self.keys.ledger(n, text(record[0])))
-                for n, record in zip(bite, records, strict=True)
+                for n, record in zip(batch, records, strict=True)
                 if record and record[0] and record[1] != b"0"
             ]
             ledgers = yield from self._rows(busy)

@@ -52,7 +52,7 @@ class Nodes(Base):
         return Heartbeat(NodeState(state.decode()), ordered, None if agrees < 0 else bool(agrees))
 
     def node_ledger(self, node_id: str, incarnation: str, cursor: str = "0") -> Op[Ledger]:
-        """One bite of what Redis believes that the node holds; call with the cursor until it is ``"0"``.
+        """One batch of what Redis believes that the node holds; call with the cursor until it is ``"0"``.
 
         Raises:
             StaleIncarnation

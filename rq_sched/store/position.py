@@ -16,7 +16,7 @@ from rq_sched.model.fit import Place
 from rq_sched.model.reading import real, text, whole
 from rq_sched.store.reads import ARRAYS, Reads
 
-AHEAD_BITE = 32
+AHEAD_BATCH = 32
 """Classes that one script call counts in."""
 AHEAD_CLASSES = 16_384
 """Classes that are counted in at most: of a namespace with more, ``ahead`` says how many there are at least."""
@@ -32,13 +32,13 @@ def ahead(reads: Reads, place: Place) -> Op[tuple[int, bool]]:
     groups = list(dict.fromkeys(group for member in members if (group := group_of(member[SEQUENCE:]))))
     sizes = yield from reads._rows([("ZCOUNT", reads.keys.classes(group), "-inf", score) for group in groups])
     sizes = [size or 0 for size in sizes]
-    bites: list[tuple[str, int, int]] = []
+    batches: list[tuple[str, int, int]] = []
     left = AHEAD_CLASSES
     for group, size in zip(groups, sizes, strict=True):
-        for start in range(0, min(size, left), AHEAD_BITE):
-            bites.append((group, start, min(AHEAD_BITE, min(size, left) - start)))
+        for start in range(0, min(size, left), AHEAD_BATCH):
+            batches.append((group, start, min(AHEAD_BATCH, min(size, left) - start)))
         left -= min(size, left)
-    entries = yield from count_ahead(reads, place, bites)
+    entries = yield from count_ahead(reads, place, batches)
     return entries + more, sum(sizes) <= AHEAD_CLASSES and all_arrays
 
 
@@ -78,12 +78,12 @@ def _elements_before(reads: Reads, array_id: str, record: Mapping[bytes, bytes],
     return end - begin - apart, all_
 
 
-def count_ahead(reads: Reads, place: Place, bites: Sequence[tuple[str, int, int]]) -> Op[int]:
+def count_ahead(reads: Reads, place: Place, batches: Sequence[tuple[str, int, int]]) -> Op[int]:
     """How many tasks come before a place, of some classes: (group, rank of the first, how many)."""
     calls: list[list[str | int]] = []
-    size = AHEAD_BITE
-    for group, start, count in bites:
-        if size + count > AHEAD_BITE:
+    size = AHEAD_BATCH
+    for group, start, count in batches:
+        if size + count > AHEAD_BATCH:
             calls.append([])
             size = 0
         calls[-1] += (group, start, count)

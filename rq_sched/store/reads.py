@@ -27,7 +27,7 @@ from rq_sched.store.records import decode as decode_task
 
 ARRAYS = 1000
 """Arrays that are looked at where something is counted."""
-ROOMS_BITE = 250
+ROOMS_BATCH = 250
 """Nodes that one script call reads."""
 
 
@@ -179,7 +179,7 @@ class Reads(Base):
         """One task with its outcome.  Raises: TaskNotFound."""
         info = (yield from self._read([known_id(task_id)]))[0]
         if info is None:
-            raise TaskNotFound(f"no task {task_id}: never submitted to this namespace, or forgotten")
+            raise TaskNotFound.of(task_id)
         return info
 
     def payload(self, task_id: str) -> Op[bytes]:
@@ -233,7 +233,7 @@ class Reads(Base):
 
     def rooms_of(self, node_ids: Sequence[str | bytes]) -> Op[list[Room]]:
         """What those of these nodes have that are up."""
-        calls = [self.call("node_rooms", *node_ids[i : i + ROOMS_BITE]) for i in range(0, len(node_ids), ROOMS_BITE)]
+        calls = [self.call("node_rooms", *node_ids[i : i + ROOMS_BATCH]) for i in range(0, len(node_ids), ROOMS_BATCH)]
         texts = (yield calls) if calls else []
         rooms = [Room.parse(line) for lines in texts for line in text(lines).split("\n") if line]
         return [room for room in rooms if room is not None]

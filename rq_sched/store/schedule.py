@@ -21,7 +21,7 @@ class Schedule(Base):
     """The transitions that schedulers make: each call is one bounded batch."""
 
     def place(self, limit: int = PLACE_BATCH) -> Op[Placed]:
-        """Find nodes for pending tasks: one bounded bite."""
+        """Find nodes for pending tasks: one bounded batch."""
         placed, more, items = yield from self._one("place", nonce(), limit)
         return Placed(placed, bool(more), items.decode())
 
@@ -32,7 +32,7 @@ class Schedule(Base):
         return Reserved(task.decode() or None, node.decode() or None, preempted, looked, kept_for.decode() or None)
 
     def promote(self, limit: int = BATCH) -> Op[Promoted]:
-        """Delayed tasks whose time has come join their queues: one bite."""
+        """Delayed tasks whose time has come join their queues: one batch."""
         promoted, next_ms, in_ms = yield from self._one("task_promote", limit)
         return Promoted(promoted, int(float(next_ms)) if next_ms else None, int(in_ms) / 1000 if in_ms else None)
 
@@ -42,6 +42,6 @@ class Schedule(Base):
         return dead, [entry.decode() for entry in lost]
 
     def reap(self, lost: str, limit: int = REAP_BATCH) -> Op[tuple[int, int]]:
-        """Give back one bite of a dead incarnation's tasks: how many, and how many are left."""
+        """Give back one batch of a dead incarnation's tasks: how many, and how many are left."""
         reaped, left = yield from self._one("node_reap", lost, limit)
         return reaped, left

@@ -114,14 +114,14 @@ class Tasks(Base):
         dropped = 0
         for start in range(first, last + 1, BATCH * PIPELINE):
             end = min(start + BATCH * PIPELINE - 1, last)
-            bites = range(start, end + 1, BATCH)
-            dropped += sum((yield [self.call("array_forget", array_id, i, min(i + BATCH - 1, end)) for i in bites]))
+            batches = range(start, end + 1, BATCH)
+            dropped += sum((yield [self.call("array_forget", array_id, i, min(i + BATCH - 1, end)) for i in batches]))
         return dropped
 
     def forget(
         self, *, state: State | str | None = None, older_than: float = 0.0, keep: int = 0, limit: int = BATCH
     ) -> Op[int]:
-        """One bite of dropping ended tasks that ended ``older_than`` seconds ago, and all beyond the newest ``keep``;
+        """One batch of dropping ended tasks that ended ``older_than`` seconds ago, and all beyond the newest ``keep``;
         call until it answers 0."""
         states = [str(state)] if state else ["completed", "failed", "cancelled"]
         if "cancelled" in states:

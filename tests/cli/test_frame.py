@@ -144,7 +144,7 @@ def test_unexpected_errors_are_one_line_with_a_hint(cli: Cli, monkeypatch):
     def broken(self: object) -> str:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("rq_sched.cli.options.Session.url", property(broken))
+    monkeypatch.setattr("rq_sched.cli.options.Invocation.url", property(broken))
     monkeypatch.delenv("RQ_SCHED_DEBUG", raising=False)
     (line,) = cli("info", code=1).err.splitlines()
     assert "internal error: RuntimeError: two lines" in line

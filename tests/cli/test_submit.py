@@ -282,11 +282,11 @@ def test_memory_stays_constant(tmp_path: Path):
 
 def test_redis_lost_on_the_way_says_how_far_it_came(cli: Cli, tmp_path: Path, monkeypatch):
     from rq_sched.cli import submit_file
-    from rq_sched.cli.options import Session
+    from rq_sched.cli.options import Invocation
     from rq_sched.errors import RedisUnavailable
 
     monkeypatch.setattr(submit_file, "BATCH_TASKS", 10)
-    real, calls = Session.run, []
+    real, calls = Invocation.run, []
 
     def run(self, op):
         calls.append(op)
@@ -294,7 +294,7 @@ def test_redis_lost_on_the_way_says_how_far_it_came(cli: Cli, tmp_path: Path, mo
             raise RedisUnavailable("gone")
         return real(self, op)
 
-    monkeypatch.setattr(Session, "run", run)
+    monkeypatch.setattr(Invocation, "run", run)
     file = write_lines(tmp_path / "tasks.jsonl", [good_line(number) for number in range(1, 101)])
     typed = cli("submit", "--from-file", file, code=69)
     assert "20 tasks submitted, up to line 20" in typed.err

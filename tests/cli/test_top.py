@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 
 from rq_sched.cli import top
-from rq_sched.cli.options import Session
+from rq_sched.cli.options import Invocation
 from rq_sched.process.embedded import EmbeddedServer
 from tests.cli.kit import Cli, HandCell
 from tests.support import wait_for
@@ -78,7 +78,7 @@ def test_a_frame_fits_the_screen(busy: HandCell, redis_url: str, namespace: str,
     for i in range(30):
         busy.node(f"node-{i:02}", cpu=1, memory=100, ttl=600)
     busy.submit(*(f"more-{i:02}" for i in range(40)), cpu=3, memory=100)
-    session = Session()
+    session = Invocation()
     session.redis, session.namespace = redis_url, namespace
     frame = top.look(session, None, height)
     session.close()

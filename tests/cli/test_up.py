@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from rq_sched.cli import children, machine
-from rq_sched.cli.children import BACK_OFF_MOST, Child
+from rq_sched.cli.children import BACK_OFF_MOST, ChildProcess
 from rq_sched.cli.up_nodes import Node, divide_machine, read_nodes
 from rq_sched.client.blocking import Client
 from rq_sched.errors import InvalidValue
@@ -293,7 +293,7 @@ def test_the_back_off_of_a_child_that_keeps_dying(monkeypatch):
     now = 1000.0
     monkeypatch.setattr(children, "monotonic", lambda: now)
     said: list[str] = []
-    child = Child("node x", [sys.executable, "-c", "raise SystemExit(3)"])
+    child = ChildProcess("node x", [sys.executable, "-c", "raise SystemExit(3)"])
     pauses = []
     for _ in range(9):
         child.look(said.append)

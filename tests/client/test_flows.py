@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from rq_sched.client.flows import Flows
-from rq_sched.client.steps import Emit, Flow, Hear, Listen, Pause, Run, Step, Waiting, back_off, bites, heard, last
+from rq_sched.client.steps import Emit, Flow, Hear, Listen, Pause, Run, Step, Waiting, batches, heard, last
 from rq_sched.errors import ClientBusy, RedisFull, RedisUnavailable, ServerTooOld, TaskFailed, TaskNotFound, WaitTimeout
 from rq_sched.model.states import State
+from rq_sched.process.backoff import backoff
 from rq_sched.store.answers import Cancelled
 from rq_sched.store.keys import Keys
 
@@ -114,12 +115,12 @@ def test_a_lost_connection_is_waited_out_and_everything_open_watched_again(caplo
     play = listening(["a", "b"])
     play.expect(Hear, answer=b"a completed")
     play.expect(Hear, answer=AWAY)
-    play.expect(Pause, back_off(0), after=back_off(0))
+    play.expect(Pause, backoff(0, most=1.0, jitter=False), after=backoff(0, most=1.0, jitter=False))
     play.expect(Listen, answer=AWAY)
-    play.expect(Pause, back_off(1), after=back_off(1))
+    play.expect(Pause, backoff(1, most=1.0, jitter=False), after=backoff(1, most=1.0, jitter=False))
     play.expect(Listen)
     play.expect(Run, answer=AWAY)
-    play.expect(Pause, back_off(2), after=back_off(2))
+    play.expect(Pause, backoff(2, most=1.0, jitter=False), after=backoff(2, most=1.0, jitter=False))
     play.expect(Listen)
     assert isinstance(play.step, Run)
     assert play.step.op[:2] == ("watch", ["b"])  # type: ignore[index]
@@ -273,15 +274,15 @@ def test_following_events_goes_on_after_a_lost_connection() -> None:
     play.expect(Run, ("events_follow", "9-0", 1000), answer=[])
     play.expect(Run, ("events_follow", "9-0", 1000), answer=AWAY).expect(Pause)
     play.expect(Run, ("events_follow", "9-0", 1000), answer=[event(10)])
-    assert [[e.id for e in bite] for bite in play.emitted] == [["8-0"], ["10-0"]]
+    assert [[e.id for e in batch] for batch in play.emitted] == [["8-0"], ["10-0"]]
 
 
 # -- the parts --------------------------------------------------------------------------------------
 
 
-def test_bites() -> None:
-    assert list(bites(range(5), 2)) == [[0, 1], [2, 3], [4]]
-    assert list(bites([], 2)) == []
+def test_batches() -> None:
+    assert list(batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(batches([], 2)) == []
 
 
 def test_doorbells() -> None:
@@ -291,11 +292,11 @@ def test_doorbells() -> None:
 
 def test_waiting_looks_at_all_in_turn() -> None:
     waiting = Waiting(f"t{n}" for n in range(2500))
-    seen = [task_id for _ in range(3) for task_id in waiting.next_bite()]
+    seen = [task_id for _ in range(3) for task_id in waiting.next_batch()]
     assert len(seen) == 3000
     assert set(seen) == {f"t{n}" for n in range(2500)}
     assert len(waiting) == 2500
 
 
 def test_back_off_grows_to_a_second() -> None:
-    assert [back_off(n) for n in (0, 1, 2, 5, 100)] == [0.05, 0.1, 0.2, 1.0, 1.0]
+    assert [backoff(n, most=1.0, jitter=False) for n in (0, 1, 2, 5, 100)] == [0.05, 0.1, 0.2, 1.0, 1.0]

@@ -99,7 +99,7 @@ class Cell(Clients):
 
     @rule(number=numbers, limit=st.integers(1, 3), crashed=st.booleans())
     def reap(self, number: int, limit: int, crashed: bool) -> None:
-        """A bite of what a lost node held; a busy one is lost first where none is."""
+        """A batch of what a lost node held; a busy one is lost first where none is."""
         if not any(node.ledger for node in self.model.lost.values()):
             node = self.busy_node(number)
             if crashed and number % 2:
@@ -109,11 +109,11 @@ class Cell(Clients):
         if not self.model.lost:
             return
         name = sorted(self.model.lost, key=lambda name: len(self.model.lost[name].ledger))[-1]
-        self.reap_bite(name, limit)
+        self.reap_batch(name, limit)
         for other in self.model.alive():  # what a scheduler remembers may be old
             assert self.run(self.store.reap(f"{other.node_id}:{other.incarnation}:crashed", limit)) == (0, 0)
 
-    def reap_bite(self, name: str, limit: int) -> None:
+    def reap_batch(self, name: str, limit: int) -> None:
         node = self.model.lost[name]
         reaped, left = self.run(self.store.reap(name, limit))
         kept = self.ledger(node)

@@ -124,7 +124,7 @@ def test_steps_and_memory_do_not_grow_with_the_tasks(link: Link, store: Store) -
         seen.append((max(steps), tracemalloc.get_traced_memory()[1], sum(steps)))
         tracemalloc.stop()
     (small_step, small_memory, small_sum), (large_step, large_memory, large_sum) = seen
-    assert large_step <= 1.5 * small_step <= 1.5 * 6 * audit.BITE, seen
+    assert large_step <= 1.5 * small_step <= 1.5 * 6 * audit.BATCH, seen
     assert large_memory < 2.5 * small_memory, seen  # six times the tasks
     assert large_sum > 2 * small_sum, seen
 

@@ -30,7 +30,7 @@ CASES = {
     "sidekiq#1841": CANNOT,
     "oban#862": "tests/lua/test_nodes.py::test_a_new_incarnation_has_a_ledger_of_its_own",
     "sidekiq#5540": "tests/lua/test_nodes.py::test_a_slow_scheduler_still_finds_the_dead",
-    "river#1318": "tests/lua/test_nodes.py::test_a_big_node_is_reaped_in_bites",
+    "river#1318": "tests/lua/test_nodes.py::test_a_big_node_is_reaped_in_batches",
     "airflow#45636": "tests/faults/test_order.py::test_what_fits_nowhere_blocks_nobody_and_runs_when_it_can",
     "dask#9587": "tests/lua/test_life.py::test_infeasible_blocks_nobody_and_runs_when_a_node_fits",
     "ray#45909": "tests/lua/test_explain.py::test_too_large_for_any_node",

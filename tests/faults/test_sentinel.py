@@ -31,7 +31,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 def wait_until_heard(watched: Watched, link: Link, listening: Link) -> None:
     """Until what one link publishes reaches another that listens anew."""
 
-    def rung() -> bool:
+    def heard() -> bool:
         try:
             with listening.listen("here") as ears:
                 link.run(ask("PUBLISH", "here", "word"))
@@ -39,7 +39,7 @@ def wait_until_heard(watched: Watched, link: Link, listening: Link) -> None:
         except RedisUnavailable:
             return False
 
-    wait_for(rung, 20, watched.logs)
+    wait_for(heard, 20, watched.logs)
 
 
 def test_a_link_and_its_ears_follow_a_failover(watched: Watched) -> None:

@@ -96,7 +96,7 @@ class One(Cell):
         """Its node is lost, and everything on it given back."""
         self.node_leave(self.model.nodes["a"], crashed=True)
         for name in list(self.model.lost):
-            self.reap_bite(name, 100)
+            self.reap_batch(name, 100)
 
     def do_join(self) -> None:
         self.register("a", Resources(2, 1000), 10, late=True)

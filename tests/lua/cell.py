@@ -52,9 +52,9 @@ class Cell:
     def place(self) -> int:
         placed = 0
         while True:
-            bite = self.run(self.store.place())
-            placed += bite.placed
-            if not bite.more:
+            batch = self.run(self.store.place())
+            placed += batch.placed
+            if not batch.more:
                 return placed
 
     def orders(self, node_id: str, incarnation: str = "1") -> list[Order]:

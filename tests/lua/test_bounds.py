@@ -1,5 +1,5 @@
 """No script touches more the larger its cell is (I9): the commands of each call, counted by a real server, in a cell
-and in one that is eight times as large in everything. A call that takes bites has more than a bite before it in both.
+and in one that is eight times as large in everything. A call that takes a batch has more than one before it in both.
 
 A command counts as one however much it reads: ``HGETALL`` of a ledger, say. What that costs, benches measure."""
 
@@ -165,9 +165,9 @@ def test_no_call_takes_more_in_a_large_cell(counts: dict[str, tuple[int, int]]) 
 
 
 def test_no_call_takes_many(counts: dict[str, tuple[int, int]]) -> None:
-    """Those that take bites of 64 take most: four or five commands an item."""
+    """Those that take batches of 64 take most: four or five commands an item."""
     many = {name: both for name, both in counts.items() if max(both) > MOST}
     assert not many, many
-    bites = {"reap": REAP_BATCH, "promote": BATCH, "forget nodes": BATCH, "sweep of all that ran out": BATCH}
-    for name, bite in bites.items():
-        assert min(counts[name]) >= 2 * bite, f"{name} had no full bite before it: {counts[name]}"
+    batches = {"reap": REAP_BATCH, "promote": BATCH, "forget nodes": BATCH, "sweep of all that ran out": BATCH}
+    for name, batch in batches.items():
+        assert min(counts[name]) >= 2 * batch, f"{name} had no full batch before it: {counts[name]}"

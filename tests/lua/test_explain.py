@@ -85,7 +85,7 @@ def test_fits_and_is_behind(cell: Cell) -> None:
 
 
 def test_more_nodes_than_one_call_reads(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rq_sched.store.reads.ROOMS_BITE", 7)
+    monkeypatch.setattr("rq_sched.store.reads.ROOMS_BATCH", 7)
     for number in range(30):
         cell.node(f"n{number}", cpu=1 + number % 3)
     assert {room.node_id for room in cell.run(cell.store.rooms())} == {f"n{number}" for number in range(30)}
@@ -132,7 +132,7 @@ def test_many_classes_cost_few_commands_and_a_bound_is_told(cell: Cell, monkeypa
     (place,) = cell.run(cell.store.places(["t1999"]))
     assert place is not None
     assert cell.run(sizes_of(position.ahead(cell.store, place), steps)) == (1999, True)
-    assert steps[-1] == -(-2_000 // position.AHEAD_BITE)  # 32 classes a call
+    assert steps[-1] == -(-2_000 // position.AHEAD_BATCH)  # 32 classes a call
     assert max(steps) < 150
     monkeypatch.setattr(position, "AHEAD_CLASSES", 500)
     found = why(cell, "t1999")

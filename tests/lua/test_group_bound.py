@@ -272,7 +272,7 @@ def test_however_many_label_sets_are_tried_an_end_and_a_look_take_no_more(namesp
     assert commands(cell, cell.store.task_finish("n", "1", acked=0, reports=[report])) < 60
     assert commands(cell, cell.store.reserve()) < 2200, "two a label set"
     assert cell.submit("innocent") == ["new"]
-    assert commands(cell, cell.store.place()) < 200, "a bite: 16 classes are looked up"
+    assert commands(cell, cell.store.place()) < 200, "a batch: 16 classes are looked up"
     link.close()
 
 

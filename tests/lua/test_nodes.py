@@ -292,7 +292,7 @@ def test_nodes_that_are_long_gone_are_forgotten_but_not_their_drain(cell: Cell) 
     assert [n.node_id for n in cell.run(cell.store.nodes())] == ["b"]
 
 
-def test_a_big_node_is_reaped_in_bites(cell: Cell) -> None:
+def test_a_big_node_is_reaped_in_batches(cell: Cell) -> None:
     cell.node("a", 500, 100_000)
     cell.submit(*(f"t{i:03d}" for i in range(250)))
     cell.place()

@@ -66,19 +66,19 @@ def test_nothing_is_compared_while_orders_are_on_their_way(cell: Cell) -> None:
     assert cell.run(cell.store.node_heartbeat("a", "1", acked=1)).agrees is None  # it doesn't say
 
 
-def test_the_ledger_is_read_in_bites(cell: Cell) -> None:
+def test_the_ledger_is_read_in_batches(cell: Cell) -> None:
     cell.node("a", 700, 70000)
     cell.submit(*(f"t{n}" for n in range(640)), cpu=1)
     cell.place()
     found: list[Entry] = []
-    cursor, bites = "", 0
+    cursor, batches = "", 0
     while cursor != "0":
         ledger = cell.run(cell.store.node_ledger("a", "1", cursor or "0"))
-        cursor, bites = ledger.cursor, bites + 1
+        cursor, batches = ledger.cursor, batches + 1
         assert ledger.ordered == 640
         assert len(ledger.entries) < 200
         found += ledger.entries
-    assert bites > 3
+    assert batches > 3
     assert {entry.task_id for entry in found} == {f"t{n}" for n in range(640)}
     assert sorted(entry.number for entry in found) == list(range(1, 641))
 

@@ -26,7 +26,7 @@ def die(cell: Cell, node_id: str, incarnation: str = "1") -> str:
     """The node is lost with all that it holds; how that stands in ``lost``."""
     cell.run(cell.store.node_leave(node_id, incarnation, crashed=True))
     (lost,) = cell.run(cell.store.sweep())[1]
-    while cell.run(cell.store.reap(lost, limit=1))[1]:  # bites: how it died is known from the first to the last
+    while cell.run(cell.store.reap(lost, limit=1))[1]:  # batches: how it died is known from the first to the last
         pass
     return lost
 

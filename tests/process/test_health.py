@@ -44,8 +44,8 @@ class Slow:
     """An actor whose turn doesn't end."""
 
     every = 0.01
-    rung = False
-    calm = 0.0
+    on_bell = False
+    min_gap = 0.0
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()

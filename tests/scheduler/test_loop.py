@@ -16,8 +16,8 @@ class Actor:
     """Looks every ten seconds, unless it is told that something is due sooner."""
 
     every = 10.0
-    rung = False
-    calm = 0.0
+    on_bell = False
+    min_gap = 0.0
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)

@@ -1,4 +1,4 @@
-"""The short form of ``python -m bench.recovery``: the tasks of a dead node are pending again, in bites."""
+"""The short form of ``python -m bench.recovery``: the tasks of a dead node are pending again, in batches."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def told_by(session: FakeSession, *reports: Report, patience: float = 20) -> Out
         running.cancel()
         return outbox
 
-    with mock.patch("rq_sched.worker.agent.outbox.back_off", return_value=0.001):
+    with mock.patch("rq_sched.worker.agent.outbox.backoff", return_value=0.001):
         return asyncio.run(scene())
 
 
@@ -186,7 +186,7 @@ def test_starts_that_are_always_refused_keep_nothing_from_going_on() -> None:
         running.cancel()
         assert outbox.gave_up(attempt.order.token)  # it isn't told again at once
 
-    with mock.patch("rq_sched.worker.agent.outbox.back_off", return_value=0.001):
+    with mock.patch("rq_sched.worker.agent.outbox.backoff", return_value=0.001):
         asyncio.run(scene())
     assert [report.token for batch in session.batches for report in batch] == ["k9"]
     assert launched == [attempt]

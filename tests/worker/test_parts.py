@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from rq_sched.errors import NodeAlive, RedisUnavailable, StaleIncarnation
+from rq_sched.link.together import together
 from rq_sched.model.node import NodeState
 from rq_sched.model.orders import Garbled, Order, Start, Stop, Void
 from rq_sched.model.resources import Resources
@@ -26,7 +27,7 @@ from rq_sched.worker.agent.lease import Lease
 from rq_sched.worker.agent.orders import Orders
 from rq_sched.worker.agent.reconcile import Reconciler
 from rq_sched.worker.agent.remembered import Remembered
-from rq_sched.worker.agent.session import Session, Superseded, together
+from rq_sched.worker.agent.session import Session, Superseded
 from rq_sched.worker.child import errors_text
 from rq_sched.worker.frames import BadFrame, Frame, Frames, Word, pack
 from rq_sched.worker.parent.run_record import Left, Record, kill_groups, path_of

@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from rq_sched.process.backoff import backoff
 from rq_sched.process.health import LATE
-from rq_sched.worker.agent.session import back_off
 
 log = logging.getLogger("rq_sched.worker")
 
@@ -61,7 +61,7 @@ class Background:
             except Exception as error:
                 failures = 1 if self._loop.time() - began > LATE else failures + 1
                 self._went_wrong(getattr(service, "__qualname__", "a service"), error)
-                await asyncio.sleep(back_off(failures))
+                await asyncio.sleep(backoff(failures))
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rq_sched.errors import RqSchedError
+from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
-from rq_sched.worker.agent.session import Session, Superseded, back_off
+from rq_sched.worker.agent.session import Session, Superseded
 
 if TYPE_CHECKING:
     from rq_sched.worker.agent.allocations import Allocations
@@ -74,7 +75,7 @@ class Errands:
                 return
             except RqSchedError:
                 failures += 1
-                await asyncio.sleep(back_off(failures))
+                await asyncio.sleep(backoff(failures))
                 continue
             if len(order.arguments) == order.payload_bytes:
                 self._attempts().launch(attempt)

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from rq_sched.errors import RqSchedError
 from rq_sched.model.node import NodeState
+from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
 from rq_sched.worker import system
-from rq_sched.worker.agent.session import Session, Superseded, back_off
+from rq_sched.worker.agent.session import Session, Superseded
 from rq_sched.worker.frames import Word
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Faults:
             except RqSchedError:
                 failures += 1
                 self._work.set()
-                await asyncio.sleep(back_off(failures))
+                await asyncio.sleep(backoff(failures))
             else:
                 if self.text:
                     self._attempts.give_back()

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from rq_sched.errors import RqSchedError
 from rq_sched.link.outage import is_outage
 from rq_sched.model.node import NodeState
+from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
 from rq_sched.worker import system
 from rq_sched.worker.agent.orders import Orders
 from rq_sched.worker.agent.reconcile import Reconciler
-from rq_sched.worker.agent.session import Session, Superseded, back_off
+from rq_sched.worker.agent.session import Session, Superseded
 
 log = logging.getLogger("rq_sched.worker")
 
@@ -92,7 +93,7 @@ class Lease:
                 failures += 1
                 if failures == 1 and not is_outage(error):
                     log.warning("no heartbeat: %s; trying again", error)
-                await asyncio.sleep(min(back_off(failures), self._ttl * BEAT))
+                await asyncio.sleep(min(backoff(failures), self._ttl * BEAT))
 
     async def _beat_once(self) -> None:
         sent, seen, digest = self._clock(), self._orders.seen, self._reconciler.digest()

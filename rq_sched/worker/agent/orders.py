@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from rq_sched.errors import RqSchedError
 from rq_sched.model.orders import Garbled, Order, Reload, Resize, Start, Stop, Void
 from rq_sched.model.states import Reason
+from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
 from rq_sched.store.answers import Report
 from rq_sched.store.attempts import REFILL
-from rq_sched.worker.agent.session import Session, Superseded, back_off
+from rq_sched.worker.agent.session import Session, Superseded
 
 if TYPE_CHECKING:
     from rq_sched.link import AsyncLink
@@ -139,7 +140,7 @@ class Orders:
             except RqSchedError:
                 failures += 1
                 self._wanted.set()
-                await asyncio.sleep(back_off(failures))
+                await asyncio.sleep(backoff(failures))
 
     def _none_left(self, known: int) -> None:
         """There are none, though Redis had given some when it was asked (``known``: up to this number): they were
@@ -164,7 +165,7 @@ class Orders:
                             self.heard(int(rung[1]))
             except (RqSchedError, ValueError):
                 failures += 1
-                await asyncio.sleep(back_off(failures))
+                await asyncio.sleep(backoff(failures))
 
 
 def fail(order: Garbled, attempts: Attempts, outbox: Outbox) -> None:

@@ -24,13 +24,15 @@ from typing import TYPE_CHECKING
 
 from rq_sched.errors import RedisFull, RqSchedError, Unreadable, WrongType
 from rq_sched.link.outage import is_outage
+from rq_sched.link.together import together
 from rq_sched.model.orders import Order
 from rq_sched.model.states import Reason
+from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
 from rq_sched.store.answers import Report
 from rq_sched.store.attempts import REFILL
 from rq_sched.worker.agent.remembered import Remembered
-from rq_sched.worker.agent.session import Session, Superseded, back_off, together
+from rq_sched.worker.agent.session import Session, Superseded
 
 if TYPE_CHECKING:
     from rq_sched.worker.agent.attempt import Attempt
@@ -166,7 +168,7 @@ class Outbox:
                 self._refused = 0 if is_outage(error) else self._refused + 1
                 if failures == 1 and not is_outage(error):
                     log.warning("reports wait: %s", error, extra={"reports": len(self._reports)})
-                await asyncio.sleep(back_off(failures))
+                await asyncio.sleep(backoff(failures))
 
     def _look(self) -> None:
         """Find starts to report, and collect output when it is due."""

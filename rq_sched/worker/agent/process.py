@@ -21,6 +21,7 @@ from rq_sched.errors import FunctionsMissing, NodeAlive, RedisUnavailable, RqSch
 from rq_sched.link import AsyncLink, Outage
 from rq_sched.link.outage import is_outage
 from rq_sched.model.signing import Signer
+from rq_sched.process.backoff import backoff
 from rq_sched.process.health import EVERY, LATE, Mood, Reporter
 from rq_sched.store import Store
 from rq_sched.worker import system
@@ -35,7 +36,7 @@ from rq_sched.worker.agent.orders import Orders, fail
 from rq_sched.worker.agent.outbox import Outbox
 from rq_sched.worker.agent.pool import KEEP, SPARE, Pool
 from rq_sched.worker.agent.reconcile import Reconciler
-from rq_sched.worker.agent.session import Session, Superseded, back_off
+from rq_sched.worker.agent.session import Session, Superseded
 from rq_sched.worker.agent.watchdog import Watchdog
 from rq_sched.worker.config import DEFAULT_TTL, Assignment, WorkerConfig
 from rq_sched.worker.frames import Frame, ParentChannel, Word
@@ -208,7 +209,7 @@ class Agent:
                 failures += 1
                 if failures == 1 and not is_outage(error):
                     log.warning("%s; trying again", error)
-                await asyncio.sleep(back_off(failures))
+                await asyncio.sleep(backoff(failures))
 
     async def _rejoin(self) -> None:
         """When the incarnation was given up: nothing of it may run on, then a new one begins."""
@@ -357,7 +358,7 @@ class Agent:
                 return None
             except RqSchedError:
                 failures += 1
-                await asyncio.sleep(back_off(failures))
+                await asyncio.sleep(backoff(failures))
 
     async def _leave(self) -> bool:
         if self.session.lost.is_set():

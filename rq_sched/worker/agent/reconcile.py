@@ -2,7 +2,7 @@
 
 A failover may lose the last writes: orders that were worked off, ends that were recorded, stops, starts, other
 allocations. Each heartbeat carries a digest of what the agent holds, unless something is on its way; on a difference
-the agent reads the ledger, in bites, and for each attempt does what makes both the same. Redis' word counts: what it
+the agent reads the ledger, in batches, and for each attempt does what makes both the same. Redis' word counts: what it
 doesn't know is ended, what the agent doesn't know is given back.
 """
 
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from rq_sched.errors import RqSchedError
 from rq_sched.model.orders import Entry, Stop, digest
 from rq_sched.model.resources import Resources
+from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
 from rq_sched.store.answers import Heartbeat, Report
 from rq_sched.worker.agent.attempt import Attempt, Ending
 from rq_sched.worker.agent.orders import Orders
 from rq_sched.worker.agent.outbox import Outbox
-from rq_sched.worker.agent.session import Session, Superseded, back_off
+from rq_sched.worker.agent.session import Session, Superseded
 
 if TYPE_CHECKING:
     from rq_sched.worker.agent.attempts import Attempts
@@ -96,7 +97,7 @@ class Reconciler:
             except RqSchedError:
                 failures += 1
                 self._wanted.set()
-                await asyncio.sleep(back_off(failures))
+                await asyncio.sleep(backoff(failures))
 
     async def _compare_all(self) -> None:
         """Read the ledger. What changes meanwhile is left alone: the next heartbeat tells whether it was right."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import secrets
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from rq_sched.errors import NodeAlive, StaleIncarnation
-from rq_sched.link import AsyncLink, Op, Request
+from rq_sched.link import AsyncLink, Op
 from rq_sched.model.node import NodeState
 from rq_sched.store import Store
 from rq_sched.worker.config import WorkerConfig
@@ -19,36 +18,9 @@ from rq_sched.worker.config import WorkerConfig
 log = logging.getLogger("rq_sched.worker")
 T = TypeVar("T")
 
-BACK_OFF = 0.05
-BACK_OFF_MOST = 2.0
-
 
 class Superseded(Exception):
     """The incarnation that a call was made for is no more: its answer means nothing."""
-
-
-def back_off(failures: int) -> float:
-    """Seconds to wait after so many failures in a row, with jitter."""
-    return min(BACK_OFF_MOST, BACK_OFF * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)
-
-
-def together(*ops: Op[Any]) -> Op[list[Any]]:
-    """Several operations in as many round trips as the longest of them takes; their answers."""
-    answers: list[Any] = [None] * len(ops)
-    asked: dict[int, Sequence[Request]] = {}
-    for i, op in enumerate(ops):
-        asked[i] = next(op)
-    while asked:
-        replies = yield [request for requests in asked.values() for request in requests]
-        at = 0
-        for i, requests in list(asked.items()):
-            part, at = replies[at : at + len(requests)], at + len(requests)
-            try:
-                asked[i] = ops[i].send(part)
-            except StopIteration as stop:
-                answers[i] = stop.value
-                del asked[i]
-    return answers
 
 
 class Session:

@@ -38,7 +38,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 @dataclass(slots=True)
-class Agent:
+class AgentProcess:
     """The agent as the parent sees it."""
 
     pid: int
@@ -67,7 +67,7 @@ class Parent:
         self._cores: tuple[int, ...] = ()
         self._unpinned = "switched off"
         self._nursery = Nursery(self._become_child, system.children_of(self._pid))
-        self._agent: Agent
+        self._agent: AgentProcess
         self._incarnation = record.left.incarnation if record.left else ""
         self._systemd = Systemd()
         self._closing = 0  # signals to stop that came
@@ -197,7 +197,7 @@ class Parent:
         theirs.close()
         ours.setblocking(False)
         self._nursery.know(pid)
-        self._agent = Agent(pid, ours, time.monotonic())
+        self._agent = AgentProcess(pid, ours, time.monotonic())
 
     def _become_agent(self, ours: socket.socket, theirs: socket.socket, assignment: Assignment) -> None:
         code = 1

@@ -1,4 +1,4 @@
-"""Looks at what is kept for one task or lent by another: the reservation, the preemptible attempts, surplus cores."""
+"""Checks at what is kept for one task or lent by another: the reservation, the preemptible attempts, surplus cores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rq_sched.store.keys import Keys
 NEEDED = ("task", "class", "score", "sequence", "node", "incarnation", "spare_cpu", "spare_memory")
 
 
-class Kept:
+class ReservedChecks:
     """The looks of one run."""
 
     def __init__(self, keys: Keys) -> None:

@@ -253,7 +253,7 @@ def largest(offers: Iterable[Offer]) -> list[Offer]:
     return [offer for front in fronts.values() for offer in front]
 
 
-class Looks:
+class Checks:
     """The looks of one run. Set first: ``aging``, ``rooms`` (of the nodes whose room has been offered), ``fresh``."""
 
     def __init__(self, keys: Keys) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from rq_sched.model.resources import Resources
 from rq_sched.model.settings import OFF
 from rq_sched.simulate.elastic import Meter
-from rq_sched.simulate.kept import NEVER, Kept, waits_of
 from rq_sched.simulate.machines import Attempt, Machine
 from rq_sched.simulate.records import Reserved
+from rq_sched.simulate.reservation import NEVER, ReservationFollower, waits_of
 from rq_sched.simulate.workload import Row
 
 
 def test_a_reservation_is_written_down_when_it_ends():
     reserved: list[Reserved] = []
-    kept = Kept([], False, reserved)
+    kept = ReservationFollower([], False, reserved)
     assert not kept.told(1000, "wide", None, 0, None)
     assert kept.wake(1000, busy=True) == 31_000
     assert not kept.told(31_000, "wide", "wide", 7, 2)
@@ -26,7 +26,7 @@ def test_a_reservation_is_written_down_when_it_ends():
 
 def test_a_reservation_that_goes_to_another_task_leaves_its_node_free():
     reserved: list[Reserved] = []
-    kept = Kept([], False, reserved)
+    kept = ReservationFollower([], False, reserved)
     kept.told(0, "wide", None, 0, None)
     kept.told(30_000, "wide", "wide", 7, 2)
     assert not kept.told(35_000, "urgent", "wide", 7, 2)  # it is the first one now, but hasn't waited for long enough
@@ -40,12 +40,12 @@ def test_a_reservation_that_goes_to_another_task_leaves_its_node_free():
 def test_reserve_is_not_called_where_both_settings_are_off():
     off = [("reserve_after", OFF), ("preempt_after", OFF)]
     assert waits_of(off) == []
-    assert not Kept(off, True, []).wanted
+    assert not ReservationFollower(off, True, []).wanted
     assert waits_of([("reserve_after", 5.0), ("preempt_after", OFF)]) == [5000]
 
 
 def test_who_may_be_preempted_is_asked_again():
-    kept = Kept([], True, [])
+    kept = ReservationFollower([], True, [])
     kept.told(0, "wide", None, 0, None)
     assert kept.wake(30_000, busy=True) == 31_000
     assert kept.wake(30_000, busy=False) == NEVER

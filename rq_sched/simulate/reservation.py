@@ -13,7 +13,7 @@ AGAIN = 1000
 """ms until it is asked again whether a task may be preempted: it must have run for a while."""
 
 
-class Kept:
+class ReservationFollower:
     """Follows the reservation, and writes down each that there was.
 
     Parameters:
