@@ -13,6 +13,7 @@ from rq_sched.cli import show
 from rq_sched.cli.doctor_safety import safety
 from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import Invocation, command
+from rq_sched.cli.table import Column, table
 from rq_sched.errors import RedisNotReady, RedisRefused, WrongType
 from rq_sched.model.states import State
 
@@ -61,7 +62,9 @@ def doctor_command(session: Invocation, repair: bool) -> int:
         for one in repaired:
             show.paragraph(f"{one.check}: {one.subject}: {one.message}", indent=2)
         show.line()
-    show.report((finding.ok, finding.check, finding.message) for finding in findings)
+    columns = [Column(""), Column("CHECK"), Column("FOUND", rank=1, fold=True)]
+    rows = (("ok" if one.ok else "wrong", one.check, one.message) for one in sorted(findings, key=lambda one: one.ok))
+    table(columns, rows)
     wrong = sum(not finding.ok for finding in findings)
     show.line()
     hint = " (`rq-sched doctor --repair` mends what doesn't add up)" if not repair and _mendable(findings) else ""

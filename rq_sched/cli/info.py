@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -10,6 +10,9 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import Invocation, command
+from rq_sched.cli.show import Piece
+from rq_sched.model.node import NodeState
+from rq_sched.model.states import State
 
 
 @command("info")
@@ -21,23 +24,29 @@ def info_command(session: Invocation) -> None:
         show.json_line(info)
         return
     show.heading(f"namespace {info['namespace']}")
-    show.pairs(_pairs(info))
     if absent := no_scheduler(info["scheduler_seen"]):
         show.paragraph(absent, indent=2)
+    show.pairs(_pairs(info))
 
 
 def _pairs(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "tasks", _counts(info["tasks"])
-    yield "nodes", _counts(info["nodes"])
+    """The totals; what is wrong comes first."""
     for node_id, fault in info["faults"].items():
         yield "fault", f"{node_id}: {fault}"
+    yield "tasks", joined(counts(info["tasks"], (State.FAILED,)))
+    yield "nodes", joined(counts(info["nodes"], (NodeState.FAULTY, NodeState.DEAD)))
     for name, amount in (("cpu", str), ("memory", show.format_memory)):
         total, free = info[f"total_{name}"], info[f"free_{name}"]
         share = f" ({(total - free) / total:.0%})" if total else ""
         yield name, f"{amount(total - free)} of {amount(total)} allocated{share}"
-    yield "ever", _counts(info["ever"])
+    yield "ever", joined(counts(info["ever"], ()))
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    """``3 pending, 2 running``; what is zero is left out."""
-    return ", ".join(f"{number:,} {name}" for name, number in counts.items() if number) or "none"
+def counts(numbers: Mapping[str, int], wrong: Sequence[str]) -> list[Piece]:
+    """``2 failed``, ``3 pending``: each number that isn't zero, with its style. Those that are ``wrong`` come first."""
+    told = sorted(((name, number) for name, number in numbers.items() if number), key=lambda one: one[0] not in wrong)
+    return [(f"{number:,} {name}", "bold red" if name in wrong else "") for name, number in told] or [("none", "")]
+
+
+def joined(parts: Sequence[Piece]) -> str:
+    return ", ".join(text for text, _ in parts)

@@ -12,7 +12,7 @@ import click
 from rq_sched.cli import schema, show
 from rq_sched.cli.options import TEXT, Invocation, Limit, command
 from rq_sched.cli.schema import Entry
-from rq_sched.cli.show import Column
+from rq_sched.cli.table import Column, table
 from rq_sched.errors import InvalidValue, NotFound
 from rq_sched.model.arrays import owner
 from rq_sched.model.states import FINAL
@@ -153,8 +153,8 @@ def _print_overview(prefix: str, keys: list[Found]) -> None:
         show.line(f"nothing yet: no key begins with {prefix}")
         return
     show.heading(f"keys of every namespace; here each begins with {prefix}")
-    columns = [Column("KEY"), Column("TYPE"), Column("SIZE", right=True), Column("HOLDS")]
-    show.table(columns, ((k.key.removeprefix(prefix), k.type, f"{k.size:,}", k.meaning) for k in keys))
+    columns = [Column("KEY"), Column("TYPE", rank=1), Column("SIZE", right=True), Column("HOLDS", rank=2, fold=True)]
+    table(columns, ((k.key.removeprefix(prefix), k.type, f"{k.size:,}", k.meaning) for k in keys))
     show.line()
     show.line("more: rq-sched inspect KEY, a task's or node's ID, or a queue such as 1:256")
 

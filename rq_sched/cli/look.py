@@ -11,7 +11,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error, print_warning
 from rq_sched.cli.options import NODE_ID, PRIORITY, TASK_ID, Invocation, Limit, command, one_task_id, task_ids
-from rq_sched.cli.show import Column
+from rq_sched.cli.table import Column, table
 from rq_sched.client.outcomes import failed, value_of
 from rq_sched.errors import InvalidValue, TaskNotFinal, TaskNotFound
 from rq_sched.model.arrays import first_of, size
@@ -164,10 +164,11 @@ def list_command(
 
 def _print_list(found: Sequence[TaskInfo]) -> None:
     columns = [
-        Column("TASK"), Column("STATE"), Column("PRIO", right=True), Column("CPU", right=True),
-        Column("MEMORY", right=True), Column("NODE"), Column("AGE", right=True), Column("RUNS", cut=True),
+        Column("TASK"), Column("STATE"), Column("PRIO", right=True, rank=4), Column("CPU", right=True, rank=3),
+        Column("MEMORY", right=True, rank=3), Column("NODE"), Column("AGE", right=True, rank=2),
+        Column("RUNS", cut=True, rank=1),
     ]  # fmt: skip
-    show.table(columns, (_list_row(info) for info in found))
+    table(columns, (_list_row(info) for info in found))
 
 
 def _list_row(info: TaskInfo) -> tuple[str, ...]:

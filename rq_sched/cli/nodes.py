@@ -10,7 +10,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import DURATION, Invocation, command, node_ids
-from rq_sched.cli.show import Column
+from rq_sched.cli.table import Column, table
 from rq_sched.errors import NodeNotFound, WrongState
 from rq_sched.model.node import NodeInfo, NodeState
 from rq_sched.model.task import DEFAULT_GRACE
@@ -36,13 +36,12 @@ def nodes_command(session: Invocation) -> None:
 
 def _print_nodes(nodes: Sequence[NodeInfo]) -> None:
     columns = [
-        Column("NODE"), Column("STATE"), Column("CPU used/total", right=True), Column("MEMORY used/total", right=True),
-        Column("TASKS", right=True), Column("HEARTBEAT", right=True),
+        Column("NODE"), Column("STATE"), Column("CPU used/total", right=True, rank=2, short="CPU"),
+        Column("MEMORY used/total", right=True, rank=2, short="MEMORY"), Column("TASKS", right=True, rank=3),
+        Column("HEARTBEAT", right=True, rank=4), Column("LABELS", rank=5, cut=True, sparse=True),
+        Column("FAULT", rank=6, fold=True, sparse=True),
     ]  # fmt: skip
-    more = {"LABELS": ["+".join(node.labels) for node in nodes], "FAULT": [node.fault or "" for node in nodes]}
-    more = {name: cells for name, cells in more.items() if any(cells)}
-    columns += [Column(name, cut=True) for name in more]
-    show.table(columns, ((*_row(node), *cells) for node, *cells in zip(nodes, *more.values(), strict=True)))
+    table(columns, map(_row, nodes))
 
 
 def _row(node: NodeInfo) -> tuple[str, ...]:
@@ -54,6 +53,8 @@ def _row(node: NodeInfo) -> tuple[str, ...]:
         f"{show.format_memory(used_memory)}/{show.format_memory(node.total_memory)}",
         str(node.running),
         f"{show.age(node.last_heartbeat)} ago" if node.last_heartbeat else "-",
+        "+".join(node.labels),
+        node.fault or "",
     )
 
 

@@ -6,7 +6,7 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.options import Invocation, command
-from rq_sched.cli.show import Column
+from rq_sched.cli.table import Column, table
 from rq_sched.errors import InvalidValue
 from rq_sched.model.settings import OFF, SETTINGS
 
@@ -33,6 +33,7 @@ def settings_command(session: Invocation, name: str | None, value: str | None) -
     if session.json:
         show.json_line({one: "off" if values[one] == OFF else values[one] for one in shown})
         return
-    columns = [Column("SETTING"), Column("VALUE", right=True), Column("DEFAULT", right=True), Column("WHAT IT IS")]
+    columns = [Column("SETTING"), Column("VALUE", right=True), Column("DEFAULT", right=True, rank=1),
+               Column("WHAT IT IS", rank=2, fold=True)]  # fmt: skip
     rows = ((one, shown[one], SETTINGS[one].show(SETTINGS[one].default), SETTINGS[one].meaning) for one in shown)
-    show.table(columns, rows)
+    table(columns, rows)

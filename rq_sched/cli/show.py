@@ -1,7 +1,7 @@
 """How things are printed. Every text that comes from data passes ``safe`` before a terminal sees it.
 
-On a terminal tables are drawn by rich, within its width; elsewhere they are plain aligned columns that cut nothing,
-fit for ``grep`` and ``awk``.
+On a terminal nothing is wider than the screen: lines are folded between words (``fold``), tables give up room as
+``table`` says. Elsewhere nothing is folded or cut.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
+import re
 import sys
-import textwrap
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 from rq_sched.model.arrays import first_of
 from rq_sched.model.resources import format_memory as format_memory
@@ -23,23 +24,10 @@ STYLES = {
     "held": "magenta", "delayed": "blue", "up": "green", "faulty": "red", "draining": "yellow", "dead": "red",
     "ok": "green", "wrong": "red",
 }  # fmt: skip
-
-GAP = 2
-"""Spaces between columns."""
-LEAST_CUT = 10
-"""Characters that a column which gives way keeps."""
-
-
+Piece = tuple[str, str]
+"""Text on a terminal, and its style."""
 LEVELS = 100
 """Levels of nested values that are shown: they may have ten times as many, which JSON's readers mostly don't take."""
-
-
-class Column(NamedTuple):
-    """A column of a table: numbers stand right; ``cut`` ones give way where the terminal is narrow."""
-
-    name: str
-    right: bool = False
-    cut: bool = False
 
 
 def safe(value: object, lines: bool = False, returns: bool = False) -> str:
@@ -170,99 +158,124 @@ def value(result: Any, limit: int | None = None) -> str:
     return safe(text, lines=True)
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    """A table: by rich on a terminal, else plain. A cell that is a word of ``STYLES`` gets its colour."""
-    clean = [[safe(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        console = _console()
-        console.print(drawn_table(columns, clean, console.width))
-    else:
-        _plain_table(columns, clean)
+# -- on a terminal --------------------------------------------------------------------------------
+
+_WORD = re.compile(r"( *)((?:[^\s`]*`[^`\n]*`[^\s`]*)|\S+)")
+"""A word with the spaces before it; a command in backticks is one."""
 
 
-def _plain_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
-    names = [column.name for column in columns]
-    widths = [max(map(len, cells)) for cells in zip(names, *rows, strict=True)]
-    for row in (names, *rows):
-        cells = (
-            cell.rjust(width) if column.right else cell.ljust(width)
-            for column, cell, width in zip(columns, row, widths, strict=True)
-        )
-        line("  ".join(cells).rstrip())
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Columns of the terminal that ``stream`` (standard output) is; None: it is none, and nothing is folded."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
+        return None
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except OSError:
+        return 80
 
 
-def drawn_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Any:
-    """A table as rich draws it within ``width``. Its cells are ``safe`` already."""
+def cells(text: str) -> int:
+    """Columns that ``text`` takes on a screen: some characters take two."""
+    if text.isascii():
+        return len(text)
     from rich.cells import cell_len
-    from rich.table import Table
-    from rich.text import Text
 
-    names = [column.name for column in columns]
-    widths = [max(map(cell_len, cells)) for cells in zip(names, *rows, strict=True)]
-    taken = sum(width + GAP for column, width in zip(columns, widths, strict=True) if not column.cut)
-    drawn = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for column in columns:
-        drawn.add_column(
-            Text(column.name),
-            justify="right" if column.right else "left",
-            no_wrap=column.cut or column.right,
-            overflow="ellipsis" if column.cut else "fold",
-            max_width=max(LEAST_CUT, width - taken) if column.cut else None,
-        )
-    for row in rows:
-        drawn.add_row(*(Text(cell, style=STYLES.get(cell.split(" ")[0], "")) for cell in row))
-    return drawn
+    return cell_len(text)
+
+
+def fold(text: str, width: int | None, first: str = "", margin: str = "") -> list[str]:
+    """``text`` (one line) in lines of at most ``width`` columns, folded between words.
+
+    A word that is longer than that stands whole on a line of its own: the terminal folds it, and it can be copied. A
+    command in backticks is kept together where it fits on a line.
+
+    Parameters:
+        width: None: one line, however long.
+        first: what the first line begins with.
+        margin: what the others begin with.
+
+    >>> fold("to end it: `rq-sched cancel t1`", 24, margin="  ")
+    ['to end it:', '  `rq-sched cancel t1`']
+    """
+    if width is None or cells(first + text) <= width:
+        return [(first + text).rstrip()]
+    lines = []
+    lead = text[: len(text) - len(text.lstrip(" "))]
+    current, margin, empty = first + lead, margin + lead, True
+    for gap, word in _words(text.lstrip(" ").expandtabs(4), max(1, width - len(margin))):
+        whole = current + ("" if empty else gap) + word
+        if cells(whole) > width:
+            if current.strip():
+                lines.append(current.rstrip())
+            whole = " " * min(len(margin), max(0, width - cells(word))) + word
+        current, empty = whole, False
+    return [*lines, current.rstrip()]
+
+
+def _words(text: str, width: int) -> Iterator[tuple[str, str]]:
+    """The words, each with the spaces before it; commands that don't fit into ``width`` are several words."""
+    for gap, word in _WORD.findall(text):
+        if " " in word and cells(word) > width:
+            yield from ((gap if i == 0 else " ", part) for i, part in enumerate(word.split(" ")))
+        else:
+            yield gap, word
 
 
 def pairs(items: Iterable[tuple[str, str]], indent: int = 2) -> None:
     """Names and what they hold, one a line; further lines of a value stand under its first."""
     shown = [(name, safe(value, lines=True)) for name, value in items]
     width = max((len(name) for name, _ in shown), default=0)
+    screen = terminal_width()
     margin = " " * (indent + width + 2)
     for name, value in shown:
         first, *rest = value.split("\n")
-        line(f"{' ' * indent}{name.ljust(width)}  {first}".rstrip())
+        for part in fold(first, screen, f"{' ' * indent}{name.ljust(width)}  ", margin):
+            line(part)
         for more in rest:
-            line((margin + more).rstrip())
+            for part in fold(more, screen, margin, margin):
+                line(part)
 
 
 def paragraph(text: str, indent: int = 0) -> None:
     """Sentences, folded where a terminal is narrower; lines in ``text`` stay lines, and keep their margin."""
-    width = _console().width if sys.stdout.isatty() else None
+    screen = terminal_width()
     for one in safe(text, lines=True).split("\n"):
-        margin = " " * (indent + len(one) - len(one.lstrip(" ")))
-        words = one.strip(" ")
-        folded = (
-            [words]
-            if width is None
-            else textwrap.wrap(words, max(20, width - len(margin)), break_long_words=False, break_on_hyphens=False)
-        )
-        for part in folded or [""]:
-            line((margin + part).rstrip())
+        for part in fold(one, screen, " " * indent, " " * indent):
+            line(part)
 
 
 def heading(text: str, state: str = "") -> None:
     """A line that names what follows, bold on a terminal; ``state`` in its colour."""
-    if not sys.stdout.isatty():
-        line(f"{safe(text)}  {safe(state)}".rstrip())
+    text, state = safe(text), safe(state)
+    screen = terminal_width()
+    if screen is None:
+        line(f"{text}  {state}".rstrip())
         return
+    style = style_of(state)
+    if state and cells(f"{text}  {state}") <= screen:
+        print_styled([[(text, "bold"), (f"  {state}", style)]])
+        return
+    print_styled([(part, "bold")] for part in fold(text, screen))
+    if state:
+        print_styled([(part, style)] for part in fold(state, screen, "  ", "  "))
+
+
+def style_of(text: str) -> str:
+    """The colour of what begins with a word of ``STYLES``."""
+    return STYLES.get(text.split(" ")[0], "")
+
+
+def print_styled(lines: Iterable[Iterable[Piece]]) -> None:
+    """Lines on a terminal, of texts with their styles (coloured only where that is wanted). They are folded already."""
+    from rich.console import Console
     from rich.text import Text
 
-    styled = Text(safe(text), style="bold")
-    if state:
-        styled.append("  ").append(safe(state), style=STYLES.get(state.split(" ")[0], ""))
-    _console().print(styled)
-
-
-def report(findings: Iterable[tuple[bool, str, str]]) -> None:
-    """What was checked: ``ok`` or ``wrong``, the check, what was found, in which nothing is cut."""
-    table(
-        [Column(""), Column("CHECK"), Column("FOUND")],
-        (("ok" if ok else "wrong", name, text) for ok, name, text in findings),
-    )
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    for pieces in lines:
+        text = Text.assemble(*pieces)
+        text.rstrip()
+        console.print(text, soft_wrap=True)

@@ -12,6 +12,7 @@ from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import Invocation, command
+from rq_sched.cli.table import Column, table
 from rq_sched.errors import InvalidValue
 from rq_sched.model.settings import SETTINGS
 
@@ -144,11 +145,11 @@ def _print(r: Report) -> None:
     if len(r.wait_by_priority) > 1:
         show.line()
         columns = [
-            show.Column("PRIORITY", right=True),
-            show.Column("MEAN WAIT", right=True),
-            show.Column("SLOWDOWN", right=True),
+            Column("PRIORITY", right=True),
+            Column("MEAN WAIT", right=True),
+            Column("SLOWDOWN", right=True),
         ]
-        show.table(
+        table(
             columns,
             (
                 (priority, f"{wait:,.1f} s", f"{r.slowdown_by_priority[priority]:,.2f}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,10 +13,12 @@ from typing import Any
 import click
 
 from rq_sched.cli import show
+from rq_sched.cli.info import counts, joined
 from rq_sched.cli.look import call_text, state_text
 from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import DURATION, Invocation, Limit, command
-from rq_sched.cli.show import Column
+from rq_sched.cli.show import Piece
+from rq_sched.cli.table import Column, draw, table
 from rq_sched.errors import RedisUnavailable
 from rq_sched.model.node import NodeInfo, NodeState
 from rq_sched.model.states import State
@@ -28,18 +29,30 @@ ROWS = 20
 LEAST_INTERVAL = 0.1
 BAR = 24
 """Characters of a bar over the whole width of a figure."""
+WIDE = 80
+"""Columns from which on there are bars."""
 
+FAILED_ROWS = 3
+"""Failures that are listed."""
+
+FAILED_COLUMNS = [
+    Column("FAILED"), Column("WHY", rank=1), Column("NODE", rank=1), Column("AGO", right=True, rank=2),
+    Column("RUNS", rank=3, cut=True),
+]  # fmt: skip
 NODE_COLUMNS = [
-    Column("NODE"), Column("STATE"), Column("CPU used/total"), Column("MEMORY used/total"),
-    Column("TASKS", right=True), Column("HEARTBEAT", right=True),
+    Column("NODE"), Column("STATE"), Column("CPU used/total", rank=2, short="CPU"),
+    Column("MEMORY used/total", rank=2, short="MEMORY"), Column("TASKS", right=True, rank=3),
+    Column("HEARTBEAT", right=True, rank=5), Column("LABELS", rank=6, cut=True, sparse=True),
+    Column("FAULT", rank=1, cut=True, sparse=True),
 ]  # fmt: skip
 RUNNING_COLUMNS = [
-    Column("RUNNING"), Column("NODE"), Column("PRIO", right=True), Column("CPU", right=True),
-    Column("MEMORY", right=True), Column("FOR", right=True), Column("DONE", right=True), Column("RUNS", cut=True),
+    Column("RUNNING"), Column("NODE"), Column("PRIO", right=True, rank=4), Column("CPU", right=True, rank=2),
+    Column("MEMORY", right=True, rank=3), Column("FOR", right=True, rank=1), Column("DONE", right=True, rank=1),
+    Column("RUNS", rank=2, cut=True),
 ]  # fmt: skip
 PENDING_COLUMNS = [
-    Column("NEXT"), Column("STATE"), Column("PRIO", right=True), Column("CPU", right=True),
-    Column("MEMORY", right=True), Column("WAITS", right=True), Column("RUNS", cut=True),
+    Column("NEXT"), Column("STATE"), Column("PRIO", right=True, rank=2), Column("CPU", right=True, rank=2),
+    Column("MEMORY", right=True, rank=3), Column("WAITS", right=True, rank=1), Column("RUNS", rank=3, cut=True),
 ]  # fmt: skip
 
 
@@ -51,6 +64,7 @@ class Frame:
     clock: float
     info: Mapping[str, Any]
     nodes: Sequence[NodeInfo] = ()
+    failed: Sequence[TaskInfo] = ()
     running: Sequence[TaskInfo] = ()
     pending: Sequence[TaskInfo] = ()
     rates: dict[str, float] = field(default_factory=dict)
@@ -61,6 +75,8 @@ def look(session: Invocation, before: Frame | None, rows: int) -> Frame:
     store = session.store
     frame = Frame(time.time(), time.monotonic(), session.run(store.info()))
     frame.nodes = sorted(session.run(store.nodes()), key=_busiest_first)
+    if frame.info["tasks"][State.FAILED]:
+        frame.failed = session.run(store.list_tasks(state=State.FAILED, limit=FAILED_ROWS)).tasks
     frame.running = session.run(store.list_tasks(state=State.RUNNING, limit=rows)).tasks
     frame.pending = session.run(store.list_tasks(state=State.PENDING, limit=rows)).tasks
     if before is not None:
@@ -70,11 +86,10 @@ def look(session: Invocation, before: Frame | None, rows: int) -> Frame:
     return frame
 
 
-def _busiest_first(node: NodeInfo) -> tuple[bool, bool, float, str]:
-    """Those with a fault before all others: somebody must see to them."""
+def _busiest_first(node: NodeInfo) -> tuple[int, float, str]:
+    """Those with a fault, then dead ones, before all others: somebody must see to them."""
     return (
-        node.state is NodeState.DEAD,
-        node.fault is None,
+        0 if node.fault is not None else 1 if node.state is NodeState.DEAD else 2,
         -_share(node.total_cpu - node.free_cpu, node.total_cpu),
         node.node_id,
     )
@@ -114,12 +129,12 @@ def _as_json(frame: Frame) -> dict[str, Any]:
 
 def _print(frame: Frame) -> None:
     show.heading(_title(frame))
-    show.pairs(_figures(frame, 0))
     if absent := no_scheduler(frame.info["scheduler_seen"]):
         show.paragraph(absent, indent=2)
-    for columns, rows in _tables(frame, [ROWS, ROWS, ROWS], 0):
+    show.pairs((name, joined(parts)) for name, parts in _figures(frame, 0))
+    for columns, rows in _tables(frame, [ROWS] * 4, 0):
         show.line()
-        show.table(columns, rows)
+        table(columns, rows)
 
 
 # -- what is shown --------------------------------------------------------------------------------
@@ -129,33 +144,37 @@ def _title(frame: Frame) -> str:
     return f"namespace {frame.info['namespace']}  {show.clock(frame.time)}"
 
 
-def _figures(frame: Frame, bar: int) -> Iterator[tuple[str, str]]:
+def _figures(frame: Frame, bar: int) -> Iterator[tuple[str, list[Piece]]]:
+    """Each figure in parts, with their styles; what is wrong comes first."""
     info = frame.info
-    yield "tasks", ", ".join(f"{number:,} {name}" for name, number in info["tasks"].items())
+    yield "tasks", counts(info["tasks"], (State.FAILED,))
     if frame.rates:
-        yield "per second", ", ".join(f"{rate:,.4g} {name}" for name, rate in frame.rates.items())
-    yield "nodes", ", ".join(f"{number:,} {name}" for name, number in info["nodes"].items())
+        yield "per second", [(f"{rate:,.4g} {name}", "") for name, rate in frame.rates.items()]
+    yield "nodes", counts(info["nodes"], (NodeState.FAULTY, NodeState.DEAD))
     for name, amount in (("cpu", str), ("memory", show.format_memory)):
         total = info[f"total_{name}"]
         used = total - info[f"free_{name}"]
-        yield name, f"{_bar(used, total, bar)}{amount(used)} of {amount(total)} allocated ({_share(used, total):.0%})"
+        text = f"{amount(used)} of {amount(total)} allocated ({_share(used, total):.0%})"
+        yield name, [(_bar(used, total, bar) + text, "")]
 
 
 def _tables(frame: Frame, rows: Sequence[int], bar: int) -> Iterator[tuple[list[Column], list[tuple[str, ...]]]]:
-    """The tables that have something to show; ``rows``: at most so many of nodes, of running and of pending tasks."""
-    nodes, running, pending = rows
+    """The tables that have something to show; ``rows``: at most so many of each."""
+    now = frame.time
+    failed, nodes, running, pending = rows
+    if frame.failed:
+        yield FAILED_COLUMNS, [_failed_row(info, now) for info in frame.failed[:failed]]
     if frame.nodes:
-        more = {
-            "LABELS": ["+".join(node.labels) for node in frame.nodes],
-            "FAULT": [node.fault or "" for node in frame.nodes],
-        }
-        more = {name: cells for name, cells in more.items() if any(cells)}
-        table = [(*_node_row(node, bar), *cells) for node, *cells in zip(frame.nodes, *more.values(), strict=True)]
-        yield [*NODE_COLUMNS, *(Column(name, cut=True) for name in more)], table[:nodes]
+        yield NODE_COLUMNS, [_node_row(node, bar) for node in frame.nodes[:nodes]]
     if frame.running:
-        yield RUNNING_COLUMNS, [_running_row(info, frame.time) for info in frame.running[:running]]
+        yield RUNNING_COLUMNS, [_running_row(info, now) for info in frame.running[:running]]
     if frame.pending:
-        yield PENDING_COLUMNS, [_pending_row(info, frame.time) for info in frame.pending[:pending]]
+        yield PENDING_COLUMNS, [_pending_row(info, now) for info in frame.pending[:pending]]
+
+
+def _failed_row(info: TaskInfo, now: float) -> tuple[str, ...]:
+    ago = show.duration(now - (info.finished_at or now))
+    return info.task_id, str(info.reason or "-"), info.node_id or "-", ago, call_text(info)
 
 
 def _node_row(node: NodeInfo, bar: int) -> tuple[str, ...]:
@@ -167,6 +186,8 @@ def _node_row(node: NodeInfo, bar: int) -> tuple[str, ...]:
         f"{_bar(memory, node.total_memory, bar)}{show.format_memory(memory)}/{show.format_memory(node.total_memory)}",
         str(node.running),
         f"{show.age(node.last_heartbeat)} ago" if node.last_heartbeat else "-",
+        "+".join(node.labels),
+        node.fault or "",
     )
 
 
@@ -226,19 +247,39 @@ def screen(frame: Frame, width: int, height: int, problem: str = "") -> Any:
     from rich.text import Text
 
     problem = problem or no_scheduler(frame.info["scheduler_seen"]) or ""
-    lines = [Text.assemble((show.safe(_title(frame)), "bold"), ("   q: quit", "dim"), no_wrap=True)]
-    lines += [Text(line, style="bold red") for line in textwrap.wrap(show.safe(problem), width)]
+    lines: list[list[Piece]] = [[(show.safe(_title(frame)), "bold"), ("   q: quit", "dim")]]
+    lines += [[(text, "bold red")] for text in show.fold(show.safe(problem), width) if text]
+    bar = BAR if width >= WIDE else 0
     names = ("tasks", "per second", "nodes", "cpu", "memory")
     margin = max(map(len, names)) + 2
-    for name, text in _figures(frame, BAR):
-        lines.append(Text.assemble((name.ljust(margin), "dim"), text, no_wrap=True, overflow="ellipsis"))
-    wanted = [len(frame.nodes), len(frame.running), len(frame.pending)]
+    for name, parts in _figures(frame, bar):
+        lines += _packed(name, parts, margin, width)
+    wanted = [len(frame.failed), len(frame.nodes), len(frame.running), len(frame.pending)]
     around = len(lines) + sum(2 for number in wanted if number)  # with an empty line and a heading for each table
-    bar = max(4, min(BAR, (width - 70) // 2))
-    tables: list[Any] = []
-    for columns, rows in _tables(frame, shares(wanted, height - around), bar):
-        tables += [Text(), show.drawn_table(columns, [[show.safe(cell) for cell in row] for row in rows], width)]
-    return Group(*lines, *tables)
+    bar = max(4, min(BAR, (width - 70) // 2)) if width >= WIDE else 0
+    left_out: dict[str, None] = {}
+    drawn: list[list[Piece]] = []
+    for columns, rows in _tables(frame, shares(wanted, height - around - 1), bar):
+        one = draw(columns, [[show.safe(cell) for cell in row] for row in rows], width, shorten=True)
+        drawn += [[("", "")], *one.lines]
+        left_out |= dict.fromkeys(one.left_out)
+    if left_out:
+        drawn.append([(f"left out: {', '.join(left_out)} (a wider window)", "dim")])
+    return Group(*(Text.assemble(*one, no_wrap=True, overflow="ellipsis") for one in [*lines, *drawn]))
+
+
+def _packed(name: str, parts: Sequence[Piece], margin: int, width: int) -> Iterator[list[Piece]]:
+    """A figure in lines of at most ``width``, broken between its parts."""
+    current: list[Piece] = [(name.ljust(margin), "dim")]
+    taken = margin
+    for number, (text, style) in enumerate(parts):
+        comma = ", " if number < len(parts) - 1 else ""
+        if taken + len(text) + 1 > width and len(current) > 1:
+            yield current
+            current, taken = [(" " * margin, "")], margin
+        current += [(text, style), (comma, "")]
+        taken += len(text) + len(comma)
+    yield current
 
 
 def shares(wanted: Sequence[int], rows: int) -> list[int]:

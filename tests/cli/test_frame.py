@@ -213,9 +213,10 @@ def test_tables_fit_a_narrow_terminal(cli: Cli, hand: HandCell, redis_url: str, 
     env = {"RQ_SCHED_REDIS_URL": redis_url, "RQ_SCHED_NAMESPACE": namespace, "NO_COLOR": "1"}
     said = on_a_terminal("list", columns=80, **env)
     assert max(map(len, said.splitlines())) <= 80
-    assert said.splitlines()[0].split() == ["TASK", "STATE", "PRIO", "CPU", "MEMORY", "NODE", "AGE", "RUNS"]
+    assert said.splitlines()[0].split() == ["TASK", "STATE", "CPU", "MEMORY", "NODE", "AGE", "RUNS"]
+    assert "left out for want of room: PRIO (a wider window or --json shows all)" in said
     assert "…" in said  # the call gives way, the id doesn't
-    assert "".join(line.split(" ")[0] for line in said.splitlines()).count("i" * 60) == 1
+    assert "i" * 60 in said.splitlines()
     for words in (["nodes"], ["settings"], ["doctor"], ["inspect"]):
         assert max(map(len, on_a_terminal(*words, columns=80, **env).splitlines())) <= 80, words
 
