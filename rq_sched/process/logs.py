@@ -76,6 +76,13 @@ class PipeHandler(logging.Handler):
             self._lost += 1
 
 
+def worth_telling(record: logging.LogRecord) -> bool:
+    """False for a lost connection that asyncio has nobody to tell of: its reader was cancelled in the same turn of the
+    loop. Who uses the connection is told by the next call, and says so in a line of its own."""
+    lost = record.exc_info and record.exc_info[0] and issubclass(record.exc_info[0], ConnectionError)
+    return not (lost and record.getMessage().startswith("Future exception was never retrieved"))
+
+
 def _handler() -> logging.Handler:
     try:
         descriptor = sys.stderr.fileno()
@@ -94,6 +101,7 @@ def setup(level: str = "info", format: str = "text") -> None:
         format: ``text`` or ``json``.
     """
     handler = _handler()
+    handler.addFilter(worth_telling)
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

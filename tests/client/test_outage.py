@@ -13,6 +13,7 @@ import pytest
 from rq_sched import Client, State
 from rq_sched.errors import RedisUnavailable, TaskNotFound
 from rq_sched.link import Link, Op
+from rq_sched.link.together import together
 from rq_sched.store import Store
 from tests.client.kit import cluster
 from tests.faults.servers import Server
@@ -100,8 +101,7 @@ def test_a_task_that_is_forgotten_while_it_is_waited_for_says_why(redis_url: str
         assert b"w" in record, "somebody waits for it"
         if quietly:  # as if its doorbell was lost
             yield [("HDEL", store.keys.task(task_id), "w")]
-        yield from store.cancel(task_id, requeue=False)
-        yield from store.forget_ids([task_id])
+        yield from together(store.cancel(task_id, requeue=False), store.forget_ids([task_id]))  # nobody looks between
 
     def watched(task_id: str) -> Op[bool]:
         return bool((yield [("HEXISTS", store.keys.task(task_id), "w")])[0])
