@@ -27,6 +27,13 @@ local function fields_of(key, ...)
   return found.err and {} or found
 end
 
+-- Sets fields of a hash; a key of another type is replaced by it.
+local function hash_set(key, ...)
+  if type(read('HSET', key, ...)) ~= 'table' then return end
+  call('DEL', key)
+  call('HSET', key, ...)
+end
+
 -- Redis' time in ms, unless the caller moves the clock (tests, simulate).
 local function clock(given)
   if given ~= '' then return tonumber(given) end

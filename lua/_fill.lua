@@ -28,10 +28,7 @@ local function begun(now, node, key, id, member, array, token, attempt)
   local attempt_text = whole(attempt)
   if array then
     local record = element_record(array, string.sub(member, 1, SEQUENCE))
-    if type(read('HSET', key, unpack(record))) == 'table' then -- of another type: under an element's name nobody's
-      call('DEL', key)
-      call('HSET', key, unpack(record))
-    end
+    hash_set(key, unpack(record)) -- what is of another type is nobody's, under an element's name
   end
   call('HSET', key, 's', 'assigned', 'u', attempt_text, 'k', token, 'i', node.place, 'T', stamp(now))
   event('placed', id, node.id, attempt_text)

@@ -29,7 +29,7 @@ local function node_load(id)
     ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
     surplus = surplus, surplus_read = surplus, reserved = r[10] or nil, entries = {}, cleared = {}, orders = {},
     ends = tonumber(r[11] or nil), ends_read = tonumber(r[11] or nil), place = place, path = P .. 'node:' .. place,
-    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels, carries = nil,
+    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels, carries = nil, trimmed = 0,
   }
   local known = r[2] and find(r[2], ID) and surplus and node.cpu and node.memory and node.ordered and node.acked
     and node.running and node.started and total_cpu and total_memory
@@ -159,24 +159,33 @@ end
 
 local function acknowledge(node, acked)
   if acked > node.acked and acked <= node.ordered then
-    call('LTRIM', node.path .. ':orders', whole(acked - node.acked), '-1')
     node_touch(node)
+    node.trimmed = node.trimmed + acked - node.acked -- with what is kept of it: what raises in between trims nothing
     node.acked = acked
   end
+end
+
+-- A list of another type is none: the orders in it are lost, and the agent compares with its ledger (orders.py).
+local function orders_flush(node)
+  local key, new = node.path .. ':orders', #node.orders > 0
+  local sound = node.trimmed == 0 or not read('LTRIM', key, whole(node.trimmed), '-1').err
+  if sound and new then sound = type(read('RPUSH', key, unpack(node.orders))) == 'number' end
+  if sound then return end
+  call('DEL', key)
+  if new then call('RPUSH', key, unpack(node.orders)) end
+  node.acked = node.ordered - #node.orders
 end
 
 -- Writes each changed node once. `quiet`: the node whose agent made this call, which needs no doorbell.
 local function nodes_flush(quiet)
   for _, node in ipairs(nodes_changed) do
-    if #node.cleared > 0 then call('HDEL', node.path .. ':tasks', unpack(node.cleared)) end
-    if #node.entries > 0 then call('HSET', node.path .. ':tasks', unpack(node.entries)) end
+    if #node.cleared > 0 then read('HDEL', node.path .. ':tasks', unpack(node.cleared)) end
+    if #node.entries > 0 then hash_set(node.path .. ':tasks', unpack(node.entries)) end
+    orders_flush(node)
     call('HSET', P .. 'node:' .. node.id, 'free_cpu', whole(node.cpu), 'free_memory', whole(node.memory),
       'ordered', whole(node.ordered), 'acked', whole(node.acked), 'running', whole(node.running),
       'started', whole(node.started))
-    if #node.orders > 0 then
-      call('RPUSH', node.path .. ':orders', unpack(node.orders))
-      if node.id ~= quiet then call('PUBLISH', P .. 'bell:' .. node.id, node.ordered) end
-    end
+    if #node.orders > 0 and node.id ~= quiet then call('PUBLISH', P .. 'bell:' .. node.id, node.ordered) end
     if node.surplus ~= node.surplus_read then call('HSET', P .. 'node:' .. node.id, 'surplus', node.surplus) end
     if node.ends ~= node.ends_read then
       if node.ends then

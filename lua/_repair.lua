@@ -36,7 +36,7 @@ local function ledger_sum(path)
   local flat = call('HGETALL', path .. ':tasks')
   for i = 1, #flat, 2 do
     local id, cpu, memory, mark = entry_parse(flat[i + 1])
-    if not id then
+    if not id or not is_id(flat[i]) then
       call('HDEL', path .. ':tasks', flat[i])
       did('an entry of the ledger that says nothing dropped')
     else

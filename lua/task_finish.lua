@@ -69,7 +69,7 @@ end
 -- Whether the room of an attempt is still taken, beside all that stands on the ledger: a repair may have given it back.
 local function is_taken(cpu, memory)
   local free_cpu, free_memory = node.total_cpu, node.total_memory
-  local flat, over = call('HGETALL', node.path .. ':tasks'), {}
+  local flat, over = read('HGETALL', node.path .. ':tasks'), {}
   for _, token in ipairs(node.cleared) do over[token] = true end
   for i = 1, #flat, 2 do
     local id, held_cpu, held_memory = entry_parse(flat[i + 1])
@@ -102,7 +102,7 @@ local outcomes, orders = {}, {}
 if ARGV[FIRST] then
   local tokens = {}
   for at = FIRST, #ARGV, WIDTH do tokens[#tokens + 1] = ARGV[at] end
-  local entries = call('HMGET', node.path .. ':tasks', unpack(tokens))
+  local entries = read('HMGET', node.path .. ':tasks', unpack(tokens))
   local seen = {}
   for i, token in ipairs(tokens) do
     outcomes[i] = finish(FIRST + (i - 1) * WIDTH, not seen[token] and entries[i] or nil)

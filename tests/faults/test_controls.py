@@ -52,7 +52,7 @@ BUGS = {
     ),
     "of several labels one is enough": ("if not scores[i] then set[id] = nil end", ""),
     "a node is never taken out of the indexes of its labels": ("read('ZREM', P .. name .. ':' .. label, id)", ""),
-    "orders are never trimmed": ("call('LTRIM', node.path .. ':orders', whole(acked - node.acked), '-1')", ""),
+    "orders are never trimmed": ("node.trimmed = node.trimmed + acked - node.acked", ""),
     "submit isn't idempotent": ("if known then return known == digest and 0 or -1 end", ""),
     "cancel isn't idempotent": ("if record.o == operation then return repeated() end", ""),
     "unbounded requeue of what crashes": ("if crashes >= (whole_of(record.C) or 3) then", "if false then"),
