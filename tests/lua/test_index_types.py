@@ -8,6 +8,7 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.audit.mend import repair
+from rq_sched.model.orders import Start
 from rq_sched.model.states import State
 from tests.lua.cell import Cell
 
@@ -85,7 +86,7 @@ def test_an_end_is_written_and_room_given_whatever_stands_beside_a_node(cell: Ce
     name = f"{cell.store.keys.node('a')}:1:{key}"
     plant(cell, "DEL", name)
     plant(cell, "SADD", name, "not ours")
-    told = {}
+    told: dict[str, Start] = {}
     for task_id in ("t1", "t2", "elastic"):
         outcome, more = cell.finish("a", starts[task_id])
         assert (outcome, cell.state(task_id)) == ("recorded", State.COMPLETED)
