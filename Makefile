@@ -37,6 +37,7 @@ check: lint
 lint:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m tools.twins --check
 	$(BIN)/mypy
 
 format: $(VENV)/.dev
