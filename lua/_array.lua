@@ -79,7 +79,9 @@ end
 
 -- To the next element that wasn't made before its turn.
 local function array_advance(array)
+  --@mark next_element
   array.next, array.head = array.next + 1, nil
+  --@mark made_before
   if array.apart == 0 then return end
   local run = P .. 'apart:' .. array.id
   local found = read('ZRANGEBYSCORE', run, whole(array.next), whole(array.next))

@@ -73,6 +73,7 @@ local function attempt_failed(now, id, record, node_id, report)
   local fields = error_fields(id, report.error, report.exit_code)
   if report.started then fields[#fields + 1], fields[#fields + 2] = 'S', report.started end
   local used = (whole_of(record.y) or 0)
+  --@mark retries_used
   if final or NO_RETRY[report.reason] or used >= (whole_of(record.r) or 0) then
     return task_end(now, id, record, 'failed', node_id, report.reason, fields)
   end
@@ -122,21 +123,25 @@ end
 -- doesn't make it fail.
 local function attempt_crashed(now, id, record, node_id, report)
   local crashes = (whole_of(record.z) or 0) + 1
+  --@mark neighbour
   if report.among and crashes >= (whole_of(record.C) or 3) then
     suspect(id, record, node_id)
     return task_back(id, record, record.n, node_id, 'suspect')
   end
   call('HSET', P .. 'task:' .. id, 'z', crashes)
+  --@mark poison
   if crashes >= (whole_of(record.C) or 3) then
     outcome_clear(id, record)
     local fields = error_fields(id, report.error ~= '' and report.error or 'its process or node died', '')
     return task_end(now, id, record, 'failed', node_id, 'poison', fields)
   end
+  --@mark after_crash
   task_back(id, record, record.n, node_id, 'crashed')
 end
 
 -- `mark` is the ledger's: a stopped attempt's own outcome no longer counts, the intention of the stop does.
 local function end_attempt(now, id, record, node_id, mark, outcome, report)
+  --@mark stopped
   if mark == 's' then
     if record.b == 'end' then
       call('HDEL', P .. 'task:' .. id, 'b', 'm')

@@ -106,7 +106,12 @@ local function fill(now, nonce, node, limit, orders)
   while looks < limit do
     local kept = node.reserved and reservation()
     local class
-    if kept then class = first_allowed(now, node) else class = first_fit(room_cpu(node), node.memory, carrier(node)) end
+    if kept then
+      class = first_allowed(now, node)
+    else
+      --@mark room_looked_at
+      class = first_fit(room_cpu(node), node.memory, carrier(node))
+    end
     if not class then return placed, false end
     looks = looks + 1
     if not class_peek(class) then
@@ -119,6 +124,7 @@ local function fill(now, nonce, node, limit, orders)
     if kept and not node.reserved then first_fit_reset() end -- the task it was kept for is there
   end
   if room_cpu(node) < 1 or node.memory < 1 then return placed, false end -- full: nothing is left undone
+  --@mark work_left
   read('ZADD', P .. 'dirty', now, node.id)
   return placed, true
 end

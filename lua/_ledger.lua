@@ -49,6 +49,7 @@ end
 -- The node of an agent that calls, or nil and the refusal: this registration was given up.
 local function node_of(id, incarnation)
   local node = node_load(id)
+  --@mark incarnation
   if node and node.incarnation == incarnation and node.state ~= 'dead' then return node end
   local state = not node and fields_of(P .. 'node:' .. id, 'state')[1]
   if state and state ~= 'dead' then -- its registration may still hold: it is to try again
@@ -65,6 +66,7 @@ end
 
 local function order_add(node, text)
   node_touch(node)
+  --@mark order_number
   node.ordered = node.ordered + 1
   node.orders[#node.orders + 1] = whole(node.ordered) .. ' ' .. text
   return node.ordered
@@ -85,6 +87,7 @@ local function room_take(node, cpu, memory)
     return false
   end
   node_touch(node)
+  --@mark room_taken
   node.cpu, node.memory = left_cpu, left_memory
   return true
 end
@@ -140,6 +143,7 @@ local function node_offer(now, node)
   index_enter('totals', node.id, node.labels, tonumber(total[1]) * MEMORY_BITS + tonumber(total[2]))
   node_index(node)
   if node.ends then read('ZADD', P .. 'ends', whole(node.ends), node.id) end
+  --@mark node_offered
   read('ZADD', P .. 'dirty', now, node.id)
   wake()
 end
@@ -160,6 +164,7 @@ end
 local function acknowledge(node, acked)
   if acked > node.acked and acked <= node.ordered then
     node_touch(node)
+    --@mark orders_trimmed
     node.trimmed = node.trimmed + acked - node.acked -- with what is kept of it: what raises in between trims nothing
     node.acked = acked
   end

@@ -5,6 +5,7 @@
 
 -- False, and nothing is changed, where it doesn't fit.
 local function allocation_set(node, token, entry, cpu, memory)
+  --@mark resize
   if not room_take(node, cpu - entry.cpu, memory - entry.memory) then return false end
   entry.cpu, entry.memory = cpu, memory
   hash_set(node.path .. ':tasks', token, entry.id .. ':' .. cpu .. ':' .. memory .. ':' .. entry.mark)
@@ -28,6 +29,7 @@ end
 local function resize_order(node, token, entry, orders)
   local allocation = entry.cpu .. ':' .. entry.memory
   local number = order_add(node, 'resize ' .. token .. ' ' .. entry.id .. ' ' .. allocation)
+  --@mark orders_in_full
   if orders then orders[#orders + 1] = { number, 'resize', token, entry.id, allocation } end
 end
 

@@ -45,6 +45,7 @@ end
 -- Before it goes back to its queue.
 local function suspect(id, record, node_id)
   record.O = record.O or record.c
+  --@mark alone
   record.c = alone_class(record.O, node_id) or record.c
   call('HSET', P .. 'task:' .. id, 'O', record.O, 'c', record.c)
   call('SADD', SUSPECTS, id)
@@ -53,6 +54,7 @@ end
 -- It has run alone and its node lives, or it has ended: it needs what it asked for. (It isn't in a queue.)
 local function suspect_no_more(id, record)
   if not record.O then return end
+  --@mark suspect_cleared
   call('HSET', P .. 'task:' .. id, 'c', record.O)
   call('HDEL', P .. 'task:' .. id, 'O')
   call('SREM', SUSPECTS, id)

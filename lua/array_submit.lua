@@ -31,6 +31,7 @@ local id, digest, class, priority, delay, payload = ARGV[7], ARGV[8], ARGV[9], A
 local function accept()
   local key = P .. 'task:' .. id
   local known = call('HGET', key, 'q')
+  --@mark same_request
   if known then return known == digest and 0 or -1 end
   if delay == '0' and not may_wait(class) then return -2 end
   local number = last - first + 1

@@ -82,6 +82,7 @@ local function finish(at, entry)
   local token, given_id, outcome, ran = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local id, cpu, memory, mark = entry_parse(entry or '')
   if not id then id, cpu, memory, mark = entry_by_record(given_id, token) end
+  --@mark late_report
   if not id and not entry then return late(given_id, token) end
   if id ~= given_id then return 'stale' end -- a call sent again after a failover has given the token to another task
   local record = end_record(id, mark, outcome)

@@ -22,6 +22,8 @@ FOLDER = Path(__file__).parents[1] / "lua"
 Argument = str | bytes | int | float
 
 _INCLUDE = re.compile(r"^--@include\s+(\S+)\s*$")
+_MARK = re.compile(r"^ *--@mark \w+$")
+"""A line that a test names, to plant a bug there: it stands above that line, and the server never gets it."""
 _CONTRACT = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
 _SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
 _PART = "--@part "
@@ -114,8 +116,12 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
         lines: list[str] = [_PART + part]
         included: set[str] = set()
         for line in text.splitlines():
+            if _MARK.match(line):
+                continue
             found = _INCLUDE.match(line)
             if not found:
+                if "--@" in line:
+                    raise ScriptError(f"{part}.lua: {line.strip()!r} is no --@include NAME, nor a --@mark NAME")
                 lines.append(line)
                 continue
             other = found[1]

@@ -46,6 +46,18 @@ def test_an_include_written_twice_is_named(tmp_path: Path) -> None:
         scripts.assemble("main", tmp_path)
 
 
+def test_marks_cost_nothing(tmp_path: Path) -> None:
+    _write(tmp_path, main="if a then\n  --@mark here\n  b()\nend")
+    assert scripts.assemble("main", tmp_path) == "if a then\n  b()\nend\n"
+
+
+@pytest.mark.parametrize("line", ["--@marks here", "--@mark", "b() --@mark here", "  --@include _a"])
+def test_what_stands_for_nothing_is_named(line: str, tmp_path: Path) -> None:
+    _write(tmp_path, _a="A", main=line)
+    with pytest.raises(ScriptError, match=r"main\.lua: .* is no --@include"):
+        scripts.assemble("main", tmp_path)
+
+
 def test_an_unknown_script_is_named() -> None:
     with pytest.raises(ScriptError, match=r"no script nothing\.lua"):
         scripts.load("nothing")
