@@ -7,7 +7,7 @@ local call = redis.call
 -- would leave it half done. So a key that may be of another type is read by this (the reply has `err` then), and what
 -- says nothing where a number should be is no number.
 local read = redis.pcall
-local EXACT = 2 ^ 53 -- whole numbers beyond it aren't exact
+local EXACT = PY.EXACT -- whole numbers beyond it aren't exact
 
 -- A whole number from 0, or nil.
 local function whole_of(text)

@@ -3,7 +3,7 @@
 -- What follows the end of an attempt (running or assigned → completed, failed, cancelled, delayed, pending).
 -- Shared by finish and reap. The caller has given the allocation back.
 
-local INLINE = 64
+local INLINE = PY.INLINE
 local LARGEST = 1000 -- nodes with most CPU, of which memory is looked at
 local REFUSALS, NO_RETRY = { not_found = true, not_allowed = true }, { unsendable = true }
 local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'v', 'O' }
@@ -88,9 +88,9 @@ end
 -- The most memory that a node with enough CPU and the labels has when it is empty.
 local function largest_memory(need)
   local index, others = index_for('totals', need.group.labels)
-  local found = only_in(others, call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * MEMORY_BITS, 'WITHSCORES', 'LIMIT', '0', LARGEST))
+  local found = only_in(others, call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * MEMORY_STEP, 'WITHSCORES', 'LIMIT', '0', LARGEST))
   local most = 0
-  for i = 2, #found, 2 do most = math.max(most, found[i] % MEMORY_BITS) end
+  for i = 2, #found, 2 do most = math.max(most, found[i] % MEMORY_STEP) end
   return most
 end
 
@@ -124,13 +124,13 @@ end
 local function attempt_crashed(now, id, record, node_id, report)
   local crashes = (whole_of(record.z) or 0) + 1
   --@mark neighbour
-  if report.among and crashes >= (whole_of(record.C) or 3) then
+  if report.among and crashes >= (whole_of(record.C) or PY.CRASH_LIMIT) then
     suspect(id, record, node_id)
     return task_back(id, record, record.n, node_id, 'suspect')
   end
   call('HSET', P .. 'task:' .. id, 'z', crashes)
   --@mark poison
-  if crashes >= (whole_of(record.C) or 3) then
+  if crashes >= (whole_of(record.C) or PY.CRASH_LIMIT) then
     outcome_clear(id, record)
     local fields = error_fields(id, report.error ~= '' and report.error or 'its process or node died', '')
     return task_end(now, id, record, 'failed', node_id, 'poison', fields)

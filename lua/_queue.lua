@@ -41,7 +41,7 @@ end
 local function class_parse(text, from)
   local cpu, memory, labels = string.match(text, '^(%d+):(%d+)(.*)$', from)
   cpu, memory = tonumber(cpu), tonumber(memory)
-  if not cpu or not memory or cpu < 1 or memory < 1 or cpu > 2 ^ 20 or memory >= 2 ^ 24 then return nil end
+  if not cpu or not memory or cpu < 1 or memory < 1 or cpu > PY.MOST_CPU or memory > PY.MOST_MEMORY then return nil end
   if labels ~= '' then
     local own, refused = string.match(labels, '^([^!]*)(.*)$')
     if own ~= '' and not string.find(own, '^%+[a-z0-9._+-]+$') then return nil end
