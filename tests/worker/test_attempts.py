@@ -34,6 +34,10 @@ class FakeOutbox:
         self.reports: list[Report] = []
         self.reported: dict[str, None] = {}
         self.progress: dict[str, float] = {}
+        self.put_off: set[str] = set()
+
+    def gave_up(self, token: str) -> bool:
+        return token in self.put_off
 
     def add(self, report: Report) -> None:
         self.reports.append(report)
@@ -209,6 +213,14 @@ async def test_the_same_order_twice_is_one_attempt() -> None:
     s.says("k1", completed("k1"))
     s.attempts.start(order)
     assert s.outbox.outcomes == [("k1", "completed")]
+    assert not s.attempts.all
+
+
+@in_loop
+async def test_what_has_ended_is_not_run_again_while_its_end_cannot_be_told() -> None:
+    s = Scene()
+    s.outbox.put_off.add("k1")
+    s.start("k1")
     assert not s.attempts.all
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -13,6 +13,7 @@ import pytest
 from rq_sched.errors import InvalidValue, RedisRefused, RedisUnavailable, RqSchedError, Unreadable, WrongType
 from rq_sched.store.answers import Finished, Report
 from rq_sched.worker.agent.outbox import BATCH, BATCH_BYTES, TRIES, Outbox
+from tests.support import wait_for_async
 from tests.worker.test_parts import FakeStore, start
 
 
@@ -104,7 +105,7 @@ def test_an_end_that_is_always_refused_is_told_without_its_result() -> None:
     told_by(session, *reports)
     tried = [[report.token for report in batch] for batch in session.batches]
     assert tried[:TRIES] == [["k0", "k1", "k2", "k3", "k4"]] * TRIES
-    one_by_one = [["k0"], ["k1"], *[["k2"]] * TRIES, [], ["k2"], ["k3"], ["k4"]]  # []: are ends taken at all?
+    one_by_one = [["k0"], ["k1"], *[["k2"]] * TRIES, [], ["k2"], ["k2"], ["k3"], ["k4"]]  # []: are ends taken?
     assert tried[TRIES:] == one_by_one
     cut = session.batches[-3][0]
     assert (cut.outcome, cut.reason, cut.result, cut.ran) == ("failed", "error", None, 0.1)
@@ -147,6 +148,77 @@ def test_an_end_that_is_refused_in_any_form_keeps_nobody_else(caplog: pytest.Log
     assert "k1" in outbox.reported
     assert outbox.holds("k0")  # it isn't given back at once, to be refused again
     assert not outbox.holds("k1")
+
+
+def test_what_is_mended_between_two_tries_is_no_reason_to_put_off_an_end() -> None:
+    """Refused again and again, and taken when it is looked whether Redis takes ends at all."""
+    session = FakeSession()
+    session.refusal = WrongType("the list of orders is a hash")
+    session.refuses = lambda report: [] not in session.batches
+    outbox = told_by(session, Report("k0", "t0", "completed", result=b"r", output=b"o"))
+    assert (session.batches[-1][0].result, session.batches[-1][0].output) == (b"r", b"o")
+    assert not outbox.gave_up("k0")
+    assert "k0" in outbox.reported
+
+
+def put_off(session: FakeSession, then: Callable[[Outbox], Awaitable[object]]) -> None:
+    """An end that can't be told for now, and what happens then."""
+
+    async def scene() -> None:
+        outbox = outbox_of(session)
+        running = asyncio.ensure_future(outbox.run())
+        session.refuses = lambda report: report.token == "k0"
+        session.refusal = Unreadable("a record")
+        outbox.add(Report("k0", "t0", "completed", result=b"r"))
+        await asyncio.wait_for(outbox.empty.wait(), 20)
+        assert outbox.gave_up("k0")
+        await then(outbox)
+        running.cancel()
+
+    with (
+        mock.patch("rq_sched.worker.agent.outbox.backoff", return_value=0.001),
+        mock.patch("rq_sched.worker.agent.outbox.AGAIN_FIRST", 0.01),
+    ):
+        asyncio.run(scene())
+
+
+def test_an_end_that_was_put_off_is_told_when_redis_takes_it() -> None:
+    session = FakeSession()
+
+    async def then(outbox: Outbox) -> None:
+        tried = len(session.batches)
+        await wait_for_async(lambda: len(session.batches) >= tried + 2)  # nothing else has to be told for that
+        session.refuses = lambda report: False
+        await wait_for_async(lambda: not outbox.gave_up("k0"))
+        assert "k0" in outbox.reported  # the same order again wouldn't run it again
+        told = len(session.batches)
+        await asyncio.sleep(0.1)
+        assert len(session.batches) == told
+
+    put_off(session, then)
+    assert session.batches[-1] == [Report("k0", "t0", "completed", result=b"r")]
+
+
+def test_a_stop_takes_the_place_of_an_end_that_was_put_off() -> None:
+    session = FakeSession()
+
+    async def then(outbox: Outbox) -> None:
+        session.refuses = lambda report: report.outcome == "completed"
+        outbox.add(Report("k0", "t0", "stopped"))
+        await asyncio.wait_for(outbox.empty.wait(), 20)
+        assert not outbox.gave_up("k0")
+
+    put_off(session, then)
+    assert session.batches[-1] == [Report("k0", "t0", "stopped")]
+
+
+def test_ends_that_are_put_off_are_bounded() -> None:
+    session = FakeSession()
+    session.refusal = Unreadable("a record")
+    session.refuses = lambda report: True
+    with mock.patch("rq_sched.worker.agent.outbox.MOST_PUT_OFF", 2):
+        outbox = told_by(session, *(Report(f"k{n}", f"t{n}", "completed") for n in range(4)))
+    assert [outbox.gave_up(f"k{n}") for n in range(4)] == [False, False, True, True]
 
 
 def test_while_redis_takes_no_ends_at_all_they_are_kept() -> None:

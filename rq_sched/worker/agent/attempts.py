@@ -93,7 +93,7 @@ class Attempts:
 
     def start(self, order: Start) -> None:
         """A start order."""
-        if order.token in self.all or order.token in self._outbox.reported:
+        if order.token in self.all or order.token in self._outbox.reported or self._outbox.gave_up(order.token):
             return
         attempt = self.all[order.token] = Attempt(order)
         self.empty.clear()

@@ -6,10 +6,11 @@ grow with the load by themselves; the reply brings the next orders. A start is r
 first (``attempts.ANNOUNCED``). What can't be sent is kept.
 
 What Redis refuses while it takes other calls can't be kept for ever: nothing behind it would be told. After ``TRIES`` a
-start isn't reported, nor what was printed; a batch of ends goes one by one, and an end that is refused alone is told
-without its output, then without its result, as failed. Where it isn't the report that is refused, but something that is
-stored can't be read, nothing is told that isn't so. Should all be refused, the attempt stays on the ledger until it is
-cancelled or the node is gone; when a minute has passed it is compared with Redis again (``reconcile.py``).
+start isn't reported, nor what was printed; a batch of ends goes one by one, and an end that is refused alone, though
+Redis takes ends, is told without its output, then without its result, as failed. Where it isn't the report that is
+refused, but something that is stored can't be read, nothing is told that isn't so. Should all be refused, the end is
+put off: nothing waits for it, it is told again now and then, and the attempt stays on the ledger meanwhile. So it is
+recorded as soon as somebody has mended what is in Redis.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import collections
 import logging
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rq_sched.errors import RedisFull, RqSchedError, Unreadable, WrongType
@@ -53,9 +54,27 @@ ERROR_CHARACTERS = 1000
 TRIES = 5
 """Refusals in a row until what is to be told is cut down."""
 AGAIN_SECONDS = 60.0
-"""How long nothing more is told of an attempt that was given up."""
+"""How long the start of an attempt isn't told again once it was given up; the longest pause before an end that was put
+off is told again."""
+AGAIN_FIRST = 1.0
+"""Seconds before an end that was put off is told again; twice as long after each refusal."""
+MOST_PUT_OFF = 100
+"""Ends that are kept to be told again. Of more the oldest is forgotten: ``reconcile.py`` gives its attempt back."""
 REMEMBERED = 10_000
 """Tokens that are remembered as reported, at least."""
+
+
+@dataclass(slots=True)
+class PutOff:
+    """An end that Redis refuses for now."""
+
+    report: Report
+    due: float  # by the event loop's clock
+    pause: float
+
+    def refused(self, now: float) -> None:
+        self.due = now + self.pause
+        self.pause = min(AGAIN_SECONDS, 2 * self.pause)
 
 
 class Outbox:
@@ -94,7 +113,9 @@ class Outbox:
         self._refused = 0  # so often in a row, by a Redis that takes other calls
         self._alone = 0  # so many of the first ends go one by one
         self._cut = ""  # the token of an end that was cut down
-        self._given_up: dict[str, float] = {}  # tokens, with when
+        self._given_up: dict[str, float] = {}  # tokens of starts, with when
+        self._put_off: dict[str, PutOff] = {}  # by token, the oldest first
+        self._again: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
         self.progress: dict[str, float] = {}
@@ -112,6 +133,7 @@ class Outbox:
             self.told = self._loop.time()
             self._work.set()
         self._reports.append(report)
+        self._put_off.pop(report.token, None)  # it was to stop meanwhile: that is told instead
         self.reported.add(report.token)
 
     @property
@@ -125,7 +147,8 @@ class Outbox:
 
     def gave_up(self, token: str) -> bool:
         """Whether Redis has lately refused again and again what was to be told of this attempt."""
-        return self._loop.time() - self._given_up.get(token, -math.inf) < AGAIN_SECONDS
+        lately = self._loop.time() - self._given_up.get(token, -math.inf) < AGAIN_SECONDS
+        return lately or token in self._put_off
 
     def _give_up(self, tokens: Iterable[str]) -> None:
         now = self._loop.time()
@@ -147,6 +170,7 @@ class Outbox:
         """Forget everything: the incarnation that it is about is gone."""
         self._reports.clear()
         self._starts.clear()
+        self._put_off.clear()
         self._output.clear()
         self.progress.clear()
         self.reported.clear()
@@ -205,10 +229,13 @@ class Outbox:
             await self._tell_output()
         if self._reports:
             await self._tell_ends()
+        if self._put_off:
+            await self._tell_again()
         if not self._reports:
             self.empty.set()
             if not self._starts:
                 self._work.clear()
+                self._wait_for_due()
 
     async def _tell_starts(self) -> None:
         starts = self._starts[:BATCH]
@@ -264,15 +291,44 @@ class Outbox:
                 raise
             if len(batch) > 1:
                 self._alone = len(batch)
-            else:
-                await self._cut_down(batch[0], error)
-            return
+                return
+            await self._finish([])  # where no ends are taken, not even none, this one isn't the cause
+            try:
+                outcomes = await self._finish(batch)
+            except RqSchedError as still:
+                if is_outage(still):
+                    raise
+                self._cut_down(batch[0], still)
+                return
         self.told = self._loop.time()
         self._alone = max(0, self._alone - 1)
         for report, outcome in zip(batch, outcomes, strict=True):
             self._reports.popleft()
-            if outcome == "stale":
-                log.warning("an end came too late", extra={"task_id": report.task_id, "outcome": report.outcome})
+            _notice(report, outcome)
+
+    async def _tell_again(self) -> None:
+        """The ends that were put off and are due."""
+        for token, end in list(self._put_off.items()):
+            if end.due > self._loop.time() or self._put_off.get(token) is not end:
+                continue
+            try:
+                (outcome,) = await self._finish([end.report])
+            except RqSchedError as error:
+                if is_outage(error):
+                    raise
+                end.refused(self._loop.time())
+                continue
+            self._put_off.pop(token, None)
+            self.reported.add(token)
+            _notice(end.report, outcome)
+
+    def _wait_for_due(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if self._put_off:
+            due = min(end.due for end in self._put_off.values())
+            self._again = self._loop.call_at(due, self._work.set)
 
     async def _finish(self, batch: list[Report]) -> list[str]:
         """Tell these ends, and take the orders that come with the answer."""
@@ -283,13 +339,8 @@ class Outbox:
             self._take(finished.orders)
         return finished.outcomes
 
-    async def _cut_down(self, report: Report, error: RqSchedError) -> None:
-        """An end was refused again and again, also alone: less of it, then nothing.
-
-        Raises:
-            RqSchedError: no ends are taken now, not even none: it isn't this one's fault.
-        """
-        await self._finish([])
+    def _cut_down(self, report: Report, error: RqSchedError) -> None:
+        """An end was refused again and again, also alone: less of it, then nothing for now."""
         if (less := self._less(report, error)) is not None:
             log.error("an end was refused: telling less of it: %s", error, extra={"task_id": report.task_id})
             self._reports[0] = less
@@ -302,7 +353,10 @@ class Outbox:
         self._reports.popleft()
         self._alone = max(0, self._alone - 1)
         self.reported.discard(report.token)  # a stop order is answered anew
-        self._give_up([report.token])
+        end = self._put_off[report.token] = PutOff(report, 0, AGAIN_FIRST)
+        end.refused(self._loop.time())
+        if len(self._put_off) > MOST_PUT_OFF:
+            del self._put_off[next(iter(self._put_off))]
 
     def _less(self, report: Report, error: RqSchedError) -> Report | None:
         """What else can be told of an end that was refused: without its output, then as failed; None: nothing."""
@@ -330,3 +384,8 @@ class Outbox:
                 break
             batch.append(report)
         return batch
+
+
+def _notice(report: Report, outcome: str) -> None:
+    if outcome == "stale":
+        log.warning("an end came too late", extra={"task_id": report.task_id, "outcome": report.outcome})
