@@ -5,12 +5,12 @@
 # make format      rewrite the code in the one format
 # make bench       measure; see bench/ (bench-peers: beside other queues; bench-scale: 1,000 nodes;
 #                  bench-recovery: a node that dies with 100,000 tasks; bench-outage: Redis away, 300 nodes;
-#                  bench-instructions: what a task costs the server, counted; needs valgrind and redis-server;
 #                  bench-child: what a task costs its process, and leaves in it, and in the worker)
 # make quality     how good the schedules are: the workloads in TRACES (else the shipped ones); see bench/quality.py
 # make simulate-faults SEEDS=3000 FIRST=0   play so many seeds of the simulation of faults, or SEED=17 alone
 # make vandal SEEDS=2000 FIRST=0   play so many seeds of somebody who changes what is in Redis, or SEED=17 alone
 # make chaos SECONDS=600 SEED=1   real processes, killed, frozen, cut off; Redis too
+# make docs        the site, into build/site; broken links and missing functions fail
 # make clean       remove everything that was made
 
 VENV := .venv
@@ -24,7 +24,7 @@ JOBS ?= logical
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
-.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal chaos clean debian
+.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage bench-child quality simulate-faults vandal chaos docs clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -38,7 +38,6 @@ check: lint
 lint:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m tools.twins --check
 	$(BIN)/mypy
 
 format: $(VENV)/.dev
@@ -63,9 +62,6 @@ bench-child: $(VENV)/.embedded
 	$(BIN)/python -m bench.child --memory
 	$(BIN)/python -m bench.growth
 
-bench-instructions: $(VENV)/.embedded
-	$(BIN)/python -m bench.instructions
-
 bench-outage: $(VENV)/.embedded
 	$(BIN)/python -m bench.outage
 
@@ -83,6 +79,9 @@ simulate-faults: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+
+docs: $(VENV)/.dev
+	$(BIN)/zensical build --strict
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

@@ -11,17 +11,18 @@ from pathlib import Path
 import pytest
 
 import rq_sched
-from rq_sched.client.awaiting import AsyncClient, AsyncTaskHandle
-from rq_sched.client.blocking import Client, TaskHandle
+from rq_sched.client.awaiting import AsyncClient
+from rq_sched.client.blocking import Client
+from rq_sched.client.handles import AsyncTaskHandle, TaskHandle
 
 ROOT = Path(__file__).parents[2]
 ONLY_SYNC = {"executor"}
 
 
 def public(cls: type) -> dict[str, str]:
-    """Public methods with their parameters as text; the types of awaiting ones by the names of their twins."""
+    """Public methods with their parameters as text, the type of the handles aside."""
     return {
-        name: str(inspect.signature(member).replace(return_annotation=inspect.Signature.empty)).replace("Async", "")
+        name: str(inspect.signature(member).replace(return_annotation=inspect.Signature.empty))
         for name, member in inspect.getmembers(cls, callable)
         if not name.startswith("_")
     }

@@ -1,4 +1,4 @@
-"""What others paid for (repository#issue): each is tried by a test, or docs/reliability.md says why it can't occur.
+"""What others paid for (repository#issue): each is tried by a test, or a page says why it can't occur.
 
 The table is complete: it holds every case of the list that the project began with.
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "reliability.md"
-CANNOT = "docs/reliability.md"
+PAGE = ROOT / "docs" / "testing-of-rq-sched.md"
+CANNOT = "docs/testing-of-rq-sched.md"
 STOP = "tests/worker/test_stop.py"
 SENTINEL = "tests/faults/test_sentinel.py"
 

@@ -1,1 +1,0 @@
-"""What works on the code of rq-sched. Nothing here is installed."""
