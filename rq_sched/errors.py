@@ -218,9 +218,10 @@ class TaskNotFound(NotFound):
     code = "task_not_found"
 
     @classmethod
-    def of(cls, task_id: str) -> TaskNotFound:
+    def of(cls, task_id: str, namespace: str | None = None) -> TaskNotFound:
         """The error for this id."""
-        return cls(f"no task {task_id}: never submitted to this namespace, or forgotten")
+        where = "this namespace" if namespace is None else f"namespace {namespace}"
+        return cls(f"no task {task_id}: never submitted to {where}, or forgotten")
 
 
 class NodeNotFound(NotFound):

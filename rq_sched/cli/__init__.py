@@ -14,7 +14,7 @@ from importlib import import_module
 
 import click
 
-from rq_sched.cli.options import Invocation, common_options
+from rq_sched.cli.options import Invocation, common_options, folded_help
 from rq_sched.process.streams import restore_standard
 
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
@@ -66,6 +66,9 @@ COMMANDS = {name: where for section in SECTIONS.values() for name, where in sect
 
 class LazyGroup(click.Group):
     """Finds its commands in ``COMMANDS`` and imports only the one that is called."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        return folded_help(ctx, super().get_help(ctx))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

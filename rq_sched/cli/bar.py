@@ -9,6 +9,9 @@ from contextlib import contextmanager
 Update = Callable[[float, str], None]
 """Called with what is done so far, and a text to show beside it."""
 
+WIDE = 80
+"""Columns from which on there is room for the time that remains."""
+
 
 @contextmanager
 def progress_bar(label: str, total: float | None, *, visible: bool = True) -> Iterator[Update]:
@@ -19,13 +22,15 @@ def progress_bar(label: str, total: float | None, *, visible: bool = True) -> It
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (
+    console = Console(stderr=True)
+    columns = [
         TextColumn(label),
-        BarColumn(),
+        BarColumn(bar_width=None),
         TaskProgressColumn(),
         TextColumn("{task.fields[text]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    ]
+    if console.width >= WIDE:
+        columns.append(TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=console, transient=True, expand=True) as progress:
         task = progress.add_task("", total=total, text="")
         yield lambda done, text: progress.update(task, completed=done, text=text)

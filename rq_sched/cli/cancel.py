@@ -120,7 +120,7 @@ def _report(session: Invocation, answer: Answer) -> int:
         print_error(TaskFinal.code, f"{task_id} is {outcome}{again}", as_json=session.json)
         return TaskFinal.exit_status
     if not session.json:
-        show.line(_sentence(answer))
+        show.paragraph(_sentence(answer))
     return 0
 
 

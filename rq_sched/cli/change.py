@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rq_sched.cli import show
-from rq_sched.cli.failure import print_error
+from rq_sched.cli.failure import deprecated, print_error
 from rq_sched.cli.look import not_found
 from rq_sched.cli.options import PRIORITY, TASK_ID, Invocation, command, task_ids
 from rq_sched.errors import InvalidValue, Refused, TaskNotFound
@@ -41,7 +41,7 @@ def _each(session: Invocation, ids: Sequence[str], change: Callable[[str], Op[St
             if session.json:
                 show.json_line({"task_id": task_id, "state": state})
             else:
-                show.line(said(task_id, state))
+                show.paragraph(said(task_id, state))
     return code
 
 
@@ -79,19 +79,33 @@ def unhold_command(session: Invocation, task_ids: Sequence[str]) -> int:
 
 
 @command("priority", context_settings={"ignore_unknown_options": True})
-@click.argument("words", metavar="ID... N", nargs=-1, required=True)
+@click.argument("task_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--to", "priority", type=PRIORITY, metavar="N", help="The new priority: any integer in ±2³¹.")
 @click.pass_obj
-def priority_command(session: Invocation, words: Sequence[str]) -> int:
-    """Change the priority of pending tasks to N: higher goes first."""
-    *ids, number = words
-    if not ids:
-        raise InvalidValue("give the ids of tasks, then their new priority: rq-sched priority ID... N")
-    for task_id in ids:
+def priority_command(session: Invocation, task_ids: Sequence[str], priority: int | None) -> int:
+    """Change the priority of pending tasks: higher goes first.
+
+    \b
+    rq-sched priority --to 10 t1 t2
+    """
+    number_last = priority is None  # the order of words from before 1.0
+    if priority is None:
+        priority, task_ids = _number_last(task_ids)
+    for task_id in task_ids:
         TASK_ID.convert(task_id, None, None)
-    priority = PRIORITY.parse(number, "the priority")
+    if number_last:
+        deprecated("priority ID... N", "priority --to N ID...", as_json=session.json)
     return _each(
         session,
-        ids,
+        task_ids,
         lambda task_id: session.store.prioritize(task_id, priority),
         lambda task_id, state: f"{task_id} has priority {priority} and is {state}",
     )
+
+
+def _number_last(words: Sequence[str]) -> tuple[int, Sequence[str]]:
+    """What ``ID... N`` says: the priority, and the ids."""
+    *ids, number = words
+    if not ids:
+        raise InvalidValue("say the new priority, and of which tasks: `rq-sched priority --to N ID...`")
+    return PRIORITY.parse(number, "the priority (--to N)"), ids

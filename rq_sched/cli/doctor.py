@@ -68,7 +68,7 @@ def doctor_command(session: Invocation, repair: bool) -> int:
     wrong = sum(not finding.ok for finding in findings)
     show.line()
     hint = " (`rq-sched doctor --repair` mends what doesn't add up)" if not repair and _mendable(findings) else ""
-    show.line("all is well" if ok else f"{show.count(wrong, 'thing')} to look at{hint}")
+    show.paragraph("all is well" if ok else f"{show.count(wrong, 'thing')} to look at{hint}")
     return 0 if ok else 1
 
 

@@ -59,4 +59,6 @@ def _print(session: Invocation, event: Event) -> None:
     where = f" on {event.node_id}" if event.node_id and event.task_id else ""
     details = "".join(f"  {name} {value}" for name, value in event.data.items())
     what = event.task_id or event.node_id or ""
-    show.line(f"{show.clock(event.time, fraction=True)}  {show.safe(f'{event.type:<11} {what}{where}{details}')}")
+    text = show.safe(f"{event.type:<11} {what}{where}{details}")
+    for part in show.fold(text, show.terminal_width(), f"{show.clock(event.time, fraction=True)}  ", " " * 4):
+        show.line(part)

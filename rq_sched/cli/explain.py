@@ -250,7 +250,7 @@ def _ahead(found: Mapping[str, Any]) -> str:
     sentence = f"{least}{show.count(ahead, 'task')} {'is' if ahead == 1 else 'are'} ahead of it."
     if found.get("dry_run") or found["fits_now"]:
         return sentence
-    return f"{sentence} A higher priority brings it forward: `rq-sched priority {found['task_id']} N`."
+    return f"{sentence} A higher priority brings it forward: `rq-sched priority --to N {found['task_id']}`."
 
 
 def _no_scheduler(found: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import TextIO
 
 import click
 
-from rq_sched.cli.show import safe
+from rq_sched.cli.show import fold, safe, terminal_width
 from rq_sched.errors import NotFound, RqSchedError, UsageError
 
 INTERRUPTED = 130
@@ -42,14 +42,28 @@ def print_error(code: str, message: str, *, as_json: bool, **details: object) ->
     if as_json:
         line = json.dumps({"error": {"code": code, "message": message, **details}}, default=str)
     else:
-        line = f"rq-sched: {safe(message, lines=True)}"
+        line = _folded(f"rq-sched: {safe(message, lines=True)}")
     tell(line)
 
 
 def print_warning(message: str, *, as_json: bool) -> None:
     """Something to know of, on standard error, that changes nothing."""
-    line = json.dumps({"warning": {"message": message}}) if as_json else f"rq-sched: warning: {safe(message)}"
-    tell(line)
+    tell(json.dumps({"warning": {"message": message}}) if as_json else _folded(f"rq-sched: warning: {safe(message)}"))
+
+
+def deprecated(old: str, new: str, *, as_json: bool) -> None:
+    """An old spelling was used, which still works."""
+    print_warning(f"`{old}` is deprecated: write `{new}`", as_json=as_json)
+
+
+def _folded(text: str) -> str:
+    """On a terminal, folded between words."""
+    width = terminal_width(sys.stderr)
+    first, *more = text.split("\n")
+    lines = fold(first, width, margin="  ")
+    for one in more:
+        lines += fold(one, width)
+    return "\n".join(lines)
 
 
 def report(error: BaseException, *, as_json: bool) -> int:

@@ -43,10 +43,10 @@ def health_command(session: Invocation, file: str | None, live: bool) -> int:
         ]
         show.json_line({"ok": ok, "processes": processes})
         return 0 if ok else 1
-    for note in found:
+    for note in sorted(found, key=lambda note: problems[id(note)] is None):
         where = f" in {note.namespace}" if note.namespace not in ("", DEFAULT_NAMESPACE) else ""
-        show.line(show.safe(f"{note.role} {note.name}{where}: {problems[id(note)] or note.mood}"))
+        show.paragraph(f"{note.role} {note.name}{where}: {problems[id(note)] or note.mood}")
     if not found:
         nothing = "no scheduler or worker runs here" if file is None else f"{file}: no process has written there"
-        show.line(show.safe(nothing))
+        show.paragraph(nothing)
     return 0 if ok else 1

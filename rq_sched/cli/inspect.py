@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -150,13 +149,13 @@ def _entries(key: str, type_: str, kind: str, limit: int) -> Op[list[Entry]]:
 
 def _print_overview(prefix: str, keys: list[Found]) -> None:
     if not keys:
-        show.line(f"nothing yet: no key begins with {prefix}")
+        show.paragraph(f"nothing yet: no key begins with {prefix}")
         return
-    show.heading(f"keys of every namespace; here each begins with {prefix}")
+    show.paragraph(f"keys of every namespace; here each begins with {prefix}")
     columns = [Column("KEY"), Column("TYPE", rank=1), Column("SIZE", right=True), Column("HOLDS", rank=2, fold=True)]
     table(columns, ((k.key.removeprefix(prefix), k.type, f"{k.size:,}", k.meaning) for k in keys))
     show.line()
-    show.line("more: rq-sched inspect KEY, a task's or node's ID, or a queue such as 1:256")
+    show.paragraph("more: `rq-sched inspect` with a KEY, a task's or node's ID, or a queue such as 1:256")
 
 
 def _print(found: Found) -> None:
@@ -164,7 +163,7 @@ def _print(found: Found) -> None:
     size = show.count(found.size, unit, "entries" if unit == "entry" else None)
     expires = f", expires in {show.duration(found.expires_in)}" if found.expires_in is not None else ""
     show.heading(found.key)
-    show.line(f"  {found.type}, {size}{expires}: {show.safe(found.meaning)}")
+    show.paragraph(f"{found.type}, {size}{expires}: {found.meaning}", indent=2)
     if found.type == "string":
         show.pairs((("holds", entry.value) for entry in found.entries), indent=4)
     else:
@@ -174,9 +173,18 @@ def _print(found: Found) -> None:
 def _print_entries(found: Found) -> None:
     width = max((len(entry.name) for entry in found.entries), default=0)
     values = max((len(entry.value) for entry in found.entries if len(entry.value) <= 40), default=0)
+    screen = show.terminal_width()
+    margin = " " * (4 + width + 2)
     for entry in found.entries:
-        value = show.safe(entry.value).ljust(values)
-        meaning = f"  {entry.meaning}" if entry.meaning else ""
-        show.line(f"    {show.safe(entry.name).ljust(width)}  {value}{show.safe(meaning)}".rstrip())
+        name, value, meaning = (show.safe(text) for text in entry)
+        name = f"    {name.ljust(width)}  "
+        whole = f"{name}{value.ljust(values)}{f'  {meaning}' if meaning else ''}"
+        if screen is None or show.cells(whole) <= screen:
+            lines = [whole.rstrip()]
+        else:  # the meaning stands under the value
+            lines = show.fold(value, screen, name, margin)
+            lines += show.fold(meaning, screen, margin, margin) if meaning else []
+        for one in lines:
+            show.line(one)
     if found.size > len(found.entries):
-        sys.stdout.write(f"    ... {found.size - len(found.entries):,} more (--limit shows more)\n")
+        show.line(f"    ... {found.size - len(found.entries):,} more (--limit shows more)")

@@ -24,7 +24,7 @@ BATCH = 500
 
 def not_found(session: Invocation, task_id: str) -> int:
     """Report an unknown id on standard error, and go on; returns the exit code."""
-    error = TaskNotFound(f"no task {task_id!r} in namespace {session.space}: never submitted here, or forgotten")
+    error = TaskNotFound.of(task_id, session.space)
     print_error(error.code, str(error), as_json=session.json, **({"task_id": task_id} if session.json else {}))
     return error.exit_status
 
@@ -51,19 +51,20 @@ def state_text(info: TaskInfo) -> str:
 @task_ids
 @click.pass_obj
 def status_command(session: Invocation, task_ids: Sequence[str]) -> int:
-    """Show everything known of tasks."""
+    """Show everything known of tasks; of several, those that failed come first."""
     code = 0
-    first = True
+    known: list[TaskInfo] = []
     for task_id, info in infos(session, list(dict.fromkeys(task_ids))):
         if info is None:
             code = not_found(session, task_id)
         elif session.json:
             show.json_line(info.to_json())
         else:
-            if not first:
-                show.line()
-            first = False
-            _print_status(info)
+            known.append(info)
+    for number, info in enumerate(sorted(known, key=lambda info: info.state is not State.FAILED)):
+        if number:
+            show.line()
+        _print_status(info)
     return code
 
 

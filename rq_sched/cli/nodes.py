@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 def nodes_command(session: Invocation) -> None:
     """List the nodes: state, used and total CPU and memory, tasks, last heartbeat, labels; and what is
     wrong with the machines of those that are faulty."""
-    nodes = sorted(session.run(session.store.nodes()), key=lambda node: (node.state is NodeState.DEAD, node.node_id))
+    nodes = sorted(session.run(session.store.nodes()), key=_wrong_first)
     if session.json:
         for node in nodes:
             show.json_line(node.to_json())
     elif nodes:
         _print_nodes(nodes)
     else:
-        show.line("no nodes: start a worker (`rq-sched worker`), or everything on this machine (`rq-sched up`)")
+        show.paragraph("no nodes: start a worker (`rq-sched worker`), or everything on this machine (`rq-sched up`)")
 
 
 def _print_nodes(nodes: Sequence[NodeInfo]) -> None:
@@ -42,6 +42,11 @@ def _print_nodes(nodes: Sequence[NodeInfo]) -> None:
         Column("FAULT", rank=6, fold=True, sparse=True),
     ]  # fmt: skip
     table(columns, map(_row, nodes))
+
+
+def _wrong_first(node: NodeInfo) -> tuple[int, str]:
+    """Somebody must see to those with a fault; dead ones come last."""
+    return (0 if node.fault is not None else 2 if node.state is NodeState.DEAD else 1), node.node_id
 
 
 def _row(node: NodeInfo) -> tuple[str, ...]:
@@ -64,7 +69,7 @@ def _each(session: Invocation, ids: Sequence[str], change: Callable[[str], Op[ob
         try:
             now = session.run(change(node_id))
         except NodeNotFound:
-            error = NodeNotFound(f"no node {node_id!r} in namespace {session.space} (`rq-sched nodes` lists them)")
+            error = NodeNotFound(f"no node {node_id} in namespace {session.space}: `rq-sched nodes` lists all")
             print_error(error.code, str(error), as_json=session.json)
             code = error.exit_status
         except WrongState as error:
@@ -74,7 +79,7 @@ def _each(session: Invocation, ids: Sequence[str], change: Callable[[str], Op[ob
             if session.json:
                 show.json_line({"node_id": node_id, "state": state or now})
             else:
-                show.line(said.format(node_id=node_id))
+                show.paragraph(said.format(node_id=node_id))
     return code
 
 

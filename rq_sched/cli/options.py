@@ -122,8 +122,27 @@ def common_options(function: F) -> F:
     return function
 
 
+def folded_help(ctx: click.Context, text: str) -> str:
+    """A help text in which the examples, too, are no wider than the terminal: a shell reads their lines as one."""
+    width = ctx.make_formatter().width
+    lines = text.split("\n")
+    if max(map(len, lines)) <= width:
+        return text
+    from rq_sched.cli.show import fold
+
+    folded = []
+    for line in lines:
+        margin = " " * (len(line) - len(line.lstrip()) + 4)
+        parts = fold(line, width - 2, margin=margin) if len(line) > width else [line]
+        folded += [f"{part} \\" for part in parts[:-1]] + parts[-1:]
+    return "\n".join(folded)
+
+
 class CommonCommand(click.Command):
     """A command with the common options, none of which may be empty; it closes the connection at its end."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        return folded_help(ctx, super().get_help(ctx))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -233,7 +252,7 @@ def _parse_text(text: str, name: str) -> str:
 TEXT = Parsed("text", _parse_text)
 CPU = Parsed("cores", _parse_cpu)
 MEMORY = Parsed("size", _parse_memory)
-DURATION = Parsed("seconds", parse_duration)
+DURATION = Parsed("duration", parse_duration)
 LABEL = Parsed("label", _parse_label)
 NEW_ID = Parsed("id", lambda text, _: _parse_id(text, "task id"))
 TASK_ID = Parsed("id", _parse_known_id)  # also an element of an array

@@ -6,11 +6,11 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
-from rq_sched.cli.failure import print_warning
+from rq_sched.cli.failure import deprecated, print_warning
 from rq_sched.cli.options import (
     CPU,
     DURATION,
@@ -25,6 +25,9 @@ from rq_sched.cli.options import (
 )
 
 PR_SET_PDEATHSIG = 1
+OLD_MEMORY = {"enforce": "--enforce-memory", "off": "--no-enforce-memory"}
+OLD_REDIS = {"share": "--share-redis", "hide": "--hide-redis"}
+"""Values of options from before 1.0, and how they are said now; the first of each means yes."""
 
 with_parent = click.option("--with-parent", type=int, hidden=True, help="Stop when this process, our parent, is gone.")
 
@@ -92,10 +95,12 @@ def scheduler_command(
 @click.option("--health-file", metavar="FILE", help="Where it notes how it is; `rq-sched health` reads that.")
 @click.option("--affinity", type=click.Choice(["auto", "off"]), default="auto", show_default=True,
               help="Whether tasks are pinned to cores of their own, where the node's cores are real.")  # fmt: skip
-@click.option("--memory-limit", type=click.Choice(["enforce", "off"]), default="enforce", show_default=True,
+@click.option("--enforce-memory/--no-enforce-memory", default=True, show_default=True,
               help="Whether tasks that use more memory than they may are killed.")  # fmt: skip
-@click.option("--tasks-redis", type=click.Choice(["share", "hide"]), default="share", show_default=True,
+@click.option("--share-redis/--hide-redis", default=True, show_default=True,
               help="Whether tasks find the address of this Redis in their environment.")  # fmt: skip
+@click.option("--memory-limit", type=click.Choice(["enforce", "off"]), hidden=True)
+@click.option("--tasks-redis", type=click.Choice(["share", "hide"]), hidden=True)
 @children_options
 @logging_options("info")
 @with_parent
@@ -114,8 +119,10 @@ def worker_command(
     signing_key_file: str | None,
     health_file: str | None,
     affinity: str,
-    memory_limit: str,
-    tasks_redis: str,
+    enforce_memory: bool,
+    share_redis: bool,
+    memory_limit: str | None,
+    tasks_redis: str | None,
     fresh: bool,
     max_tasks_per_child: int | None,
     log_level: str,
@@ -139,9 +146,11 @@ def worker_command(
     from rq_sched.worker.parent import concealed
 
     secrets = concealed.held()
+    enforce_memory = _renamed("--memory-limit", memory_limit, OLD_MEMORY, enforce_memory, session, secrets is None)
+    share_redis = _renamed("--tasks-redis", tasks_redis, OLD_REDIS, share_redis, session, secrets is None)
     size = machine_size() if cpu is None or memory is None else Resources(cpu, memory)
     config = WorkerConfig(
-        url=session.url if tasks_redis == "share" or secrets is not None else complete(session.url),
+        url=session.url if share_redis or secrets is not None else complete(session.url),
         namespace=session.space,
         node_id=node_id or default_node_id(),
         total=Resources(cpu or size.cpu, memory or size.memory),
@@ -155,8 +164,8 @@ def worker_command(
         secrets=secrets,
         health_file=health_file,
         affinity=affinity,
-        memory=memory_limit,
-        tasks_redis=tasks_redis,
+        enforce_memory=enforce_memory,
+        share_redis=share_redis,
         max_tasks_per_child=tasks_of_child(fresh, max_tasks_per_child),
         log_level=log_level,
         log_format="json" if session.json else log_format,
@@ -164,3 +173,14 @@ def worker_command(
     config.check()
     concealed.conceal(config)
     return run(config)
+
+
+def _renamed(
+    option: str, value: str | None, new: Mapping[str, str], otherwise: bool, session: Invocation, tell: bool
+) -> bool:
+    """What an option from before 1.0 says, where it is given. ``tell``: say that it has another name now."""
+    if value is None:
+        return otherwise
+    if tell:
+        deprecated(f"{option} {value}", new[value], as_json=session.json)
+    return value == next(iter(new))

@@ -175,7 +175,7 @@ def _print_submitted(session: Invocation, info: TaskInfo, new: bool, quiet: bool
         show.line(info.task_id)
     elif new:
         elements = f" ({show.count(size(info.array), 'element')})" if info.array else ""
-        show.line(f"submitted {info.task_id}{elements}")
+        show.paragraph(f"submitted {info.task_id}{elements}")
     else:
         again = f"; to run {show.again(info.task_id, info.array)}" if State(info.state).final else ""
-        show.line(f"{info.task_id} was submitted before and is {info.state}{again}")
+        show.paragraph(f"{info.task_id} was submitted before and is {info.state}{again}")

@@ -272,7 +272,7 @@ class Tally:
         """What all came to, for people."""
         if not self.each:
             bad = f"; {show.count(submission.refused, 'line')} refused" if submission.refused else ""
-            show.line(f"submitted {show.count(submission.accepted, 'task')}{bad}")
+            show.paragraph(f"submitted {show.count(submission.accepted, 'task')}{bad}")
         sys.stdout.flush()
         self.misfits.tell()
 
@@ -312,14 +312,14 @@ class Rehearsal:
             show.json_line(found)
             return
         bad = f"; {show.count(refused, 'line')} refused" if refused else ""
-        show.line(f"{show.count(tasks, 'task')} could be submitted{bad} (--dry-run: nothing was)")
+        show.paragraph(f"{show.count(tasks, 'task')} could be submitted{bad} (--dry-run: nothing was)")
         if not self.rooms:
-            show.line("no node is up: they would wait until one is")
+            show.paragraph("no node is up: they would wait until one is")
         for (need, require), number in sorted(infeasible.items(), reverse=True)[:NAMED]:
             verb = "needs" if number == 1 else "need"
-            show.line(f"no node could hold {show.count(number, 'task')} that {verb} {show.needs(*need, require)}")
+            show.paragraph(f"no node could hold {show.count(number, 'task')} that {verb} {show.needs(*need, require)}")
         if len(infeasible) > NAMED:
-            show.line(f"... and {show.count(len(infeasible) - NAMED, 'more size')} that no node could hold")
+            show.paragraph(f"... and {show.count(len(infeasible) - NAMED, 'more size')} that no node could hold")
 
 
 def _first_state(request: TaskRequest) -> State:

@@ -4,7 +4,7 @@ Each column has a rank. Rank 0 is never lost: the id, the state, the node. Of th
 as a whole, and a line below the table names what was left out. Before a column leaves
 
 1. headings get shorter, where they have a ``short`` form;
-2. ids that are much longer than the others get a line of their own, above the rest of their row;
+2. an id that is much longer than the others gets a line of its own: the first column's above its row, others below;
 3. columns with ``cut`` are cut, down to ``LEAST_CUT`` characters, and end with …;
 4. columns with ``fold`` are folded, down to ``LEAST_FOLD`` characters; one that must leave stands under its row.
 
@@ -61,7 +61,8 @@ class Drawn:
 
 @dataclass
 class _Plan:
-    """Which columns stand side by side (by their places), how wide they are, and which stand under their row."""
+    """Which columns stand side by side (by their places), how wide they are, and which stand under their row. What is
+    wider than its column, and may not be cut, gets a line of its own."""
 
     names: list[str]
     widths: list[int]
@@ -142,34 +143,32 @@ def _shortened(columns: Sequence[Column], row: Sequence[str], most: int) -> list
 
 def _plan(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> _Plan:
     """What stands where."""
-
-    def widest(names: Sequence[str]) -> list[int]:
-        return [max(map(cells, column)) for column in zip(names, *rows, strict=True)]
-
-    def taken(widths: Sequence[int], shown: Sequence[int]) -> int:
-        return sum(widths[i] for i in shown) + GAP * (len(shown) - 1)
-
     names = [column.name for column in columns]
-    plan = _Plan(names, widest(names), list(range(len(columns))))
-    if taken(plan.widths, plan.shown) <= width:
+    plan = _Plan(names, [max(map(cells, column)) for column in zip(names, *rows, strict=True)], _all(columns))
+    if _taken(plan.widths, plan.shown) <= width:
         return plan
-    plan.names = [column.short or column.name for column in columns]
-    natural = widest(plan.names)
-    if natural[0] > _id_limit(width):
-        natural[0] = max(map(cells, [plan.names[0], *(r[0] for r in rows if cells(r[0]) <= _id_limit(width))]))
-    least = [min(n, LEAST_CUT if c.cut else LEAST_FOLD if c.fold else n) for c, n in zip(columns, natural, strict=True)]
-    while taken(least, plan.shown) > width:
+    names = plan.names = [column.short or column.name for column in columns]
+    kept = [i for i in plan.shown if not columns[i].rank]
+    for most in (_id_limit(width), width // 4, LEAST_ID):
+        natural = [
+            max([cells(name), *(cells(row[i]) for row in rows if columns[i].rank or cells(row[i]) <= most)])
+            for i, name in enumerate(names)
+        ]
+        least = [_least(column, number) for column, number in zip(columns, natural, strict=True)]
+        if _taken(least, kept) <= width:
+            break
+    else:
+        plan.blocks = True
+        return plan
+    while _taken(least, plan.shown) > width:
         leaves = max(plan.shown, key=lambda i: (columns[i].rank, i))
-        if not columns[leaves].rank:
-            plan.blocks = True
-            return plan
         plan.shown.remove(leaves)
         if columns[leaves].fold:
             plan.under.append(leaves)
         else:
             plan.left_out.insert(0, columns[leaves].name)
     plan.widths = least
-    spare = width - taken(least, plan.shown)
+    spare = width - _taken(least, plan.shown)
     for i in sorted(plan.shown, key=lambda i: columns[i].rank):
         more = min(spare, natural[i] - least[i])
         plan.widths[i] += more
@@ -177,14 +176,25 @@ def _plan(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
     return plan
 
 
+def _all(columns: Sequence[Column]) -> list[int]:
+    return list(range(len(columns)))
+
+
+def _least(column: Column, natural: int) -> int:
+    return min(natural, LEAST_CUT if column.cut else LEAST_FOLD if column.fold else natural)
+
+
+def _taken(widths: Sequence[int], shown: Sequence[int]) -> int:
+    return sum(widths[i] for i in shown) + GAP * (len(shown) - 1)
+
+
 def _row_lines(
     columns: Sequence[Column], row: Sequence[str], plan: _Plan, width: int, heading: bool = False
 ) -> Iterable[list[Piece]]:
-    """The lines of one row: an id of its own line, the row, what is folded, what stands under it."""
+    """The lines of one row: what gets lines of its own stands above (the first column) and below."""
     texts = {i: _in_column(columns[i], row[i], plan.widths[i]) for i in plan.shown}
-    if cells(row[plan.shown[0]]) > plan.widths[plan.shown[0]]:
-        yield [(row[0], _style(row[0], heading))]
-        texts[plan.shown[0]] = []
+    if not texts[0]:
+        yield [(row[0], style_of(row[0]))]
     for number in range(max(map(len, texts.values()))):
         pieces: list[Piece] = []
         for i in plan.shown:
@@ -192,18 +202,25 @@ def _row_lines(
             pad = " " * (plan.widths[i] - cells(text))
             gap = "" if i == plan.shown[-1] else " " * GAP
             shown = pad + text + gap if columns[i].right else text + (pad + gap if gap else "")
-            pieces.append((shown, _style(row[i], heading)))
+            pieces.append((shown, "bold" if heading else style_of(row[i])))
         yield pieces
+    margin = " " * INDENT
+    for i in plan.shown[1:]:
+        if not texts[i]:
+            yield from ([(text, "")] for text in fold(row[i], width, f"{margin}{plan.names[i]}  ", margin))
     for i in plan.under if not heading else ():
         if row[i]:
-            yield from ([(text, "")] for text in fold(row[i], width, " " * INDENT, " " * INDENT))
+            yield from ([(text, "")] for text in fold(row[i], width, margin, margin))
 
 
 def _in_column(column: Column, text: str, width: int) -> list[str]:
+    """The lines of a cell; none: it is too wide for its column."""
     if cells(text) <= width:
         return [text]
     if column.fold:
         return fold(text, width)
+    if not column.cut:
+        return []
     while cells(text) > width - 1:
         text = text[:-1]
     return [text + "…"]
@@ -219,9 +236,5 @@ def _blocks(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
         for name, cell in zip(names, row, strict=True):
             first, *more = fold(cell, width, name.ljust(margin), " " * margin)
             if cell:
-                yield [(first[:margin], "bold"), (first[margin:], _style(cell, False))]
-                yield from ([(text, _style(cell, False))] for text in more)
-
-
-def _style(cell: str, heading: bool) -> str:
-    return "bold" if heading else style_of(cell)
+                yield [(first[:margin], "bold"), (first[margin:], style_of(cell))]
+                yield from ([(text, style_of(cell))] for text in more)

@@ -74,7 +74,7 @@ def look(session: Invocation, before: Frame | None, rows: int) -> Frame:
     """The next frame, with at most so many tasks of each kind."""
     store = session.store
     frame = Frame(time.time(), time.monotonic(), session.run(store.info()))
-    frame.nodes = sorted(session.run(store.nodes()), key=_busiest_first)
+    frame.nodes = _in_order(session.run(store.nodes()))
     if frame.info["tasks"][State.FAILED]:
         frame.failed = session.run(store.list_tasks(state=State.FAILED, limit=FAILED_ROWS)).tasks
     frame.running = session.run(store.list_tasks(state=State.RUNNING, limit=rows)).tasks
@@ -86,13 +86,13 @@ def look(session: Invocation, before: Frame | None, rows: int) -> Frame:
     return frame
 
 
-def _busiest_first(node: NodeInfo) -> tuple[int, float, str]:
-    """Those with a fault, then dead ones, before all others: somebody must see to them."""
-    return (
-        0 if node.fault is not None else 1 if node.state is NodeState.DEAD else 2,
-        -_share(node.total_cpu - node.free_cpu, node.total_cpu),
-        node.node_id,
-    )
+def _in_order(nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
+    """Somebody must see to those with a fault, and to a dead one; then come the busiest, and other dead ones last."""
+    busiest = sorted(nodes, key=lambda node: (-_share(node.total_cpu - node.free_cpu, node.total_cpu), node.node_id))
+    faulty = [node for node in busiest if node.fault is not None]
+    dead = [node for node in busiest if node.state is NodeState.DEAD]
+    others = [node for node in busiest if node.fault is None and node.state is not NodeState.DEAD]
+    return [*faulty, *dead[:1], *others, *dead[1:]]
 
 
 @command("top")
@@ -273,12 +273,13 @@ def _packed(name: str, parts: Sequence[Piece], margin: int, width: int) -> Itera
     current: list[Piece] = [(name.ljust(margin), "dim")]
     taken = margin
     for number, (text, style) in enumerate(parts):
-        comma = ", " if number < len(parts) - 1 else ""
-        if taken + len(text) + 1 > width and len(current) > 1:
+        comma = "," if number < len(parts) - 1 else ""
+        gap = " " if len(current) > 1 else ""
+        if gap and taken + len(gap + text + comma) > width:
             yield current
-            current, taken = [(" " * margin, "")], margin
-        current += [(text, style), (comma, "")]
-        taken += len(text) + len(comma)
+            current, taken, gap = [(" " * margin, "")], margin, ""
+        current += [(gap + text, style), (comma, "")]
+        taken += len(gap + text + comma)
     yield current
 
 

@@ -199,7 +199,7 @@ def announce(session: Invocation, server: EmbeddedServer, nodes: Sequence[Node],
     how = "rq-sched" + _needed_options(session, server)
     size = nodes[0].total if len({node.total for node in nodes}) == 1 else None
     of = f" of {size}" if size and len(nodes) == 1 else f" of {size} each" if size else ""
-    show.line(f"ready: {show.count(len(nodes), 'node')}{of}, {show.count(schedulers, 'scheduler')}")
+    show.paragraph(f"ready: {show.count(len(nodes), 'node')}{of}, {show.count(schedulers, 'scheduler')}")
     show.pairs([
         ("data", str(server.data)),
         ("submit", f"{how} submit math:hypot :=3 :=4 --wait"),

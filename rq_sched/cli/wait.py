@@ -56,7 +56,7 @@ def wait_known(session: Invocation, ids: Sequence[str], *, timeout: float | None
     if session.json:
         show.json_line(counts)
     elif not quiet:
-        show.line(", ".join(f"{number:,} {state}" for state, number in counts.items() if number) or "0 completed")
+        show.paragraph(", ".join(f"{number:,} {state}" for state, number in counts.items() if number) or "0 completed")
     if awaited.forgotten:
         print_error(TaskNotFound.code, _forgotten(awaited.forgotten), as_json=session.json)
         return TaskNotFound.exit_status
@@ -121,7 +121,7 @@ def wait_one(session: Invocation, info: TaskInfo, *, quiet: bool) -> int:
     elif quiet and code:
         print_error(TaskFailed.code, failure_text(ended), as_json=False)
     elif ended.elements is not None and not quiet:
-        show.line(f"{task_id} {ended.state}: {show.elements(ended.elements)}")
+        show.paragraph(f"{task_id} {ended.state}: {show.elements(ended.elements)}")
     elif not quiet:
         print_result(session, ended)
     return code

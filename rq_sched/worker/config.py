@@ -36,9 +36,9 @@ class WorkerConfig:
         health_file: where the worker notes how it is; None: a file that ``rq-sched health`` looks for (``health.py``).
         signing_key: only requests signed with this secret are run (``signing.py``); None: signatures aren't looked at.
         affinity: ``auto``: tasks are pinned to cores of their own where the node's cores are real; or ``off``.
-        memory: ``enforce``: tasks that use more than they may are killed; or ``off``.
-        tasks_redis: ``share``: tasks find this Redis and namespace in their environment, so that ``Client()`` and
-            ``rq-sched`` work in them; ``hide``: the address isn't there.
+        enforce_memory: whether tasks that use more memory than they may are killed.
+        share_redis: whether tasks find this Redis and namespace in their environment, so that ``Client()`` and
+            ``rq-sched`` work in them.
         max_tasks_per_child: tasks that a process is used for; 0: no limit; 1: a new process each, some are kept ready.
         log_level, log_format: as for ``logs.setup``.
         secrets: the descriptor of a file with address and signing key (``concealed.py``); None: they stand here.
@@ -54,8 +54,8 @@ class WorkerConfig:
     grace: float = 10.0
     on_lost_redis: str = "kill"
     affinity: str = "auto"
-    memory: str = "enforce"
-    tasks_redis: str = "share"
+    enforce_memory: bool = True
+    share_redis: bool = True
     max_tasks_per_child: int = 0
     log_level: str = "info"
     log_format: str = "text"
@@ -92,18 +92,14 @@ class WorkerConfig:
             raise InvalidValue(f"--on-lost-redis must be kill or keep, not {self.on_lost_redis!r}")
         if self.affinity not in ("auto", "off"):
             raise InvalidValue(f"--affinity must be auto or off, not {self.affinity!r}")
-        if self.memory not in ("enforce", "off"):
-            raise InvalidValue(f"--memory-limit must be enforce or off, not {self.memory!r}")
         if not 0 <= self.max_tasks_per_child <= 2**53:
             raise InvalidValue(f"--max-tasks-per-child must be 1 or more, not {self.max_tasks_per_child}")
-        if self.tasks_redis not in ("share", "hide"):
-            raise InvalidValue(f"--tasks-redis must be share or hide, not {self.tasks_redis!r}")
         return Allow(self.allow or ("*",))
 
     def set_environment(self, environment: MutableMapping[str, str]) -> None:
         """Make it what tasks are to find in theirs. The secret isn't among it: the configuration has that."""
         environment.pop(KEY, None)
-        if self.tasks_redis == "share":
+        if self.share_redis:
             environment.update(RQ_SCHED_REDIS_URL=self.url, RQ_SCHED_NAMESPACE=self.namespace)
             return
         environment.pop(PASSWORD_FILE, None)

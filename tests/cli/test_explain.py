@@ -30,7 +30,7 @@ def test_pending(cli: Cli, hand: HandCell):
     said = cli("explain", "t2").out
     assert "It needs 3 CPU, 256 MB: it fits now on none of 1 node, and on 1 when empty." in said
     assert "Too little is free: CPU on 1." in said
-    assert "1 task is ahead of it. A higher priority brings it forward: `rq-sched priority t2 N`." in said
+    assert "1 task is ahead of it. A higher priority brings it forward: `rq-sched priority --to N t2`." in said
     assert "No scheduler has ever been at work here: start one (`rq-sched scheduler`)." in said
     hand.run(hand.store.sweep())
     assert "scheduler" not in cli("explain", "t2").out

@@ -94,8 +94,8 @@ def test_nothing_typed_shows_the_help(cli: Cli):
 
 COMMANDS_THAT_ASK = [
     ["submit", "m:f"], ["status", "t1"], ["list"], ["cancel", "t1"], ["wait", "t1"], ["result", "t1"], ["logs", "t1"],
-    ["explain", "t1"], ["hold", "t1"], ["priority", "t1", "1"], ["nodes"], ["drain", "n1"], ["info"], ["events"],
-    ["top"], ["doctor"], ["inspect"], ["inspect", "t1"], ["forget"], ["settings"], ["scheduler"],
+    ["explain", "t1"], ["hold", "t1"], ["priority", "--to", "1", "t1"], ["nodes"], ["drain", "n1"], ["info"],
+    ["events"], ["top"], ["doctor"], ["inspect"], ["inspect", "t1"], ["forget"], ["settings"], ["scheduler"],
 ]  # fmt: skip
 
 

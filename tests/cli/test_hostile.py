@@ -48,7 +48,7 @@ def hostile(link: Link, namespace: str) -> HandCell:
         "status done failed runs waits odd", "list", "result done", "result failed", "logs done", "explain failed",
         "explain runs", "explain waits", "explain odd", "nodes", "info", "events", "inspect", "inspect done",
         "inspect failed", "inspect odd", "inspect n1", "doctor", "wait failed", "cancel done", "requeue odd",
-        "priority waits 3", "drain n1", "forget failed",
+        "priority --to 3 waits", "drain n1", "forget failed",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])

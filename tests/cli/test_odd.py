@@ -13,8 +13,9 @@ ODD = [
 ]  # fmt: skip
 OF_A_TASK = ["status", "cancel", "result", "logs", "explain", "requeue", "hold", "unhold", "forget", "wait", "inspect"]
 PLACES = [
-    *([command, "{}"] for command in OF_A_TASK), ["drain", "{}"], ["undrain", "{}"], ["priority", "x", "{}"],
-    ["priority", "{}", "1"], ["settings", "{}"], ["settings", "aging", "{}"], ["settings", "keep_tasks", "{}"],
+    *([command, "{}"] for command in OF_A_TASK), ["drain", "{}"], ["undrain", "{}"], ["settings", "{}"],
+    ["priority", "--to={}", "x"], ["priority", "--to=1", "{}"],
+    ["settings", "aging", "{}"], ["settings", "keep_tasks", "{}"],
     *(["submit", "--dry-run", f"--{option}={{}}", "m:f"] for option in (
         "id", "priority", "cpu", "memory", "max-cpu", "max-memory", "require", "array", "retries", "crash-limit",
         "time-limit", "delay", "elastic", "durability", "durability-timeout", "signing-key-file")),

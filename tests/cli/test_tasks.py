@@ -315,16 +315,23 @@ def test_requeue_hold_unhold_priority(cli: Cli, hand: HandCell):
         cli("submit", "m:f", "--id", task_id, "-q")
     assert cli.json("hold", "t1", "t2").json == [{"task_id": t, "state": "held"} for t in ("t1", "t2")]
     assert cli("unhold", "t1", "t2").lines == ["t1 is pending", "t2 is pending"]
-    assert cli.json("priority", "t1", "t2", "-5").json == [{"task_id": t, "state": "pending"} for t in ("t1", "t2")]
+    assert cli.json("priority", "--to", "-5", "t1", "t2").json == [
+        {"task_id": t, "state": "pending"} for t in ("t1", "t2")
+    ]
     assert cli.json("status", "t1").one["priority"] == -5
-    assert cli("priority", "t1", "7").out == "t1 has priority 7 and is pending\n"
+    assert cli("priority", "--to", "7", "t1").out == "t1 has priority 7 and is pending\n"
+    assert (
+        cli("priority", "t1", "8").err
+        == "rq-sched: warning: `priority ID... N` is deprecated: write `priority --to N ID...`\n"
+    )
+    assert cli.json("status", "t1").one["priority"] == 8
     hand.node("n1", cpu=1, ttl=600)
     hand.run_one("t1")
     assert cli("requeue", "t1").out == "t1 is pending\n"
 
 
 REFUSED = [
-    (["requeue", "nope"], 3), (["hold", "nope"], 3), (["unhold", "nope"], 3), (["priority", "nope", "1"], 3),
+    (["requeue", "nope"], 3), (["hold", "nope"], 3), (["unhold", "nope"], 3), (["priority", "--to", "1", "nope"], 3),
     (["cancel", "nope"], 3), (["wait", "nope"], 3), (["explain", "nope"], 3), (["result", "nope"], 3),
     (["forget", "nope"], 3), (["inspect", "nope"], 3),
     (["hold", "runs"], 1), (["requeue", "runs"], 1), (["forget", "runs"], 1), (["result", "runs"], 1),

@@ -144,8 +144,6 @@ class Desk:
 
     def node(self, *, up: bool = True, cpu: int = 4, memory: int = 4096, prelude: str = "", **options: Any) -> Node:
         """Start a worker; ``prelude``: what its process does first (a fault is planted)."""
-        if "memory_limit" in options:
-            options["memory"] = options.pop("memory_limit")
         given = {"node_id": "n1", "allow": ("*",), "chdir": str(ROOT), "ttl": 10.0, "log_level": "debug", **options}
         config = WorkerConfig(url=self.url, namespace=self.store.keys.namespace, total=Resources(cpu, memory), **given)
         node = Node(self, config, self.folder, prelude)

@@ -150,7 +150,7 @@ def test_a_node_that_is_alive_elsewhere(desk: Desk, node: Node, tmp_path: Path) 
         ({"chdir": "/no/such/folder"}, "invalid_value: --chdir"),
         ({"ttl": 0}, "invalid_value: --ttl"),
         ({"on_lost_redis": "panic"}, "invalid_value: --on-lost-redis"),
-        ({"tasks_redis": "perhaps"}, "invalid_value: --tasks-redis"),
+        ({"affinity": "perhaps"}, "invalid_value: --affinity"),
     ],
 )
 def test_a_bad_configuration(desk: Desk, options: dict[str, Any], words: str) -> None:

@@ -26,7 +26,7 @@ def test_a_slow_leak_is_stopped_and_its_neighbour_is_not(desk: Desk, node: Node,
 
 
 def test_where_the_memory_limit_is_off_nobody_is_stopped(desk: Desk, tmp_path: Path) -> None:
-    desk.node(memory_limit="off")
+    desk.node(enforce_memory=False)
     info = desk.run(f"{USES}:leak", str(tmp_path / "size"), 4, 0.02, 300, memory_needed=100)
     assert (info.state, info.result) == (State.COMPLETED, 300), info.error
 

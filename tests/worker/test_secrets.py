@@ -187,7 +187,7 @@ def test_no_secret_is_to_be_found(server: Server, folder: Path, started: list[Wo
             {"RQ_SCHED_REDIS_PASSWORD_FILE": "/nowhere", "RQ_SCHED_SIGNING_KEY_FILE": str(folder / "key")},
         ),
     }[given]
-    worker = Worker(server, folder, words, variables, "--tasks-redis", "hide")
+    worker = Worker(server, folder, words, variables, "--hide-redis")
     started.append(worker)
     assert worker.hunt(KEY) == []
     assert worker.hunt(PASSWORD) == []

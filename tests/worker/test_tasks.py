@@ -149,7 +149,7 @@ def test_the_address_of_redis_can_be_hidden_from_tasks(desk: Desk, monkeypatch: 
     monkeypatch.setenv("RQ_SCHED_REDIS_URL", desk.url)
     monkeypatch.setenv("REDIS_URL", "redis://the.applications.own/0")
     monkeypatch.setenv("RQ_SCHED_SIGNING_KEY", "a key of at least 16 characters")
-    desk.node(tasks_redis="hide")
+    desk.node(share_redis=False)
     names = ("RQ_SCHED_REDIS_URL", "REDIS_URL", "RQ_SCHED_SIGNING_KEY")
     assert desk.run("environment", *names).result == [None, "redis://the.applications.own/0", None]
 

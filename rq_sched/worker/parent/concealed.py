@@ -2,7 +2,7 @@
 
 Children are forked from the parent, so whatever is in its memory is in theirs; and all run as the same user, who may
 look into each other's memory, environment and descriptors. So a worker that has a secret to keep from its tasks (the
-signing key; with ``--tasks-redis hide`` an address with a password) begins anew, by ``exec``, with clean memory: the
+signing key; with ``--hide-redis`` an address with a password) begins anew, by ``exec``, with clean memory: the
 secrets are in a file without a name, which only the agent reads, after the fork. A child closes it before it runs
 anything. ``PR_SET_DUMPABLE`` then forbids other processes of this user to look into the parent and the agent. (Root
 may.)
@@ -31,7 +31,7 @@ def conceal(config: WorkerConfig) -> None:
     Parameters:
         config: complete, and checked: whoever begins anew can't check the secrets any more.
     """
-    url = config.url if config.tasks_redis == "hide" and shown(config.url) != config.url else None
+    url = config.url if not config.share_redis and shown(config.url) != config.url else None
     if not (url or config.signing_key) or not system.LINUX or not sys.executable:
         return
     words, environment = cleaned(url, sys.orig_argv[1:], os.environ)
