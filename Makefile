@@ -5,6 +5,7 @@
 # make format      rewrite the code in the one format
 # make bench       measure; see bench/ (bench-peers: beside other queues; bench-scale: 1,000 nodes;
 #                  bench-recovery: a node that dies with 100,000 tasks; bench-outage: Redis away, 300 nodes;
+#                  bench-instructions: what a task costs the server, counted; needs valgrind and redis-server;
 #                  bench-child: what a task costs its process, and leaves in it, and in the worker)
 # make quality     how good the schedules are: the workloads in TRACES (else the shipped ones); see bench/quality.py
 # make simulate-faults SEEDS=3000 FIRST=0   play so many seeds of the simulation of faults, or SEED=17 alone
@@ -24,7 +25,7 @@ JOBS ?= logical
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
-.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage bench-child quality simulate-faults vandal chaos docs clean debian
+.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal chaos docs clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -38,6 +39,7 @@ check: lint
 lint:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m tools.twins --check
 	$(BIN)/mypy
 
 format: $(VENV)/.dev
@@ -61,6 +63,9 @@ bench-child: $(VENV)/.embedded
 	$(BIN)/python -m bench.child
 	$(BIN)/python -m bench.child --memory
 	$(BIN)/python -m bench.growth
+
+bench-instructions: $(VENV)/.embedded
+	$(BIN)/python -m bench.instructions
 
 bench-outage: $(VENV)/.embedded
 	$(BIN)/python -m bench.outage

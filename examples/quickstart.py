@@ -23,7 +23,7 @@ def main() -> None:
 
         # Many at once, and as they end.
         handles = client.submit_many(TaskRequest("math:factorial", [n], memory_needed=16) for n in range(200))
-        ended = sum(1 for _ in client.as_completed([h.id for h in handles], timeout=60))
+        ended = sum(1 for _ in client.as_completed(handles, timeout=60))
         print("ended ->", ended)
 
         # As an executor of the standard library.

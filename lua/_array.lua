@@ -8,8 +8,8 @@
 -- `apart:ID` (those that were made before their turn: runs, the first as score, the last as member) and the set
 -- `arrays` (arrays that have a rest).
 
-local SEQUENCE = 13 -- hex digits: there are 2^52 sequences, as many as a number holds exactly
-local SEQUENCES, SEQUENCE_FORM = 2 ^ 52, '%013x'
+local SEQUENCE = PY.SEQUENCE -- hex digits: there are 2^52 sequences, as many as a number holds exactly
+local SEQUENCES, SEQUENCE_FORM = PY.SEQUENCES, '%0' .. PY.SEQUENCE .. 'x'
 local REST = 47 -- '/'
 -- What is read of an array: of itself, and from the fifth on what its elements get of it (`jw` becomes `w`).
 local ARRAY_FIELDS = { 'j', 'jn', 'n', 'ja', 'c', 'f', 'a', 'ax', 't', 'p', 'X', 'Y', 'r', 'C', 'l', 'e', 'v', 'D', 'jw' }
@@ -40,7 +40,7 @@ local function array_load(id)
   local first, last = string.match(r[1] or '', '^(%d+)-(%d+)$')
   first, last = whole_of(first), whole_of(last)
   local number, base, apart = whole_of(r[2]), tonumber(string.match(r[3] or '', '^%x+$') or '', 16), whole_of(r[4] or 0)
-  local sound = first and last and number and base and apart and names_task(id) and first <= last and last < 10 ^ 9
+  local sound = first and last and number and base and apart and names_task(id) and first <= last and last <= PY.MOST_INDEX
     and number >= first and number <= last + 1 and base < SEQUENCES
   array = sound and {
     id = id, key = P .. 'task:' .. id, first = first, last = last, base = base,
@@ -79,7 +79,9 @@ end
 
 -- To the next element that wasn't made before its turn.
 local function array_advance(array)
+  --@mark next_element
   array.next, array.head = array.next + 1, nil
+  --@mark made_before
   if array.apart == 0 then return end
   local run = P .. 'apart:' .. array.id
   local found = read('ZRANGEBYSCORE', run, whole(array.next), whole(array.next))

@@ -7,7 +7,7 @@ local call = redis.call
 -- would leave it half done. So a key that may be of another type is read by this (the reply has `err` then), and what
 -- says nothing where a number should be is no number.
 local read = redis.pcall
-local EXACT = 2 ^ 53 -- whole numbers beyond it aren't exact
+local EXACT = PY.EXACT -- whole numbers beyond it aren't exact
 
 -- A whole number from 0, or nil.
 local function whole_of(text)
@@ -25,6 +25,13 @@ end
 local function fields_of(key, ...)
   local found = read('HMGET', key, ...)
   return found.err and {} or found
+end
+
+-- Sets fields of a hash; a key of another type is replaced by it.
+local function hash_set(key, ...)
+  if type(read('HSET', key, ...)) ~= 'table' then return end
+  call('DEL', key)
+  call('HSET', key, ...)
 end
 
 -- Redis' time in ms, unless the caller moves the clock (tests, simulate).

@@ -6,15 +6,15 @@
 --   if wrong then return wrong end
 -- What is wrong is given on as what is harmless, so that the bindings need no look at it.
 
-local MOST_CPU, MOST_MEMORY = 1048576, 16777215 -- CPU × 2^24 + MB is exact in a number (resources.py)
-local MOST_TIME = 2 ^ 47                        -- ms: the year 6429; with any duration on top it is still a date
-local MOST_DURATION = 1e12                      -- ms
-local MOST_COUNT = 2 ^ 52                       -- of anything that is counted on: exact, and with room above
-local MOST_ITEMS = 4096                         -- of a list: a command takes less than 8,000 values from a script
-local MOST_BATCH = 1000                          -- of what is done at a time
-local MOST_PRIORITY = 2147483648
-local MOST_PAYLOAD = 262208                     -- bytes: 256 KiB and a signature (task.py)
-local MOST_LABELS = 8                           -- of a node or a task (labels.py)
+local MOST_CPU, MOST_MEMORY = PY.MOST_CPU, PY.MOST_MEMORY
+local MOST_TIME = 2 ^ 47                -- ms: the year 6429; with any duration on top it is still a date
+local MOST_DURATION = 1e12              -- ms
+local MOST_COUNT = 2 ^ 52               -- of anything that is counted on: exact, and with room above
+local MOST_ITEMS = 4096                 -- of a list: a command takes less than 8,000 values from a script
+local MOST_BATCH = 1000                 -- of what is done at a time
+local MOST_PRIORITY = PY.MOST_PRIORITY
+local MOST_PAYLOAD = PY.MOST_PAYLOAD    -- bytes, with a signature
+local MOST_LABELS = PY.MOST_LABELS      -- of a node or a task
 local ID = '^%w[%w._-]*$'
 
 local find = string.find
@@ -133,7 +133,7 @@ end
 -- As at the end of a class's name: +gpu+ssd, '' none.
 local function labels_given(text)
   if text and are_labels(text) then return text end
-  complain('invalid_label', 'bad labels ' .. shown(text or '') .. ": use at most 8, each once, each '+' and 1 to 32 of a-z 0-9 . _ -")
+  complain('invalid_label', 'bad labels ' .. shown(text or '') .. ": use at most PY.MOST_LABELS, each once, each '+' and 1 to 32 of a-z 0-9 . _ -")
   return ''
 end
 

@@ -3,7 +3,7 @@
 -- What follows the end of an attempt (running or assigned → completed, failed, cancelled, delayed, pending).
 -- Shared by finish and reap. The caller has given the allocation back.
 
-local INLINE = 64
+local INLINE = PY.INLINE
 local LARGEST = 1000 -- nodes with most CPU, of which memory is looked at
 local REFUSALS, NO_RETRY = { not_found = true, not_allowed = true }, { unsendable = true }
 local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'v', 'O' }
@@ -73,6 +73,7 @@ local function attempt_failed(now, id, record, node_id, report)
   local fields = error_fields(id, report.error, report.exit_code)
   if report.started then fields[#fields + 1], fields[#fields + 2] = 'S', report.started end
   local used = (whole_of(record.y) or 0)
+  --@mark retries_used
   if final or NO_RETRY[report.reason] or used >= (whole_of(record.r) or 0) then
     return task_end(now, id, record, 'failed', node_id, report.reason, fields)
   end
@@ -87,9 +88,9 @@ end
 -- The most memory that a node with enough CPU and the labels has when it is empty.
 local function largest_memory(need)
   local index, others = index_for('totals', need.group.labels)
-  local found = only_in(others, call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * MEMORY_BITS, 'WITHSCORES', 'LIMIT', '0', LARGEST))
+  local found = only_in(others, call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * MEMORY_STEP, 'WITHSCORES', 'LIMIT', '0', LARGEST))
   local most = 0
-  for i = 2, #found, 2 do most = math.max(most, found[i] % MEMORY_BITS) end
+  for i = 2, #found, 2 do most = math.max(most, found[i] % MEMORY_STEP) end
   return most
 end
 
@@ -122,21 +123,25 @@ end
 -- doesn't make it fail.
 local function attempt_crashed(now, id, record, node_id, report)
   local crashes = (whole_of(record.z) or 0) + 1
-  if report.among and crashes >= (whole_of(record.C) or 3) then
+  --@mark neighbour
+  if report.among and crashes >= (whole_of(record.C) or PY.CRASH_LIMIT) then
     suspect(id, record, node_id)
     return task_back(id, record, record.n, node_id, 'suspect')
   end
   call('HSET', P .. 'task:' .. id, 'z', crashes)
-  if crashes >= (whole_of(record.C) or 3) then
+  --@mark poison
+  if crashes >= (whole_of(record.C) or PY.CRASH_LIMIT) then
     outcome_clear(id, record)
     local fields = error_fields(id, report.error ~= '' and report.error or 'its process or node died', '')
     return task_end(now, id, record, 'failed', node_id, 'poison', fields)
   end
+  --@mark after_crash
   task_back(id, record, record.n, node_id, 'crashed')
 end
 
 -- `mark` is the ledger's: a stopped attempt's own outcome no longer counts, the intention of the stop does.
 local function end_attempt(now, id, record, node_id, mark, outcome, report)
+  --@mark stopped
   if mark == 's' then
     if record.b == 'end' then
       call('HDEL', P .. 'task:' .. id, 'b', 'm')

@@ -47,6 +47,7 @@ local function array_settle(now, id)
   local key = P .. 'task:' .. id
   local r = fields_of(key, 'jfa', 'jca', 'w', 'jv', 'j', 'F', 'b', 'jn', 'jfo')
   local first, last = string.match(r[5] or '', '^(%d+)-(%d+)$')
+  --@mark array_goes_on
   if not first or r[6] or (whole_of(r[8]) or 0) <= tonumber(last) or call('EXISTS', P .. 'live:' .. id) == 1 then return end
   local failed, cancelled = (whole_of(r[1]) or 0), (whole_of(r[2]) or 0)
   local state = failed > 0 and 'failed' or cancelled > 0 and 'cancelled' or 'completed'
@@ -66,6 +67,7 @@ local function ends_flush(now)
       read('SREM', P .. 'live:' .. id, unpack(less.indexes)) -- what can't be counted the audit counts anew
       for state, number in pairs(less.states) do read('HINCRBY', key, 'j' .. string.sub(state, 1, 2), whole(number)) end
       local last = tonumber(string.match(array[1], '%d+$'))
+      --@mark array_ends
       if last and (whole_of(array[2]) or 0) > last then array_settle(now, id) end
     end
   end

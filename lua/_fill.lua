@@ -28,10 +28,7 @@ local function begun(now, node, key, id, member, array, token, attempt)
   local attempt_text = whole(attempt)
   if array then
     local record = element_record(array, string.sub(member, 1, SEQUENCE))
-    if type(read('HSET', key, unpack(record))) == 'table' then -- of another type: under an element's name nobody's
-      call('DEL', key)
-      call('HSET', key, unpack(record))
-    end
+    hash_set(key, unpack(record)) -- what is of another type is nobody's, under an element's name
   end
   call('HSET', key, 's', 'assigned', 'u', attempt_text, 'k', token, 'i', node.place, 'T', stamp(now))
   event('placed', id, node.id, attempt_text)
@@ -109,7 +106,12 @@ local function fill(now, nonce, node, limit, orders)
   while looks < limit do
     local kept = node.reserved and reservation()
     local class
-    if kept then class = first_allowed(now, node) else class = first_fit(room_cpu(node), node.memory, carrier(node)) end
+    if kept then
+      class = first_allowed(now, node)
+    else
+      --@mark room_looked_at
+      class = first_fit(room_cpu(node), node.memory, carrier(node))
+    end
     if not class then return placed, false end
     looks = looks + 1
     if not class_peek(class) then
@@ -122,6 +124,7 @@ local function fill(now, nonce, node, limit, orders)
     if kept and not node.reserved then first_fit_reset() end -- the task it was kept for is there
   end
   if room_cpu(node) < 1 or node.memory < 1 then return placed, false end -- full: nothing is left undone
+  --@mark work_left
   read('ZADD', P .. 'dirty', now, node.id)
   return placed, true
 end

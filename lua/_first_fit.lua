@@ -114,6 +114,7 @@ local function group_untouched(group, cpu, memory, accept, best_score, best_memb
   while true do
     local head = group_head(group)
     if not head or (best_score and earlier(best_score, best_member, head.score, head.member)) then return nil end
+    --@mark memory_fits
     local class = not head.cpu or (head.cpu <= cpu and head.memory <= memory and head_class(head))
     if class == nil or class == true then
       call('ZREM', group.key, head.member) -- it says nothing: what is behind it in this page is seen all the same
@@ -155,6 +156,7 @@ local function first_fit(cpu, memory, carries, accept)
     local group_cpu, group_memory, labels = group_cpus[i], group_memories[i], group_labels[i]
     local score, member, class
     if best_score and (best_is_head or earlier(best_score, best_member, group_score(i), group_members[i])) then break end
+    --@mark labels_of_group
     if labels and (group_skips[i] or not (carries and carries(labels))) then
       -- Passed over: the whole group requires what isn't there. So does the run that begins here, once it is known.
       if run_last ~= i - 1 then run = i end

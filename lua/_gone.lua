@@ -7,6 +7,7 @@ local function node_gone(now, node, how)
   local id = node.id
   if how == 'crashed' and node.running == 1 then how = 'alone' end
   call('HSET', P .. 'node:' .. id, 'state', 'dead')
+  --@mark fault_dropped
   call('HDEL', P .. 'node:' .. id, 'fault')
   call('ZREM', P .. 'nodes', id)
   node_withdraw(node)

@@ -43,10 +43,12 @@ local function standing(others, ids)
   if others == NO_OTHERS or #ids == 0 then return nil end
   local set = {}
   for _, id in ipairs(ids) do set[id] = true end
+  --@mark refused_by
   for id in pairs(others.refused or {}) do set[id] = nil end
   for _, key in ipairs(others) do
     local scores = call('ZMSCORE', key, unpack(ids))
     for i, id in ipairs(ids) do
+      --@mark every_label
       if not scores[i] then set[id] = nil end
     end
   end

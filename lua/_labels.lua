@@ -14,6 +14,7 @@ local function carrier(node)
   local known, labels = {}, node.labels
   node.carries = function(required)
     if known[required] == nil then
+      --@mark refused_before
       known[required] = not string.find(required .. '!', '!' .. node.place .. '!', 1, true)
       for label in string.gmatch(required, LABEL) do
         if not string.find(labels .. '+', '+' .. label .. '+', 1, true) then known[required] = false end
@@ -28,10 +29,12 @@ end
 local function index_enter(name, id, labels, score)
   read('ZADD', P .. name, score, id)
   if labels == '' then return end
+  --@mark label_entered
   for label in string.gmatch(labels, LABEL) do read('ZADD', P .. name .. ':' .. label, score, id) end
 end
 
 local function index_drop(name, id, labels)
   read('ZREM', P .. name, id)
+  --@mark label_left
   for label in string.gmatch(labels, LABEL) do read('ZREM', P .. name .. ':' .. label, id) end
 end

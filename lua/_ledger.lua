@@ -2,7 +2,8 @@
 --@include _labels
 -- Nodes: what they have free, the allocations on them, their orders. Changes are collected and written once.
 
-local MEMORY_BITS = 16777216 -- 2^24: the index `free` packs CPU × 2^24 + memory
+local MEMORY_STEP = PY.MEMORY_STEP -- the indexes `free` and `totals` pack CPU × this + memory
+local TTL = 10000 -- ms without a heartbeat after which a node counts as dead, where its record doesn't say it
 
 local nodes_seen, nodes_changed = {}, {}
 
@@ -29,7 +30,7 @@ local function node_load(id)
     ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
     surplus = surplus, surplus_read = surplus, reserved = r[10] or nil, entries = {}, cleared = {}, orders = {},
     ends = tonumber(r[11] or nil), ends_read = tonumber(r[11] or nil), place = place, path = P .. 'node:' .. place,
-    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels, carries = nil,
+    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels, carries = nil, trimmed = 0,
   }
   local known = r[2] and find(r[2], ID) and surplus and node.cpu and node.memory and node.ordered and node.acked
     and node.running and node.started and total_cpu and total_memory
@@ -49,6 +50,7 @@ end
 -- The node of an agent that calls, or nil and the refusal: this registration was given up.
 local function node_of(id, incarnation)
   local node = node_load(id)
+  --@mark incarnation
   if node and node.incarnation == incarnation and node.state ~= 'dead' then return node end
   local state = not node and fields_of(P .. 'node:' .. id, 'state')[1]
   if state and state ~= 'dead' then -- its registration may still hold: it is to try again
@@ -65,6 +67,7 @@ end
 
 local function order_add(node, text)
   node_touch(node)
+  --@mark order_number
   node.ordered = node.ordered + 1
   node.orders[#node.orders + 1] = whole(node.ordered) .. ' ' .. text
   return node.ordered
@@ -85,6 +88,7 @@ local function room_take(node, cpu, memory)
     return false
   end
   node_touch(node)
+  --@mark room_taken
   node.cpu, node.memory = left_cpu, left_memory
   return true
 end
@@ -130,16 +134,17 @@ end
 -- The index that placing looks into: nodes that are up and not reserved.
 local function node_index(node)
   if node.state == 'up' and not node.reserved then
-    index_enter('free', node.id, node.labels, whole(room_cpu(node) * MEMORY_BITS + node.memory))
+    index_enter('free', node.id, node.labels, whole(room_cpu(node) * MEMORY_STEP + node.memory))
   end
 end
 
 -- A node offers itself: into the indexes, and to the schedulers.
 local function node_offer(now, node)
   local total = call('HMGET', P .. 'node:' .. node.id, 'total_cpu', 'total_memory')
-  index_enter('totals', node.id, node.labels, tonumber(total[1]) * MEMORY_BITS + tonumber(total[2]))
+  index_enter('totals', node.id, node.labels, tonumber(total[1]) * MEMORY_STEP + tonumber(total[2]))
   node_index(node)
   if node.ends then read('ZADD', P .. 'ends', whole(node.ends), node.id) end
+  --@mark node_offered
   read('ZADD', P .. 'dirty', now, node.id)
   wake()
 end
@@ -159,24 +164,34 @@ end
 
 local function acknowledge(node, acked)
   if acked > node.acked and acked <= node.ordered then
-    call('LTRIM', node.path .. ':orders', whole(acked - node.acked), '-1')
     node_touch(node)
+    --@mark orders_trimmed
+    node.trimmed = node.trimmed + acked - node.acked -- with what is kept of it: what raises in between trims nothing
     node.acked = acked
   end
+end
+
+-- A list of another type is none: the orders in it are lost, and the agent compares with its ledger (orders.py).
+local function orders_flush(node)
+  local key, new = node.path .. ':orders', #node.orders > 0
+  local sound = node.trimmed == 0 or not read('LTRIM', key, whole(node.trimmed), '-1').err
+  if sound and new then sound = type(read('RPUSH', key, unpack(node.orders))) == 'number' end
+  if sound then return end
+  call('DEL', key)
+  if new then call('RPUSH', key, unpack(node.orders)) end
+  node.acked = node.ordered - #node.orders
 end
 
 -- Writes each changed node once. `quiet`: the node whose agent made this call, which needs no doorbell.
 local function nodes_flush(quiet)
   for _, node in ipairs(nodes_changed) do
-    if #node.cleared > 0 then call('HDEL', node.path .. ':tasks', unpack(node.cleared)) end
-    if #node.entries > 0 then call('HSET', node.path .. ':tasks', unpack(node.entries)) end
+    if #node.cleared > 0 then read('HDEL', node.path .. ':tasks', unpack(node.cleared)) end
+    if #node.entries > 0 then hash_set(node.path .. ':tasks', unpack(node.entries)) end
+    orders_flush(node)
     call('HSET', P .. 'node:' .. node.id, 'free_cpu', whole(node.cpu), 'free_memory', whole(node.memory),
       'ordered', whole(node.ordered), 'acked', whole(node.acked), 'running', whole(node.running),
       'started', whole(node.started))
-    if #node.orders > 0 then
-      call('RPUSH', node.path .. ':orders', unpack(node.orders))
-      if node.id ~= quiet then call('PUBLISH', P .. 'bell:' .. node.id, node.ordered) end
-    end
+    if #node.orders > 0 and node.id ~= quiet then call('PUBLISH', P .. 'bell:' .. node.id, node.ordered) end
     if node.surplus ~= node.surplus_read then call('HSET', P .. 'node:' .. node.id, 'surplus', node.surplus) end
     if node.ends ~= node.ends_read then
       if node.ends then

@@ -2,7 +2,7 @@
 -- Reading a node's orders in full: what a start needs is in the task's record.
 
 local function orders_read(node, limit, orders)
-  for i, text in ipairs(call('LRANGE', node.path .. ':orders', 0, limit - 1)) do
+  for i, text in ipairs(read('LRANGE', node.path .. ':orders', node.trimmed, node.trimmed + limit - 1)) do
     local number, kind, token, id, amount = string.match(text, '^(%d+) (%a+) (%S+) (%S+) ?(%S*)$')
     number = whole_of(number)
     if not number then

@@ -2,7 +2,7 @@
 -- The captured output of a task: the last 64 KiB, with marks (rq_sched/model/output.py) that say what was cut, and where a
 -- further attempt begins.
 
-local OUTPUT_LIMIT = 65536
+local OUTPUT_LIMIT = PY.OUTPUT_LIMIT
 local MOST_OUTPUT = 1048576 -- in one call
 local OUTPUT_MARK = '\30rqs (%a+)=(%d+)\n'
 

@@ -11,6 +11,7 @@ local MOST_GROUPS = 1000       -- that wait at once (may_wait)
 local groups_new = 0           -- those that this script lets in
 
 local function earlier(score, member, than_score, than_member)
+  --@mark order
   return score < than_score or (score == than_score and member < than_member)
 end
 
@@ -40,7 +41,7 @@ end
 local function class_parse(text, from)
   local cpu, memory, labels = string.match(text, '^(%d+):(%d+)(.*)$', from)
   cpu, memory = tonumber(cpu), tonumber(memory)
-  if not cpu or not memory or cpu < 1 or memory < 1 or cpu > 2 ^ 20 or memory >= 2 ^ 24 then return nil end
+  if not cpu or not memory or cpu < 1 or memory < 1 or cpu > PY.MOST_CPU or memory > PY.MOST_MEMORY then return nil end
   if labels ~= '' then
     local own, refused = string.match(labels, '^([^!]*)(.*)$')
     if own ~= '' and not string.find(own, '^%+[a-z0-9._+-]+$') then return nil end
@@ -202,6 +203,7 @@ end
 -- What is left of arrays stands behind what was taken from them.
 local function rests_write(class)
   for _, array in ipairs(class.rests) do
+    --@mark rest_left
     if array_write(array) then call('ZADD', class.key, array.score, array_member(array)) end
   end
 end
@@ -247,11 +249,13 @@ local function index_write(class, score, head)
     group.old_score, group.old_best = first_of(group.key)
   end
   group.changed = true
+  --@mark old_head
   if old then call('ZREM', group.key, head_of_queue(old, class)) end
   if not head then return false end
   local entry = head_of_queue(head, class)
   call('ZADD', group.key, score, entry)
   if #class.added > 0 and (unseen or not old or earlier(score, head, class.old_score, old)) then
+    --@mark new_head
     call('ZADD', P .. 'fresh', score, entry)
     return true
   end

@@ -37,6 +37,7 @@ local function refused(id, record, node_id, report)
   end
   table.sort(places)
   local class = string.match(record.c, '^[^!]+') .. '!' .. table.concat(places, '!')
+  --@mark all_have_refused
   if #places > most or not somebody_could(class_of(class)) then
     if r[2] then report.error = said end
     return false

@@ -36,7 +36,7 @@ local function ledger_sum(path)
   local flat = call('HGETALL', path .. ':tasks')
   for i = 1, #flat, 2 do
     local id, cpu, memory, mark = entry_parse(flat[i + 1])
-    if not id then
+    if not id or not is_id(flat[i]) then
       call('HDEL', path .. ':tasks', flat[i])
       did('an entry of the ledger that says nothing dropped')
     else
@@ -73,7 +73,7 @@ local NODE_FIELDS = { 'state', 'incarnation', 'total_cpu', 'total_memory', 'free
   'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain', 'labels', 'fault', 'has' }
 local NODE_TEXTS = { state = true, incarnation = true, reserved = true, drain = true, labels = true, fault = true, has = true }
 
-local NODE_DEFAULTS = { ordered = 0, acked = 0, ttl = 10000, surplus = 0, started = 0, running = 0 }
+local NODE_DEFAULTS = { ordered = 0, acked = 0, ttl = TTL, surplus = 0, started = 0, running = 0 }
 
 local function node_read(id)
   local r = call('HMGET', P .. 'node:' .. id, unpack(NODE_FIELDS))
@@ -138,8 +138,8 @@ end
 -- In `free` and `totals`, and in the same of each label that it carries; of those `found` it isn't in others.
 local function room_indexes(id, node, found)
   local up, labels = node.state == 'up', node.labels or ''
-  local room = (node.free_cpu + (node.surplus or 0)) * MEMORY_BITS + node.free_memory
-  local total = node.total_cpu * MEMORY_BITS + node.total_memory
+  local room = (node.free_cpu + (node.surplus or 0)) * MEMORY_STEP + node.free_memory
+  local total = node.total_cpu * MEMORY_STEP + node.total_memory
   local suffixes, offered = { '' }, false
   for label in string.gmatch(labels, LABEL) do suffixes[#suffixes + 1] = ':' .. label end
   for _, suffix in ipairs(suffixes) do
@@ -159,7 +159,7 @@ end
 local function node_indexes(now, id, node, found)
   local up, alive = node.state == 'up', node.state ~= 'dead'
   local heartbeat = tonumber(call('ZSCORE', P .. 'nodes', id) or nil)
-  index_set('nodes', id, alive and (heartbeat or now + (node.ttl or 10000)) or nil)
+  index_set('nodes', id, alive and (heartbeat or now + (node.ttl or TTL)) or nil)
   index_set('gone', id, not alive and (tonumber(call('ZSCORE', P .. 'gone', id) or nil) or now) or nil)
   index_set('ends', id, up and node.ends or nil)
   if not up and call('ZREM', P .. 'dirty', id) == 1 then did('dirty: entry dropped') end

@@ -3,7 +3,7 @@
 
 -- Fields of the record that a submit may set (record.py tells what they are), with their ranges; besides f, a and e.
 local RANGES = {
-  ax = { 1, MOST_PAYLOAD }, X = { 1, MOST_CPU }, Y = { 1, MOST_MEMORY }, r = { 0, 2147483648 }, C = { 1, 2147483648 },
+  ax = { 1, MOST_PAYLOAD }, X = { 1, MOST_CPU }, Y = { 1, MOST_MEMORY }, r = { 0, MOST_PRIORITY }, C = { 1, MOST_PRIORITY },
   l = { 1, MOST_DURATION }, v = { 1, 1 },
 }
 local MOST_SHORT, MOST_DIGEST, MOST_ID = 64, 64, 128 -- bytes

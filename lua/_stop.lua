@@ -7,6 +7,7 @@ local function stop_attempt(id, node_id, incarnation, token, intention, reason, 
   local entry = call('HGET', path, token)
   local _, cpu, memory, mark = entry_parse(entry or '')
   if not mark then return false end
+  --@mark stop_noted
   if mark ~= 's' then call('HSET', path, token, id .. ':' .. cpu .. ':' .. memory .. ':s') end
   call('HSET', P .. 'task:' .. id, 'b', intention, 'm', reason)
   local node = node_load(node_id)

@@ -5,9 +5,10 @@
 
 -- False, and nothing is changed, where it doesn't fit.
 local function allocation_set(node, token, entry, cpu, memory)
+  --@mark resize
   if not room_take(node, cpu - entry.cpu, memory - entry.memory) then return false end
   entry.cpu, entry.memory = cpu, memory
-  call('HSET', node.path .. ':tasks', token, entry.id .. ':' .. cpu .. ':' .. memory .. ':' .. entry.mark)
+  hash_set(node.path .. ':tasks', token, entry.id .. ':' .. cpu .. ':' .. memory .. ':' .. entry.mark)
   call('HSET', P .. 'task:' .. entry.id, 'A', cpu .. ':' .. memory)
   event('resized', entry.id, node.id, nil, cpu .. ':' .. memory)
   return true
@@ -16,28 +17,31 @@ end
 -- How much of an attempt's CPU is surplus from now on.
 local function surplus_set(node, token, cores)
   local grown = node.path .. ':grown'
-  local before = whole_of(call('HGET', grown, token) or 0) or 0
+  local known = read('HGET', grown, token)
+  local before = type(known) == 'string' and whole_of(known) or 0
   if cores == before then return end
   node_touch(node)
   node.surplus = node.surplus + cores - before
-  if cores > 0 then call('HSET', grown, token, cores) else call('HDEL', grown, token) end
+  if cores > 0 then hash_set(grown, token, cores) else call('HDEL', grown, token) end
 end
 
 -- With `orders`, it is added there in full: a reply that left it out would have it acknowledged unseen.
 local function resize_order(node, token, entry, orders)
   local allocation = entry.cpu .. ':' .. entry.memory
   local number = order_add(node, 'resize ' .. token .. ' ' .. entry.id .. ' ' .. allocation)
+  --@mark orders_in_full
   if orders then orders[#orders + 1] = { number, 'resize', token, entry.id, allocation } end
 end
 
 local function allocation_of(node, token)
-  local id, cpu, memory, mark = entry_parse(call('HGET', node.path .. ':tasks', token) or '')
+  local known = read('HGET', node.path .. ':tasks', token)
+  local id, cpu, memory, mark = entry_parse(type(known) == 'string' and known or '')
   return id and { id = id, cpu = cpu, memory = memory, mark = mark } or nil
 end
 
 -- Takes so many cores back, from those first that have most beyond their need; `orders`: as of resize_order.
 local function reclaim(node, cores, orders)
-  local flat = call('HGETALL', node.path .. ':grown')
+  local flat = read('HGETALL', node.path .. ':grown')
   local donors = {}
   for i = 1, #flat, 2 do donors[#donors + 1] = { token = flat[i], surplus = whole_of(flat[i + 1]) or 0 } end
   table.sort(donors, function(a, b)

@@ -13,12 +13,12 @@ local alone_classes = {} -- what is asked for → what alone_class() found
 local function largest_node(need)
   local index, others = index_for('totals', need.group.labels)
   for look = 0, LOOKS_MOST - 1 do
-    local found = call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * MEMORY_BITS, 'WITHSCORES', 'LIMIT',
+    local found = call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * MEMORY_STEP, 'WITHSCORES', 'LIMIT',
       look * NODES_A_LOOK, NODES_A_LOOK)
     local carrying = only_in(others, found)
     for i = 2, #carrying, 2 do
       local total = tonumber(carrying[i])
-      if total < EXACT and total % MEMORY_BITS >= need.memory then return math.floor(total / MEMORY_BITS), total % MEMORY_BITS end
+      if total < EXACT and total % MEMORY_STEP >= need.memory then return math.floor(total / MEMORY_STEP), total % MEMORY_STEP end
     end
     if #found < 2 * NODES_A_LOOK then return nil end
   end
@@ -45,6 +45,7 @@ end
 -- Before it goes back to its queue.
 local function suspect(id, record, node_id)
   record.O = record.O or record.c
+  --@mark alone
   record.c = alone_class(record.O, node_id) or record.c
   call('HSET', P .. 'task:' .. id, 'O', record.O, 'c', record.c)
   call('SADD', SUSPECTS, id)
@@ -53,6 +54,7 @@ end
 -- It has run alone and its node lives, or it has ended: it needs what it asked for. (It isn't in a queue.)
 local function suspect_no_more(id, record)
   if not record.O then return end
+  --@mark suspect_cleared
   call('HSET', P .. 'task:' .. id, 'c', record.O)
   call('HDEL', P .. 'task:' .. id, 'O')
   call('SREM', SUSPECTS, id)

@@ -11,7 +11,7 @@
 
 arguments_given(4)
 local id = id_given(ARGV[2], 'array id')
-local from, to = number_given(ARGV[3], 'from', 0, 999999999), number_given(ARGV[4], 'to', 0, 999999999)
+local from, to = number_given(ARGV[3], 'from', 0, PY.MOST_INDEX), number_given(ARGV[4], 'to', 0, PY.MOST_INDEX)
 if to - from >= MOST_BATCH then complain('invalid_value', 'a stretch has at most ' .. MOST_BATCH .. ' elements') end
 if wrong then return wrong end
 

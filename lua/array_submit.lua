@@ -12,12 +12,12 @@
 --@include _request
 
 local ID_AT, FIELDS = 7, 13
-local MOST_INDEX, MOST_ELEMENTS = 999999999, 10000000
+local MOST_ELEMENTS = PY.MOST_ELEMENTS
 
 arguments_given(FIELDS - 1, 2)
 local now, nonce, limit = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), number_given(ARGV[3], 'limit', 0, MOST_BATCH)
 local watch = ARGV[4] ~= '' and id_given(ARGV[4], 'channel') or ''
-local first, last = number_given(ARGV[5], 'first', 0, MOST_INDEX), number_given(ARGV[6], 'last', 0, MOST_INDEX)
+local first, last = number_given(ARGV[5], 'first', 0, PY.MOST_INDEX), number_given(ARGV[6], 'last', 0, PY.MOST_INDEX)
 if last < first or last - first >= MOST_ELEMENTS then
   complain('invalid_value', 'an array has 1 to ' .. MOST_ELEMENTS .. ' elements, not those from ' .. first .. ' to ' .. last)
 end
@@ -31,6 +31,7 @@ local id, digest, class, priority, delay, payload = ARGV[7], ARGV[8], ARGV[9], A
 local function accept()
   local key = P .. 'task:' .. id
   local known = call('HGET', key, 'q')
+  --@mark same_request
   if known then return known == digest and 0 or -1 end
   if delay == '0' and not may_wait(class) then return -2 end
   local number = last - first + 1

@@ -21,10 +21,12 @@ local known = call('HGET', key, 'fault') or ''
 if text == known then return node.state end
 if text ~= '' then
   call('HSET', key, 'fault', text)
+  --@mark fault_begins
   if node.state == 'up' then node_pause(now, node, 'faulty') end
   if known == '' then event('faulty', id, id, nil, (string.gsub(string.sub(text, 1, 200), '[%s%c]+', '_'))) end
 else
   call('HDEL', key, 'fault')
+  --@mark fault_ends
   if node.state == 'faulty' then node_resume(now, node) end
   event('recovered', id, id)
 end

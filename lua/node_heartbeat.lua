@@ -34,7 +34,7 @@ if wrong then return wrong end
 local node, stale = node_of(id, incarnation)
 if stale then return stale end
 observed(now, observe(now))
-local ttl = (whole_of(call('HGET', P .. 'node:' .. id, 'ttl')) or 10000)
+local ttl = (whole_of(call('HGET', P .. 'node:' .. id, 'ttl')) or TTL)
 if type(read('ZADD', P .. 'nodes', now + ttl, id)) == 'table' then -- of another type: each node enters itself again
   call('DEL', P .. 'nodes')
   call('ZADD', P .. 'nodes', now + ttl, id)

@@ -13,6 +13,7 @@ local now, id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), 
 local crashed = flag_given(ARGV[4], 'crashed')
 if wrong then return wrong end
 local node = node_load(id)
+--@mark leaver
 if not node or node.incarnation ~= incarnation or node.state == 'dead' then return 0 end
 node_gone(now, node, crashed and 'crashed' or 'left')
 events_flush()

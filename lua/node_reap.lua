@@ -14,6 +14,7 @@ arguments_given(3)
 local now, lost, limit = time_given(ARGV[1]), found_given(ARGV[2], 'lost'), batch_given(ARGV[3])
 if wrong then return wrong end
 local id, incarnation, how = string.match(lost, '^([^:]+):([^:]+):(%a+)$')
+--@mark lost
 if not id or call('SISMEMBER', P .. 'lost', lost) == 0 then return { 0, 0 } end
 
 local path = P .. 'node:' .. id .. ':' .. incarnation
@@ -30,6 +31,7 @@ for i = 1, #held, 2 do
   if node and task_id then give_back(node, token, cpu, memory, record.S) end
   if record.v then read('ZREM', P .. 'preemptible', token .. ' ' .. id) end
   if record.k == token then
+    --@mark charged
     local outcome = died and mark ~= 'a' and 'crashed' or 'returned'
     end_safely(now, task_id, record, id, mark, outcome, report)
   end

@@ -21,6 +21,7 @@ local key = P .. 'node:' .. id
 local node = node_load(id)
 if node and node.incarnation == incarnation then
   if node.state ~= 'dead' then return node.state end
+  --@mark given_up
   return refuse('stale_incarnation', 'this registration of node ' .. id .. ' was given up: register a new one')
 end
 if node and node.state ~= 'dead' then
@@ -29,6 +30,7 @@ if node and node.state ~= 'dead' then
     return refuse('node_alive', 'node ' .. id .. ' is alive on ' .. (call('HGET', key, 'host') or 'another machine')
       .. ': choose another --node-id, or wait until its heartbeat has run out')
   end
+  --@mark old_incarnation
   node_gone(now, node, 'crashed')
 end
 observed(now, observe(now))
@@ -37,6 +39,7 @@ if not node then -- there was none, or its record can't be read: what it may hol
   if before and before ~= incarnation then call('SADD', P .. 'lost', id .. ':' .. before .. ':left') end
   if type(read('HLEN', key)) == 'table' then call('DEL', key) end
 end
+--@mark drain_kept
 local state = call('HGET', key, 'drain') and 'draining' or 'up'
 call('HSET', key, 'state', state, 'incarnation', incarnation, 'labels', labels, 'total_cpu', whole(cpu), 'total_memory', whole(memory),
   'free_cpu', whole(cpu), 'free_memory', whole(memory), 'running', 0, 'started', 0, 'ordered', 0, 'acked', 0,

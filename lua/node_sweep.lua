@@ -17,7 +17,7 @@ if wrong then return wrong end
 local NODES = P .. 'nodes'
 
 local function ttl_of(id)
-  return (whole_of(fields_of(P .. 'node:' .. id, 'ttl')[1]) or 10000)
+  return (whole_of(fields_of(P .. 'node:' .. id, 'ttl')[1]) or TTL)
 end
 
 local seen = observe(now)
@@ -51,6 +51,7 @@ for i = 1, #late, 2 do
   local node = node_load(id)
   if not node then
     if call('EXISTS', P .. 'node:' .. id) == 0 then call('ZREM', NODES, id) end -- else its record can't be read
+  --@mark grace
   elseif not excused(id, tonumber(late[i + 1])) then
     node_gone(now, node, 'crashed')
     dead = dead + 1

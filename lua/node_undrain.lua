@@ -16,6 +16,7 @@ local node = node_load(id)
 if not node then return refuse('node_not_found', 'no node ' .. id) end
 call('HDEL', key, 'drain')
 if node.state == 'draining' then
+  --@mark fault_known
   if call('HEXISTS', key, 'fault') == 1 then
     node.state = 'faulty'
     call('HSET', key, 'state', 'faulty')

@@ -64,7 +64,7 @@ local function well_formed()
   if not known then set('s', state_by_evidence(), 'its state set') end
   record.s = record.s or 'pending'
   if record.s == 'pending' then call('HDEL', key, 's') end -- a pending task has none
-  local retries, crashes, most = tonumber(record.r or 0), tonumber(record.z or 0), tonumber(record.C or 3)
+  local retries, crashes, most = tonumber(record.r or 0), tonumber(record.z or 0), tonumber(record.C or PY.CRASH_LIMIT)
   if tonumber(record.y or 0) > retries then set('y', retries, 'retries used set to what is allowed') end
   local allowed = FINAL[record.s] and most or most - 1
   if crashes > allowed then set('z', allowed, 'crashes set below the limit') end

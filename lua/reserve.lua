@@ -28,11 +28,11 @@ local ENDING = 256 -- … of those that are empty first
 local NEAREST = 8  -- nodes that lack least, and nodes that are empty first: their tasks' time limits are read
 local LIMITS = 512 -- time limits read in one call
 
-local function after(name)
+local function after(name, default)
   local value = setting(name)
   if value == 'off' then return nil end
-  local seconds = tonumber(value) or 30
-  return (seconds >= 0 and seconds < EXACT / 1000 and seconds or 30) * 1000
+  local seconds = tonumber(value) or default
+  return (seconds >= 0 and seconds < EXACT / 1000 and seconds or default) * 1000
 end
 
 local fronts = {} -- labels that are required → sizes of nodes, of which none is within another
@@ -53,8 +53,8 @@ local function front_of(labels)
   for i = 2, #found, 2 do
     local total = tonumber(found[i])
     local last = front[#front]
-    if not last or total % MEMORY_BITS > last.memory then
-      front[#front + 1] = { cpu = math.floor(total / MEMORY_BITS), memory = total % MEMORY_BITS }
+    if not last or total % MEMORY_STEP > last.memory then
+      front[#front + 1] = { cpu = math.floor(total / MEMORY_STEP), memory = total % MEMORY_STEP }
     end
   end
   return front
@@ -75,22 +75,22 @@ end
 -- less than reading all nodes.
 local function feasible(class, few)
   if not few or class.group.labels ~= '' then return within_front(class) end
-  local from = class.cpu * MEMORY_BITS + class.memory
+  local from = class.cpu * MEMORY_STEP + class.memory
   while true do
     local found = call('ZRANGEBYSCORE', P .. 'totals', from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if not found[1] then return false end
     local score = tonumber(found[2])
     if score >= EXACT then return false end -- no node has so much: the audit takes it out
-    local total_cpu = math.floor(score / MEMORY_BITS)
-    if score - total_cpu * MEMORY_BITS >= class.memory then return true end
-    from = total_cpu * MEMORY_BITS + class.memory
+    local total_cpu = math.floor(score / MEMORY_STEP)
+    if score - total_cpu * MEMORY_STEP >= class.memory then return true end
+    from = total_cpu * MEMORY_STEP + class.memory
   end
 end
 
 -- The most CPU that any node has.
 local function most_cpu()
   local found = call('ZREVRANGE', P .. 'totals', '0', '0', 'WITHSCORES')
-  return found[2] and math.floor(found[2] / MEMORY_BITS) or 0
+  return found[2] and math.floor(found[2] / MEMORY_STEP) or 0
 end
 
 local looked = 0
@@ -169,8 +169,8 @@ local function possible_nodes(class, ids, others, each)
   for i = 1, #ids do
     local total, free = totals[i], frees[i]
     if total and free and (not carrying or carrying[ids[i]]) then
-      local total_memory, free_memory = total % MEMORY_BITS, free % MEMORY_BITS
-      local total_cpu, free_cpu = (total - total_memory) / MEMORY_BITS, (free - free_memory) / MEMORY_BITS
+      local total_memory, free_memory = total % MEMORY_STEP, free % MEMORY_STEP
+      local total_cpu, free_cpu = (total - total_memory) / MEMORY_STEP, (free - free_memory) / MEMORY_STEP
       if total_cpu >= need_cpu and total_memory >= need_memory then
         local lack = 0
         if free_cpu < need_cpu then lack = 1 - free_cpu / need_cpu end
@@ -245,7 +245,7 @@ local function keep(first, id, total_cpu, total_memory, time)
 end
 
 local function run()
-  local reserve_after, preempt_after = after('reserve_after'), after('preempt_after')
+  local reserve_after, preempt_after = after('reserve_after', PY.RESERVE_AFTER), after('preempt_after', PY.PREEMPT_AFTER)
   local first = (reserve_after or preempt_after) and first_blocked()
   if not first then
     if reservation() then unreserve(now) else call('DEL', RESERVATION) end

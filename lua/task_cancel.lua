@@ -37,6 +37,7 @@ local function cancel_rest()
   call('HSET', key, 'b', 'end')
   if left > 0 then
     take_out(id, record)
+    --@mark rest_cancelled
     call('HSET', key, 'jx', whole(array.next), 'jt', stamp(now), 'jn', whole(array.last + 1), 'ja', '0', 's', 'running')
     call('HDEL', key, 'd', 'm')
     call('HINCRBY', key, 'jca', whole(left))
@@ -51,6 +52,7 @@ local function cancel_rest()
 end
 
 local function cancel()
+  --@mark same_operation
   if record.o == operation then return repeated() end
   if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then return 'already' end
   if requeue and (record.s == 'delayed' or record.s == 'held') then return 'unchanged' end
@@ -61,6 +63,7 @@ local function cancel()
   call('HSET', key, 'o', operation)
   if record.j and not requeue then return cancel_rest() end
   if record.s == 'assigned' or record.s == 'running' then
+    --@mark intention
     local intention = (record.b == 'end' or not requeue) and 'end' or 'requeue'
     local node_id, incarnation = string.match(record.i, '^([^:]+):(.+)$')
     stop_attempt(id, node_id, incarnation, record.k, intention, 'cancelling', grace)

@@ -69,7 +69,7 @@ end
 -- Whether the room of an attempt is still taken, beside all that stands on the ledger: a repair may have given it back.
 local function is_taken(cpu, memory)
   local free_cpu, free_memory = node.total_cpu, node.total_memory
-  local flat, over = call('HGETALL', node.path .. ':tasks'), {}
+  local flat, over = read('HGETALL', node.path .. ':tasks'), {}
   for _, token in ipairs(node.cleared) do over[token] = true end
   for i = 1, #flat, 2 do
     local id, held_cpu, held_memory = entry_parse(flat[i + 1])
@@ -82,6 +82,7 @@ local function finish(at, entry)
   local token, given_id, outcome, ran = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local id, cpu, memory, mark = entry_parse(entry or '')
   if not id then id, cpu, memory, mark = entry_by_record(given_id, token) end
+  --@mark late_report
   if not id and not entry then return late(given_id, token) end
   if id ~= given_id then return 'stale' end -- a call sent again after a failover has given the token to another task
   local record = end_record(id, mark, outcome)
@@ -102,7 +103,7 @@ local outcomes, orders = {}, {}
 if ARGV[FIRST] then
   local tokens = {}
   for at = FIRST, #ARGV, WIDTH do tokens[#tokens + 1] = ARGV[at] end
-  local entries = call('HMGET', node.path .. ':tasks', unpack(tokens))
+  local entries = read('HMGET', node.path .. ':tasks', unpack(tokens))
   local seen = {}
   for i, token in ipairs(tokens) do
     outcomes[i] = finish(FIRST + (i - 1) * WIDTH, not seen[token] and entries[i] or nil)

@@ -17,7 +17,7 @@ local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
 
 local grow_after = setting('grow_after')
-local wait = grow_after == 'off' and 60000 or (whole_of(grow_after) or tonumber(grow_after) or 1) * 1000 - idle
+local wait = grow_after == 'off' and 60000 or (whole_of(grow_after) or tonumber(grow_after) or PY.GROW_AFTER) * 1000 - idle
 if wait > 0 then return { 0, math.ceil(wait) } end
 local asked_for = node.reserved or call('EXISTS', P .. 'fresh') == 1 or call('ZSCORE', P .. 'dirty', node_id)
 if node.state ~= 'up' or node.cpu < 1 or asked_for then return { 0, 1000 } end

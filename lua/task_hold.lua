@@ -22,6 +22,7 @@ if record.s ~= 'pending' and record.s ~= 'delayed' then
   return refuse('task_final', 'task ' .. id .. ' is already ' .. record.s)
 end
 waiting_change(id, record)
+--@mark queue_left
 take_out(id, record)
 call('HSET', P .. 'task:' .. id, 's', 'held')
 call('ZADD', P .. 'held', now, id)

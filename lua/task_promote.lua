@@ -22,6 +22,7 @@ end
 local due = call('ZRANGEBYSCORE', P .. 'delayed', '-inf', now, 'LIMIT', 0, limit)
 for _, id in ipairs(due) do
   local record = waiting_record(id)
+  --@mark promoted
   call('ZREM', P .. 'delayed', id)
   if record and record.s == 'delayed' then
     if may_wait(record.c) then

@@ -49,6 +49,7 @@ if wrong then return wrong end
 local function accept(id, digest, class, priority, delay, payload, first, n)
   local key = P .. 'task:' .. id
   local known = call('HGET', key, 'q')
+  --@mark same_request
   if known then return known == digest and 0 or -1 end
   if delay == '0' and not may_wait(class) then return -2 end
   local number = next_sequence()

@@ -22,9 +22,9 @@ from rq_sched.model.task import TaskRequest as TaskRequest
 
 if TYPE_CHECKING:
     from rq_sched.client.awaiting import AsyncClient as AsyncClient
+    from rq_sched.client.awaiting import AsyncTaskHandle as AsyncTaskHandle
     from rq_sched.client.blocking import Client as Client
-    from rq_sched.client.handles import AsyncTaskHandle as AsyncTaskHandle
-    from rq_sched.client.handles import TaskHandle as TaskHandle
+    from rq_sched.client.blocking import TaskHandle as TaskHandle
     from rq_sched.context import current_task as current_task
 
 __version__ = "0.1.0"
@@ -45,9 +45,9 @@ __all__ = [
 
 _LAZY = {
     "AsyncClient": "rq_sched.client.awaiting",
-    "AsyncTaskHandle": "rq_sched.client.handles",
+    "AsyncTaskHandle": "rq_sched.client.awaiting",
     "Client": "rq_sched.client.blocking",
-    "TaskHandle": "rq_sched.client.handles",
+    "TaskHandle": "rq_sched.client.blocking",
     "current_task": "rq_sched.context",
 }
 

@@ -11,19 +11,18 @@ from typing import Any
 from rq_sched.audit.arrays import Arrays
 from rq_sched.audit.reads import first, number, pairs, peek, text
 from rq_sched.link import Command, Op
-from rq_sched.model.arrays import SEQUENCE, element_of, rest_member, size
+from rq_sched.model.arrays import SEQUENCE, SEQUENCES, element_of, rest_member, size
 from rq_sched.model.classes import group_of, need_of
 from rq_sched.model.ids import ELEMENT_PATTERN, ID_PATTERN
 from rq_sched.model.labels import of_suffix, refused_in, suffix
 from rq_sched.model.node import NodeState
 from rq_sched.model.reading import whole
-from rq_sched.model.resources import Resources
+from rq_sched.model.resources import MEMORY_STEP, Resources
 from rq_sched.model.states import FINAL, State
 from rq_sched.model.task import DEFAULT_CRASH_LIMIT
 from rq_sched.store.keys import Keys
 
-LAST_SEQUENCE = 2**52 - 1
-MEMORY_STEP = 2**24  # the index `free` packs CPU × this + memory
+LAST_SEQUENCE = SEQUENCES - 1
 TASK_FIELDS = (
     "s",
     "c",

@@ -13,8 +13,8 @@ from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
 from rq_sched.cli.missing import no_node, no_scheduler, too_large
 from rq_sched.cli.options import Invocation
+from rq_sched.client.blocking.stepper import Stepper
 from rq_sched.client.flows import Flows
-from rq_sched.client.stepper import Stepper
 from rq_sched.client.steps import Deadline, Waiting, new_channel
 from rq_sched.errors import RedisUnavailable
 from rq_sched.link.outage import may_pass

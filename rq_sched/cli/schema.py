@@ -15,7 +15,7 @@ from rq_sched.cli import show
 from rq_sched.model.arrays import SEQUENCE
 from rq_sched.model.reading import LAST_MS, real
 from rq_sched.model.reading import text as text
-from rq_sched.model.resources import Resources
+from rq_sched.model.resources import MEMORY_STEP, Resources
 from rq_sched.model.settings import SETTINGS
 from rq_sched.model.task import iso
 from rq_sched.model.values import unpack
@@ -23,8 +23,6 @@ from rq_sched.store import keys
 from rq_sched.store.node_records import FIELDS as NODE_FIELDS
 from rq_sched.store.records import FIELDS as TASK_FIELDS
 
-MEMORY_STEP = 2**24
-"""``free`` packs CPU × this + memory into one score."""
 _ROW = re.compile(r"^``(?P<name>[^`]+)``\s+(?P<type>\w+)\s+(?P<text>.+)$")
 _PARTS = {"ID": r"[^:]+", "INCARNATION": r"[^:]+", "CLASS": r"\d+:\d+.*", "GROUP": r"\d+:\d+.*", "STATE": r"[a-z]+",
           "LABEL": r"[a-z0-9._-]+"}  # fmt: skip

@@ -1,7 +1,8 @@
 """What programs use: ``Client``, ``AsyncClient``, handles, an executor, the decorator ``@task``.
 
-What takes more than one step is a *flow* (``flows.py``): a generator that does no IO. ``Client`` carries out its
-steps by blocking, ``AsyncClient`` by awaiting.
+All that a client does is a *flow* (``flows/``): a generator that does no IO. ``Client`` carries out its steps by
+blocking (``blocking/``), ``AsyncClient`` by awaiting (``awaiting/``). These two are twins: ``blocking/`` is made from
+``awaiting/`` by ``python -m tools.twins``.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from rq_sched.model.target import TASK_MARK, Options, check_options, make_reques
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from rq_sched.client.blocking import Client
-    from rq_sched.client.handles import TaskHandle
+    from rq_sched.client.blocking.client import Client
+    from rq_sched.client.blocking.handles import TaskHandle
     from rq_sched.model.task import TaskRequest
 
 P = ParamSpec("P")
@@ -133,7 +133,7 @@ def default_client() -> Client:
     global _default
     with _lock:
         if _default is None:
-            from rq_sched.client.blocking import Client
+            from rq_sched.client.blocking.client import Client
 
             _default = Client()
         return _default

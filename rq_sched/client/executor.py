@@ -24,13 +24,13 @@ from rq_sched.client.steps import BATCH, Deadline, Waiting, batches, new_channel
 from rq_sched.errors import InvalidValue, Refused, RqSchedError, TaskFailed, TaskNotFound, UnreadableValue, UsageError
 from rq_sched.model.states import State
 from rq_sched.model.target import Options, check_options, make_request
-from rq_sched.model.task import TaskInfo, TaskRequest
+from rq_sched.model.task import DEFAULT_GRACE, TaskInfo, TaskRequest
 from rq_sched.store.submit import ACCEPTED
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from rq_sched.client.blocking import Client
+    from rq_sched.client.blocking.stepper import Stepper
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class TaskFuture(Future[T]):
 
     def running(self) -> bool:
         """Whether the task runs on a node now. This asks Redis."""
-        return not self.done() and self._courier.client.states([self.task_id]) == [State.RUNNING]
+        return not self.done() and self._courier.states([self.task_id]) == [State.RUNNING]
 
     def end_cancelled(self) -> None:
         """Only for whoever took this future out of the courier's."""
@@ -88,12 +88,12 @@ class TaskExecutor(Executor):
     ...     futures = [pool.submit(f, n) for n in range(10_000)]
     """
 
-    def __init__(self, client: Client, **options: Unpack[Options]) -> None:
+    def __init__(self, client: Stepper, **options: Unpack[Options]) -> None:
         check_options(options)
         if "task_id" in options:
             raise InvalidValue("task_id can't be the same for every task of an executor")
         _one_task(make_request("builtins:id", (), {}, options))  # a bad option is refused here, not at each submit
-        client.ping()
+        client._do(client._flows.ping())
         self._options = options
         self._pid = os.getpid()
         self._courier = _Courier(client)
@@ -175,7 +175,7 @@ class _Open(Waiting):
 class _Courier:
     """What an executor and its futures share with the two threads."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Stepper) -> None:
         self.client = client
         self._flows = client._flows
         self.futures: dict[str, TaskFuture[object]] = {}  # all that haven't ended
@@ -225,6 +225,9 @@ class _Courier:
             if thread is not threading.current_thread():
                 thread.join(PATIENCE)
 
+    def states(self, task_ids: Sequence[str]) -> list[State | None]:
+        return self.client._do(self._flows.states(task_ids))
+
     def _ring(self) -> None:
         """Wake the listener, who sees then that nothing is left."""
         try:
@@ -261,7 +264,7 @@ class _Courier:
             unsent = task_id in self._outbox
             taken = self.take(task_id) if unsent else None
         if not unsent and task_id in self.futures:
-            done = self.client.cancel(task_id, requeue=False, wait=False)
+            done = self.client._do(self._flows.cancel(task_id, False, DEFAULT_GRACE, None, wait=False))
             if done.outcome in ("cancelled", "stopping", "already cancelled"):
                 taken = self.take(task_id)
         if taken:

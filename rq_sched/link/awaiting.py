@@ -17,7 +17,7 @@ from rq_sched.link.async_ears import AsyncEars, AsyncListener
 from rq_sched.link.ears import CLOSED
 from rq_sched.link.lines import AsyncLines, limit_of
 from rq_sched.link.outage import Outage
-from rq_sched.link.requests import Command, Op, Steps, Talk, left_behind, packed
+from rq_sched.link.requests import Command, Op, RoundTrips, Talk, left_behind, packed
 from rq_sched.link.scripts import load
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class AsyncLink(Talk):
         """
         try:
             async with asyncio.timeout(self._patience):
-                value = await self._carry(self.steps(op), within, follows)
+                value = await self._carry(self.round_trips(op), within, follows)
         except RqSchedError as error:  # some of which are TimeoutErrors, too
             self._failed(error)
             raise
@@ -130,11 +130,11 @@ class AsyncLink(Talk):
         """
         await self._carry(self.loading([load(name) for name in names]))
 
-    async def _carry(self, steps: Steps[T], within: float | None = None, follows: bool = False) -> T:
+    async def _carry(self, trips: RoundTrips[T], within: float | None = None, follows: bool = False) -> T:
         try:
-            commands = next(steps)
+            commands = next(trips)
             while True:
-                commands = steps.send(await self._send(commands, within, follows))
+                commands = trips.send(await self._send(commands, within, follows))
         except StopIteration as stop:
             value: T = stop.value
             return value

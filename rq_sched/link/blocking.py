@@ -15,7 +15,7 @@ from rq_sched.errors import ClientClosed
 from rq_sched.link import drivers
 from rq_sched.link.ears import CLOSED, Ears, Listener
 from rq_sched.link.lines import Lines, limit_of
-from rq_sched.link.requests import Command, Op, Steps, Talk, left_behind, packed
+from rq_sched.link.requests import Command, Op, RoundTrips, Talk, left_behind, packed
 from rq_sched.link.scripts import load
 from rq_sched.link.stream import Stream
 
@@ -68,7 +68,7 @@ class Link(Talk):
         Raises:
             RqSchedError: a refusal, or Redis can't be used.
         """
-        return self._carry(self.steps(op), within, follows)
+        return self._carry(self.round_trips(op), within, follows)
 
     def load(self, names: Sequence[str]) -> None:
         """Have the server know these scripts.
@@ -78,11 +78,11 @@ class Link(Talk):
         """
         self._carry(self.loading([load(name) for name in names]))
 
-    def _carry(self, steps: Steps[T], within: float | None = None, follows: bool = False) -> T:
+    def _carry(self, trips: RoundTrips[T], within: float | None = None, follows: bool = False) -> T:
         try:
-            commands = next(steps)
+            commands = next(trips)
             while True:
-                commands = steps.send(self._send(commands, within, follows))
+                commands = trips.send(self._send(commands, within, follows))
         except StopIteration as stop:
             value: T = stop.value
             return value

@@ -40,7 +40,7 @@ class Row:
 
 Request = Call | Command | Barrier | Row
 Op = Generator[Sequence[Request], list[Any], T]
-Steps = Generator[Sequence[Command], list[Any], T]
+RoundTrips = Generator[Sequence[Command], list[Any], T]
 """What a link carries out: lists of commands, each answered by the list of replies, errors among them."""
 
 
@@ -68,7 +68,7 @@ class Talk:
         """Whether there ever was an answer: a server that was there may come back, an address may just be wrong."""
         return self._checked
 
-    def steps(self, op: Op[T]) -> Steps[T]:
+    def round_trips(self, op: Op[T]) -> RoundTrips[T]:
         """The steps of an operation; ends with what it returns.
 
         Raises:
@@ -87,7 +87,7 @@ class Talk:
                 return value
             replies = yield from self._ask(requests)
 
-    def _ask(self, requests: Sequence[Request]) -> Steps[list[Any]]:
+    def _ask(self, requests: Sequence[Request]) -> RoundTrips[list[Any]]:
         replies = yield [self._command(request) for request in requests]
         while missing := _missing(requests, replies):
             denied = any(isinstance(replies[i], exceptions.NoPermissionError) for i in missing)
@@ -99,7 +99,7 @@ class Talk:
                 replies[i] = reply
         return [answer(reply, request, self._where) for reply, request in zip(replies, requests, strict=True)]
 
-    def loading(self, scripts: Collection[Script], functions: bool = True) -> Steps[bool]:
+    def loading(self, scripts: Collection[Script], functions: bool = True) -> RoundTrips[bool]:
         """Have the server know these scripts; False: this user may load nothing, and needs what others have loaded.
 
         Parameters:
@@ -124,7 +124,7 @@ class Talk:
         self._as_functions = False
         return True
 
-    def _sound(self, commands: Sequence[Command]) -> Steps[list[Any]]:
+    def _sound(self, commands: Sequence[Command]) -> RoundTrips[list[Any]]:
         return self._raise_first((yield commands))
 
     def _raise_first(self, replies: list[Any]) -> list[Any]:

@@ -17,20 +17,25 @@ from pathlib import Path
 
 from rq_sched.errors import RqSchedError
 from rq_sched.link import functions
+from rq_sched.link.constants import CONSTANTS
 
 FOLDER = Path(__file__).parents[1] / "lua"
 Argument = str | bytes | int | float
 
 _INCLUDE = re.compile(r"^--@include\s+(\S+)\s*$")
+_MARK = re.compile(r"^ *--@mark \w+$")
+"""A line that a test names, to plant a bug there: it stands above that line, and the server never gets it."""
 _CONTRACT = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
 _SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
 _PART = "--@part "
+_CONSTANT = re.compile(r"\bPY\.(\w+)\b")
 _FUNCTION = re.compile(r"local function (\w+)")
 _WORD = re.compile(r"\w+")
 
 
 class ScriptError(RqSchedError):
-    """A script can't be put together: an include is missing, included twice in one file, or includes itself."""
+    """A script can't be put together: an include is missing, included twice in one file, or includes itself; a constant
+    is unknown."""
 
     code = "script_error"
 
@@ -95,10 +100,10 @@ class Call:
 
 
 def assemble(name: str, folder: Path = FOLDER) -> str:
-    """The text of a script with each of its includes once, before its first use.
+    """The text of a script with each of its includes once, before its first use, and numbers for constants.
 
     Raises:
-        ScriptError: names the file and the include that is wrong.
+        ScriptError: names the file and the include or the constant that is wrong.
     """
     done: list[str] = []
 
@@ -114,9 +119,13 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
         lines: list[str] = [_PART + part]
         included: set[str] = set()
         for line in text.splitlines():
+            if _MARK.match(line):
+                continue
             found = _INCLUDE.match(line)
             if not found:
-                lines.append(line)
+                if "--@" in line:
+                    raise ScriptError(f"{part}.lua: {line.strip()!r} is no --@include NAME, nor a --@mark NAME")
+                lines.append(_with_numbers(line, part))
                 continue
             other = found[1]
             if other in included:
@@ -128,6 +137,17 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
         return lines
 
     return "\n".join(apart(expand(name, ()))) + "\n"
+
+
+def _with_numbers(line: str, part: str) -> str:
+    """The line with the number for each ``PY.NAME``."""
+
+    def number(found: re.Match[str]) -> str:
+        if found[1] not in CONSTANTS:
+            raise ScriptError(f"{part}.lua: no constant {found[1]} in rq_sched/link/constants.py")
+        return str(CONSTANTS[found[1]])
+
+    return _CONSTANT.sub(number, line)
 
 
 def apart(lines: list[str]) -> list[str]:

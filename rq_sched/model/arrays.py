@@ -15,8 +15,11 @@ from rq_sched.errors import InvalidValue
 
 SEQUENCE = 13
 """Hex digits of a sequence, with which the members of queues begin: there are 2⁵² of them."""
+SEQUENCES = 16**SEQUENCE
 LIMIT = 10_000_000
 """Elements that an array may have."""
+MAX_INDEX = 10**9 - 1
+"""The last index that an element may have."""
 _EXTENT = re.compile(r"(\d{1,9})-(\d{1,9})")
 _INDEX = re.compile(r"\d{1,9}")
 _OF_ELEMENTS = {b"j", b"jn", b"ja", b"jx", b"jt", b"jv", b"jco", b"jfa", b"jca", b"jfo", b"jw", b"q", b"w", b"o", b"F"}

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+LIMIT = 64 * 1024
+"""Bytes of a task's output that are kept: the last ones."""
 _MARK = re.compile(rb"\x1erqs (cut|attempt)=(\d{1,15})\n")
 _HEAD = re.compile(rb"\A((?:\x1erqs attempt=\d+\n)?)\x1erqs cut=(\d{1,15})\n")
 _BEGUN = re.compile(rb"\x1e(?:r|rq|rqs|rqs [a-z]{0,7}|rqs [a-z]{1,7}=\d{0,15})?\Z")

@@ -13,6 +13,8 @@ from rq_sched.errors import InvalidResources
 MAX_CPU = 2**20
 MAX_MEMORY = 2**24 - 1
 """The index of nodes packs CPU and memory into one float: 24 bits are for memory (16 TB)."""
+MEMORY_STEP = MAX_MEMORY + 1
+"""That index packs CPU × this + memory into one score."""
 
 _UNITS = {
     "": 1,

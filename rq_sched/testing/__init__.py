@@ -78,7 +78,7 @@ class _Cluster:
         self._next_due: int | None = None
         self._nodes = [InlineNode(self.link, self.store, f"node{n}", total, labels) for n in range(1, nodes + 1)]
 
-    def step(self) -> bool:
+    def run_next(self) -> bool:
         """Let one thing happen; False if nothing can before time passes."""
         with self._lock:
             if any(node.run_next() for node in self._nodes):
@@ -99,7 +99,7 @@ class _Cluster:
                 self.clock.advance(min(most, max(0.001, (self._next_due - self.clock.ms()) / 1000)))
                 return True
             left = self._left()
-            if left and not self.step():  # another thread may just have submitted one of them
+            if left and not self.run_next():  # another thread may just have submitted one of them
                 raise WaitTimeout(f"nothing can run any more: {'; '.join(left)}")
             return bool(left)
 
@@ -137,7 +137,7 @@ class _InlineEars(Ears):
         self._cluster = cluster
 
     def get(self, timeout: float) -> tuple[str, bytes] | None:
-        while (message := self._ears.get(0)) is None and self._cluster.step():
+        while (message := self._ears.get(0)) is None and self._cluster.run_next():
             pass
         if message is None and not self._cluster.pass_time(timeout):
             message = self._ears.get(min(timeout, IDLE))
@@ -161,7 +161,7 @@ class InlineClient(Client):
 
     def run(self) -> None:
         """Run everything that can run now, also what that submits, but nothing that has to wait for a time."""
-        while self._cluster.step():
+        while self._cluster.run_next():
             pass
 
     def advance(self, seconds: float) -> None:
@@ -169,7 +169,7 @@ class InlineClient(Client):
         self._cluster.clock.advance(seconds)
 
     def _pause(self, seconds: float) -> None:
-        if not self._cluster.step():
+        if not self._cluster.run_next():
             self.advance(seconds)
 
 
@@ -237,7 +237,7 @@ def cluster(
 
     >>> with cluster(cpu=1) as client:
     ...     late, soon = client.submit("math:sqrt", 4), client.submit("math:sqrt", 9, priority=5)
-    ...     [task_id == soon.id for task_id, _ in client.as_completed([late.id, soon.id])]
+    ...     [task == soon for task in client.as_completed([late, soon])]
     [True, False]
     """
     total = Resources(parse_cpu(cpu), parse_memory(memory))

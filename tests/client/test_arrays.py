@@ -75,7 +75,7 @@ def test_marked_functions_and_requests(client: InlineClient) -> None:
     handles = client.submit_many(
         [TaskRequest("math:sqrt", [4]), {"function": "math:sqrt", "args": [9], "array": "1-2"}, TaskRequest("math:pi")]
     )
-    client.wait([handle.id for handle in handles])
+    client.wait(handles)
     assert [element.result() for element in handles[1].elements()] == [3, 3]
     assert handles[0].result() == 2
 

@@ -41,8 +41,8 @@ def test_the_whole_way(whole: Client) -> None:  # noqa: F811
     with pytest.raises(TaskFailed, match=r"(?s)failed \(error\).*ValueError: math domain error"):
         failed.result(timeout=PATIENCE)
     handles = whole.submit_many(TaskRequest("math:sqrt", [n * n]) for n in range(100))
-    assert set(whole.wait([handle.id for handle in handles], timeout=PATIENCE).values()) == {State.COMPLETED}
-    assert [handle.result() for handle in handles] == list(range(100))
+    assert set(whole.wait(handles, timeout=PATIENCE).values()) == {State.COMPLETED}
+    assert list(handles.results()) == list(range(100))
 
 
 def test_cancel_waits_for_the_process(whole: Client) -> None:  # noqa: F811

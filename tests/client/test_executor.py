@@ -76,7 +76,7 @@ def test_cancel_of_what_runs(whole: Client) -> None:  # noqa: F811
         wait_for(future.running, PATIENCE, lambda: whole.status(future.task_id))
         assert future.cancel()
         assert not future.running()
-        assert whole.wait([future.task_id], PATIENCE) == {future.task_id: State.CANCELLED}
+        assert whole.wait([future.task_id], PATIENCE) == {whole.handle(future.task_id): State.CANCELLED}
 
 
 def test_futures_are_futures(client: Client, redis_url: str, namespace: str) -> None:

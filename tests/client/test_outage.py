@@ -40,7 +40,7 @@ def test_all_that_wait_and_follow_ride_out_a_restart(own_server: Server) -> None
         calls: dict[str, Callable[[], Any]] = {
             "wait": lambda: client.wait([slow.id, array.id], PATIENCE),
             "result": lambda: slow.result(PATIENCE),
-            "as_completed": lambda: dict(client.as_completed([slow.id], PATIENCE)),
+            "as_completed": lambda: [task.ended for task in client.as_completed([slow], PATIENCE)],
             "executor": lambda: pool.submit("math:sqrt", 4.0).result(PATIENCE),
             "executor that waits": lambda: list(pool.map("time:sleep", [4.0, 4.0], timeout=PATIENCE)),
             "cancel": lambda: stubborn.cancel(requeue=False, grace=4.0).outcome,
@@ -61,9 +61,9 @@ def test_all_that_wait_and_follow_ride_out_a_restart(own_server: Server) -> None
         time.sleep(1.0)  # the outage itself
         own_server.start()
         assert {name: future.result(PATIENCE) for name, future in begun.items()} == {
-            "wait": {slow.id: State.COMPLETED, array.id: State.COMPLETED},
+            "wait": {slow: State.COMPLETED, array: State.COMPLETED},
             "result": None,
-            "as_completed": {slow.id: State.COMPLETED},
+            "as_completed": [State.COMPLETED],
             "executor": 2.0,
             "executor that waits": [None, None],
             "cancel": "cancelled",
@@ -71,7 +71,7 @@ def test_all_that_wait_and_follow_ride_out_a_restart(own_server: Server) -> None
         }
         assert {name: future.result(PATIENCE) for name, future in begun_late.items()} == {
             "result": None,
-            "wait": {slow.id: State.COMPLETED},
+            "wait": {slow: State.COMPLETED},
             "elements": [None, None],
             "executor": 3.0,
         }

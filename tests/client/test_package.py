@@ -11,18 +11,17 @@ from pathlib import Path
 import pytest
 
 import rq_sched
-from rq_sched.client.awaiting import AsyncClient
-from rq_sched.client.blocking import Client
-from rq_sched.client.handles import AsyncTaskHandle, TaskHandle
+from rq_sched.client.awaiting import AsyncClient, AsyncTaskHandle
+from rq_sched.client.blocking import Client, TaskHandle
 
 ROOT = Path(__file__).parents[2]
 ONLY_SYNC = {"executor"}
 
 
 def public(cls: type) -> dict[str, str]:
-    """Public methods with their parameters as text, the type of the handles aside."""
+    """Public methods with their parameters as text; the types of awaiting ones by the names of their twins."""
     return {
-        name: str(inspect.signature(member).replace(return_annotation=inspect.Signature.empty))
+        name: str(inspect.signature(member).replace(return_annotation=inspect.Signature.empty)).replace("Async", "")
         for name, member in inspect.getmembers(cls, callable)
         if not name.startswith("_")
     }

@@ -203,7 +203,7 @@ def test_submit_many_gives_handles_in_order(client: InlineClient) -> None:
     requests.append({"function": "math:sqrt", "args": [9], "task_id": "t5", "cpu_needed": 2})
     handles = client.submit_many(requests)
     assert [handle.id for handle in handles] == [f"t{n}" for n in range(6)]
-    assert client.wait(handle.id for handle in handles) == {f"t{n}": State.COMPLETED for n in range(6)}
+    assert client.wait(handle.id for handle in handles) == {client.handle(f"t{n}"): State.COMPLETED for n in range(6)}
     assert [handle.result() for handle in handles] == [0, 1, 2, 3, 4, 3]
 
 
@@ -290,7 +290,7 @@ def test_cancel_before_it_runs(client: InlineClient) -> None:
 
 def test_cancel_of_what_has_been_placed(client: InlineClient) -> None:
     first, second = client.submit(jobs.add, 1), client.submit(jobs.add, 2)
-    client._cluster.step()  # places both
+    client._cluster.run_next()  # places both
     assert second.state() == State.ASSIGNED
     assert second.cancel(requeue=False).outcome == "cancelled"
     client.run()
@@ -421,7 +421,7 @@ def test_the_async_client() -> None:
             assert await handle.result() == 3
             handles = await client.submit_many(TaskRequest("math:sqrt", [n * n]) for n in range(5))
             assert await asyncio.gather(*(handle.result() for handle in handles)) == [0, 1, 2, 3, 4]
-            assert await client.wait([handle.id for handle in handles]) == {h.id: State.COMPLETED for h in handles}
+            assert await client.wait(handles) == dict.fromkeys(handles, State.COMPLETED)
             assert await (await client.submit(jobs.marked_async, 2)).result() == 4
             late = await client.submit(jobs.add, 1, delay=60)
             await client.run()

@@ -136,6 +136,10 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
         [("HSET", LEDGER, "#r1", "what")],
         {("tasks", "r1"), ("nodes", "n1"), ("ledgers", "n1:i1 #r1")},
     ),
+    "entry without a name": (
+        [("HSET", LEDGER, "", "r1:1:1000:r")],
+        {("nodes", "n1"), ("ledgers", "n1:i1 ")},
+    ),
     "task on an incarnation that is gone": (
         [
             ("HSET", K.ledger("n3", "i3"), "t.1", "r1:1:1000:r"),

@@ -4,7 +4,7 @@ must catch every one; ``-s`` prints after how many. (``test_controls.py`` does t
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -14,73 +14,64 @@ from rq_sched.link.scripts import Script
 from rq_sched.scheduler import reaper
 from rq_sched.worker.agent import attempts
 from rq_sched.worker.agent.reconcile import Reconciler
+from tests.faults.planted import plant
 from tests.faults.sim.play import Simulation
-from tests.faults.test_controls import planted
 
 SEEDS = 60
-LINES = {
-    # what goes wrong: the line as it is, the line with the bug
+BUGS = {
+    # what goes wrong: the mark of a line of a script, what the line becomes
     "no attempt check: a late report counts": (
-        "if not id and not entry then return late(given_id, token) end",
+        "late_report",
         "if not id and not entry then entry, id, cpu, memory, mark = true, given_id, 1, 100, 'r' end",
     ),
     "bare decrement on release": (
-        "node.cpu, node.memory = left_cpu, left_memory",
+        "room_taken",
         "node.cpu, node.memory = left_cpu, cpu < 0 and node.memory or left_memory",
     ),
-    "no incarnation: an old one is heard": (
-        "if node and node.incarnation == incarnation and node.state ~= 'dead' then return node end",
-        "if node then return node end",
-    ),
-    "cancel by pub/sub only": (  # the mark on the ledger alone would be found by reconciliation
-        "if mark ~= 's' then call('HSET', path, token, id .. ':' .. cpu .. ':' .. memory .. ':s') end",
+    "no incarnation: an old one is heard": ("incarnation", "if node then return node end"),
+    "cancel by pub/sub only": (
+        "stop_noted",
         "if true then call('PUBLISH', P .. 'bell:' .. node_id, 0) return true end",
     ),
     "requeue before the process is gone": (
-        "local intention = (record.b == 'end'",
-        "task_pending(id, record, record.n) local intention = (record.b == 'end'",
+        "intention",
+        "task_pending(id, record, record.n) local intention = requeue and 'requeue' or 'end'",
     ),
-    "orders without numbers": ("node.ordered = node.ordered + 1", "node.ordered = node.ordered"),
-    "submit isn't idempotent": ("if known then return known == digest and 0 or -1 end", ""),
-    "no grace after a restart or a jump of the clock": ("elseif not excused(id, tonumber(late[i + 1])) then", "else"),
-    "a doorbell as the only memory of new tasks": (
-        "call('ZADD', P .. 'fresh', score, entry)\n    return true",
-        "return true",
-    ),
-    "a fill doesn't look at labels": (
-        "if labels and (group_skips[i] or not (carries and carries(labels))) then",
-        "if false then",
-    ),
+    "orders without numbers": ("order_number", "node.ordered = node.ordered"),
+    "submit isn't idempotent": ("same_request", ""),
+    "no grace after a restart or a jump of the clock": ("grace", "else"),
+    "a doorbell as the only memory of new tasks": ("new_head", ""),
+    "a fill doesn't look at labels": ("labels_of_group", "if false then"),
     "a node isn't found by its labels": (
-        "P .. name .. ':' .. label, score, id)",
-        "P .. name .. ':' .. label, score - 1, id)",
+        "label_entered",
+        "for label in string.gmatch(labels, LABEL) do read('ZADD', P .. name .. ':' .. label, score - 1, id) end",
     ),
-    "what never started is charged a crash": ("died and mark ~= 'a' and", "died and"),
-    "a node's death is charged to nobody": ("died and mark ~= 'a' and", "false and"),
-    "unbounded requeue of what crashes": ("if crashes >= (whole_of(record.C) or 3) then", "if false then"),
-    "poison one death too early": (
-        "if crashes >= (whole_of(record.C) or 3) then",
-        "if crashes + 1 >= (whole_of(record.C) or 3) then",
-    ),
-    "an innocent neighbour fails as poison": ("if report.among and crashes >=", "if false and crashes >="),
-    "a suspect is one for ever": ("call('HSET', P .. 'task:' .. id, 'c', record.O)", "if true then return end"),
+    "what never started is charged a crash": ("charged", "local outcome = died and 'crashed' or 'returned'"),
+    "a node's death is charged to nobody": ("charged", "local outcome = false and 'crashed' or 'returned'"),
+    "unbounded requeue of what crashes": ("poison", "if false then"),
+    "poison one death too early": ("poison", "if crashes + 1 >= (whole_of(record.C) or 3) then"),
+    "an innocent neighbour fails as poison": ("neighbour", "if false and crashes >= (whole_of(record.C) or 3) then"),
+    "a suspect is one for ever": ("suspect_cleared", "if true then return end"),
     "an element is made twice": (
-        "array.next, array.head = array.next + 1, nil\n",
-        "array.next, array.head = array.next + (array.again or 0), nil\n  array.again = 1\n",
+        "next_element",
+        "array.next, array.head = array.next + (array.again or 0), nil\n  array.again = 1",
     ),
-    "what was made before its turn is made again": ("if array.apart == 0 then return end", "if true then return end"),
+    "what was made before its turn is made again": ("made_before", "if true then return end"),
     "an array ends before its elements": (
-        "or call('EXISTS', P .. 'live:' .. id) == 1 then return end",
-        "then return end",
+        "array_goes_on",
+        "if not first or r[6] or (whole_of(r[8]) or 0) <= tonumber(last) then return end",
     ),
-    "an array never ends": ("> last then array_settle(now, id) end", "> last then end"),
-    "a cancelled array goes on": ("'jn', whole(array.last + 1), 'ja', '0', 's', 'running')", "'s', 'running')"),
+    "an array never ends": ("array_ends", "if last and (whole_of(array[2]) or 0) > last then end"),
+    "a cancelled array goes on": (
+        "rest_cancelled",
+        "call('HSET', key, 'jx', whole(array.next), 'jt', stamp(now), 's', 'running')",
+    ),
     "what is left of an array is lost": (
-        "if array_write(array) then call('ZADD'",
-        "if array_write(array) and false then call('ZADD'",
+        "rest_left",
+        "if array_write(array) and false then call('ZADD', class.key, array.score, array_member(array)) end",
     ),
-    "a node with a fault never takes tasks again": ("if node.state == 'faulty' then node_resume(now, node) end", ""),
-    "a suspect isn't alone": ("record.c = alone_class(record.O, node_id) or record.c", ""),
+    "a node with a fault never takes tasks again": ("fault_ends", ""),
+    "a suspect isn't alone": ("alone", ""),
 }
 
 
@@ -104,10 +95,9 @@ def hash_of(name: str) -> int:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("bug", LINES)
-def test_a_planted_line_is_caught(bug: str, redis_url: str) -> None:
-    right, wrong = LINES[bug]
-    print(f"\n{bug}: {play_until_caught(redis_url, partial(planted, right=right, wrong=wrong))} seeds", end=" ")
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_line_is_caught(bug: str, redis_url: str, tmp_path: Path) -> None:
+    print(f"\n{bug}: {play_until_caught(redis_url, plant(*BUGS[bug], tmp_path))} seeds", end=" ")
 
 
 @pytest.mark.timeout(600)

@@ -9,10 +9,13 @@ import pytest
 
 from rq_sched.audit.mend import Mends
 from rq_sched.link import scripts
+from rq_sched.link.constants import CONSTANTS
 from rq_sched.link.scripts import Call, ScriptError
 from rq_sched.model.fit import Place
 from rq_sched.model.resources import Resources
+from rq_sched.model.signing import Signer
 from rq_sched.model.task import TaskRequest
+from rq_sched.model.values import MAX_PAYLOAD, pack
 from rq_sched.store import Store
 from rq_sched.store.answers import Report
 from rq_sched.store.position import count_ahead
@@ -44,6 +47,44 @@ def test_an_include_written_twice_is_named(tmp_path: Path) -> None:
     _write(tmp_path, _a="A", main="--@include _a\n--@include _a")
     with pytest.raises(ScriptError, match=r"main\.lua includes _a twice"):
         scripts.assemble("main", tmp_path)
+
+
+def test_marks_cost_nothing(tmp_path: Path) -> None:
+    _write(tmp_path, main="if a then\n  --@mark here\n  b()\nend")
+    assert scripts.assemble("main", tmp_path) == "if a then\n  b()\nend\n"
+
+
+@pytest.mark.parametrize("line", ["--@marks here", "--@mark", "b() --@mark here", "  --@include _a"])
+def test_what_stands_for_nothing_is_named(line: str, tmp_path: Path) -> None:
+    _write(tmp_path, _a="A", main=line)
+    with pytest.raises(ScriptError, match=r"main\.lua: .* is no --@include"):
+        scripts.assemble("main", tmp_path)
+
+
+def test_a_constant_is_put_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "CONSTANTS", {"MOST": 12, "STEP": 2})
+    _write(tmp_path, main="local MOST = PY.MOST * PY.STEP\nHAPPY.MOST()")
+    assert scripts.assemble("main", tmp_path) == "local MOST = 12 * 2\nHAPPY.MOST()\n"
+
+
+def test_an_unknown_constant_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, _a="local MOST = PY.MOST", main="--@include _a")
+    with pytest.raises(ScriptError, match=r"_a\.lua: no constant MOST in rq_sched/link/constants\.py"):
+        scripts.assemble("main", tmp_path)
+
+
+def test_every_constant_is_used() -> None:
+    text = "".join(path.read_text() for path in scripts.FOLDER.glob("*.lua"))
+    unused = {name for name in CONSTANTS if f"PY.{name}" not in text}
+    assert not unused
+
+
+def test_a_payload_of_full_size_may_be_signed() -> None:
+    """Whoever goes through the library is told before a script is called: the script must not take less."""
+    packed = pack([[b"x" * (MAX_PAYLOAD - 8)], {}], "the arguments")
+    assert len(packed) == MAX_PAYLOAD
+    signed = Signer("a key of sixteen characters", "x").sign("t", "m:f", packed, None)
+    assert MAX_PAYLOAD < len(signed) <= CONSTANTS["MOST_PAYLOAD"]
 
 
 def test_an_unknown_script_is_named() -> None:

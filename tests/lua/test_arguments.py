@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 
 from rq_sched.errors import by_code
 from rq_sched.link import Link, scripts
-from rq_sched.model import arrays, labels, resources
-from rq_sched.model.task import PRIORITY_LIMIT
-from rq_sched.model.values import MAX_PAYLOAD
 from tests.conftest import drop
 from tests.lua.hostile import JUNK, Hostile, Value, hostile_cell, valid_calls
 
@@ -152,18 +149,6 @@ def test_what_a_worker_reports_is_bounded(cell: Hostile) -> None:
     ]
     for report in strange:
         assert cell.refused("task_finish", *node, token, "r1", *report) == "invalid_value"
-
-
-def test_the_limits_are_those_of_the_library() -> None:
-    """Whoever goes through the library is told before a script is called."""
-    text = (scripts.FOLDER / "_check.lua").read_text()
-    found = {name: int(value) for name, value in re.findall(r"(MOST_\w+)(?:, \w+)* = (\d+)", text)}
-    assert found["MOST_CPU"] == resources.MAX_CPU
-    assert f"MOST_CPU, MOST_MEMORY = {resources.MAX_CPU}, {resources.MAX_MEMORY}" in text
-    assert found["MOST_PRIORITY"] == PRIORITY_LIMIT
-    assert found["MOST_LABELS"] == labels.MAX_LABELS
-    assert found["MOST_PAYLOAD"] >= MAX_PAYLOAD + 32  # with a signature
-    assert f"MOST_ELEMENTS = 999999999, {arrays.LIMIT}" in (scripts.FOLDER / "array_submit.lua").read_text()
 
 
 def test_every_code_that_a_script_refuses_with_is_an_exception() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.audit.mend import repair
+from rq_sched.model.orders import Start
 from rq_sched.model.states import State
 from tests.lua.cell import Cell
 
@@ -70,6 +71,63 @@ def test_what_is_gone_from_a_ledger_is_known_by_the_record(cell: Cell) -> None:
     assert cell.finish("a", starts["t3"])[0] == "recorded"
     assert cell.free("a") == (4, 1024)
     mended(cell)
+
+
+@damaged
+@pytest.mark.parametrize("key", ["orders", "tasks", "grown"])
+def test_an_end_is_written_and_room_given_whatever_stands_beside_a_node(cell: Cell, key: str) -> None:
+    cell.node("a")
+    cell.submit("elastic", max_cpu_needed=2)
+    cell.submit("t1", "t2")
+    cell.place()
+    starts = cell.starts("a")
+    assert cell.run(cell.store.task_grow("a", "1", [starts["elastic"].token], idle=1.0))[0] == 1
+    cell.submit("t3", cpu=4)
+    name = f"{cell.store.keys.node('a')}:1:{key}"
+    plant(cell, "DEL", name)
+    plant(cell, "SADD", name, "not ours")
+    told: dict[str, Start] = {}
+    for task_id in ("t1", "t2", "elastic"):
+        outcome, more = cell.finish("a", starts[task_id])
+        assert (outcome, cell.state(task_id)) == ("recorded", State.COMPLETED)
+        told |= more
+    mended(cell)
+    cell.place()
+    told |= cell.starts("a")
+    assert cell.finish("a", told["t3"])[0] == "recorded"
+    assert cell.free("a") == (4, 1024)
+    mended(cell)
+
+
+@damaged
+def test_orders_come_behind_a_list_that_was_replaced(cell: Cell) -> None:
+    """Those in it are lost, and known to be: none is left, which has the agent compare with the ledger."""
+    cell.node("a")
+    cell.submit("lost")
+    cell.place()
+    orders = cell.store.keys.orders("a", "1")
+    plant(cell, "DEL", orders)
+    plant(cell, "HSET", orders, "not", "ours")
+    assert cell.orders("a") == []
+    cell.submit("next")
+    cell.place()
+    assert [order.task_id for order in cell.starts("a").values()] == ["next"]
+    assert cell.run(cell.store.node_heartbeat("a", "1", acked=cell.acked["a"])).ordered == cell.acked["a"]
+    assert cell.orders("a") == []
+    assert not audit.problems(cell.run(audit.check(cell.store.keys.namespace)))
+
+
+@damaged
+def test_a_list_of_orders_that_was_replaced_is_none_for_who_acknowledges(cell: Cell) -> None:
+    cell.node("a")
+    cell.submit("t")
+    cell.place()
+    assert list(cell.starts("a")) == ["t"]
+    orders = cell.store.keys.orders("a", "1")
+    plant(cell, "DEL", orders)
+    plant(cell, "SET", orders, "not ours")
+    cell.run(cell.store.node_heartbeat("a", "1", acked=cell.acked["a"]))
+    assert not audit.problems(cell.run(audit.check(cell.store.keys.namespace)))
 
 
 @damaged

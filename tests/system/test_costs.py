@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bench.common import server
+from bench.instructions import counted, not_counted
 from bench.throughput import System, at_once, drain, latency
+from rq_sched.link import Link
 
 TASKS = 1500
 
@@ -36,3 +38,23 @@ def test_the_commands_of_a_life_are_few(costs: dict[str, dict[str, float]]) -> N
 def test_a_task_alone_takes_four_calls(costs: dict[str, dict[str, float]]) -> None:
     """Submit (which places it), orders, end, result; heartbeats and sweeps of the time that passes come on top."""
     assert costs["alone"]["calls"] < 6, costs["alone"]
+
+
+LIMITS = {  # phase: commands and appended bytes of one task; as counted, and a hundredth more
+    "submit, 64 a call": (2.17, 252),
+    "finish and refill, 28 a call": (4.90, 554),
+    "finish and refill, 1 a call": (27.01, 1570),
+    "a whole life alone": (64.01, 2690),
+}
+
+
+def test_commands_and_bytes_of_a_task_do_not_rise() -> None:
+    """Exact counts of what one caller does, the same on each run. Who lowers them lowers the limits."""
+    with server("everysec") as running:
+        link = Link(running.url)
+        found = {one.phase: one for one in counted(link, 1000, not_counted)}
+        link.close()
+    assert found.keys() == LIMITS.keys()
+    for phase, (commands, size) in LIMITS.items():
+        assert found[phase].commands <= 1.01 * commands, found[phase]
+        assert found[phase].bytes <= 1.01 * size, found[phase]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rq_sched.model.arrays import owner
 from rq_sched.model.ids import ELEMENT_PATTERN
 from rq_sched.model.orders import Start
-from rq_sched.model.output import attempt_mark, cut_mark
+from rq_sched.model.output import LIMIT, attempt_mark, cut_mark
 from rq_sched.model.resources import MAX_CPU, MAX_MEMORY
 from rq_sched.model.states import Reason
 from rq_sched.model.values import MAX_PAYLOAD
@@ -265,7 +265,7 @@ class Child:
         self.channel.close()
 
 
-OUTPUT_LIMIT = 64 * 1024
+OUTPUT_LIMIT = LIMIT
 """Bytes of output that are kept of a task, the last ones."""
 
 

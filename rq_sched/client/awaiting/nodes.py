@@ -1,0 +1,63 @@
+"""What is done with nodes, and asked of the namespace as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from rq_sched.client.awaiting.stepper import AsyncStepper
+from rq_sched.model.events import Event
+from rq_sched.model.node import NodeInfo, NodeState
+from rq_sched.model.task import DEFAULT_GRACE
+
+
+class AsyncNodeMethods(AsyncStepper):
+    """The methods of ``AsyncClient`` about nodes and the namespace."""
+
+    async def nodes(self) -> list[NodeInfo]:
+        """All nodes, by id."""
+        return await self._do(self._flows.nodes())
+
+    async def drain(self, node_id: str, *, requeue: bool = False, grace: float = DEFAULT_GRACE) -> NodeState:
+        """No new tasks for a node, until ``undrain``.  Raises: NodeNotFound.
+
+        Parameters:
+            requeue: whether what runs there is stopped and goes back to its place in the order, or ends by itself.
+            grace: with ``requeue``, seconds between SIGTERM and SIGKILL.
+        """
+        return await self._do(self._flows.drain(node_id, requeue, grace))
+
+    async def undrain(self, node_id: str) -> NodeState:
+        """A drained node takes tasks again.  Raises: NodeNotFound."""
+        return await self._do(self._flows.undrain(node_id))
+
+    async def reload(self, node_id: str) -> NodeState:
+        """Tasks on a node begin in new processes from now on: they find new code.  Raises: NodeNotFound, WrongState."""
+        return await self._do(self._flows.reload(node_id))
+
+    async def events(
+        self,
+        *,
+        task_id: str | None = None,
+        node_id: str | None = None,
+        after: str | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[Event]:
+        """The decision log: what was placed, started, ended, given back, and why.
+
+        Parameters:
+            task_id, node_id: only what is about these.
+            after: only what came after the event of this id; None: all there is, or with ``follow`` what comes.
+            follow: go on for ever, also over a lost connection.
+        """
+        async for batch in self._stream(self._flows.events(task_id, node_id, after, follow)):
+            for item in batch:
+                yield item
+
+    async def info(self) -> dict[str, Any]:
+        """Totals: tasks by state, nodes by state, capacity."""
+        return await self._do(self._flows.info())
+
+    async def ping(self) -> None:
+        """Ask Redis something small: raises what is wrong with it."""
+        await self._do(self._flows.ping())

@@ -1,0 +1,113 @@
+"""What is done with single tasks, and asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rq_sched.client.awaiting.handles import AsyncTaskHandle, ids_of
+from rq_sched.client.awaiting.stepper import AsyncStepper
+from rq_sched.model.states import State
+from rq_sched.model.task import DEFAULT_GRACE, TaskInfo
+from rq_sched.store.answers import Cancelled
+
+
+class AsyncTaskMethods(AsyncStepper):
+    """The methods of ``AsyncClient`` about single tasks."""
+
+    async def cancel(
+        self,
+        task_id: str,
+        *,
+        requeue: bool = True,
+        grace: float = DEFAULT_GRACE,
+        reason: str | None = None,
+        wait: bool = True,
+    ) -> Cancelled:
+        """Stop a task. By default it goes to the back of its equals and runs again.  Raises: TaskNotFound.
+
+        Parameters:
+            requeue: False ends it for good, as ``cancelled``.
+            grace: seconds between SIGTERM and SIGKILL, where it runs.
+            reason: a note for the decision log.
+            wait: whether to wait until its processes are gone: grace + 5 s at most.
+
+        Returns:
+            what happened, as its ``outcome``: ``requeued``; ``cancelled``; ``unchanged`` (delayed or held: it stays
+            so); ``already completed``, ``already failed``, ``already cancelled``; ``stopping`` (told to stop, not
+            known to be gone). Of an array, ``elements`` are those that were told to stop.
+        """
+        return await self._do(self._flows.cancel(task_id, requeue, grace, reason, wait))
+
+    async def requeue(self, task_id: str) -> State:
+        """Run an ended task again, or a delayed one now.  Raises: TaskNotFound, WrongState."""
+        return await self._do(self._flows.requeue(task_id))
+
+    async def hold(self, task_id: str) -> State:
+        """Set a waiting task aside until ``unhold``.  Raises: TaskNotFound, TaskFinal, WrongState."""
+        return await self._do(self._flows.hold(task_id))
+
+    async def unhold(self, task_id: str) -> State:
+        """Bring a held task back to its old place in the order.  Raises: TaskNotFound, TaskFinal."""
+        return await self._do(self._flows.unhold(task_id))
+
+    async def prioritize(self, task_id: str, priority: int) -> State:
+        """Change a task's priority (higher first, ±2³¹).  Raises: TaskNotFound, TaskFinal, InvalidValue."""
+        return await self._do(self._flows.prioritize(task_id, priority))
+
+    async def forget(
+        self,
+        tasks: Iterable[AsyncTaskHandle[Any] | str] | None = None,
+        *,
+        state: State | str | None = None,
+        older_than: float = 0.0,
+    ) -> int:
+        """Drop ended tasks with their results and output; says how many.
+
+        Parameters:
+            tasks: only these, given as handles or ids; None: all that match.
+            state: only ``completed``, ``failed`` or ``cancelled`` ones.
+            older_than: only those that ended so many seconds ago.
+
+        Raises:
+            TaskNotFound, TaskNotFinal: one of ``tasks`` is unknown, or hasn't ended.
+        """
+        return await self._do(self._flows.forget(None if tasks is None else ids_of(tasks), state, older_than))
+
+    async def status(self, task_id: str) -> TaskInfo:
+        """Everything known of a task, also why it waits.  Raises: TaskNotFound."""
+        return await self._do(self._flows.status(task_id))
+
+    async def state(self, task_id: str) -> State:
+        """Where a task is.  Raises: TaskNotFound."""
+        return await self._do(self._flows.state(task_id))
+
+    async def states(self, tasks: Iterable[AsyncTaskHandle[Any] | str]) -> list[State | None]:
+        """Where tasks are, given as handles or ids, in the order asked; None for an unknown one."""
+        return await self._do(self._flows.states(ids_of(tasks)))
+
+    async def tasks(
+        self,
+        *,
+        array: str | None = None,
+        state: State | str | None = None,
+        node_id: str | None = None,
+        priority: int | None = None,
+        limit: int = 50,
+    ) -> list[TaskInfo]:
+        """Tasks: those on nodes, then pending ones in their order, delayed, held, ended ones (newest first).
+
+        Parameters:
+            array: only elements of this array, in the order of their indexes.
+            state, node_id, priority: only such ones; a state that there isn't raises InvalidValue.
+            limit: how many at most.
+        """
+        return await self._do(self._flows.tasks(array, state, node_id, priority, limit))
+
+    async def explain(self, task_id: str) -> dict[str, Any]:
+        """Why a task is where it is (``Explain.explain`` names the fields).  Raises: TaskNotFound."""
+        return await self._do(self._flows.explain(task_id))
+
+    async def logs(self, task_id: str) -> str:
+        """What a task has printed: the last 64 KiB.  Raises: TaskNotFound."""
+        return await self._do(self._flows.logs(task_id))

@@ -1,0 +1,65 @@
+"""Waiting for the ends of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from rq_sched.client.awaiting.handles import AsyncEndedTask, AsyncEndStates, AsyncTaskHandle, ids_of
+from rq_sched.client.awaiting.stepper import AsyncStepper
+
+
+class AsyncWaitMethods(AsyncStepper):
+    """The methods of ``AsyncClient`` that wait."""
+
+    async def wait(self, tasks: Iterable[AsyncTaskHandle[Any] | str], timeout: float | None = None) -> AsyncEndStates:
+        """Wait until all of these tasks have ended; says how each did.
+
+        A lost connection to Redis is waited out.
+
+        Parameters:
+            tasks: handles or ids.
+            timeout: seconds; None: for ever; 0: only look.
+
+        Returns:
+            a dict, handle → state. An id is taken for a handle in it.
+
+        Raises:
+            TaskNotFound: one of them is unknown.
+            WaitTimeout: some haven't ended in time. They go on.
+
+        >>> handles = await client.map("math:sqrt", range(3))  # doctest: +SKIP
+        >>> await client.wait(handles, timeout=60)  # doctest: +SKIP
+        """
+        ended = AsyncEndStates()
+        async for task in self.as_completed(tasks, timeout):
+            ended[task] = task.ended
+        return ended
+
+    async def as_completed(
+        self, tasks: Iterable[AsyncTaskHandle[Any] | str], timeout: float | None = None
+    ) -> AsyncIterator[AsyncEndedTask[Any]]:
+        """The handles of tasks as they end, each once; ``ended`` says how. Parameters and errors: ``wait``.
+
+        >>> async for task in client.as_completed(handles):  # doctest: +SKIP
+        ...     print(task.id, task.ended)
+        """
+        async for batch in self._stream(self._flows.as_completed(ids_of(tasks), timeout)):
+            for task_id, state in batch:
+                yield AsyncEndedTask(self, task_id, state)
+
+    async def result(self, task_id: str, timeout: float | None = None) -> Any:
+        """Wait until a task has ended; what it returned. (An array returns None: ``handle.results()``.)
+
+        Parameters:
+            timeout: seconds; None: for ever; 0: only look.
+
+        Raises:
+            TaskFailed: it failed; with ``TaskCancelled``, a subclass, it was cancelled.
+            UnreadableValue: it completed, and what stands in Redis is no result.
+            TaskNotFound, WaitTimeout
+
+        >>> await client.result("w5ivmtn2vzkvbmhz", timeout=5)  # doctest: +SKIP
+        1.4142135623730951
+        """
+        return await self._do(self._flows.result(task_id, timeout))

@@ -1,0 +1,70 @@
+"""What all flows share: a store that makes the operations, a clock, and patience while Redis is away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from rq_sched.client.steps import Deadline, Flow, Pause, run
+from rq_sched.errors import ClientBusy, RedisUnavailable, WaitTimeout
+from rq_sched.link.outage import may_pass
+from rq_sched.process.backoff import backoff
+
+if TYPE_CHECKING:
+    from rq_sched.link import Op
+    from rq_sched.store import Store
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+POLL = 1.0
+"""Seconds between two looks at tasks whose doorbell may have been lost."""
+PATIENCE = 30.0
+"""Seconds that what is part of something longer goes on trying while Redis is away: a restart or a failover is
+shorter."""
+
+
+class Base:
+    """Parameters: those of ``Flows``."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic, poll: float = POLL) -> None:
+        self.store = store
+        self.clock = clock
+        self.poll = poll
+        self.met: Callable[[], bool] = lambda: True
+        """Whether Redis was ever there: only then it is waited for."""
+
+    def at_last(self, make: Callable[[], Op[T]]) -> Flow[T]:
+        """The answer to a question that is part of something longer: asked for ``PATIENCE`` seconds while Redis is
+        away."""
+        return self.patiently(make, Deadline(PATIENCE, self.clock))
+
+    def patiently(self, make: Callable[[], Op[T]], deadline: Deadline) -> Flow[T]:
+        """Repeat a question until Redis answers or the time is up.
+
+        Raises:
+            WaitTimeout: the time was spent waiting for a connection.
+            RedisUnavailable: it doesn't answer until then, or never did.
+        """
+        tries = 0
+        while True:
+            try:
+                return (yield from run(make(), deadline))
+            except RedisUnavailable as error:
+                if deadline.passed and isinstance(error, ClientBusy):
+                    raise WaitTimeout(str(error)) from None
+                if deadline.passed or not self.met():
+                    raise
+                tries = yield from ride_out(error, tries, deadline)
+
+
+def ride_out(error: RedisUnavailable, tries: int, deadline: Deadline) -> Flow[int]:
+    """Pause before the next try, and count it. What won't pass by itself is raised."""
+    if not may_pass(error):
+        raise error
+    if tries == 0:
+        log.warning("waiting for Redis: %s", error)
+    yield Pause(deadline.left(backoff(tries, most=1.0, jitter=False)))
+    return tries + 1

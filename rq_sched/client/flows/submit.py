@@ -1,0 +1,67 @@
+"""Submitting: one task, any number of them, or none (``dry_run``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rq_sched.client.flows.base import Base
+from rq_sched.client.outcomes import Unaccepted, unaccepted
+from rq_sched.client.steps import Emit, Flow, batches, run
+from rq_sched.errors import DurabilityNotReached, UsageError
+from rq_sched.model.target import checked, packable
+from rq_sched.model.task import TaskRequest
+from rq_sched.store.submit import ACCEPTED
+
+
+class SubmitFlows(Base):
+    """The flows of submitting."""
+
+    def submit(self, request: TaskRequest) -> Flow[str]:
+        """Submit one checked request; returns its id, which was there before anything was sent: a repeated call is
+        the same task."""
+        (outcome,) = yield from run(self.store.submit([request]))
+        task_id = str(request.task_id)
+        if outcome not in ACCEPTED:
+            raise unaccepted(outcome, [task_id], 1)
+        return task_id
+
+    def submit_stream(self, requests: Iterable[TaskRequest | Mapping[str, Any]]) -> Flow[None]:
+        """Submit everything, a batch at a time; emits lists of ids.
+
+        Raises:
+            TaskExists, TooManyLabelSets: after everything else was submitted.
+            UsageError: a request is bad; those before it are submitted.
+            DurabilityNotReached: after the batch that wasn't safe in time; what follows isn't submitted.
+        """
+        before = 0
+        others = Unaccepted()
+        for batch in batches(requests):
+            good, bad = checked(batch)
+            late: DurabilityNotReached | None = None
+            try:
+                outcomes = yield from run(self.store.submit(good))
+            except UsageError:
+                good, bad = packable(good)
+                outcomes = yield from run(self.store.submit(good))
+            except DurabilityNotReached as error:
+                late, outcomes = error, error.outcomes
+            ids = [str(request.task_id) for request in good]
+            yield Emit(others.sift(ids, outcomes))
+            before += len(good)
+            if late is not None:
+                raise late
+            if bad is not None:
+                raise type(bad)(f"request {before + 1}: {bad} (those before it are submitted)") from None
+        others.complain()
+
+    def submit_watched(self, requests: Sequence[TaskRequest], channel: str) -> Flow[list[str]]:
+        """Submit checked requests whose ends are to be told on a channel.
+
+        Returns the outcome of each.
+        """
+        return self.at_last(lambda: self.store.submit(requests, watch=channel))
+
+    def dry_run(self, request: TaskRequest) -> Flow[dict[str, Any]]:
+        """What would become of a checked request.  Raises: TaskExists."""
+        return run(self.store.dry_run(request))

@@ -1,0 +1,153 @@
+"""What is done with single tasks, and asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from rq_sched.client.flows.base import PATIENCE, Base
+from rq_sched.client.steps import Deadline, Flow, Pause, batches, new_channel, run
+from rq_sched.errors import InvalidValue, RedisUnavailable, TaskNotFound
+from rq_sched.model.ids import known_id
+from rq_sched.model.output import as_text
+from rq_sched.model.states import State
+from rq_sched.model.task import PRIORITY_LIMIT, TaskInfo, check_seconds
+from rq_sched.process.backoff import backoff
+from rq_sched.store.answers import Cancelled
+
+CANCEL_MARGIN = 5.0
+"""Seconds beyond the grace that a cancel waits for the processes to be gone."""
+
+
+class TaskFlows(Base):
+    """The flows about tasks."""
+
+    def cancel(self, task_id: str, requeue: bool, grace: float, reason: str | None, wait: bool) -> Flow[Cancelled]:
+        """Cancel, and wait until the processes are gone: grace + 5 s at most."""
+        check_seconds(grace, "grace")
+        if reason is not None and not isinstance(reason, str):
+            raise InvalidValue(f"reason must be text, not {reason!r:.80}")
+        how: Any = {
+            "requeue": requeue,
+            "grace": grace,
+            "reason": reason,
+            "operation": new_channel(),
+        }  # repeated, the same
+        cancel = partial(self.store.cancel, task_id, **how)
+        cancelled = yield from self.patiently(cancel, Deadline(PATIENCE, self.clock))
+        deadline = Deadline(grace + CANCEL_MARGIN, self.clock)
+        if wait and cancelled.outcome != "stopping" and cancelled.elements:
+            yield from self._stopped(dict(cancelled.elements), deadline)
+        if not wait or cancelled.outcome != "stopping":
+            return cancelled
+        tries = 0
+        while not deadline.passed:
+            yield Pause(deadline.left(min(0.25, backoff(tries, most=1.0, jitter=False) / 4)))
+            tries += 1
+            try:
+                info = yield from self.patiently(lambda: self.store.result(task_id), deadline)
+            except RedisUnavailable:
+                return cancelled  # it was told to stop; more isn't known in this time
+            if info.attempt != cancelled.attempt or info.state not in (State.ASSIGNED, State.RUNNING):
+                return replace(cancelled, outcome=_outcome(info.state), state=info.state, attempt=info.attempt)
+        return cancelled
+
+    def _stopped(self, attempts: dict[str, int], deadline: Deadline) -> Flow[None]:
+        """Wait until these attempts (task → attempt) are over, or the time is up."""
+        tries = 0
+        while attempts and not deadline.passed:
+            yield Pause(deadline.left(min(0.25, backoff(tries, most=1.0, jitter=False) / 4)))
+            tries += 1
+            try:
+                infos = yield from self.patiently(partial(self.store.status, list(attempts)), deadline)
+            except RedisUnavailable:
+                return
+            going_on = [i.task_id for i in infos if i and i.state in (State.ASSIGNED, State.RUNNING)
+                        and i.attempt == attempts[i.task_id]]  # fmt: skip
+            attempts = {task_id: attempts[task_id] for task_id in going_on}
+
+    def prioritize(self, task_id: str, priority: int) -> Flow[State]:
+        """Change a priority.  Raises: TaskNotFound, TaskFinal, InvalidValue."""
+        if type(priority) is not int or abs(priority) > PRIORITY_LIMIT:
+            raise InvalidValue(f"priority must be a whole number within ±2³¹, not {priority!r}")
+        return (yield from run(self.store.prioritize(task_id, priority)))
+
+    def forget(self, task_ids: Iterable[str] | None, state: State | str | None, older_than: float) -> Flow[int]:
+        """Drop ended tasks: these, or batch by batch all that match; returns how many."""
+        total = 0
+        if task_ids is not None:
+            for batch in batches(task_ids):
+                total += yield from run(self.store.forget_ids(batch))
+            return total
+        check_seconds(older_than, "older_than")
+        wanted = _state(state)
+        while dropped := (yield from run(self.store.forget(state=wanted, older_than=older_than))):
+            total += dropped
+        return total
+
+    def status(self, task_id: str) -> Flow[TaskInfo]:
+        """Everything known of one task.  Raises: TaskNotFound."""
+        (info,) = yield from run(self.store.status([known_id(task_id)]))
+        if info is None:
+            raise TaskNotFound.of(task_id)
+        return info
+
+    def state(self, task_id: str) -> Flow[State]:
+        """Where one task is.  Raises: TaskNotFound."""
+        (state,) = yield from run(self.store.states([known_id(task_id)]))
+        if state is None:
+            raise TaskNotFound.of(task_id)
+        return state
+
+    def tasks(
+        self, array: str | None, state: State | str | None, node_id: str | None, priority: int | None, limit: int
+    ) -> Flow[list[TaskInfo]]:
+        """Tasks that match.  Raises: InvalidValue, TaskNotFound."""
+        if type(limit) is not int or not 0 <= limit < 2**31:
+            raise InvalidValue(f"limit must be a whole number from 0, not {limit!r:.80}")
+        which: Any = {"state": _state(state), "node": node_id, "priority": priority, "limit": limit}
+        if array is not None:
+            return (yield from run(self.store.list_elements(array, **which))).tasks
+        return (yield from run(self.store.list_tasks(**which))).tasks
+
+    def logs(self, task_id: str) -> Flow[str]:
+        """The captured output of a task.  Raises: TaskNotFound."""
+        output = yield from run(self.store.log(known_id(task_id)))
+        if not output:
+            yield from self.state(task_id)
+        return as_text(output)
+
+    def requeue(self, task_id: str) -> Flow[State]:
+        """Run an ended task again, or a delayed one now.  Raises: TaskNotFound, WrongState."""
+        return run(self.store.requeue(task_id))
+
+    def hold(self, task_id: str) -> Flow[State]:
+        """Set a waiting task aside.  Raises: TaskNotFound, TaskFinal, WrongState."""
+        return run(self.store.hold(task_id))
+
+    def unhold(self, task_id: str) -> Flow[State]:
+        """Bring a held task back.  Raises: TaskNotFound, TaskFinal."""
+        return run(self.store.unhold(task_id))
+
+    def states(self, task_ids: Iterable[str]) -> Flow[list[State | None]]:
+        """Where tasks are; None for an unknown one."""
+        return run(self.store.states([known_id(task_id) for task_id in task_ids]))
+
+    def explain(self, task_id: str) -> Flow[dict[str, Any]]:
+        """Why a task is where it is.  Raises: TaskNotFound."""
+        return run(self.store.explain(task_id))
+
+
+def _state(state: State | str | None) -> State | None:
+    try:
+        return None if state is None else State(state)
+    except ValueError:
+        raise InvalidValue(f"no state {state!r}: it is one of {', '.join(State)}") from None
+
+
+def _outcome(state: State) -> str:
+    if state is State.CANCELLED:
+        return "cancelled"
+    return f"already {state}" if state.final else "requeued"

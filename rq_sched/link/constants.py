@@ -1,0 +1,32 @@
+"""What Python knows and the scripts need: where a script says ``PY.NAME``, ``scripts.assemble`` puts in the number.
+
+Each comes from the module that owns it, so that a limit stands in one place.
+"""
+
+from __future__ import annotations
+
+from rq_sched.model import arrays, labels, output, reading, resources, task, values
+from rq_sched.model.settings import SETTINGS
+
+SIGNATURE_BYTES = 64
+"""What a signature may add to a payload (``model/signing.py`` needs 18)."""
+
+CONSTANTS: dict[str, int] = {
+    "EXACT": reading.MOST,  # whole numbers from there on aren't exact
+    "SEQUENCE": arrays.SEQUENCE,  # hex digits of a sequence
+    "SEQUENCES": arrays.SEQUENCES,  # so many sequences there are
+    "MOST_ELEMENTS": arrays.LIMIT,
+    "MOST_INDEX": arrays.MAX_INDEX,  # of an element
+    "MOST_CPU": resources.MAX_CPU,
+    "MOST_MEMORY": resources.MAX_MEMORY,
+    "MEMORY_STEP": resources.MEMORY_STEP,  # indexes pack CPU × this + memory
+    "MOST_LABELS": labels.MAX_LABELS,
+    "MOST_PRIORITY": task.PRIORITY_LIMIT,
+    "MOST_PAYLOAD": values.MAX_PAYLOAD + SIGNATURE_BYTES,
+    "INLINE": task.INLINE_LIMIT,  # bytes up to which a value stays in its record
+    "CRASH_LIMIT": task.DEFAULT_CRASH_LIMIT,
+    "OUTPUT_LIMIT": output.LIMIT,  # bytes of a task's output that are kept
+    "RESERVE_AFTER": int(SETTINGS["reserve_after"].default),
+    "PREEMPT_AFTER": int(SETTINGS["preempt_after"].default),
+    "GROW_AFTER": int(SETTINGS["grow_after"].default),
+}

@@ -1,0 +1,45 @@
+"""Bugs planted in the scripts: a line that stands under a mark, ``--@mark NAME``, becomes another one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from rq_sched.link import scripts
+from rq_sched.link.scripts import Script
+
+_MARKED = r"^([ ]*)--@mark {name}\n.*$"
+
+
+def marks() -> set[str]:
+    """All that the scripts have."""
+    pattern = re.compile(_MARKED.format(name=r"(\w+)"), re.MULTILINE)
+    return {found[2] for path in scripts.FOLDER.glob("*.lua") for found in pattern.finditer(path.read_text())}
+
+
+def plant(mark: str, line: str, folder: Path) -> Callable[[Script], Script]:
+    """What makes the script with the bug of a script.
+
+    Parameters:
+        mark: the name of the marked line; where several scripts have it, all of them get the bug.
+        line: what the marked line becomes: ``""`` if it is to go.
+        folder: where the scripts with the bug are put.
+
+    Raises:
+        AssertionError: no script has such a mark.
+
+    >>> plant("order", "return score < than_score", tmp_path)(scripts.load("place"))  # doctest: +SKIP
+    """
+    assert mark in marks(), f"no line of a script stands under --@mark {mark}"
+    pattern = re.compile(_MARKED.format(name=mark), re.MULTILINE)
+    for path in scripts.FOLDER.glob("*.lua"):
+        text = pattern.sub(lambda found: found[1] + line, path.read_text())
+        (folder / path.name).write_text(text)
+
+    @cache
+    def with_bug(name: str) -> Script:
+        return Script.of(name, scripts.assemble(name, folder))
+
+    return lambda script: with_bug(script.name)

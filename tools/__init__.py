@@ -1,0 +1,1 @@
+"""What works on the code of rq-sched. Nothing here is installed."""
