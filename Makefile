@@ -77,7 +77,7 @@ quality: $(VENV)/.embedded
 	$(BIN)/python -m bench.quality
 
 vandal: $(VENV)/.dev
-	$(BIN)/python -m tests.faults.vandal $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))
+	$(BIN)/python -m tests.faults.vandal $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),2000) --keep-going --first $(or $(FIRST),0))
 
 simulate-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.sim $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),3000) --first $(or $(FIRST),0))

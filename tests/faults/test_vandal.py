@@ -11,7 +11,7 @@ import os
 
 import pytest
 
-from tests.faults.vandal import Scene, play
+from tests.faults.vandal.scene import Scene, play
 
 SEEDS = int(os.environ.get("RQ_SCHED_SEEDS", "60"))
 KINDS = ("field-odd", "field-gone", "entry-new", "entry-odd", "string-odd")

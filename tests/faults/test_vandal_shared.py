@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.test_vandal import KINDS, SEEDS
-from tests.faults.vandal import play
+from tests.faults.vandal.scene import play
 
 
 @pytest.mark.timeout(900)
