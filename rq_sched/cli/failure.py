@@ -42,13 +42,13 @@ def print_error(code: str, message: str, *, as_json: bool, **details: object) ->
     if as_json:
         line = json.dumps({"error": {"code": code, "message": message, **details}}, default=str)
     else:
-        line = _folded(f"rq-sched: {safe(message, lines=True)}")
+        line = folded(f"rq-sched: {safe(message, lines=True)}")
     tell(line)
 
 
 def print_warning(message: str, *, as_json: bool) -> None:
     """Something to know of, on standard error, that changes nothing."""
-    tell(json.dumps({"warning": {"message": message}}) if as_json else _folded(f"rq-sched: warning: {safe(message)}"))
+    tell(json.dumps({"warning": {"message": message}}) if as_json else folded(f"rq-sched: warning: {safe(message)}"))
 
 
 def deprecated(old: str, new: str, *, as_json: bool) -> None:
@@ -56,7 +56,7 @@ def deprecated(old: str, new: str, *, as_json: bool) -> None:
     print_warning(f"`{old}` is deprecated: write `{new}`", as_json=as_json)
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """On a terminal, folded between words."""
     width = terminal_width(sys.stderr)
     first, *more = text.split("\n")

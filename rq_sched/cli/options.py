@@ -128,14 +128,9 @@ def folded_help(ctx: click.Context, text: str) -> str:
     lines = text.split("\n")
     if max(map(len, lines)) <= width:
         return text
-    from rq_sched.cli.show import fold
+    from rq_sched.cli.show import fold_command
 
-    folded = []
-    for line in lines:
-        margin = " " * (len(line) - len(line.lstrip()) + 4)
-        parts = fold(line, width - 2, margin=margin) if len(line) > width else [line]
-        folded += [f"{part} \\" for part in parts[:-1]] + parts[-1:]
-    return "\n".join(folded)
+    return "\n".join(part for line in lines for part in fold_command(line, width, margin="    "))
 
 
 class CommonCommand(click.Command):

@@ -216,6 +216,19 @@ def fold(text: str, width: int | None, first: str = "", margin: str = "") -> lis
     return [*lines, current.rstrip()]
 
 
+def fold_command(text: str, width: int | None, first: str = "", margin: str = "") -> list[str]:
+    """As ``fold``, for a command: a shell reads the lines as one.
+
+    >>> fold_command("rq-sched submit math:hypot :=3 :=4", 24, margin="    ")
+    ['rq-sched submit \\\\', '    math:hypot :=3 :=4']
+    """
+    *more, last = fold(text, width, first, margin)
+    if not more or width is None:
+        return [*more, last]
+    *more, last = fold(text, width - 2, first, margin)
+    return [*(f"{one} \\" for one in more), last]
+
+
 def _words(text: str, width: int) -> Iterator[tuple[str, str]]:
     """The words, each with the spaces before it; commands that don't fit into ``width`` are several words."""
     for gap, word in _WORD.findall(text):

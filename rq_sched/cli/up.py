@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rq_sched.cli import show
+from rq_sched.cli import failure, show
 from rq_sched.cli.children import LOOK_SECONDS, ChildProcess, Signals, stop_children
 from rq_sched.cli.options import (
     CPU,
@@ -182,7 +182,7 @@ class Cluster:
             child.look(self._say)
 
     def _say(self, text: str) -> None:
-        print(f"rq-sched: {show.safe(text)}", file=sys.stderr, flush=True)
+        failure.tell(failure.folded(f"rq-sched: {show.safe(text)}"))
 
 
 def announce(session: Invocation, server: EmbeddedServer, nodes: Sequence[Node], schedulers: int) -> None:
@@ -200,13 +200,12 @@ def announce(session: Invocation, server: EmbeddedServer, nodes: Sequence[Node],
     size = nodes[0].total if len({node.total for node in nodes}) == 1 else None
     of = f" of {size}" if size and len(nodes) == 1 else f" of {size} each" if size else ""
     show.paragraph(f"ready: {show.count(len(nodes), 'node')}{of}, {show.count(schedulers, 'scheduler')}")
-    show.pairs([
-        ("data", str(server.data)),
-        ("submit", f"{how} submit math:hypot :=3 :=4 --wait"),
-        ("", f"{how} submit -- echo hello"),
-        ("look", f"{how} list, {how} nodes, {how} events -f"),
-        ("stop", "Ctrl-C"),
-    ])  # fmt: skip
+    show.pairs([("data  ", str(server.data))])
+    for name, words in (("submit", "submit math:hypot :=3 :=4 --wait"), ("", "submit -- echo hello"),
+                        ("look", "list"), ("", "nodes"), ("", "top")):  # fmt: skip
+        for part in show.fold_command(f"{how} {words}", show.terminal_width(), f"  {name:<6}  ", " " * 12):
+            show.line(part)
+    show.pairs([("stop  ", "Ctrl-C")])
     sys.stdout.flush()
 
 
