@@ -73,7 +73,7 @@ def tasks() -> Iterator[dict[str, Any]]:
 
 def ready(session: Invocation) -> bool:
     """Whether there is something to see."""
-    told = session.run(session.store.info())["tasks"]
+    told = session.run(session.store.info()).tasks
     return bool(told["running"] >= 5 and told["failed"] and told["completed"] >= 50)
 
 

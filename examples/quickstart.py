@@ -32,7 +32,7 @@ def main() -> None:
 
         # What is going on, and an end to it.
         slow = client.submit(think, 600)
-        print("it is", slow.explain()["state"])
+        print("it is", slow.explain().state)
         print("cancel ->", slow.cancel(requeue=False, grace=2).outcome)
 
         # An error comes back as text.

@@ -196,7 +196,7 @@ def _users(session: Invocation) -> list[str] | None:
 
 
 def _node_findings(session: Invocation) -> Iterator[Finding]:
-    info = session.run(session.store.info())
+    info = session.run(session.store.info()).to_dict()
     absent = no_scheduler(info["scheduler_seen"])
     idle = not any(n for state, n in info["tasks"].items() if not State(state).final) and not info["total_cpu"]
     if absent and not idle:

@@ -12,6 +12,7 @@ from rq_sched.cli import show
 from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import Invocation, command, one_task_id
 from rq_sched.model.arrays import first_of, size
+from rq_sched.model.explanation import Explanation
 from rq_sched.model.node import NodeState
 from rq_sched.model.states import Reason, State
 
@@ -39,8 +40,9 @@ def explain_command(session: Invocation, task_id: str) -> None:
     print_explained(session, session.run(session.store.explain(task_id)))
 
 
-def print_explained(session: Invocation, found: Mapping[str, Any], name: str = "") -> None:
+def print_explained(session: Invocation, explanation: Explanation, name: str = "") -> None:
     """The answer of ``explain`` or ``dry_run``, for people or as JSON. ``name``: what to call a task without an id."""
+    found = explanation.to_dict()
     if session.json:
         show.json_line(found)
         return

@@ -19,7 +19,7 @@ from rq_sched.model.states import State
 @click.pass_obj
 def info_command(session: Invocation) -> None:
     """Print totals: tasks and nodes by state, capacity, what ever happened."""
-    info = session.run(session.store.info())
+    info = session.run(session.store.info()).to_dict()
     if session.json:
         show.json_line(info)
         return

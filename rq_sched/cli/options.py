@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -172,32 +171,17 @@ class Parsed(ParamType):
         return self.parse(value, param.opts[0] if param is not None else self.name)
 
 
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d)?\s*")
-LONGEST = 100 * 366 * 86_400
-"""Seconds that a duration may have."""
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def parse_duration(text: str, name: str) -> float:
-    """Seconds: ``90``, ``1.5``, ``500ms``, ``10m``, ``2h``, ``1d``.
-
-    Raises:
-        InvalidValue: anything else.
-    """
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise InvalidValue(f"{name} must be a number of seconds, or such as 500ms, 10m, 2h or 1d, not {text!r}")
-    seconds = float(found[1]) * _SECONDS[found[2] or "s"]
-    if seconds > LONGEST:
-        raise InvalidValue(f"{name} must be at most a hundred years, not {text!r}")
-    return seconds
-
-
 class Limit(click.IntRange):
     """At most so many: any number, as who wants all may give one of any size."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return min(super().convert(value, param, ctx), 2**40)
+
+
+def _parse_duration(text: str, name: str) -> float:
+    from rq_sched.model.durations import parse_duration
+
+    return parse_duration(text, name)
 
 
 def _parse_cpu(text: str, name: str) -> int:
@@ -247,7 +231,7 @@ def _parse_text(text: str, name: str) -> str:
 TEXT = Parsed("text", _parse_text)
 CPU = Parsed("cores", _parse_cpu)
 MEMORY = Parsed("size", _parse_memory)
-DURATION = Parsed("duration", parse_duration)
+DURATION = Parsed("duration", _parse_duration)
 LABEL = Parsed("label", _parse_label)
 NEW_ID = Parsed("id", lambda text, _: _parse_id(text, "task id"))
 TASK_ID = Parsed("id", _parse_known_id)  # also an element of an array

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from rq_sched.cli import show
 from rq_sched.cli.arguments import as_typed, find_command, parse_arguments
-from rq_sched.cli.options import ARRAY, CPU, DURATION, LABEL, MEMORY, NEW_ID, PRIORITY, CommonCommand, Invocation
+from rq_sched.cli.options import DURATION, LABEL, CommonCommand, F, Invocation, Parsed
 from rq_sched.client.outcomes import unaccepted
 from rq_sched.errors import TaskExists, UsageError
 from rq_sched.model.arrays import size
+from rq_sched.model.options import OPTIONS
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo, TaskRequest
 
@@ -30,24 +32,27 @@ class SubmitCommand(CommonCommand):
         return ["[OPTIONS]", "TARGET [ARG]... | -- CMD [ARG]... | --from-file FILE"]
 
 
+def task_options(function: F) -> F:
+    """The options of a task, as ``model/options.py`` lists them."""
+    for option in reversed(OPTIONS.values()):
+        names = [*filter(None, [option.letter]), "--" + option.short.replace("_", "-"), option.long]
+        kind: dict[str, Any] = {"type": Parsed("duration" if option.unit == "seconds" else option.unit, option.read)}
+        if option.choices:
+            kind = {"type": click.Choice(option.choices)}
+        elif option.unit == "flag":
+            kind = {"is_flag": True}
+        elif option.unit == "labels":
+            kind = {"type": LABEL, "multiple": True}
+        default = option.default_text or option.default
+        often = " May be given often." if kind.get("multiple") else ""
+        text = f"{option.help[0].upper()}{option.help[1:]} (default: {default}).{often}"
+        function = click.option(*names, default=None, help=text, **kind)(function)
+    return function
+
+
 @click.command("submit", cls=SubmitCommand)
 @click.argument("words", nargs=-1, metavar="[TARGET [ARG]...]")
-@click.option("--id", "task_id", type=NEW_ID, help="The task's id; generated if not given.")
-@click.option("-p", "--priority", type=PRIORITY, help="Higher goes first (default: 0).")
-@click.option("--cpu", "cpu_needed", type=CPU, help="Cores that it needs (default: 1).")
-@click.option("--memory", "memory_needed", type=MEMORY, help="MB that it needs, or such as 2G (default: 256).")
-@click.option("--max-cpu", "max_cpu_needed", type=CPU, help="Cores that it may grow to (default: --cpu).")
-@click.option("--max-memory", "max_memory_needed", type=MEMORY, help="MB that it may grow to (default: --memory).")
-@click.option("--require", type=LABEL, multiple=True, help="A label that its node must carry. May be given often.")
-@click.option("--array", type=ARRAY, help="Run it once for each of these indexes, such as 1-1000: an array.")
-@click.option("--retries", metavar="N", type=click.IntRange(0), help="How many failures are tried again (default: 0).")
-@click.option(
-    "--crash-limit", metavar="N", type=click.IntRange(1), help="Deaths of its process or node that end it (default: 3)."
-)
-@click.option("--time-limit", type=DURATION, help="How long a run may take; 90, 10m, 2h (default: no limit).")
-@click.option("--delay", type=DURATION, help="Not before this time has passed.")
-@click.option("--elastic", type=click.Choice(["off", "cpu", "all"]), help="What it lends while unused (default: cpu).")
-@click.option("--preemptible", is_flag=True, default=None, help="A task of higher priority may stop it.")
+@task_options
 @click.option("--durability", metavar="LEVEL",
               help="memory, aof, replicated or replicated:N: how safe it must be before this returns.")  # fmt: skip
 @click.option("--durability-timeout", type=DURATION, default=5.0, show_default=True, help="How long that may take.")
@@ -86,9 +91,9 @@ def submit_command(
     The elements of an array are the tasks sweep/1, sweep/2, ...: each finds its index in RQ_SCHED_ARRAY_INDEX. What is
     said of sweep (cancel, hold, priority, wait, ...) is said of all that haven't ended.
 
-    A line of FILE is a JSON object with the fields function, args, kwargs, task_id, priority, cpu_needed,
-    memory_needed, max_cpu_needed, max_memory_needed, require, array, retries, crash_limit, time_limit, delay, elastic,
-    preemptible; only function must be there.
+    A line of FILE is a JSON object with the fields function, args, kwargs, and any of the options below by its name:
+    id, priority, cpu, memory, max_cpu, time_limit, ... (the names of the output, task_id, cpu_needed, memory_needed,
+    ..., do as well). Only function must be there.
 
     The same id with the same request again is the same task: nothing is run twice.
     """
@@ -124,7 +129,7 @@ def _dry_run(session: Invocation, request: TaskRequest, *, named: bool) -> int:
 
     found = session.run(session.store.dry_run(request))
     if not named:
-        found["task_id"] = None  # the one that was made up for it means nothing
+        found = replace(found, task_id=None)  # the one that was made up for it means nothing
     print_explained(session, found, show.call(request.function, request.args, request.kwargs))
     return 0
 

@@ -73,7 +73,7 @@ class Frame:
 def look(session: Invocation, before: Frame | None, rows: int) -> Frame:
     """The next frame, with at most so many tasks of each kind."""
     store = session.store
-    frame = Frame(time.time(), time.monotonic(), session.run(store.info()))
+    frame = Frame(time.time(), time.monotonic(), session.run(store.info()).to_dict())
     frame.nodes = _in_order(session.run(store.nodes()))
     if frame.info["tasks"][State.FAILED]:
         frame.failed = session.run(store.list_tasks(state=State.FAILED, limit=FAILED_ROWS)).tasks

@@ -10,11 +10,13 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rq_sched.client.outcomes import forgotten
 from rq_sched.errors import InvalidValue, TaskNotFound
+from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.states import State
 
 if TYPE_CHECKING:
@@ -115,11 +117,13 @@ class Deadline:
     """When a caller's time is up.
 
     Parameters:
-        timeout: seconds; None: never.
+        timeout: seconds, ``"10m"`` or a ``timedelta``; None: never.
         clock: tells seconds.
     """
 
-    def __init__(self, timeout: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, timeout: Duration | None, clock: Callable[[], float] = time.monotonic) -> None:
+        if isinstance(timeout, (str, timedelta)):
+            timeout = parse_duration(timeout, "timeout")
         if timeout is not None and (not isinstance(timeout, (int, float)) or isnan(timeout)):
             raise InvalidValue(f"timeout must be a number of seconds, or None, not {timeout!r:.80}")
         self.timeout = timeout

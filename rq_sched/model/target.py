@@ -10,95 +10,112 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from inspect import Parameter, signature
 from types import MethodType
-from typing import Any, TypedDict
+from typing import Any
 
 from rq_sched.errors import InvalidTarget, InvalidValue, UsageError
+from rq_sched.model.options import NAMES, OPTIONS, by_keyword, near
+from rq_sched.model.options import Options as Options
 from rq_sched.model.task import TaskRequest, check_function, request_from_json
 
 Target = str | Callable[..., Any] | TaskRequest
 """What can be submitted: a name, a function, or a request that says everything."""
+MISSPELT = 0.8
+"""How like an option, from 0 to 1, a keyword must be to be taken for one that is misspelt."""
 TASK_MARK = "__rq_sched_task__"
 """The attribute of a function marked with ``@task``: its options. Workers know it by this, too."""
-
-
-class Options(TypedDict, total=False):
-    """What may be said of a task when it is submitted, besides its function and arguments.
-
-    Cores, MB (or text such as ``"2G"``) and seconds. What is left out, or None, is as the function's ``@task`` says,
-    and else the default.
-    """
-
-    cpu: int | None  # cores it needs (1)
-    memory: int | str | None  # memory it needs (256 MB)
-    max_cpu: int | None  # cores up to which it may grow (what it needs)
-    max_memory: int | str | None  # memory up to which it may grow (what it needs)
-    require: Sequence[str] | None  # labels that its node must carry (none)
-    array: str | range | None  # FIRST-LAST or a range: run it once for each of these indexes (once)
-    priority: int | None  # higher first (0)
-    task_id: str | None  # generated
-    retries: int | None  # failures that are tried again (0)
-    crash_limit: int | None  # deaths of its process or node before it fails as poison (3)
-    time_limit: float | None  # seconds a run may take (no limit)
-    delay: float | None  # seconds before it may be placed (0)
-    elastic: str | None  # off, cpu or all: what others may use while it doesn't (cpu)
-    preemptible: bool | None  # whether a task of higher priority may stop it (False)
-
-
-_FIELDS = {
-    "cpu": "cpu_needed",
-    "memory": "memory_needed",
-    "max_cpu": "max_cpu_needed",
-    "max_memory": "max_memory_needed",
-}
-_KNOWN = Options.__optional_keys__
 
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Refuse an option that doesn't exist.
 
     Raises:
-        InvalidValue: names it, and those that there are.
+        InvalidValue: names it, and the nearest one.
     """
-    for name in options:
-        if name not in _KNOWN:
-            raise InvalidValue(f"unknown option {name!r}; known are {', '.join(sorted(_KNOWN))}")
+    by_keyword(options)
 
 
-def merge(options: Options, more: Options) -> Options:
-    """Both; ``more`` wins where it says something."""
-    return {**options, **_said(more)}
+def merge(options: Mapping[str, Any], more: Mapping[str, Any]) -> Options:
+    """Both; ``more`` wins where it says something.  Raises: InvalidValue."""
+    return {**by_keyword(options), **by_keyword(more)}
 
 
-def _said(options: Options) -> Options:
-    return {name: value for name, value in options.items() if value is not None}  # type: ignore[return-value]
-
-
-def make_request(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options) -> TaskRequest:
-    """The request for one call of ``target``, checked.
+def make_request(
+    target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+) -> TaskRequest:
+    """The request for one call of ``target``, checked. All ``kwargs`` are the function's.
 
     Raises:
         InvalidTarget: no worker could find that function.
         UsageError: an option or argument is out of its range.
     """
+    given = by_keyword(options)
     if isinstance(target, TaskRequest):
-        if args or kwargs or _said(options):
+        if args or kwargs or given:
             raise InvalidValue("a TaskRequest already says everything: give no arguments or options beside it")
         return target.check()
-    function = target_of(target)
-    marked: Options | None = getattr(target, TASK_MARK, None)
-    given = merge(marked or {}, options)
-    return TaskRequest(function, args, kwargs, **{_FIELDS.get(name, name): v for name, v in given.items()}).check()  # type: ignore[arg-type]
+    marked: Mapping[str, Any] = getattr(target, TASK_MARK, None) or {}
+    return TaskRequest(target_of(target), args, kwargs, **merge(marked, given)).check()
 
 
-def request_of(target: Target, args: Sequence[Any], keywords: Mapping[str, Any]) -> TaskRequest:
-    """The request of ``submit(target, *args, **keywords)``: the names of options are options, others the function's.
+def short_form(
+    target: Target, args: Sequence[Any], options: Mapping[str, Any], kwargs: Mapping[str, Any]
+) -> TaskRequest:
+    """The request of ``submit(target, *args, **options, **kwargs)``, where both kinds of keywords stand side by side.
 
-    >>> request_of("m:f", [1], {"cpu": 2, "x": 3}).kwargs
-    {'x': 3}
+    Raises:
+        InvalidValue: a keyword may be meant as the other kind.
+        InvalidTarget, UsageError: as ``make_request``.
     """
-    options: Any = {name: value for name, value in keywords.items() if name in _KNOWN}
-    return make_request(target, args, {n: v for n, v in keywords.items() if n not in _KNOWN}, options)
+    given = by_keyword(options)
+    if given or kwargs:
+        _check_keywords(target, given, kwargs)
+    return make_request(target, args, kwargs, given)
+
+
+def parted(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keywords of the short form: options, and the function's own.
+
+    >>> parted({"cpu": 2, "x": 3})
+    ({'cpu': 2}, {'x': 3})
+    """
+    options = {name: value for name, value in keywords.items() if name in OPTIONS}
+    return options, {name: value for name, value in keywords.items() if name not in OPTIONS}
+
+
+def _check_keywords(target: Target, options: Mapping[str, Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse keywords that may be meant as options, or as the function's."""
+    known = _parameters(target)
+    named = () if known is None else [p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    shown = target if isinstance(target, str) else getattr(target, "__qualname__", None) or repr(target)
+    for name in options:
+        if name in named:
+            raise InvalidValue(
+                f"{name} is an option of the task, and {shown} has a parameter of that name. Say which is meant: "
+                f"client.options({name}=…).submit({shown}, …) for the option, "
+                f"client.options().submit({shown}, …, {name}=…) for the parameter"
+            )
+    if known is not None and any(p.kind is p.VAR_KEYWORD for p in known):
+        return  # it takes any
+    for name in kwargs:
+        option = NAMES.get(name) or NAMES.get(near(name, OPTIONS, MISSPELT) or "")
+        if option is not None and name not in named:
+            none = "" if known is None else f", and {shown} has no such parameter"
+            raise InvalidValue(
+                f"{name} looks like the option {option.keyword}{none}. For the option say {option.keyword}=…; if it is "
+                f"an argument of the function: client.options(…).submit({shown}, …, {name}=…)"
+            )
+
+
+def _parameters(target: Target) -> Sequence[Parameter] | None:
+    """The parameters of a callable; None where they aren't known: of a name, and of some that are written in C."""
+    if isinstance(target, (str, TaskRequest)):
+        return None
+    try:
+        return list(signature(target).parameters.values())
+    except (ValueError, TypeError):
+        return None
 
 
 def target_of(target: str | Callable[..., Any]) -> str:

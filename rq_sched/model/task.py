@@ -10,24 +10,24 @@ import base64
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rq_sched.errors import InvalidTarget, InvalidValue
-from rq_sched.model.arrays import parse_array
-from rq_sched.model.ids import check_id
-from rq_sched.model.labels import parse_labels
-from rq_sched.model.resources import parse_cpu, parse_memory
+from rq_sched.model.options import DEFAULT_CRASH_LIMIT as DEFAULT_CRASH_LIMIT
+from rq_sched.model.options import DEFAULT_MEMORY as DEFAULT_MEMORY
+from rq_sched.model.options import NAMES, OPTIONS, RequestOptions, by_keyword, unknown
+from rq_sched.model.options import PRIORITY_LIMIT as PRIORITY_LIMIT
 from rq_sched.model.states import State
 from rq_sched.model.values import pack
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
 INLINE_LIMIT = 64
 """Bytes up to which a field stays in the record: a longer one makes a small hash three times as large."""
-DEFAULT_MEMORY = 256
-DEFAULT_CRASH_LIMIT = 3
 DEFAULT_GRACE = 10.0
-PRIORITY_LIMIT = 2**31
 
 
 def new_task_id() -> str:
@@ -35,55 +35,60 @@ def new_task_id() -> str:
     return base64.b32encode(os.urandom(10)).decode("ascii").lower()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class TaskRequest:
     """What is asked for when a task is submitted.
 
     Parameters:
         function: ``pkg.mod:func``, or ``exec:PATH`` for a command.
         args, kwargs: plain data (what msgpack carries), at most 256 KiB together.
-        task_id: generated if None.
-        priority: higher first; any integer in ±2³¹.
-        cpu_needed: cores, from 1.  memory_needed: MB, or text such as ``"2G"``.
-        max_cpu_needed, max_memory_needed: up to which it may grow; the need if None.
-        require: labels that its node must carry.
-        array: ``FIRST-LAST`` or a ``range``: run it once for each of these indexes (``arrays.py``).
-        retries: how many failures are tried again.  crash_limit: how many deaths of its process or node.
-        time_limit: seconds a run may take.  delay: seconds before it may be placed.
-        elastic: ``off``, ``cpu`` or ``all``: what may be given to others while it isn't used.
-        preemptible: whether a task of higher priority may stop it.
+        options: those of ``client.submit``, by its names for them or by the fields' (``cpu`` is ``cpu_needed``, ``id``
+            is ``task_id``, …). One that is None has its default. ``model/options.py`` says of each what it may be.
 
     Raises:
-        UsageError: from ``check()``, which every submit calls.
+        InvalidValue: there is no such option, or it is given by two names.
+        UsageError: from ``check()``, which every submit calls: a value is out of its range.
 
-    >>> TaskRequest("math:sqrt", [2.0], cpu_needed=1, memory_needed="1G").check().memory_needed
+    >>> TaskRequest("math:sqrt", [2.0], cpu=1, memory="1G", time_limit="10m").check().memory_needed
     1024
     """
 
     function: str
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    task_id: str | None = None
-    priority: int = 0
-    cpu_needed: int = 1
-    memory_needed: int | str = DEFAULT_MEMORY
-    max_cpu_needed: int | None = None
-    max_memory_needed: int | str | None = None
-    retries: int = 0
-    crash_limit: int = DEFAULT_CRASH_LIMIT
-    time_limit: float | None = None
-    delay: float = 0.0
-    elastic: str = "cpu"
-    preemptible: bool = False
-    require: Sequence[str] = ()
-    array: str | range | None = None
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    task_id: str | None
+    priority: int
+    cpu_needed: int
+    memory_needed: int | str
+    max_cpu_needed: int | None
+    max_memory_needed: int | str | None
+    retries: int
+    crash_limit: int
+    time_limit: float | None
+    delay: float
+    elastic: str
+    preemptible: bool
+    require: Sequence[str]
+    array: str | range | None
+
+    def __init__(
+        self,
+        function: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = {} if kwargs is None else kwargs
+        for field, default, _ in _FIELDS:
+            setattr(self, field, default)
+        if options:
+            for keyword, value in by_keyword(options).items():
+                setattr(self, OPTIONS[keyword].long, value)
 
     def check(self) -> TaskRequest:
-        """Itself, with sizes as numbers and an id, or an error that names the field."""
-        if self.task_id is None:
-            self.task_id = new_task_id()
-        else:
-            check_id(self.task_id)
+        """Itself, with sizes and durations as numbers and an id, or an error that names the field."""
         check_function(self.function)
         if isinstance(self.args, (str, bytes)) or not isinstance(self.args, Sequence):
             raise InvalidValue(f"args must be a list, not {self.args!r}")
@@ -94,27 +99,14 @@ class TaskRequest:
                 raise InvalidValue(f"kwargs must have names as keys, not {name!r:.80}")
         if self.function.startswith("exec:"):
             _check_words(self.args, self.kwargs)
-        self.cpu_needed = parse_cpu(self.cpu_needed, "cpu_needed")
-        self.memory_needed = parse_memory(self.memory_needed, "memory_needed")
-        if self.max_cpu_needed is not None:
-            self.max_cpu_needed = _at_least(parse_cpu(self.max_cpu_needed, "max_cpu_needed"), self.cpu_needed, "cpu")
-        if self.max_memory_needed is not None:
-            most = parse_memory(self.max_memory_needed, "max_memory_needed")
-            self.max_memory_needed = _at_least(most, self.memory_needed, "memory")
-        if self.require:
-            self.require = parse_labels(self.require, "require")
-        if self.array is not None:
-            self.array = parse_array(self.array)
-        _integer(self.priority, "priority", -PRIORITY_LIMIT, PRIORITY_LIMIT)
-        _integer(self.retries, "retries", 0, 2**31)
-        _integer(self.crash_limit, "crash_limit", 1, 2**31)
-        if self.time_limit is not None:
-            check_seconds(self.time_limit, "time_limit", 0.001)
-        check_seconds(self.delay, "delay")
-        if self.elastic not in ("off", "cpu", "all"):
-            raise InvalidValue(f"elastic must be off, cpu or all, not {self.elastic!r}")
-        if type(self.preemptible) is not bool:
-            raise InvalidValue(f"preemptible must be true or false, not {self.preemptible!r}")
+        for field, default, parse in _FIELDS:
+            value = getattr(self, field)
+            if value is not default:  # the same object: True is no 1
+                setattr(self, field, parse(value, field))
+        _at_least(self.max_cpu_needed, self.cpu_needed, "cpu")
+        _at_least(self.max_memory_needed, self.memory_needed, "memory")
+        if self.task_id is None:
+            self.task_id = new_task_id()
         return self
 
     def pack_arguments(self) -> bytes:
@@ -129,24 +121,27 @@ class TaskRequest:
         return pack([list(self.args), dict(self.kwargs)], "the arguments", ("args", "kwargs"))
 
 
-REQUEST_FIELDS = frozenset(f.name for f in fields(TaskRequest))
+_FIELDS = [(option.long, option.default, option.parse) for option in OPTIONS.values()]
+_OWN = ("function", "args", "kwargs")
+_NAMES = frozenset((*_OWN, *NAMES))
 
 
 def request_from_json(data: Any) -> TaskRequest:
-    """A request from one decoded JSON object with the field names of the interface.
+    """A request from one decoded JSON object: ``function``, ``args``, ``kwargs``, and options by any of their names.
 
     Raises:
         InvalidValue: not an object, an unknown field, or no function.
     """
     if not isinstance(data, dict):
         raise InvalidValue("expected a JSON object with at least the field function")
-    unknown = sorted(set(data) - REQUEST_FIELDS)
-    if unknown:
-        raise InvalidValue(f"unknown field {unknown[0]!r}; known are {', '.join(sorted(REQUEST_FIELDS))}")
+    for name in data:
+        if name not in _NAMES:
+            raise unknown("field", name, _NAMES)
     if "function" not in data:
         raise InvalidValue("the field function is missing")
-    given = {name: value for name, value in data.items() if value is not None or name == "function"}
-    return TaskRequest(**given).check()
+    return TaskRequest(
+        **{name: value for name, value in data.items() if value is not None or name == "function"}
+    ).check()
 
 
 @functools.lru_cache(maxsize=1000)
@@ -242,18 +237,6 @@ def iso(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _at_least(most: int, need: int, what: str) -> int:
-    if most < need:
+def _at_least(most: Any, need: Any, what: str) -> None:
+    if most is not None and most < need:
         raise InvalidValue(f"max_{what}_needed ({most}) is below {what}_needed ({need})")
-    return most
-
-
-def _integer(value: object, name: str, least: int, most: int) -> None:
-    if type(value) is not int or not least <= value <= most:
-        raise InvalidValue(f"{name} must be a whole number between {least} and {most}, not {value!r}")
-
-
-def check_seconds(value: object, name: str, least: float = 0) -> None:
-    """Raises: InvalidValue: not a number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 10**9:
-        raise InvalidValue(f"{name} must be a number of seconds from {least}, not {value!r}")

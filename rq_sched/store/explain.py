@@ -17,6 +17,7 @@ from rq_sched.errors import TaskExists, TaskNotFound
 from rq_sched.link import Command, Op
 from rq_sched.model.arrays import SEQUENCE, element_of, extent, owner
 from rq_sched.model.events import Event, events_of
+from rq_sched.model.explanation import Explanation
 from rq_sched.model.fit import Place, fit_counts, pending_reason
 from rq_sched.model.ids import known_id
 from rq_sched.model.reading import LAST_MS, as_dict, real, text, whole
@@ -38,31 +39,12 @@ ACTIVE = (State.ASSIGNED, State.RUNNING)
 class Explain(Reads, SharedSettings):
     """The questions that begin with why."""
 
-    def explain(self, task_id: str) -> Op[dict[str, Any]]:
-        """Why a task is where it is: a dict of plain values, times as ISO 8601.
+    def explain(self, task_id: str) -> Op[Explanation]:
+        """Why a task is where it is; of an array that waits all is about its ``next`` one.  Raises: TaskNotFound."""
+        return Explanation.of((yield from self._explained(task_id)))
 
-        All have ``task_id state reason attempt node_id cpu_needed memory_needed require suspect``, an array ``array
-        elements`` as well, and of a pending one everything is about its ``next`` element. Beside them
-
-        * pending: ``fits_now nodes short_cpu short_memory short_labels fits_empty`` (numbers of nodes that are up;
-          cores that elastic tasks hold beyond their need count as free, ``fits_surplus`` says on how many nodes that
-          decides; for CPU and memory only nodes are looked at that carry all labels required and haven't refused it
-          (``refusing`` have), and ``missing_labels``
-          says of each label how many nodes lack it), ``largest_cpu largest_memory`` (of the same nodes), ``ahead``
-          (with ``ahead_at_least`` true it is a least number), what is reserved for whom (``reserved_node
-          reserved_task reserved_since reserved_until fits_reserved``), for the first blocked task since when it is
-          that and what follows when (``blocked_since reserve_at preempt_at preemptible``), and how many seconds ago a
-          scheduler was at work (``scheduler_seen``), and which nodes take no tasks for what fault (``faults``);
-        * delayed: ``due``; held: ``held_at``;
-        * assigned, running: what placed it (``placed_by placed_at made_room_by``), and its node now (``node_state
-          node_tasks node_free_cpu node_free_memory``), with ``fits_now nodes`` as of now;
-        * all that a node has refused: ``refusals``, what each has said;
-        * all that were placed: ``history``, what the decision log still says, the oldest first (``history_complete``
-          is false where the log was cut off, or is too long to be looked through here).
-
-        Raises:
-            TaskNotFound
-        """
+    def _explained(self, task_id: str) -> Op[dict[str, Any]]:
+        """What applies of an ``Explanation``."""
         (info,) = yield from self._read([known_id(task_id)])
         if info is None:
             raise TaskNotFound.of(task_id)
@@ -90,7 +72,7 @@ class Explain(Reads, SharedSettings):
                 answer |= _placing(answer["history"], info.attempt)
         return answer
 
-    def dry_run(self, request: TaskRequest) -> Op[dict[str, Any]]:
+    def dry_run(self, request: TaskRequest) -> Op[Explanation]:
         """What would become of a checked request if it were submitted now: as ``explain``, and nothing is written.
 
         ``state`` is what it would be then: ``assigned`` (it fits now), ``pending`` with the reason, or ``delayed``; of
@@ -105,7 +87,7 @@ class Explain(Reads, SharedSettings):
         if known is not None and known != digest:
             raise TaskExists(f"the id {task_id} is taken by another request: choose another id")
         if known is not None:
-            return (yield from self.explain(task_id)) | {"dry_run": True, "exists": True}
+            return Explanation.of((yield from self._explained(task_id)) | {"dry_run": True, "exists": True})
         now = yield from self.now()
         aging = real((yield [("HGET", self.keys.settings, "aging")])[0])
         info = _imagined(request, now)
@@ -115,7 +97,7 @@ class Explain(Reads, SharedSettings):
             answer |= {"state": State.DELAYED, "reason": None, "due": iso(now / 1000 + request.delay)}
         elif answer["fits_now"]:
             answer |= {"state": State.ASSIGNED, "reason": None}
-        return answer | {"dry_run": True, "exists": False}
+        return Explanation.of(answer | {"dry_run": True, "exists": False})
 
     def _next_of(self, info: TaskInfo) -> Op[TaskInfo]:
         """The next element of an array."""

@@ -15,6 +15,7 @@ from rq_sched.model.arrays import element_of, has_rest, rest, rest_member, seque
 from rq_sched.model.events import Event, events_of
 from rq_sched.model.fit import Place, Reservation, Room, fit_counts, pending_reason
 from rq_sched.model.ids import check_id, known_id
+from rq_sched.model.namespace import NamespaceInfo
 from rq_sched.model.node import NodeInfo, NodeState
 from rq_sched.model.reading import as_dict, real, text, whole
 from rq_sched.model.resources import Resources
@@ -280,7 +281,7 @@ class Reads(Base):
         flat = (yield [("HGETALL", self.keys.counts)])[0]
         return {text(name): whole(value) for name, value in as_dict(flat).items()}
 
-    def info(self) -> Op[dict[str, Any]]:
+    def info(self) -> Op[NamespaceInfo]:
         """Totals: tasks by state, nodes by state, capacity, what ever happened; when a scheduler was at work last."""
         counts = yield from self.counts()
         nodes = yield from self.nodes()
@@ -307,15 +308,15 @@ class Reads(Base):
         }
         tasks["cancelled"] += counts.get("unmade", 0)
         total = ("submitted", "completed", "failed", "cancelled")
-        return {
-            "namespace": self.keys.namespace,
-            "tasks": tasks,
-            "nodes": {str(s): sum(n.state is s for n in nodes) for s in NodeState},
-            "total_cpu": sum(n.total_cpu for n in alive),
-            "free_cpu": sum(n.free_cpu for n in alive),
-            "total_memory": sum(n.total_memory for n in alive),
-            "free_memory": sum(n.free_memory for n in alive),
-            "ever": {name: counts.get(name, 0) for name in total},
-            "faults": {n.node_id: n.fault for n in nodes if n.fault},
-            "scheduler_seen": (yield from self.scheduler_seen()),
-        }
+        return NamespaceInfo(
+            namespace=self.keys.namespace,
+            tasks=tasks,
+            nodes={str(s): sum(n.state is s for n in nodes) for s in NodeState},
+            total_cpu=sum(n.total_cpu for n in alive),
+            free_cpu=sum(n.free_cpu for n in alive),
+            total_memory=sum(n.total_memory for n in alive),
+            free_memory=sum(n.free_memory for n in alive),
+            ever={name: counts.get(name, 0) for name in total},
+            faults={n.node_id: n.fault for n in nodes if n.fault},
+            scheduler_seen=(yield from self.scheduler_seen()),
+        )

@@ -174,7 +174,7 @@ def test_tasks_run_on_nodes_with_their_labels(up: Callable[..., Up], tmp_path: P
         handle.result(timeout=30)
     assert {one.client.status(handle.id).node_id for handle in (handles[1], *handles[3:5])} == {"b"}
     assert one.client.status(nowhere.id).reason == "infeasible"
-    assert one.client.explain(nowhere.id)["missing_labels"] == {"tpu": 2}
+    assert one.client.explain(nowhere.id).missing_labels == {"tpu": 2}
     assert one.stop() == 0
 
 

@@ -201,7 +201,7 @@ def test_an_exit_without_shutdown_still_sends(redis_url: str, namespace: str, cl
         "futures = [pool.submit('math:sqrt', n) for n in range(3000)]\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
-    assert client.info()["ever"]["submitted"] == 3000
+    assert client.info().ever["submitted"] == 3000
 
 
 def test_a_fork_needs_an_executor_of_its_own(client: Client) -> None:

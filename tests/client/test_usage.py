@@ -14,10 +14,10 @@ from rq_sched.errors import UsageError
 CALLS: dict[str, Callable[[Any], Any]] = {
     "grace inf": lambda c: c.cancel("t", grace=math.inf),
     "grace nan": lambda c: c.cancel("t", grace=math.nan),
-    "grace text": lambda c: c.cancel("t", grace="5"),
+    "grace text": lambda c: c.cancel("t", grace="soon"),
     "reason": lambda c: c.cancel("t", reason=5),
     "drain": lambda c: c.drain("n1", grace=math.inf),
-    "timeout text": lambda c: c.wait(["t"], timeout="1"),
+    "timeout text": lambda c: c.wait(["t"], timeout="soon"),
     "timeout nan": lambda c: c.result("t", timeout=math.nan),
     "no id": lambda c: c.states([None]),
     "one task for several": lambda c: c.wait("t"),

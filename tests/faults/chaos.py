@@ -390,7 +390,7 @@ class Chaos:
 
     def _waiting(self, link: Link) -> int | None:
         try:
-            return int(link.run(self.store.info())["tasks"]["pending"])
+            return int(link.run(self.store.info()).tasks["pending"])
         except RqSchedError:
             time.sleep(0.1)
             return None

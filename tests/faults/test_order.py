@@ -30,7 +30,7 @@ def test_one_core_runs_by_priority_then_by_arrival(redis_url: str, store: Store,
         cluster.run(store.submit(requests))
         cluster.scheduler("s1")
         cluster.node("n1", 1, 1000)
-        wait_for(lambda: cluster.run(store.info())["tasks"]["completed"] == len(requests), 60, cluster.logs)
+        wait_for(lambda: cluster.run(store.info()).tasks["completed"] == len(requests), 60, cluster.logs)
     ran = [(int(rank), int(i)) for rank, i in (line.split() for line in path.read_text().splitlines())]
     assert len(ran) == len(requests)
     assert ran == sorted(ran)
@@ -48,14 +48,14 @@ def test_what_fits_nowhere_blocks_nobody_and_runs_when_it_can(redis_url: str, st
         cluster.run(store.submit([request.check() for request in huge]))
         small = [TaskRequest("tests.faults.jobs:note", [str(path), "small"], task_id=f"s{i}") for i in range(20)]
         cluster.run(store.submit([request.check() for request in small]))
-        wait_for(lambda: cluster.run(store.info())["tasks"]["completed"] == len(small), 30, cluster.logs)
+        wait_for(lambda: cluster.run(store.info()).tasks["completed"] == len(small), 30, cluster.logs)
         (info,) = cluster.run(store.status(["huge0"]))
         assert info is not None
         assert (info.state, info.reason) == (State.PENDING, Reason.INFEASIBLE)
         answer = cluster.run(store.explain("huge1"))
-        assert (answer["fits_now"], answer["fits_empty"], answer["reason"]) == (0, 0, "infeasible")
+        assert (answer.fits_now, answer.fits_empty, answer.reason) == (0, 0, "infeasible")
         cluster.check()
         cluster.node("large", 6, 6000)
-        wait_for(lambda: cluster.run(store.info())["tasks"]["completed"] == len(small) + len(huge), 30, cluster.logs)
+        wait_for(lambda: cluster.run(store.info()).tasks["completed"] == len(small) + len(huge), 30, cluster.logs)
         cluster.check()
     assert path.read_text().split() == ["small"] * 20 + ["huge"] * 200

@@ -27,7 +27,7 @@ def test_a_wide_task_starts_under_an_endless_stream_of_small_ones(redis_url: str
 
     def stream(cluster: Cluster) -> None:
         """As many small tasks wait as would keep the node busy for long."""
-        pending = cluster.run(store.info())["tasks"]["pending"]
+        pending = cluster.run(store.info()).tasks["pending"]
         new = [next(numbers) for _ in range(max(0, 40 - pending))]
         # Of different lengths: tasks that end all at once leave room for the wide one without any reservation.
         small = [

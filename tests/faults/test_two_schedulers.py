@@ -46,7 +46,7 @@ def test_a_scheduler_and_a_node_are_killed_midway(redis_url: str, store: Store, 
         assert cluster.run(store.submit(mixed(path))) == ["new"] * TASKS
 
         def completed() -> int:
-            return int(cluster.run(store.info())["tasks"]["completed"])
+            return int(cluster.run(store.info()).tasks["completed"])
 
         wait_for(lambda: completed() > TASKS // 4, 60, cluster.logs)
         cluster.check()

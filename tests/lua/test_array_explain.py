@@ -18,7 +18,7 @@ def submit_array(cell: Cell, array_id: str, indexes: str, cpu: int = 1, **fields
 
 
 def why(cell: Cell, task_id: str) -> dict[str, Any]:
-    return cell.run(cell.store.explain(task_id))
+    return cell.run(cell.store.explain(task_id)).to_dict()
 
 
 def ahead(cell: Cell, *task_ids: str) -> list[int]:
@@ -131,7 +131,7 @@ def test_a_dry_run_is_about_the_first_element(cell: Cell) -> None:
     request = TaskRequest("m:f", task_id="a", cpu_needed=1, memory_needed=100, array="1-5").check()
     cell.node("n", cpu=1)
     found = cell.run(cell.store.dry_run(request))
-    assert (found["state"], found["array"], found["elements"]["waiting"]) == (State.ASSIGNED, "1-5", 5)
+    assert (found.state, found.array, found.elements["waiting"]) == (State.ASSIGNED, "1-5", 5)
     cell.run(cell.store.submit([request]))
     found = cell.run(cell.store.dry_run(request))
-    assert (found["exists"], found["next"]) == (True, "a/1")
+    assert (found.exists, found.next) == (True, "a/1")

@@ -129,7 +129,7 @@ def test_cancel_cuts_off_what_is_left(cell: Cell) -> None:
     for order in starts.values():
         cell.finish("n", order, "stopped")
     assert cell.info("a").state is State.CANCELLED
-    assert cell.run(cell.store.info())["tasks"]["cancelled"] == 1_000_000
+    assert cell.run(cell.store.info()).tasks["cancelled"] == 1_000_000
     assert cell.run(cell.store.requeue("a/77")) is State.PENDING
     assert cell.info("a").state is State.RUNNING
     assert run_all(cell, "n") == ["a/77"]
@@ -196,12 +196,12 @@ def test_requeue_puts_the_rest_behind_its_equals(cell: Cell) -> None:
 def test_hold_and_delay(cell: Cell) -> None:
     cell.node("n", cpu=1)
     submit_array(cell, indexes="1-3", delay=5)
-    assert cell.run(cell.store.info())["tasks"]["delayed"] == 3
+    assert cell.run(cell.store.info()).tasks["delayed"] == 3
     assert cell.info("a/2").state is State.DELAYED
     cell.run(cell.store.requeue("a/2"))
     assert run_all(cell, "n") == ["a/2"]
     cell.run(cell.store.hold("a"))
-    assert cell.run(cell.store.info())["tasks"]["held"] == 2
+    assert cell.run(cell.store.info()).tasks["held"] == 2
     assert cell.run(cell.store.unhold("a/3")) is State.DELAYED
     cell.now += 5000
     assert cell.run(cell.store.promote()).promoted == 1
@@ -231,7 +231,7 @@ def test_the_reservation_is_kept_for_an_element_that_is_not_made(cell: Cell) -> 
     cell.now += 31_000
     reserved = cell.run(cell.store.reserve())
     assert (reserved.task_id, reserved.node_id) == ("a/1", "n")
-    assert cell.run(cell.store.explain("a/1"))["reserved_task"] == "a/1"
+    assert cell.run(cell.store.explain("a/1")).reserved_task == "a/1"
     cell.run(cell.store.cancel("a", requeue=False))
     assert cell.run(cell.store.reservation()) is None
 

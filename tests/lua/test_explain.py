@@ -37,7 +37,7 @@ def sizes_of(op: Op[T], steps: list[int]) -> Op[T]:
 
 
 def why(cell: Cell, task_id: str) -> dict[str, Any]:
-    return cell.run(cell.store.explain(task_id))
+    return cell.run(cell.store.explain(task_id)).to_dict()
 
 
 def everything(cell: Cell) -> Iterator[tuple[bytes, bytes]]:
@@ -224,13 +224,13 @@ def test_a_dry_run_writes_nothing_and_says_the_same(cell: Cell) -> None:
     cell.node("a", 4, 1000)
     cell.submit("other", priority=1)
     before = list(everything(cell))
-    said = cell.run(cell.store.dry_run(request(cpu_needed=5)))
+    said = cell.run(cell.store.dry_run(request(cpu_needed=5))).to_dict()
     waiting = cell.run(cell.store.dry_run(request(cpu_needed=1, delay=60)))
     placed = cell.run(cell.store.dry_run(request(cpu_needed=1)))
     assert list(everything(cell)) == before
     assert (said["state"], said["reason"], said["ahead"], said["dry_run"]) == ("pending", "infeasible", 1, True)
-    assert (placed["state"], placed["reason"], placed["fits_now"]) == ("assigned", None, 1)
-    assert (waiting["state"], waiting["due"]) == ("delayed", "1970-01-01T00:17:40.000Z")
+    assert (placed.state, placed.reason, placed.fits_now) == ("assigned", None, 1)
+    assert (waiting.state, waiting.due) == ("delayed", "1970-01-01T00:17:40.000Z")
     cell.run(cell.store.submit([request(cpu_needed=5)]))
     then = why(cell, "new")
     same = set(said) - {"dry_run", "exists"}
@@ -239,7 +239,7 @@ def test_a_dry_run_writes_nothing_and_says_the_same(cell: Cell) -> None:
 
 def test_a_dry_run_of_what_is_here(cell: Cell) -> None:
     cell.run(cell.store.submit([request()]))
-    assert cell.run(cell.store.dry_run(request()))["exists"] is True
+    assert cell.run(cell.store.dry_run(request())).exists is True
     with pytest.raises(TaskExists):
         cell.run(cell.store.dry_run(request(priority=5)))
 

@@ -366,7 +366,7 @@ def test_explain_counts_labels(cell: Cell) -> None:
     cell.submit("filler", cpu=4, require=["ssd"])
     cell.place()
     cell.submit("t", cpu=2, memory=200, require=["gpu", "ssd"])
-    why = cell.run(cell.store.explain("t"))
+    why = cell.run(cell.store.explain("t")).to_dict()
     counts = {
         name: why[name] for name in ("fits_now", "nodes", "short_cpu", "short_memory", "short_labels", "fits_empty")
     }
@@ -385,14 +385,14 @@ def test_without_a_node_that_could_hold_it_with_its_labels_it_is_infeasible(
     cell.node("c", 8, labels=("ssd",))
     cell.submit("t", cpu=cpu, require=require)
     assert cell.info("t").reason == Reason.INFEASIBLE
-    assert cell.run(cell.store.explain("t"))["fits_empty"] == 0
+    assert cell.run(cell.store.explain("t")).fits_empty == 0
 
 
 def test_how_many_are_ahead_counts_all_labels(cell: Cell) -> None:
     cell.submit("a", "b", require=["gpu"])
     cell.submit("c")
     cell.submit("t", require=["ssd"])
-    assert cell.run(cell.store.explain("t"))["ahead"] == 3
+    assert cell.run(cell.store.explain("t")).ahead == 3
 
 
 # -- bounds -----------------------------------------------------------------------------------------

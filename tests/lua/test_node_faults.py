@@ -29,9 +29,9 @@ def test_a_node_with_a_fault_gets_nothing_and_says_why(cell: Cell) -> None:
     assert cell.place() == 0
     node = cell.run(cell.store.node("a"))
     assert (node.state, node.fault) == (NodeState.FAULTY, GONE)
-    assert cell.run(cell.store.explain("t1"))["faults"] == {"a": GONE}
+    assert cell.run(cell.store.explain("t1")).faults == {"a": GONE}
     assert cell.info("t1").reason == Reason.NO_NODES
-    assert cell.run(cell.store.info())["faults"] == {"a": GONE}
+    assert cell.run(cell.store.info()).faults == {"a": GONE}
     assert fault(cell, text="") is NodeState.UP
     assert cell.place() == 1
     assert cell.run(cell.store.node("a")).fault is None

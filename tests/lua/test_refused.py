@@ -47,7 +47,7 @@ def test_when_all_have_refused_it_fails_with_all_their_reasons(cell: Cell, reaso
     info = cell.info("t1")
     assert (info.state, info.reason, info.attempt, info.retries_left) == (State.FAILED, reason, 2, 5)
     assert info.error == "a: no module m on a\nb: may not"
-    assert cell.run(cell.store.explain("t1"))["refusals"] == {"a": "no module m on a"}
+    assert cell.run(cell.store.explain("t1")).refusals == {"a": "no module m on a"}
 
 
 def test_where_there_is_one_node_it_fails_at_once(cell: Cell) -> None:
@@ -81,10 +81,10 @@ def test_a_node_that_takes_no_tasks_just_now_is_waited_for(cell: Cell) -> None:
     refuse(cell, "a", cell.starts("a")["t1"])
     assert cell.place() == 0
     found = cell.run(cell.store.explain("t1"))
-    assert (found["state"], found["reason"], found["refusing"], found["faults"]) == (
+    assert (found.state, found.reason, found.refusing, found.faults) == (
         State.PENDING, Reason.INFEASIBLE, 1, {"b": "no disk"},
     )  # fmt: skip
-    assert found["refusals"] == {"a": "no module m"}
+    assert found.refusals == {"a": "no module m"}
     cell.run(cell.store.node_fault("b", "1", ""))
     assert cell.place() == 1
 
@@ -143,7 +143,7 @@ def test_a_requeue_by_a_person_forgets_refusals(cell: Cell) -> None:
     cell.run(cell.store.requeue("t1"))
     assert cell.info("t1").refused == []
     assert cell.place() == 1
-    assert "refusals" not in cell.run(cell.store.explain("t1"))
+    assert cell.run(cell.store.explain("t1")).refusals == {}
 
 
 def test_elements_are_refused_one_by_one(cell: Cell) -> None:

@@ -196,4 +196,4 @@ def test_a_node_is_kept_for_it_like_for_any_large_task(two: Cell) -> None:
     cell.finish("b", starts["small1"])
     _, placed = cell.finish("b", starts["small2"])
     assert list(placed) == ["guilty"]
-    assert cell.run(cell.store.explain("guilty"))["suspect"]
+    assert cell.run(cell.store.explain("guilty")).suspect

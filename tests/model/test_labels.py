@@ -71,7 +71,7 @@ def test_options_in_python() -> None:
         with client.executor(require=["gpu"]) as pool:
             future = pool.submit(jobs.add, 1)
         assert client.status(future.task_id).require == ["gpu"]
-        assert client.dry_run(jobs.add, 1, require=["gpu"])["fits_now"] == 1
+        assert client.dry_run(jobs.add, 1, require=["gpu"]).fits_now == 1
 
 
 def test_in_a_test_a_task_waits_for_its_label_too() -> None:

@@ -109,4 +109,4 @@ def test_a_request_says_everything_itself() -> None:
     assert make_request(request, (), {}, {"cpu": None}) is request
     for args, kwargs, options in (((1,), {}, {}), ((), {"a": 1}, {}), ((), {}, {"cpu": 1})):
         with pytest.raises(InvalidValue, match="already says everything"):
-            make_request(request, args, kwargs, options)  # type: ignore[arg-type]
+            make_request(request, args, kwargs, options)

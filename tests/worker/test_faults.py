@@ -71,7 +71,7 @@ def test_a_node_that_loses_its_folder_eats_nothing_and_comes_back(desk: Desk, fo
     shutil.rmtree(folder)
     wait_faulty(bad, "release, and that is not possible: No such file or directory")
     explained = desk.link.run(desk.store.explain(ids[-1]))
-    assert explained["state"] != State.PENDING or "n2" in explained["faults"]
+    assert explained.state != State.PENDING or "n2" in explained.faults
     on = judge(desk, ids)
     assert on["n1"] > on["n2"]
     assert bad.log.count("this node begins no more tasks") == 1

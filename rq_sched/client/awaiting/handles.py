@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from rq_sched.client.awaiting.stepper import AsyncStepper
 from rq_sched.errors import InvalidValue
+from rq_sched.model.durations import Duration
+from rq_sched.model.explanation import Explanation
 from rq_sched.model.states import State
 from rq_sched.model.task import DEFAULT_GRACE, TaskInfo
 from rq_sched.store.answers import Cancelled
@@ -51,11 +53,11 @@ class AsyncTaskHandle(Generic[T]):
         state = await self.state()
         return state.final
 
-    async def wait(self, timeout: float | None = None) -> State:
+    async def wait(self, timeout: Duration | None = None) -> State:
         """Wait until it has ended; says how.
 
         Parameters:
-            timeout: seconds; None: for ever; 0: only look.
+            timeout: seconds, ``"10m"`` or a ``timedelta``; None: for ever; 0: only look.
 
         Raises:
             TaskNotFound
@@ -66,11 +68,11 @@ class AsyncTaskHandle(Generic[T]):
             ended += batch
         return ended[0][1]
 
-    async def result(self, timeout: float | None = None) -> T:
+    async def result(self, timeout: Duration | None = None) -> T:
         """Wait until it has ended; what it returned. (An array returns None: ``results()``.)
 
         Parameters:
-            timeout: seconds; None: for ever; 0: only look.
+            timeout: seconds, ``"10m"`` or a ``timedelta``; None: for ever; 0: only look.
 
         Raises:
             TaskFailed: it failed; with ``TaskCancelled``, a subclass, it was cancelled.
@@ -94,13 +96,13 @@ class AsyncTaskHandle(Generic[T]):
         for task_id in await self.client._do(self.client._flows.elements(self.id)):
             yield AsyncTaskHandle(self.client, task_id)
 
-    async def results(self, timeout: float | None = None, *, return_exceptions: bool = False) -> AsyncIterator[T]:
+    async def results(self, timeout: Duration | None = None, *, return_exceptions: bool = False) -> AsyncIterator[T]:
         """Of an array what its elements returned, in their order, each as soon as it and those before it have ended.
 
         They are read in batches of 1,000: no more of them are in memory.
 
         Parameters:
-            timeout: seconds for all together; None: for ever.
+            timeout: seconds, ``"10m"`` or a ``timedelta``, for all together; None: for ever.
             return_exceptions: whether the errors of elements come as values; else the first one is raised.
 
         Raises:
@@ -117,12 +119,12 @@ class AsyncTaskHandle(Generic[T]):
                 yield value
 
     async def cancel(
-        self, *, requeue: bool = True, grace: float = DEFAULT_GRACE, reason: str | None = None, wait: bool = True
+        self, *, requeue: bool = True, grace: Duration = DEFAULT_GRACE, reason: str | None = None, wait: bool = True
     ) -> Cancelled:
         """Stop it. By default it goes to the back of its equals and runs again. See ``AsyncClient.cancel``."""
         return await self.client._do(self.client._flows.cancel(self.id, requeue, grace, reason, wait))
 
-    async def explain(self) -> dict[str, Any]:
+    async def explain(self) -> Explanation:
         """Why it is where it is. See ``AsyncClient.explain``."""
         return await self.client._do(self.client._flows.explain(self.id))
 
@@ -155,13 +157,13 @@ class AsyncTaskHandles(list[AsyncTaskHandle[T]]):
     21065.833110879048
     """
 
-    async def results(self, timeout: float | None = None, *, return_exceptions: bool = False) -> AsyncIterator[T]:
+    async def results(self, timeout: Duration | None = None, *, return_exceptions: bool = False) -> AsyncIterator[T]:
         """What the tasks returned, in the order of the list, each as soon as it and those before it have ended.
 
         They are read in batches of 1,000: no more of them are in memory.
 
         Parameters:
-            timeout: seconds for all together; None: for ever.
+            timeout: seconds, ``"10m"`` or a ``timedelta``, for all together; None: for ever.
             return_exceptions: whether the errors of tasks come as values; else the first one is raised.
 
         Raises:
@@ -179,12 +181,12 @@ class AsyncTaskHandles(list[AsyncTaskHandle[T]]):
 class AsyncEndStates(dict[AsyncTaskHandle[Any], State]):
     """How tasks have ended: handle → state, as ``wait`` returns it. An id may stand for the handle."""
 
-    def __missing__(self, task: object) -> State:
-        if isinstance(task, str) and self:
-            handle: AsyncTaskHandle[Any] = AsyncTaskHandle(next(iter(self)).client, task)
-            if handle in self:
-                return self[handle]
-        raise KeyError(task)
+    def __getitem__(self, task: AsyncTaskHandle[Any] | str) -> State:
+        if isinstance(task, str):
+            if not self:
+                raise KeyError(task)
+            task = AsyncTaskHandle(next(iter(self)).client, task)
+        return super().__getitem__(task)
 
 
 def id_of(task: AsyncTaskHandle[Any] | str) -> str:

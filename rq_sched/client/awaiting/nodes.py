@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 from rq_sched.client.awaiting.stepper import AsyncStepper
+from rq_sched.model.durations import Duration
 from rq_sched.model.events import Event
+from rq_sched.model.namespace import NamespaceInfo
 from rq_sched.model.node import NodeInfo, NodeState
 from rq_sched.model.task import DEFAULT_GRACE
 
@@ -18,12 +19,12 @@ class AsyncNodeMethods(AsyncStepper):
         """All nodes, by id."""
         return await self._do(self._flows.nodes())
 
-    async def drain(self, node_id: str, *, requeue: bool = False, grace: float = DEFAULT_GRACE) -> NodeState:
+    async def drain(self, node_id: str, *, requeue: bool = False, grace: Duration = DEFAULT_GRACE) -> NodeState:
         """No new tasks for a node, until ``undrain``.  Raises: NodeNotFound.
 
         Parameters:
             requeue: whether what runs there is stopped and goes back to its place in the order, or ends by itself.
-            grace: with ``requeue``, seconds between SIGTERM and SIGKILL.
+            grace: with ``requeue``, time between SIGTERM and SIGKILL, in seconds or such as ``"1m"``.
         """
         return await self._do(self._flows.drain(node_id, requeue, grace))
 
@@ -54,7 +55,7 @@ class AsyncNodeMethods(AsyncStepper):
             for item in batch:
                 yield item
 
-    async def info(self) -> dict[str, Any]:
+    async def info(self) -> NamespaceInfo:
         """Totals: tasks by state, nodes by state, capacity."""
         return await self._do(self._flows.info())
 

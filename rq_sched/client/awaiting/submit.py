@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rq_sched.client.awaiting.handles import AsyncTaskHandle, AsyncTaskHandles
 from rq_sched.client.awaiting.stepper import AsyncStepper
+from rq_sched.client.awaiting.submitter import AsyncSubmitter
+from rq_sched.model.durations import Duration
+from rq_sched.model.explanation import Explanation
 from rq_sched.model.ids import known_id
-from rq_sched.model.target import Options, Target, make_request, request_of
+from rq_sched.model.target import Options, Target, merge, parted, short_form
 from rq_sched.model.task import TaskRequest
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 
 class AsyncSubmitMethods(AsyncStepper):
     """The methods of ``AsyncClient`` that submit."""
+
+    def options(self, **options: Unpack[Options]) -> AsyncSubmitter:
+        """Options for what is submitted: ``client.options(cpu=2).submit(f, …)``. Every keyword of that ``submit`` is
+        the function's own.
+
+        Parameters:
+            cpu: cores that it needs (1).  memory: what it needs, in MB or as ``"2G"`` (256 MB).
+            max_cpu, max_memory: up to which it may grow (what it needs).
+            require: labels that its node must carry (none).
+            array: ``FIRST-LAST`` or a ``range``: run it once for each of these indexes, as one array of up to
+                10,000,000 elements. Each is a task ``ID/INDEX`` and finds its index as ``current_task().index``;
+                ``handle.elements()`` gives their handles, ``handle.results()`` what they return. What is done to the
+                array is done to all that haven't ended.
+            priority: higher first, any integer in ±2³¹ (0).
+            task_id: generated here if None, so that a repeated send is the same task.
+            retries: how often a failure is tried again (0).
+            crash_limit: how many deaths of its process or node make it fail as poison (3).
+            time_limit: how long a run may take: seconds, ``"10m"`` or a ``timedelta`` (no limit).
+            delay: how long it isn't placed, given likewise (0).
+            elastic: ``off``, ``cpu`` or ``all``: what others may use while it doesn't (``cpu``).
+            preemptible: whether a task of higher priority may stop it (False).
+
+        An option that is None is as the function's ``@task`` says, else the default.
+
+        Raises:
+            InvalidValue: there is no such option; the nearest one is told.
+
+        >>> big = client.options(cpu=8, memory="32G", time_limit="2h")
+        >>> handle = await big.submit(train, "data.csv", epochs=20)  # doctest: +SKIP
+        """
+        return AsyncSubmitter(self, merge({}, options))
 
     async def submit(
         self,
@@ -30,64 +67,71 @@ class AsyncSubmitMethods(AsyncStepper):
         task_id: str | None = None,
         retries: int | None = None,
         crash_limit: int | None = None,
-        time_limit: float | None = None,
-        delay: float | None = None,
+        time_limit: Duration | None = None,
+        delay: Duration | None = None,
         elastic: str | None = None,
         preemptible: bool | None = None,
         **kwargs: Any,
     ) -> AsyncTaskHandle[Any]:
-        """Submit one task.
+        """Submit one task: the short form of ``client.options(…).submit(…)``.
 
-        The names below are options of the task; every other keyword is the function's. (One that has such a keyword
-        itself: hand over a ``TaskRequest``, or mark it with ``@task`` and use ``f.options(…).submit(…)``.) An option
-        that is None is as the function's ``@task`` says, else the default.
+        The names above are options of the task (``options`` says what they mean); every other keyword is the
+        function's. Where that isn't clear, because the function has a parameter of such a name, or a keyword looks
+        like a misspelt option, this refuses: then use ``options``.
 
         Parameters:
             target: ``"pkg.mod:func"``, a function at the top level of a module, ``"exec:/path"`` for a command (its
                 arguments are ``args``), or a ``TaskRequest`` that says everything.
-            args, kwargs: plain data (None, bool, int, float, str, bytes, list, dict), at most 256 KiB together.
-            cpu: cores it needs (1).  memory: what it needs, in MB or as ``"2G"`` (256 MB).
-            max_cpu, max_memory: up to which it may grow (what it needs).
-            require: labels that its node must carry (none).
-            array: ``FIRST-LAST`` or a ``range``: run it once for each of these indexes, as one array of up to
-                10,000,000 elements. Each is a task ``ID/INDEX`` and finds its index as ``current_task().index``;
-                ``handle.elements()`` gives their handles. What is done to the array is done to all that haven't ended.
-            priority: higher first, any integer in ±2³¹ (0).
-            task_id: generated here if None, so that a repeated send is the same task.
-            retries: how often a failure is tried again (0).
-            crash_limit: how many deaths of its process or node make it fail as poison (3).
-            time_limit: seconds a run may take (no limit).  delay: seconds before it may be placed (0).
-            elastic: ``off``, ``cpu`` or ``all``: what others may use while it doesn't (``cpu``).
-            preemptible: whether a task of higher priority may stop it (False).
+            args, kwargs: plain data (None, bool, int, float, str, bytes, list, dict), at most 256 KiB together. A
+                tuple arrives as a list, also in a result (``docs/values.md``).
 
         Raises:
             InvalidTarget: no worker could find the function (a lambda, of ``__main__``, nested, a method).
+            InvalidValue: it isn't clear whether a keyword is an option or the function's.
             UsageError: another bad value (``InvalidValue``, ``NotSerializable``, ``PayloadTooLarge``, …).
             TaskExists: the id is taken by another request.
             TooManyLabelSets: tasks with too many sets of labels wait. Nothing is submitted.
 
-        >>> await client.submit("math:sqrt", 2.0, cpu=2, memory="1G", priority=10).id  # doctest: +SKIP
+        >>> handle = await client.submit("math:sqrt", 2.0, cpu=2, memory="1G", priority=10)  # doctest: +SKIP
+        >>> handle.id  # doctest: +SKIP
         'w5ivmtn2vzkvbmhz'
-        >>> sweep = client.submit("m:simulate", array=range(1, 101))  # doctest: +SKIP
-        >>> [element.result() for element in sweep.elements()]  # doctest: +SKIP
         """
         options: Options = {
             "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "require": require,
             "array": array, "priority": priority, "task_id": task_id, "retries": retries, "crash_limit": crash_limit,
             "time_limit": time_limit, "delay": delay, "elastic": elastic, "preemptible": preemptible,
         }  # fmt: skip
-        request = make_request(target, args, kwargs, options)
+        request = short_form(target, args, options, kwargs)
         return AsyncTaskHandle(self, await self._do(self._flows.submit(request)))
 
-    async def dry_run(self, target: Target, /, *args: Any, **keywords: Any) -> dict[str, Any]:
+    async def map(self, function: Callable[..., Any] | str, /, *iterables: Iterable[Any]) -> AsyncTaskHandles[Any]:
+        """Submit a call of the function for each item, in batches; with options: ``client.options(…).map(…)``.
+
+        Parameters:
+            iterables: one for each argument of the function, as with the builtin ``map``: the shortest one decides.
+
+        Returns:
+            the handles, a list in the order of the items; ``handles.results()`` gives what they return.
+
+        Raises:
+            InvalidTarget, UsageError: as ``submit``; calls before the bad one have been submitted.
+
+        >>> handles = await client.map("math:sqrt", range(1000))  # doctest: +SKIP
+        >>> sum([root async for root in handles.results(timeout=60)])  # doctest: +SKIP
+        21065.833110879048
+        """
+        return await self.options().map(function, *iterables)
+
+    async def dry_run(self, target: Target, /, *args: Any, **keywords: Any) -> Explanation:
         """What would become of a task if it were submitted now: as ``explain``, and nothing is written.
 
         Parameters and errors: ``submit``. ``state`` is what it would be: assigned, pending with a reason, or delayed.
 
-        >>> await client.dry_run("math:sqrt", 2.0, cpu=64)["reason"]  # doctest: +SKIP
+        >>> (await client.dry_run("math:sqrt", 2.0, cpu=64)).reason  # doctest: +SKIP
         'infeasible'
         """
-        return await self._do(self._flows.dry_run(request_of(target, args, keywords)))
+        options, kwargs = parted(keywords)
+        return await self._do(self._flows.dry_run(short_form(target, args, options, kwargs)))
 
     async def submit_many(self, requests: Iterable[TaskRequest | Mapping[str, Any]]) -> AsyncTaskHandles[Any]:
         """Submit many tasks, in batches. For millions, ``submit_stream`` doesn't keep a handle of each.
@@ -98,11 +142,15 @@ class AsyncSubmitMethods(AsyncStepper):
         Parameters:
             requests: ``TaskRequest``, or dicts with the same field names.
 
+        Returns:
+            the handles, a list in the order of the requests; ``handles.results()`` gives what they return.
+
         Raises:
             TaskExists, TooManyLabelSets: of some of them; all the others have been submitted.
             UsageError: a bad request, named by its number; those before it have been submitted, none after it.
 
-        >>> handles = client.submit_many(TaskRequest("math:sqrt", [n]) for n in range(10_000))  # doctest: +SKIP
+        >>> requests = [TaskRequest("math:sqrt", [n], cpu=2) for n in range(10_000)]
+        >>> handles = await client.submit_many(requests)  # doctest: +SKIP
         """
         return AsyncTaskHandles([handle async for handle in self.submit_stream(requests)])
 
@@ -113,13 +161,16 @@ class AsyncSubmitMethods(AsyncStepper):
 
         Nothing happens before the first iteration. Parameters and errors: ``submit_many``.
 
-        >>> sum(1 for _ in client.submit_stream(read_requests()))  # doctest: +SKIP
-        1000000
+        >>> async for handle in client.submit_stream(read_requests()):  # doctest: +SKIP
+        ...     print(handle.id)
         """
         async for batch in self._stream(self._flows.submit_stream(requests)):
             for task_id in batch:
                 yield AsyncTaskHandle(self, task_id)
 
     def handle(self, task_id: str) -> AsyncTaskHandle[Any]:
-        """The handle of a task that was submitted elsewhere or earlier.  Raises: InvalidId."""
+        """The handle of a task that was submitted elsewhere or earlier.  Raises: InvalidId.
+
+        >>> client.handle("w5ivmtn2vzkvbmhz")  # doctest: +SKIP
+        """
         return AsyncTaskHandle(self, known_id(task_id))

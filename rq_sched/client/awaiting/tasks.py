@@ -7,6 +7,8 @@ from typing import Any
 
 from rq_sched.client.awaiting.handles import AsyncTaskHandle, ids_of
 from rq_sched.client.awaiting.stepper import AsyncStepper
+from rq_sched.model.durations import Duration
+from rq_sched.model.explanation import Explanation
 from rq_sched.model.states import State
 from rq_sched.model.task import DEFAULT_GRACE, TaskInfo
 from rq_sched.store.answers import Cancelled
@@ -20,7 +22,7 @@ class AsyncTaskMethods(AsyncStepper):
         task_id: str,
         *,
         requeue: bool = True,
-        grace: float = DEFAULT_GRACE,
+        grace: Duration = DEFAULT_GRACE,
         reason: str | None = None,
         wait: bool = True,
     ) -> Cancelled:
@@ -28,7 +30,7 @@ class AsyncTaskMethods(AsyncStepper):
 
         Parameters:
             requeue: False ends it for good, as ``cancelled``.
-            grace: seconds between SIGTERM and SIGKILL, where it runs.
+            grace: time between SIGTERM and SIGKILL, in seconds or such as ``"1m"``, where it runs.
             reason: a note for the decision log.
             wait: whether to wait until its processes are gone: grace + 5 s at most.
 
@@ -60,14 +62,14 @@ class AsyncTaskMethods(AsyncStepper):
         tasks: Iterable[AsyncTaskHandle[Any] | str] | None = None,
         *,
         state: State | str | None = None,
-        older_than: float = 0.0,
+        older_than: Duration = 0.0,
     ) -> int:
         """Drop ended tasks with their results and output; says how many.
 
         Parameters:
             tasks: only these, given as handles or ids; None: all that match.
             state: only ``completed``, ``failed`` or ``cancelled`` ones.
-            older_than: only those that ended so many seconds ago.
+            older_than: only those that ended so long ago: seconds, ``"10m"`` or a ``timedelta``.
 
         Raises:
             TaskNotFound, TaskNotFinal: one of ``tasks`` is unknown, or hasn't ended.
@@ -104,7 +106,7 @@ class AsyncTaskMethods(AsyncStepper):
         """
         return await self._do(self._flows.tasks(array, state, node_id, priority, limit))
 
-    async def explain(self, task_id: str) -> dict[str, Any]:
+    async def explain(self, task_id: str) -> Explanation:
         """Why a task is where it is (``Explain.explain`` names the fields).  Raises: TaskNotFound."""
         return await self._do(self._flows.explain(task_id))
 

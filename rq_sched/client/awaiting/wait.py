@@ -7,19 +7,22 @@ from typing import Any
 
 from rq_sched.client.awaiting.handles import AsyncEndedTask, AsyncEndStates, AsyncTaskHandle, ids_of
 from rq_sched.client.awaiting.stepper import AsyncStepper
+from rq_sched.model.durations import Duration
 
 
 class AsyncWaitMethods(AsyncStepper):
     """The methods of ``AsyncClient`` that wait."""
 
-    async def wait(self, tasks: Iterable[AsyncTaskHandle[Any] | str], timeout: float | None = None) -> AsyncEndStates:
+    async def wait(
+        self, tasks: Iterable[AsyncTaskHandle[Any] | str], timeout: Duration | None = None
+    ) -> AsyncEndStates:
         """Wait until all of these tasks have ended; says how each did.
 
         A lost connection to Redis is waited out.
 
         Parameters:
             tasks: handles or ids.
-            timeout: seconds; None: for ever; 0: only look.
+            timeout: seconds, ``"10m"`` or a ``timedelta``; None: for ever; 0: only look.
 
         Returns:
             a dict, handle → state. An id is taken for a handle in it.
@@ -37,7 +40,7 @@ class AsyncWaitMethods(AsyncStepper):
         return ended
 
     async def as_completed(
-        self, tasks: Iterable[AsyncTaskHandle[Any] | str], timeout: float | None = None
+        self, tasks: Iterable[AsyncTaskHandle[Any] | str], timeout: Duration | None = None
     ) -> AsyncIterator[AsyncEndedTask[Any]]:
         """The handles of tasks as they end, each once; ``ended`` says how. Parameters and errors: ``wait``.
 
@@ -48,11 +51,11 @@ class AsyncWaitMethods(AsyncStepper):
             for task_id, state in batch:
                 yield AsyncEndedTask(self, task_id, state)
 
-    async def result(self, task_id: str, timeout: float | None = None) -> Any:
+    async def result(self, task_id: str, timeout: Duration | None = None) -> Any:
         """Wait until a task has ended; what it returned. (An array returns None: ``handle.results()``.)
 
         Parameters:
-            timeout: seconds; None: for ever; 0: only look.
+            timeout: seconds, ``"10m"`` or a ``timedelta``; None: for ever; 0: only look.
 
         Raises:
             TaskFailed: it failed; with ``TaskCancelled``, a subclass, it was cancelled.

@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 
 from rq_sched.client.blocking.stepper import Stepper
 from rq_sched.errors import InvalidValue
+from rq_sched.model.durations import Duration
+from rq_sched.model.explanation import Explanation
 from rq_sched.model.states import State
 from rq_sched.model.task import DEFAULT_GRACE, TaskInfo
 from rq_sched.store.answers import Cancelled
@@ -52,11 +54,11 @@ class TaskHandle(Generic[T]):
         state = self.state()
         return state.final
 
-    def wait(self, timeout: float | None = None) -> State:
+    def wait(self, timeout: Duration | None = None) -> State:
         """Wait until it has ended; says how.
 
         Parameters:
-            timeout: seconds; None: for ever; 0: only look.
+            timeout: seconds, ``"10m"`` or a ``timedelta``; None: for ever; 0: only look.
 
         Raises:
             TaskNotFound
@@ -67,11 +69,11 @@ class TaskHandle(Generic[T]):
             ended += batch
         return ended[0][1]
 
-    def result(self, timeout: float | None = None) -> T:
+    def result(self, timeout: Duration | None = None) -> T:
         """Wait until it has ended; what it returned. (An array returns None: ``results()``.)
 
         Parameters:
-            timeout: seconds; None: for ever; 0: only look.
+            timeout: seconds, ``"10m"`` or a ``timedelta``; None: for ever; 0: only look.
 
         Raises:
             TaskFailed: it failed; with ``TaskCancelled``, a subclass, it was cancelled.
@@ -95,13 +97,13 @@ class TaskHandle(Generic[T]):
         for task_id in self.client._do(self.client._flows.elements(self.id)):
             yield TaskHandle(self.client, task_id)
 
-    def results(self, timeout: float | None = None, *, return_exceptions: bool = False) -> Iterator[T]:
+    def results(self, timeout: Duration | None = None, *, return_exceptions: bool = False) -> Iterator[T]:
         """Of an array what its elements returned, in their order, each as soon as it and those before it have ended.
 
         They are read in batches of 1,000: no more of them are in memory.
 
         Parameters:
-            timeout: seconds for all together; None: for ever.
+            timeout: seconds, ``"10m"`` or a ``timedelta``, for all together; None: for ever.
             return_exceptions: whether the errors of elements come as values; else the first one is raised.
 
         Raises:
@@ -117,12 +119,12 @@ class TaskHandle(Generic[T]):
             yield from batch
 
     def cancel(
-        self, *, requeue: bool = True, grace: float = DEFAULT_GRACE, reason: str | None = None, wait: bool = True
+        self, *, requeue: bool = True, grace: Duration = DEFAULT_GRACE, reason: str | None = None, wait: bool = True
     ) -> Cancelled:
         """Stop it. By default it goes to the back of its equals and runs again. See ``Client.cancel``."""
         return self.client._do(self.client._flows.cancel(self.id, requeue, grace, reason, wait))
 
-    def explain(self) -> dict[str, Any]:
+    def explain(self) -> Explanation:
         """Why it is where it is. See ``Client.explain``."""
         return self.client._do(self.client._flows.explain(self.id))
 
@@ -155,13 +157,13 @@ class TaskHandles(list[TaskHandle[T]]):
     21065.833110879048
     """
 
-    def results(self, timeout: float | None = None, *, return_exceptions: bool = False) -> Iterator[T]:
+    def results(self, timeout: Duration | None = None, *, return_exceptions: bool = False) -> Iterator[T]:
         """What the tasks returned, in the order of the list, each as soon as it and those before it have ended.
 
         They are read in batches of 1,000: no more of them are in memory.
 
         Parameters:
-            timeout: seconds for all together; None: for ever.
+            timeout: seconds, ``"10m"`` or a ``timedelta``, for all together; None: for ever.
             return_exceptions: whether the errors of tasks come as values; else the first one is raised.
 
         Raises:
@@ -178,12 +180,12 @@ class TaskHandles(list[TaskHandle[T]]):
 class EndStates(dict[TaskHandle[Any], State]):
     """How tasks have ended: handle → state, as ``wait`` returns it. An id may stand for the handle."""
 
-    def __missing__(self, task: object) -> State:
-        if isinstance(task, str) and self:
-            handle: TaskHandle[Any] = TaskHandle(next(iter(self)).client, task)
-            if handle in self:
-                return self[handle]
-        raise KeyError(task)
+    def __getitem__(self, task: TaskHandle[Any] | str) -> State:
+        if isinstance(task, str):
+            if not self:
+                raise KeyError(task)
+            task = TaskHandle(next(iter(self)).client, task)
+        return super().__getitem__(task)
 
 
 def id_of(task: TaskHandle[Any] | str) -> str:

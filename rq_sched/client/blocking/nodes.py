@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from rq_sched.client.blocking.stepper import Stepper
+from rq_sched.model.durations import Duration
 from rq_sched.model.events import Event
+from rq_sched.model.namespace import NamespaceInfo
 from rq_sched.model.node import NodeInfo, NodeState
 from rq_sched.model.task import DEFAULT_GRACE
 
@@ -19,12 +20,12 @@ class NodeMethods(Stepper):
         """All nodes, by id."""
         return self._do(self._flows.nodes())
 
-    def drain(self, node_id: str, *, requeue: bool = False, grace: float = DEFAULT_GRACE) -> NodeState:
+    def drain(self, node_id: str, *, requeue: bool = False, grace: Duration = DEFAULT_GRACE) -> NodeState:
         """No new tasks for a node, until ``undrain``.  Raises: NodeNotFound.
 
         Parameters:
             requeue: whether what runs there is stopped and goes back to its place in the order, or ends by itself.
-            grace: with ``requeue``, seconds between SIGTERM and SIGKILL.
+            grace: with ``requeue``, time between SIGTERM and SIGKILL, in seconds or such as ``"1m"``.
         """
         return self._do(self._flows.drain(node_id, requeue, grace))
 
@@ -54,7 +55,7 @@ class NodeMethods(Stepper):
         for batch in self._stream(self._flows.events(task_id, node_id, after, follow)):
             yield from batch
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> NamespaceInfo:
         """Totals: tasks by state, nodes by state, capacity."""
         return self._do(self._flows.info())
 

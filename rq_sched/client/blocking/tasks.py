@@ -8,6 +8,8 @@ from typing import Any
 
 from rq_sched.client.blocking.handles import TaskHandle, ids_of
 from rq_sched.client.blocking.stepper import Stepper
+from rq_sched.model.durations import Duration
+from rq_sched.model.explanation import Explanation
 from rq_sched.model.states import State
 from rq_sched.model.task import DEFAULT_GRACE, TaskInfo
 from rq_sched.store.answers import Cancelled
@@ -21,7 +23,7 @@ class TaskMethods(Stepper):
         task_id: str,
         *,
         requeue: bool = True,
-        grace: float = DEFAULT_GRACE,
+        grace: Duration = DEFAULT_GRACE,
         reason: str | None = None,
         wait: bool = True,
     ) -> Cancelled:
@@ -29,7 +31,7 @@ class TaskMethods(Stepper):
 
         Parameters:
             requeue: False ends it for good, as ``cancelled``.
-            grace: seconds between SIGTERM and SIGKILL, where it runs.
+            grace: time between SIGTERM and SIGKILL, in seconds or such as ``"1m"``, where it runs.
             reason: a note for the decision log.
             wait: whether to wait until its processes are gone: grace + 5 s at most.
 
@@ -61,14 +63,14 @@ class TaskMethods(Stepper):
         tasks: Iterable[TaskHandle[Any] | str] | None = None,
         *,
         state: State | str | None = None,
-        older_than: float = 0.0,
+        older_than: Duration = 0.0,
     ) -> int:
         """Drop ended tasks with their results and output; says how many.
 
         Parameters:
             tasks: only these, given as handles or ids; None: all that match.
             state: only ``completed``, ``failed`` or ``cancelled`` ones.
-            older_than: only those that ended so many seconds ago.
+            older_than: only those that ended so long ago: seconds, ``"10m"`` or a ``timedelta``.
 
         Raises:
             TaskNotFound, TaskNotFinal: one of ``tasks`` is unknown, or hasn't ended.
@@ -105,7 +107,7 @@ class TaskMethods(Stepper):
         """
         return self._do(self._flows.tasks(array, state, node_id, priority, limit))
 
-    def explain(self, task_id: str) -> dict[str, Any]:
+    def explain(self, task_id: str) -> Explanation:
         """Why a task is where it is (``Explain.explain`` names the fields).  Raises: TaskNotFound."""
         return self._do(self._flows.explain(task_id))
 

@@ -8,19 +8,20 @@ from typing import Any
 
 from rq_sched.client.blocking.handles import EndedTask, EndStates, TaskHandle, ids_of
 from rq_sched.client.blocking.stepper import Stepper
+from rq_sched.model.durations import Duration
 
 
 class WaitMethods(Stepper):
     """The methods of ``Client`` that wait."""
 
-    def wait(self, tasks: Iterable[TaskHandle[Any] | str], timeout: float | None = None) -> EndStates:
+    def wait(self, tasks: Iterable[TaskHandle[Any] | str], timeout: Duration | None = None) -> EndStates:
         """Wait until all of these tasks have ended; says how each did.
 
         A lost connection to Redis is waited out.
 
         Parameters:
             tasks: handles or ids.
-            timeout: seconds; None: for ever; 0: only look.
+            timeout: seconds, ``"10m"`` or a ``timedelta``; None: for ever; 0: only look.
 
         Returns:
             a dict, handle → state. An id is taken for a handle in it.
@@ -38,7 +39,7 @@ class WaitMethods(Stepper):
         return ended
 
     def as_completed(
-        self, tasks: Iterable[TaskHandle[Any] | str], timeout: float | None = None
+        self, tasks: Iterable[TaskHandle[Any] | str], timeout: Duration | None = None
     ) -> Iterator[EndedTask[Any]]:
         """The handles of tasks as they end, each once; ``ended`` says how. Parameters and errors: ``wait``.
 
@@ -49,11 +50,11 @@ class WaitMethods(Stepper):
             for task_id, state in batch:
                 yield EndedTask(self, task_id, state)
 
-    def result(self, task_id: str, timeout: float | None = None) -> Any:
+    def result(self, task_id: str, timeout: Duration | None = None) -> Any:
         """Wait until a task has ended; what it returned. (An array returns None: ``handle.results()``.)
 
         Parameters:
-            timeout: seconds; None: for ever; 0: only look.
+            timeout: seconds, ``"10m"`` or a ``timedelta``; None: for ever; 0: only look.
 
         Raises:
             TaskFailed: it failed; with ``TaskCancelled``, a subclass, it was cancelled.

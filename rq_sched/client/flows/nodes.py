@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from rq_sched.client.flows.base import Base, ride_out
 from rq_sched.client.steps import Deadline, Emit, Flow, run
 from rq_sched.errors import RedisUnavailable
+from rq_sched.model.durations import Duration, parse_duration
+from rq_sched.model.namespace import NamespaceInfo
 from rq_sched.model.node import NodeInfo, NodeState
-from rq_sched.model.task import check_seconds
 
 FOLLOW_MS = 1000
 """Milliseconds that one call waits for new events."""
@@ -18,10 +18,10 @@ FOLLOW_MS = 1000
 class NodeFlows(Base):
     """The flows about nodes and the namespace."""
 
-    def drain(self, node_id: str, requeue: bool, grace: float) -> Flow[NodeState]:
+    def drain(self, node_id: str, requeue: bool, grace: Duration) -> Flow[NodeState]:
         """No new tasks for a node.  Raises: NodeNotFound, InvalidValue."""
-        check_seconds(grace, "grace")
-        return (yield from run(self.store.node_drain(node_id, requeue=requeue, grace=grace)))
+        seconds = parse_duration(grace, "grace")
+        return (yield from run(self.store.node_drain(node_id, requeue=requeue, grace=seconds)))
 
     def events(self, task_id: str | None, node_id: str | None, after: str | None, follow: bool) -> Flow[None]:
         """Emits lists of events: those after an id (None: all there are, or with ``follow`` from now on)."""
@@ -62,6 +62,6 @@ class NodeFlows(Base):
         """Tasks on a node begin in new processes from now on.  Raises: NodeNotFound, WrongState."""
         return run(self.store.node_reload(node_id))
 
-    def info(self) -> Flow[dict[str, Any]]:
+    def info(self) -> Flow[NamespaceInfo]:
         """Totals."""
         return run(self.store.info())

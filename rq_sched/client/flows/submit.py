@@ -9,6 +9,7 @@ from rq_sched.client.flows.base import Base
 from rq_sched.client.outcomes import Unaccepted, unaccepted
 from rq_sched.client.steps import Emit, Flow, batches, run
 from rq_sched.errors import DurabilityNotReached, UsageError
+from rq_sched.model.explanation import Explanation
 from rq_sched.model.target import checked, packable
 from rq_sched.model.task import TaskRequest
 from rq_sched.store.submit import ACCEPTED
@@ -62,6 +63,6 @@ class SubmitFlows(Base):
         """
         return self.at_last(lambda: self.store.submit(requests, watch=channel))
 
-    def dry_run(self, request: TaskRequest) -> Flow[dict[str, Any]]:
+    def dry_run(self, request: TaskRequest) -> Flow[Explanation]:
         """What would become of a checked request.  Raises: TaskExists."""
         return run(self.store.dry_run(request))

@@ -10,10 +10,12 @@ from typing import Any
 from rq_sched.client.flows.base import PATIENCE, Base
 from rq_sched.client.steps import Deadline, Flow, Pause, batches, new_channel, run
 from rq_sched.errors import InvalidValue, RedisUnavailable, TaskNotFound
+from rq_sched.model.durations import Duration, parse_duration
+from rq_sched.model.explanation import Explanation
 from rq_sched.model.ids import known_id
 from rq_sched.model.output import as_text
 from rq_sched.model.states import State
-from rq_sched.model.task import PRIORITY_LIMIT, TaskInfo, check_seconds
+from rq_sched.model.task import PRIORITY_LIMIT, TaskInfo
 from rq_sched.process.backoff import backoff
 from rq_sched.store.answers import Cancelled
 
@@ -24,20 +26,20 @@ CANCEL_MARGIN = 5.0
 class TaskFlows(Base):
     """The flows about tasks."""
 
-    def cancel(self, task_id: str, requeue: bool, grace: float, reason: str | None, wait: bool) -> Flow[Cancelled]:
+    def cancel(self, task_id: str, requeue: bool, grace: Duration, reason: str | None, wait: bool) -> Flow[Cancelled]:
         """Cancel, and wait until the processes are gone: grace + 5 s at most."""
-        check_seconds(grace, "grace")
+        seconds = parse_duration(grace, "grace")
         if reason is not None and not isinstance(reason, str):
             raise InvalidValue(f"reason must be text, not {reason!r:.80}")
         how: Any = {
             "requeue": requeue,
-            "grace": grace,
+            "grace": seconds,
             "reason": reason,
             "operation": new_channel(),
         }  # repeated, the same
         cancel = partial(self.store.cancel, task_id, **how)
         cancelled = yield from self.patiently(cancel, Deadline(PATIENCE, self.clock))
-        deadline = Deadline(grace + CANCEL_MARGIN, self.clock)
+        deadline = Deadline(seconds + CANCEL_MARGIN, self.clock)
         if wait and cancelled.outcome != "stopping" and cancelled.elements:
             yield from self._stopped(dict(cancelled.elements), deadline)
         if not wait or cancelled.outcome != "stopping":
@@ -74,16 +76,16 @@ class TaskFlows(Base):
             raise InvalidValue(f"priority must be a whole number within ±2³¹, not {priority!r}")
         return (yield from run(self.store.prioritize(task_id, priority)))
 
-    def forget(self, task_ids: Iterable[str] | None, state: State | str | None, older_than: float) -> Flow[int]:
+    def forget(self, task_ids: Iterable[str] | None, state: State | str | None, older_than: Duration) -> Flow[int]:
         """Drop ended tasks: these, or batch by batch all that match; returns how many."""
         total = 0
         if task_ids is not None:
             for batch in batches(task_ids):
                 total += yield from run(self.store.forget_ids(batch))
             return total
-        check_seconds(older_than, "older_than")
+        seconds = parse_duration(older_than, "older_than")
         wanted = _state(state)
-        while dropped := (yield from run(self.store.forget(state=wanted, older_than=older_than))):
+        while dropped := (yield from run(self.store.forget(state=wanted, older_than=seconds))):
             total += dropped
         return total
 
@@ -135,7 +137,7 @@ class TaskFlows(Base):
         """Where tasks are; None for an unknown one."""
         return run(self.store.states([known_id(task_id) for task_id in task_ids]))
 
-    def explain(self, task_id: str) -> Flow[dict[str, Any]]:
+    def explain(self, task_id: str) -> Flow[Explanation]:
         """Why a task is where it is.  Raises: TaskNotFound."""
         return run(self.store.explain(task_id))
 

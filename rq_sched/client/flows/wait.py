@@ -25,6 +25,7 @@ from rq_sched.errors import (
     WaitTimeout,
 )
 from rq_sched.model.arrays import extent
+from rq_sched.model.durations import Duration
 from rq_sched.model.ids import known_id
 from rq_sched.model.task import TaskInfo
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 class WaitFlows(Base):
     """The flows of waiting."""
 
-    def as_completed(self, task_ids: Iterable[str], timeout: float | None) -> Flow[None]:
+    def as_completed(self, task_ids: Iterable[str], timeout: Duration | None) -> Flow[None]:
         """Emits lists of (id, state) as tasks end, each once.
 
         Raises:
@@ -83,7 +84,7 @@ class WaitFlows(Base):
                 waiting.complain()
                 look = self.clock() + self.poll
 
-    def results(self, task_ids: Iterable[str], timeout: float | None, return_exceptions: bool) -> Flow[None]:
+    def results(self, task_ids: Iterable[str], timeout: Duration | None, return_exceptions: bool) -> Flow[None]:
         """Emits lists of what tasks returned, in the order of the ids, a batch at a time.
 
         Raises:
@@ -104,7 +105,7 @@ class WaitFlows(Base):
                     values.append(error)
             yield Emit(values)
 
-    def array_results(self, array_id: str, timeout: float | None, return_exceptions: bool) -> Flow[None]:
+    def array_results(self, array_id: str, timeout: Duration | None, return_exceptions: bool) -> Flow[None]:
         """The same of an array's elements.  Raises: also InvalidValue, where it isn't an array."""
         element_ids = yield from self.elements(array_id)
         yield from self.results(element_ids, timeout, return_exceptions)
@@ -156,7 +157,7 @@ class WaitFlows(Base):
         command = ("PUBLISH", self.store.keys.done(channel), "")
         yield from run(_one(command))
 
-    def result(self, task_id: str, timeout: float | None) -> Flow[Any]:
+    def result(self, task_id: str, timeout: Duration | None) -> Flow[Any]:
         """What the task returned, once it has ended.
 
         Raises:

@@ -1,0 +1,179 @@
+"""Options apart from arguments, calls for each item, results in batches, and handles that stand for tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rq_sched import State, TaskHandle, testing
+from rq_sched.client import steps
+from rq_sched.errors import InvalidTarget, InvalidValue, TaskFailed, TaskNotFound, WaitTimeout
+from rq_sched.testing import InlineClient
+from tests.client import jobs
+
+
+@pytest.fixture
+def client() -> Iterator[InlineClient]:
+    with testing.cluster(cpu=4, memory=4096) as client:
+        yield client
+
+
+# -- options -----------------------------------------------------------------------------------------
+
+
+def test_every_keyword_is_the_functions(client: InlineClient) -> None:
+    handle = client.options(cpu=2, memory="1G", time_limit="10m", delay=timedelta(0)).submit("m:f", 1, cpu=7, prio=2)
+    status = handle.status()
+    assert (status.args, status.kwargs) == ([1], {"cpu": 7, "prio": 2})
+    assert (status.cpu_needed, status.memory_needed, status.time_limit) == (2, 1024, 600)
+
+
+def test_options_are_added_to(client: InlineClient) -> None:
+    small = client.options(cpu=1, priority=5)
+    large = small.options(cpu=4, task_id="large")
+    assert [s.submit(jobs.add, 1).status().cpu_needed for s in (small, large)] == [1, 4]
+    assert client.status("large").priority == 5
+    assert "'cpu': 4" in repr(large)
+    with pytest.raises(InvalidValue, match="unknown option 'cpus': did you mean cpu?"):
+        small.options(cpus=3)  # type: ignore[call-arg]
+    with pytest.raises(InvalidValue, match="unknown option 'cpus': did you mean cpu?"):
+        client.options(cpus=3)  # type: ignore[call-arg]
+
+
+def test_marked_functions_keep_their_options(client: InlineClient) -> None:
+    status = client.options(cpu=3).submit(jobs.marked, 1, note="x").status()
+    assert (status.cpu_needed, status.memory_needed, status.kwargs) == (3, 1024, {"note": "x"})
+
+
+def test_dry_run_has_them_too(client: InlineClient) -> None:
+    found: Any = client.options(cpu=64).dry_run("m:f", 1, cpu=2)
+    assert found.to_dict()["reason"] == "infeasible"
+    assert client.dry_run("m:f", 1, cpu=64).reason == "infeasible"
+    assert client.tasks() == []
+
+
+def test_the_short_form_refuses_what_isnt_clear(client: InlineClient) -> None:
+    with pytest.raises(InvalidValue, match="cpu is an option of the task, and parent has a parameter of that name"):
+        client.submit(jobs.parent, cpu=2)
+    with pytest.raises(InvalidValue, match="memroy looks like the option memory"):
+        client.submit("m:f", memroy=2)
+    with pytest.raises(InvalidValue, match="cpu is an option of the task"):
+        client.dry_run(jobs.parent, cpu=2)
+    assert client.tasks() == []
+
+
+# -- map and results ---------------------------------------------------------------------------------
+
+
+def test_a_call_for_each_item(client: InlineClient) -> None:
+    handles = client.map("math:hypot", [3, 6], [4, 8, 100])
+    assert list(handles.results()) == [5, 10]
+    assert list(client.options(cpu=2).map("math:sqrt", (n * n for n in range(5))).results()) == [0, 1, 2, 3, 4]
+    assert [task.cpu_needed for task in client.tasks(limit=1)] == [2]
+    assert list(client.map("math:sqrt", []).results()) == []
+
+
+def test_what_no_map_takes(client: InlineClient) -> None:
+    with pytest.raises(InvalidValue, match="task_id can't be the same"):
+        client.options(task_id="t").map("m:f", [1])
+    with pytest.raises(InvalidTarget):
+        client.map(lambda n: n, [1])
+    with pytest.raises(InvalidValue, match="request 3"):
+        client.submit_many([{"function": "m:f"}, {"function": "m:f"}, {"function": "m:f", "delay": "soon"}])
+
+
+def test_results_come_in_batches_and_in_order(client: InlineClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def noted(ids: list[str]) -> list[str]:
+        asked.append(len(ids))
+        return ids
+
+    status = client._store.status
+    monkeypatch.setattr(client._store, "status", lambda ids: status(noted(ids)))
+    handles = client.map("math:sqrt", [n * n for n in range(steps.BATCH + 5)])
+    client.wait(handles)
+    asked.clear()
+    assert list(handles.results()) == list(range(steps.BATCH + 5))
+    assert asked == [steps.BATCH, 5]
+
+
+def test_the_results_before_an_error_come_first(client: InlineClient) -> None:
+    handles = client.map("math:sqrt", [4, 9, -1, 16])
+    results = handles.results()
+    assert [next(results), next(results)] == [2, 3]
+    with pytest.raises(TaskFailed, match="math domain error") as failed:
+        next(results)
+    assert failed.value.task_id == handles[2].id
+    two, three, error, four = handles.results(return_exceptions=True)
+    assert (two, three, four) == (2, 3, 4)
+    assert isinstance(error, TaskFailed)
+
+
+def test_results_of_an_array(client: InlineClient) -> None:
+    array = client.submit(jobs.index_and_environment, array="3-5")
+    assert list(array.results()) == [[3, "3"], [4, "4"], [5, "5"]]
+    array = client.submit(jobs.fail_at, 2, array="1-3")
+    outcomes = list(array.results(return_exceptions=True))
+    assert [isinstance(outcome, TaskFailed) for outcome in outcomes] == [False, True, False]
+    with pytest.raises(InvalidValue, match="isn't an array"):
+        next(client.submit("math:sqrt", 4).results())
+
+
+def test_results_that_dont_come(client: InlineClient) -> None:
+    with pytest.raises(WaitTimeout):
+        list(client.options(delay="1h").map("math:sqrt", [1]).results(timeout="1m"))
+    handles = client.map("math:sqrt", [1])
+    client.wait(handles)
+    client.forget(handles)
+    with pytest.raises(TaskNotFound):
+        list(handles.results())
+
+
+# -- handles in, handles out -------------------------------------------------------------------------
+
+
+def test_handles_stand_for_tasks(client: InlineClient) -> None:
+    one, two = client.map("math:sqrt", [1, 4])
+    numbers = {one: 1, two: 2}
+    assert [numbers[task] for task in client.as_completed([one, two.id])] == [1, 2]
+    assert client.handle(one.id) == one != two
+    ended = client.wait([one, two.id], timeout="10s")
+    assert ended == {one: State.COMPLETED, two: State.COMPLETED}
+    assert ended[one] is ended[one.id] is State.COMPLETED
+    with pytest.raises(KeyError):
+        ended["nobody"]
+    assert client.states([one, two.id, "nobody"]) == [State.COMPLETED, State.COMPLETED, None]
+    assert client.forget([one, two.id]) == 2
+
+
+def test_what_has_ended_says_how(client: InlineClient) -> None:
+    good, bad = client.map("math:sqrt", [1, -1])
+    ended = list(client.as_completed([good, bad]))
+    assert [(task.id, task.ended) for task in ended] == [(good.id, State.COMPLETED), (bad.id, State.FAILED)]
+    assert ended[0].result() == 1
+    assert isinstance(ended[0], TaskHandle)
+
+
+def test_pairs_as_before_are_told_the_new_way(client: InlineClient) -> None:
+    handle = client.submit("math:sqrt", 1)
+    with pytest.warns(DeprecationWarning, match="use task.id and task.ended"):
+        assert dict(client.as_completed([handle.id])) == {handle.id: State.COMPLETED}  # type: ignore[arg-type]
+
+
+def test_the_same_with_await() -> None:
+    async def main() -> None:
+        async with testing.async_cluster() as client:
+            handles = await client.options(cpu=2).map("math:sqrt", [1, 4, 9])
+            assert [value async for value in handles.results(timeout="1m")] == [1, 2, 3]
+            assert [task.ended async for task in client.as_completed(handles)] == [State.COMPLETED] * 3
+            assert await client.wait(handles) == dict.fromkeys(handles, State.COMPLETED)
+            assert (await client.options(cpu=64).dry_run("m:f", cpu=1)).reason == "infeasible"
+            array = await client.submit(jobs.index_and_environment, array="1-2")
+            assert [value async for value in array.results()] == [[1, "1"], [2, "2"]]
+
+    asyncio.run(main())
