@@ -62,7 +62,7 @@ def doctor_command(session: Invocation, repair: bool) -> int:
         for one in repaired:
             show.paragraph(f"{one.check}: {one.subject}: {one.message}", indent=2)
         show.line()
-    columns = [Column(""), Column("CHECK"), Column("FOUND", rank=1, fold=True)]
+    columns = [Column("", state=True), Column("CHECK"), Column("FOUND", rank=1, fold=True)]
     rows = (("ok" if one.ok else "wrong", one.check, one.message) for one in sorted(findings, key=lambda one: one.ok))
     table(columns, rows)
     wrong = sum(not finding.ok for finding in findings)

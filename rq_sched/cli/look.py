@@ -165,9 +165,9 @@ def list_command(
 
 def _print_list(found: Sequence[TaskInfo]) -> None:
     columns = [
-        Column("TASK"), Column("STATE"), Column("PRIO", right=True, rank=4), Column("CPU", right=True, rank=3),
-        Column("MEMORY", right=True, rank=3), Column("NODE"), Column("AGE", right=True, rank=2),
-        Column("RUNS", cut=True, rank=1),
+        Column("TASK"), Column("STATE", state=True), Column("PRIO", right=True, rank=4),
+        Column("CPU", right=True, rank=3), Column("MEMORY", right=True, rank=3), Column("NODE"),
+        Column("AGE", right=True, rank=2), Column("RUNS", cut=True, rank=1),
     ]  # fmt: skip
     table(columns, (_list_row(info) for info in found))
 

@@ -36,7 +36,7 @@ def nodes_command(session: Invocation) -> None:
 
 def _print_nodes(nodes: Sequence[NodeInfo]) -> None:
     columns = [
-        Column("NODE"), Column("STATE"), Column("CPU used/total", right=True, rank=2, short="CPU"),
+        Column("NODE"), Column("STATE", state=True), Column("CPU used/total", right=True, rank=2, short="CPU"),
         Column("MEMORY used/total", right=True, rank=2, short="MEMORY"), Column("TASKS", right=True, rank=3),
         Column("HEARTBEAT", right=True, rank=4), Column("LABELS", rank=5, cut=True, sparse=True),
         Column("FAULT", rank=6, fold=True, sparse=True),

@@ -40,6 +40,7 @@ class Column(NamedTuple):
         cut, fold: text that gives way: it is cut, or folded.
         short: the heading where room is short.
         sparse: the column isn't there if none of its cells holds anything.
+        state: its cells begin with a word of ``STYLES``, and have its colour.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Column(NamedTuple):
     fold: bool = False
     short: str = ""
     sparse: bool = False
+    state: bool = False
 
 
 @dataclass
@@ -73,7 +75,7 @@ class _Plan:
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; a cell whose first word is one of ``STYLES`` gets its colour."""
+    """Print a table."""
     clean = [[safe(cell) for cell in row] for row in rows]
     width = terminal_width()
     if width is None:
@@ -194,7 +196,7 @@ def _row_lines(
     """The lines of one row: what gets lines of its own stands above (the first column) and below."""
     texts = {i: _in_column(columns[i], row[i], plan.widths[i]) for i in plan.shown}
     if not texts[0]:
-        yield [(row[0], style_of(row[0]))]
+        yield [(row[0], "")]
     for number in range(max(map(len, texts.values()))):
         pieces: list[Piece] = []
         for i in plan.shown:
@@ -202,7 +204,7 @@ def _row_lines(
             pad = " " * (plan.widths[i] - cells(text))
             gap = "" if i == plan.shown[-1] else " " * GAP
             shown = pad + text + gap if columns[i].right else text + (pad + gap if gap else "")
-            pieces.append((shown, "bold" if heading else style_of(row[i])))
+            pieces.append((shown, "bold" if heading else _style(columns[i], row[i])))
         yield pieces
     margin = " " * INDENT
     for i in plan.shown[1:]:
@@ -233,8 +235,13 @@ def _blocks(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
     for number, row in enumerate(rows):
         if number:
             yield [("", "")]
-        for name, cell in zip(names, row, strict=True):
+        for column, name, cell in zip(columns, names, row, strict=True):
+            style = _style(column, cell)
             first, *more = fold(cell, width, name.ljust(margin), " " * margin)
             if cell:
-                yield [(first[:margin], "bold"), (first[margin:], style_of(cell))]
-                yield from ([(text, style_of(cell))] for text in more)
+                yield [(first[:margin], "bold"), (first[margin:], style)]
+                yield from ([(text, style)] for text in more)
+
+
+def _style(column: Column, cell: str) -> str:
+    return style_of(cell) if column.state else ""

@@ -40,7 +40,7 @@ FAILED_COLUMNS = [
     Column("RUNS", rank=3, cut=True),
 ]  # fmt: skip
 NODE_COLUMNS = [
-    Column("NODE"), Column("STATE"), Column("CPU used/total", rank=2, short="CPU"),
+    Column("NODE"), Column("STATE", state=True), Column("CPU used/total", rank=2, short="CPU"),
     Column("MEMORY used/total", rank=2, short="MEMORY"), Column("TASKS", right=True, rank=3),
     Column("HEARTBEAT", right=True, rank=5), Column("LABELS", rank=6, cut=True, sparse=True),
     Column("FAULT", rank=1, cut=True, sparse=True),
@@ -51,7 +51,7 @@ RUNNING_COLUMNS = [
     Column("RUNS", rank=2, cut=True),
 ]  # fmt: skip
 PENDING_COLUMNS = [
-    Column("NEXT"), Column("STATE"), Column("PRIO", right=True, rank=2), Column("CPU", right=True, rank=2),
+    Column("NEXT"), Column("STATE", state=True), Column("PRIO", right=True, rank=2), Column("CPU", right=True, rank=2),
     Column("MEMORY", right=True, rank=3), Column("WAITS", right=True, rank=1), Column("RUNS", rank=3, cut=True),
 ]  # fmt: skip
 

@@ -72,6 +72,13 @@ def test_rows_become_blocks_where_not_even_the_first_columns_fit():
                      "A LONG HEADING    4", "C                 6"]  # fmt: skip
 
 
+def test_only_states_are_coloured():
+    """A task may be called `failed`."""
+    columns = [Column("TASK"), Column("STATE", state=True)]
+    _, row = draw(columns, [["failed", "completed"]], 80).lines
+    assert [style for _, style in row] == ["", "green"]
+
+
 def test_a_live_screen_shortens_ids_in_the_middle():
     rows = [["an-id-of-" + "x" * 60 + "-its-end", "running", "0", "1/4", "m:f", "", ""]]
     (_, row) = lines(80, rows, shorten=True)
