@@ -8,8 +8,7 @@
 -- `apart:ID` (those that were made before their turn: runs, the first as score, the last as member) and the set
 -- `arrays` (arrays that have a rest).
 
-local SEQUENCE = PY.SEQUENCE -- hex digits: there are 2^52 sequences, as many as a number holds exactly
-local SEQUENCES, SEQUENCE_FORM = PY.SEQUENCES, '%0' .. PY.SEQUENCE .. 'x'
+local SEQUENCE_FORM = '%0' .. PY.SEQUENCE .. 'x' -- there are 2^52 sequences, as many as a number holds exactly
 local REST = 47 -- '/'
 -- What is read of an array: of itself, and from the fifth on what its elements get of it (`jw` becomes `w`).
 local ARRAY_FIELDS = { 'j', 'jn', 'n', 'ja', 'c', 'f', 'a', 'ax', 't', 'p', 'X', 'Y', 'r', 'C', 'l', 'e', 'v', 'D', 'jw' }
@@ -24,13 +23,18 @@ end
 -- many are left.
 local function sequences_new(number)
   local last = call('INCRBY', P .. 'seq', whole(number))
-  if last < SEQUENCES then return last - number + 1 end
+  if last < PY.SEQUENCES then return last - number + 1 end
   call('DECRBY', P .. 'seq', whole(number))
   return nil
 end
 
 local function sequences_used_up()
   return refuse('counter_full', 'the places in the order of this namespace are used up: go on in another --namespace')
+end
+
+-- What was read is read anew.
+local function arrays_forget()
+  arrays_seen = {}
 end
 
 local function array_load(id)
@@ -41,7 +45,7 @@ local function array_load(id)
   first, last = whole_of(first), whole_of(last)
   local number, base, apart = whole_of(r[2]), tonumber(string.match(r[3] or '', '^%x+$') or '', 16), whole_of(r[4] or 0)
   local sound = first and last and number and base and apart and names_task(id) and first <= last and last <= PY.MOST_INDEX
-    and number >= first and number <= last + 1 and base < SEQUENCES
+    and number >= first and number <= last + 1 and base < PY.SEQUENCES
   array = sound and {
     id = id, key = P .. 'task:' .. id, first = first, last = last, base = base,
     next = number, apart = apart, head = nil, made = {}, taken = false, score = nil, read = r,
@@ -73,7 +77,7 @@ end
 
 -- The array whose rest an entry of a queue is, or nil.
 local function array_of(member)
-  local array = array_load(string.sub(member, SEQUENCE + 1, -2))
+  local array = array_load(string.sub(member, PY.SEQUENCE + 1, -2))
   return array and array.next <= array.last and array or nil
 end
 

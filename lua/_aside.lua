@@ -11,7 +11,7 @@ local function head_aside(now, class, id, score, member)
   if (owner == id and record[1]) or (array and array_rest(array) == 0) then return end
   local known = owner == id or array
   if known and record[2] and record[2] ~= class.name and class_of(record[2]) and names_task(owner) then -- so was this one
-    local own = array and array_member(array) or (is_sequence(record[3]) and record[3] or string.sub(member, 1, SEQUENCE)) .. id
+    local own = array and array_member(array) or (is_sequence(record[3]) and record[3] or string.sub(member, 1, PY.SEQUENCE)) .. id
     if not call('ZSCORE', P .. 'pending:' .. record[2], own) then
       queue_add(record[2], score, own, array and array_rest(array) or 1)
     end

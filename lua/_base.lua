@@ -7,13 +7,12 @@ local call = redis.call
 -- would leave it half done. So a key that may be of another type is read by this (the reply has `err` then), and what
 -- says nothing where a number should be is no number.
 local read = redis.pcall
-local EXACT = PY.EXACT -- whole numbers beyond it aren't exact
 
 -- A whole number from 0, or nil.
 local function whole_of(text)
   if not text or not string.find(text, '^%d+$') then return nil end -- tonumber() takes much more: 0x10, inf, nan
   local number = tonumber(text)
-  if number < EXACT then return number end
+  if number < PY.EXACT then return number end
 end
 
 -- Whether it may be the id of a task, or of an element.

@@ -3,25 +3,26 @@
 -- binds its arguments to names with these functions, and answers what is wrong, if something is, before its first write:
 --   arguments_given(3)
 --   local now, id, cpu = time_given(ARGV[1]), task_given(ARGV[2]), number_given(ARGV[3], 'cpu', 1, MOST_CPU)
---   if wrong then return wrong end
+--   if wrong() then return wrong() end
 -- What is wrong is given on as what is harmless, so that the bindings need no look at it.
 
-local MOST_CPU, MOST_MEMORY = PY.MOST_CPU, PY.MOST_MEMORY
 local MOST_TIME = 2 ^ 47                -- ms: the year 6429; with any duration on top it is still a date
 local MOST_DURATION = 1e12              -- ms
 local MOST_COUNT = 2 ^ 52               -- of anything that is counted on: exact, and with room above
 local MOST_ITEMS = 4096                 -- of a list: a command takes less than 8,000 values from a script
 local MOST_BATCH = 1000                 -- of what is done at a time
-local MOST_PRIORITY = PY.MOST_PRIORITY
-local MOST_PAYLOAD = PY.MOST_PAYLOAD    -- bytes, with a signature
-local MOST_LABELS = PY.MOST_LABELS      -- of a node or a task
 local ID = '^%w[%w._-]*$'
 
 local find = string.find
-local wrong -- the refusal of the first argument that isn't what it should be
+local first_wrong -- the refusal of the first argument that isn't what it should be
 
 local function complain(code, text)
-  wrong = wrong or refuse(code, text)
+  first_wrong = first_wrong or refuse(code, text)
+end
+
+-- The refusal of the first argument that isn't what it should be; nil: all are.
+local function wrong()
+  return first_wrong
 end
 
 -- Anything as one line of ASCII.
@@ -127,7 +128,7 @@ local function are_labels(text)
     if known[label] or #label > 32 then return false end
     known[label], number, length = true, number + 1, length + 1 + #label
   end
-  return number <= MOST_LABELS and length == #text
+  return number <= PY.MOST_LABELS and length == #text
 end
 
 -- As at the end of a class's name: +gpu+ssd, '' none.

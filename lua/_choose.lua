@@ -39,7 +39,7 @@ end
 local function best_fit(need)
   local index, others = index_for('free', need.group.labels)
   local batch = others == NO_OTHERS and 1 or CANDIDATES
-  local from, skip = need.cpu * MEMORY_STEP + need.memory, 0
+  local from, skip = need.cpu * PY.MEMORY_STEP + need.memory, 0
   while true do
     local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', skip, batch)
     if not found[1] then
@@ -49,13 +49,13 @@ local function best_fit(need)
     if batch > 1 then batches = batches + 1 end
     local carrying = only_in(others, found)
     for i = 1, #carrying, 2 do
-      if tonumber(carrying[i + 1]) % MEMORY_STEP >= need.memory then return carrying[i] end
+      if tonumber(carrying[i + 1]) % PY.MEMORY_STEP >= need.memory then return carrying[i] end
     end
     local last = tonumber(found[#found])
-    if last >= EXACT then
+    if last >= PY.EXACT then
       call('ZREM', index, found[#found - 1]) -- no node has so much
-    elseif last % MEMORY_STEP < need.memory then
-      from, skip = last - last % MEMORY_STEP + need.memory, 0
+    elseif last % PY.MEMORY_STEP < need.memory then
+      from, skip = last - last % PY.MEMORY_STEP + need.memory, 0
     else
       skip = skip + #found / 2
     end
@@ -65,13 +65,13 @@ end
 -- The candidates with room: their ids, and what they have free as the index packs it.
 local function candidates(need)
   local index, others = index_for('free', need.group.labels)
-  local from, memory = need.cpu * MEMORY_STEP + need.memory, need.memory
+  local from, memory = need.cpu * PY.MEMORY_STEP + need.memory, need.memory
   local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', 0, CANDIDATES)
   found = only_in(others, found)
   local ids, scores = {}, {}
   for i = 1, #found, 2 do
     local score = tonumber(found[i + 1])
-    if score % MEMORY_STEP >= memory then
+    if score % PY.MEMORY_STEP >= memory then
       ids[#ids + 1] = found[i]
       scores[#scores + 1] = score
     end
@@ -99,7 +99,7 @@ local function tight(need)
   local ids, scores = candidates(need)
   if #ids == 0 then return best_fit(need) end
   for i, score in ipairs(scores) do
-    scores[i] = math.floor(score / MEMORY_STEP) / need.cpu + (score % MEMORY_STEP) / need.memory
+    scores[i] = math.floor(score / PY.MEMORY_STEP) / need.cpu + (score % PY.MEMORY_STEP) / need.memory
   end
   return least(ids, scores)
 end

@@ -3,7 +3,6 @@
 -- What follows the end of an attempt (running or assigned → completed, failed, cancelled, delayed, pending).
 -- Shared by finish and reap. The caller has given the allocation back.
 
-local INLINE = PY.INLINE
 local LARGEST = 1000 -- nodes with most CPU, of which memory is looked at
 local REFUSALS, NO_RETRY = { not_found = true, not_allowed = true }, { unsendable = true }
 local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u', 't', 'v', 'O' }
@@ -40,7 +39,7 @@ end
 -- The error text stays in the record when short.
 local function error_fields(id, text, exit_code)
   local fields = {}
-  if #text <= INLINE then
+  if #text <= PY.INLINE then
     fields[1], fields[2] = 'E', text
   else
     call('SET', P .. 'result:' .. id, text)
@@ -53,7 +52,7 @@ end
 local function attempt_completed(now, id, record, node_id, report)
   outcome_clear(id, record)
   local field, result = 'R', report.result
-  if #result > INLINE then
+  if #result > PY.INLINE then
     call('SET', P .. 'result:' .. id, result)
     field, result = 'rx', #result
   end
@@ -88,9 +87,9 @@ end
 -- The most memory that a node with enough CPU and the labels has when it is empty.
 local function largest_memory(need)
   local index, others = index_for('totals', need.group.labels)
-  local found = only_in(others, call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * MEMORY_STEP, 'WITHSCORES', 'LIMIT', '0', LARGEST))
+  local found = only_in(others, call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * PY.MEMORY_STEP, 'WITHSCORES', 'LIMIT', '0', LARGEST))
   local most = 0
-  for i = 2, #found, 2 do most = math.max(most, found[i] % MEMORY_STEP) end
+  for i = 2, #found, 2 do most = math.max(most, found[i] % PY.MEMORY_STEP) end
   return most
 end
 

@@ -22,6 +22,11 @@ local function event(kind, id, node, attempt, reason)
   items[#items + 1] = item
 end
 
+-- The items of a type that were collected, as one text.
+local function events_text(kind)
+  return table.concat(happened[kind] or {}, ' ')
+end
+
 local function events_flush()
   if #happened_types == 0 then return end
   local entry = {}

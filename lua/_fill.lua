@@ -27,7 +27,7 @@ local placings = 0
 local function begun(now, node, key, id, member, array, token, attempt)
   local attempt_text = whole(attempt)
   if array then
-    local record = element_record(array, string.sub(member, 1, SEQUENCE))
+    local record = element_record(array, string.sub(member, 1, PY.SEQUENCE))
     hash_set(key, unpack(record)) -- what is of another type is nobody's, under an element's name
   end
   call('HSET', key, 's', 'assigned', 'u', attempt_text, 'k', token, 'i', node.place, 'T', stamp(now))
@@ -38,7 +38,7 @@ end
 -- placed by anyone, and was set aside. Nil, and nothing is changed: it doesn't fit.
 local function assign(now, nonce, node, class, orders)
   local score, member, array = class_peek(class)
-  local id = string.sub(member, SEQUENCE + 1)
+  local id = string.sub(member, PY.SEQUENCE + 1)
   local key = P .. 'task:' .. id
   local record, used, preemptible, priority, limit, state, name
   if orders or array then
@@ -76,16 +76,16 @@ end
 local HEADS = 64 -- looked at in one script for a task that ends in time
 local heads_looked = 0
 
--- The first of those that fit and may use the reserved node: tasks that are later than the one it is kept for may have
+-- The first of those that fit and may use the node that is reserved (`kept`): tasks that are later than the one it is kept for may have
 -- what is spare, or must end in time.
-local function first_allowed(now, node)
+local function first_allowed(now, node, kept)
   local cpu, memory = room_cpu(node), node.memory
   if not node.only_later then
     local class = first_fit(cpu, memory, carrier(node))
     if not class or not is_later(class_peek(class)) then return class end
     node.only_later = true -- what is free only shrinks: from here on nothing earlier fits
   end
-  if held.expected and heads_looked < HEADS then
+  if kept.expected and heads_looked < HEADS then
     first_fit_reset()
     local class = first_fit(cpu, memory, carrier(node), function(score, member, one)
       heads_looked = heads_looked + 1
@@ -94,7 +94,7 @@ local function first_allowed(now, node)
     if heads_looked < HEADS then return class end
     first_fit_reset()
   end
-  return first_fit(math.min(cpu, held.cpu), math.min(memory, held.memory), carrier(node))
+  return first_fit(math.min(cpu, kept.cpu), math.min(memory, kept.memory), carrier(node))
 end
 
 -- Gives the node the earliest tasks that fit, until none does or `limit` is reached. Returns how many, and whether
@@ -107,7 +107,7 @@ local function fill(now, nonce, node, limit, orders)
     local kept = node.reserved and reservation()
     local class
     if kept then
-      class = first_allowed(now, node)
+      class = first_allowed(now, node, kept)
     else
       --@mark room_looked_at
       class = first_fit(room_cpu(node), node.memory, carrier(node))

@@ -17,7 +17,7 @@ local group_list_all = false
 
 -- A head as numbers: score, member, and the CPU and memory of its class.
 local function head_of(member, score)
-  local cpu, memory = string.match(member, '^(%d+):(%d+)', SEQUENCE + 1)
+  local cpu, memory = string.match(member, '^(%d+):(%d+)', PY.SEQUENCE + 1)
   return {
     score = tonumber(score), member = member, cpu = tonumber(cpu), memory = tonumber(memory),
     class = nil, group = nil, -- room for what is added later
@@ -27,7 +27,7 @@ end
 local function head_class(head)
   local class = head.class
   if not class then
-    class = class_of(string.sub(head.member, SEQUENCE + 1))
+    class = class_of(string.sub(head.member, PY.SEQUENCE + 1))
     if not class then return nil end
     class.entry = head.member
     head.class = class
@@ -36,7 +36,7 @@ local function head_class(head)
 end
 
 local function group_add(member, score)
-  local cpu, memory, labels = class_parse(member, SEQUENCE + 1)
+  local cpu, memory, labels = class_parse(member, PY.SEQUENCE + 1)
   if not cpu then return call('ZREM', P .. 'groups', member) end -- it says nothing
   local n = #group_members + 1
   group_members[n], group_cpus[n], group_memories[n] = member, cpu, memory

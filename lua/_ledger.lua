@@ -2,7 +2,6 @@
 --@include _labels
 -- Nodes: what they have free, the allocations on them, their orders. Changes are collected and written once.
 
-local MEMORY_STEP = PY.MEMORY_STEP -- the indexes `free` and `totals` pack CPU × this + memory
 local TTL = 10000 -- ms without a heartbeat after which a node counts as dead, where its record doesn't say it
 
 local nodes_seen, nodes_changed = {}, {}
@@ -14,7 +13,7 @@ end
 
 -- What tonumber() has taken: `inf` and `nan` are no amounts.
 local function is_amount(number)
-  return number >= 0 and number < EXACT
+  return number >= 0 and number < PY.EXACT
 end
 
 local function node_load(id)
@@ -134,14 +133,14 @@ end
 -- The index that placing looks into: nodes that are up and not reserved.
 local function node_index(node)
   if node.state == 'up' and not node.reserved then
-    index_enter('free', node.id, node.labels, whole(room_cpu(node) * MEMORY_STEP + node.memory))
+    index_enter('free', node.id, node.labels, whole(room_cpu(node) * PY.MEMORY_STEP + node.memory))
   end
 end
 
 -- A node offers itself: into the indexes, and to the schedulers.
 local function node_offer(now, node)
   local total = call('HMGET', P .. 'node:' .. node.id, 'total_cpu', 'total_memory')
-  index_enter('totals', node.id, node.labels, tonumber(total[1]) * MEMORY_STEP + tonumber(total[2]))
+  index_enter('totals', node.id, node.labels, tonumber(total[1]) * PY.MEMORY_STEP + tonumber(total[2]))
   node_index(node)
   if node.ends then read('ZADD', P .. 'ends', whole(node.ends), node.id) end
   --@mark node_offered

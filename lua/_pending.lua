@@ -13,7 +13,7 @@ local function array_name(id)
 end
 
 local function is_sequence(text)
-  return text and #text == SEQUENCE and string.find(text, '^%x+$') ~= nil
+  return text and #text == PY.SEQUENCE and string.find(text, '^%x+$') ~= nil
 end
 
 -- The first field of a record that can't be what it stands for; nil: all can.

@@ -1,22 +1,23 @@
 --@include _choose
+--@include _commit
 -- Finding nodes for pending tasks, the earliest first: those that stand in `fresh`, and nodes that stand in `dirty`.
 
 local FRESH, DIRTY = P .. 'fresh', P .. 'dirty'
-local placed, looked = 0, 0 -- what this script did so far; both are bounded by the limit
+local placed_so_far, looks_so_far = 0, 0 -- by this script; both are bounded by the limit
 
 -- Nodes that came with room: joined, undrained, or left half filled.
 local function place_dirty(now, nonce, limit)
-  while placed < limit and looked < limit do
+  while placed_so_far < limit and looks_so_far < limit do
     local id = call('ZRANGE', DIRTY, 0, 0)[1]
     if not id then return end
-    looked = looked + 1
+    looks_so_far = looks_so_far + 1
     call('ZREM', DIRTY, id)
     local node = node_load(id)
     if node then
-      local n, undone = fill_safely(now, nonce, node, limit - placed)
-      placed = placed + n
+      local n, undone = fill_safely(now, nonce, node, limit - placed_so_far)
+      placed_so_far = placed_so_far + n
       node_index(node)
-      if undone then looked = limit end
+      if undone then looks_so_far = limit end
     end
   end
 end
@@ -40,11 +41,11 @@ end
 -- The earliest fresh class: its entries as written, and its object. Entries of emptied classes go; one that is
 -- earlier than its class's head is put where the head is.
 local function freshest(limit)
-  while looked < limit do
+  while looks_so_far < limit do
     local found = call('ZRANGE', FRESH, 0, 0, 'WITHSCORES')
     local entry = found[1]
     if not entry then return nil end
-    local class = class_of(string.sub(entry, SEQUENCE + 1))
+    local class = class_of(string.sub(entry, PY.SEQUENCE + 1))
     local score, member
     if class then score, member = class_peek(class) end
     if score == tonumber(found[2]) and head_of_queue(member, class) == entry then
@@ -52,7 +53,7 @@ local function freshest(limit)
     end
     call('ZREM', FRESH, entry)
     if score then call('ZADD', FRESH, score, head_of_queue(member, class)) end
-    looked = looked + 1
+    looks_so_far = looks_so_far + 1
   end
 end
 
@@ -66,16 +67,16 @@ end
 -- Puts tasks of the class on the node until an earlier one waits in another class of `fresh`. (`until_member` may be
 -- an old entry with the sequence of a task that has changed its class since: equal is not earlier.)
 local function run_of(now, nonce, limit, class, node, until_score, until_member)
-  local until_sequence = until_member and string.sub(until_member, 1, SEQUENCE)
-  while placed < limit and class.cpu <= room_cpu(node) and class.memory <= node.memory do
+  local until_sequence = until_member and string.sub(until_member, 1, PY.SEQUENCE)
+  while placed_so_far < limit and class.cpu <= room_cpu(node) and class.memory <= node.memory do
     local score, member = class_peek(class)
     if not score then break end
-    if until_score and earlier(until_score, until_sequence, score, string.sub(member, 1, SEQUENCE)) then break end
+    if until_score and earlier(until_score, until_sequence, score, string.sub(member, 1, PY.SEQUENCE)) then break end
     if node.reserved and reservation() and not may_use(now, score, member, class) then break end
     local done = assign(now, nonce, node, class)
     if done == nil then break end
-    if done then placed = placed + 1 else looked = looked + 1 end
-    if looked >= limit then break end
+    if done then placed_so_far = placed_so_far + 1 else looks_so_far = looks_so_far + 1 end
+    if looks_so_far >= limit then break end
   end
   node_index(node)
 end
@@ -85,10 +86,10 @@ local function place_class(now, nonce, limit)
   local class, entry = freshest(limit)
   if not class then return false end
   local node, alone = choose_node(now, class)
-  looked = looked + 1 + batches_taken()
+  looks_so_far = looks_so_far + 1 + batches_taken()
   if node then
     local second = call('ZRANGE', FRESH, 1, 1, 'WITHSCORES')
-    run_of(now, nonce, alone and placed + 1 or limit, class, node, tonumber(second[2]), second[1])
+    run_of(now, nonce, alone and placed_so_far + 1 or limit, class, node, tonumber(second[2]), second[1])
     follow(class, entry)
   else
     call('ZREM', FRESH, entry) -- fits nowhere: from now on only room that comes free can help it
@@ -97,11 +98,11 @@ local function place_class(now, nonce, limit)
 end
 
 local function place_fresh(now, nonce, limit)
-  while placed < limit and looked < limit do
+  while placed_so_far < limit and looks_so_far < limit do
     local well, found = pcall(place_class, now, nonce, limit)
     if well and not found then return end
     if not well then -- told, and passed over: those behind it are others'
-      looked = looked + 1
+      looks_so_far = looks_so_far + 1
       local first = call('ZPOPMIN', FRESH)[1] or ''
       event('damaged', legible(first), nil, nil, legible(type(found) == 'table' and found.err or tostring(found)))
     end
@@ -112,9 +113,8 @@ end
 local function place(now, nonce, limit)
   place_dirty(now, nonce, limit)
   place_fresh(now, nonce, limit)
-  reservation_flush(now)
-  queue_flush()
-  return placed, call('EXISTS', FRESH, DIRTY) > 0
+  settle(now)
+  return placed_so_far, call('EXISTS', FRESH, DIRTY) > 0
 end
 
 -- What a submit does at its end: it places at once what finds room; what is left is the schedulers'.
@@ -122,8 +122,6 @@ local function place_new(now, nonce, limit)
   if queue_flush() then
     local _, more = place(now, nonce, limit)
     if more then wake() end
-    nodes_flush()
   end
-  counts_flush()
-  events_flush()
+  commit(now)
 end

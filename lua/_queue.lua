@@ -5,8 +5,9 @@
 -- An entry is a score and a member; members begin with the sequence (SEQUENCE hex digits), so comparing (score, member)
 -- gives promise 4's order at every level: tasks of a class, classes of a group, groups.
 
-local classes, groups = {}, {} -- as seen by this script: name → object
-local queue_changed = {}       -- class objects with something to write; .taken: something leaves its queue
+local classes_seen, groups_seen = {}, {} -- name → object
+local queue_changed = {}       -- class objects with something to write
+local something_taken = false  -- whether something leaves its queue
 local MOST_GROUPS = 1000       -- that wait at once (may_wait)
 local groups_new = 0           -- those that this script lets in
 
@@ -26,13 +27,13 @@ end
 
 local function group_of(cpu, memory, labels)
   local name = step(cpu) .. ':' .. step(memory) .. labels
-  local group = groups[name]
+  local group = groups_seen[name]
   if not group then
     group = {
       key = P .. 'classes:' .. name, labels = labels, classes = {}, heads = {}, all = false, cursor = 1, head = nil,
       known = false, changed = false, listed = false, strays = 0, old_score = nil, old_best = nil, admitted = nil,
     }
-    groups[name] = group
+    groups_seen[name] = group
   end
   return group
 end
@@ -52,7 +53,7 @@ end
 
 -- The class of that name; nil: it is none.
 local function class_of(name)
-  local class = classes[name]
+  local class = classes_seen[name]
   if not class then
     local cpu, memory, labels = class_parse(name)
     if not cpu then return nil end
@@ -62,7 +63,7 @@ local function class_of(name)
       group = group_of(cpu, memory, labels),
       added = {}, removed = {}, buffer = {}, position = 1, taken = 0, rests = nil, entry = nil,
     }
-    classes[name] = class
+    classes_seen[name] = class
   end
   return class
 end
@@ -115,7 +116,7 @@ local function queue_remove(class_name, member, number)
   local class = class_of(class_name)
   if not class then return end
   class_touch(class)
-  queue_changed.taken = true
+  something_taken = true
   class.removed[#class.removed + 1] = member
   count('pending', -(number or 1))
 end
@@ -168,7 +169,7 @@ local function class_take(class, score, member, array)
     queue_changed[#queue_changed + 1] = class
     class.group.classes[#class.group.classes + 1] = class
   end
-  queue_changed.taken = true
+  something_taken = true
   count('pending', -1)
   if not array or not array.taken then
     class.removed[#class.removed + 1] = class.buffer[class.position]
@@ -181,10 +182,21 @@ local function class_take(class, score, member, array)
   end
 end
 
+-- The entries that leave the queue of a class by this script; nil: none leaves any queue.
+local function taken_of(class_name)
+  local class = something_taken and classes_seen[class_name]
+  return class and class.removed or nil
+end
+
+-- Whether an entry leaves its queue by this script.
+local function is_something_taken()
+  return something_taken
+end
+
 -- Takes the earliest entry out of the queue, whatever it is. `tasks`: for how many it counts.
 local function class_drop(class, tasks)
   class_touch(class)
-  queue_changed.taken = true
+  something_taken = true
   count('pending', -tasks)
   class.removed[#class.removed + 1] = class.buffer[class.position]
   class.position = class.position + 2
@@ -230,8 +242,8 @@ end
 
 -- How the head of a queue stands in the indexes of heads. (One that is too short to be one as if it weren't.)
 local function head_of_queue(member, class)
-  if #member < SEQUENCE then member = member .. string.rep('0', SEQUENCE) end
-  return string.sub(member, 1, SEQUENCE) .. class.name
+  if #member < PY.SEQUENCE then member = member .. string.rep('0', PY.SEQUENCE) end
+  return string.sub(member, 1, PY.SEQUENCE) .. class.name
 end
 
 -- Moves the class's entry in its group's index; a new, earlier head is news for the schedulers (`fresh`).
@@ -266,8 +278,8 @@ local function group_write(group)
   local score, best = first_of(group.key)
   while best do
     -- One that isn't of this group would hide all that is behind it.
-    local name = string.sub(best, SEQUENCE + 1)
-    local class = classes[name] or class_of(name)
+    local name = string.sub(best, PY.SEQUENCE + 1)
+    local class = class_of(name)
     if class and class.group == group then break end
     call('ZREM', group.key, best)
     score, best = first_of(group.key)
@@ -279,6 +291,8 @@ end
 
 -- Writes all changes; forgets what was read. Returns true if there is something new to place.
 local function queue_flush()
+  arrays_forget()
+  if #queue_changed == 0 then return false end
   local news = false
   local order = {}
   for _, class in ipairs(queue_changed) do
@@ -291,7 +305,7 @@ local function queue_flush()
     end
   end
   for _, group in ipairs(order) do group_write(group) end
-  classes, groups, groups_new, queue_changed, arrays_seen = {}, {}, 0, {}, {}
+  classes_seen, groups_seen, groups_new, queue_changed, something_taken = {}, {}, 0, {}, false
   return news
 end
 
@@ -324,7 +338,7 @@ local aging
 local function score_of(priority, submitted)
   if not aging then
     aging = tonumber(setting('aging')) or 0
-    if not (aging > 0 and aging < EXACT) then aging = 0 end
+    if not (aging > 0 and aging < PY.EXACT) then aging = 0 end
   end
   if aging == 0 then return -priority end
   return -priority + aging * submitted / 3600000

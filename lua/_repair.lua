@@ -1,4 +1,5 @@
 --@include _ledger
+--@include _commit
 -- Putting right what doesn't add up. Everything is looked at again in the script that mends it: what is in order is
 -- never written to, so that a repair may run at any time, any number of times.
 
@@ -138,8 +139,8 @@ end
 -- In `free` and `totals`, and in the same of each label that it carries; of those `found` it isn't in others.
 local function room_indexes(id, node, found)
   local up, labels = node.state == 'up', node.labels or ''
-  local room = (node.free_cpu + (node.surplus or 0)) * MEMORY_STEP + node.free_memory
-  local total = node.total_cpu * MEMORY_STEP + node.total_memory
+  local room = (node.free_cpu + (node.surplus or 0)) * PY.MEMORY_STEP + node.free_memory
+  local total = node.total_cpu * PY.MEMORY_STEP + node.total_memory
   local suffixes, offered = { '' }, false
   for label in string.gmatch(labels, LABEL) do suffixes[#suffixes + 1] = ':' .. label end
   for _, suffix in ipairs(suffixes) do
@@ -221,8 +222,7 @@ local function node_recompute(now, id, found)
   if node.state ~= 'dead' then orders_again(id, path, node, sum) end
 end
 
-local function repaired()
-  counts_flush()
-  events_flush()
+local function repaired(now)
+  commit(now)
   return table.concat(done, '; ')
 end

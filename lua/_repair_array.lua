@@ -85,7 +85,7 @@ local function array_repair(now, id)
   first, last = tonumber(first), tonumber(last)
   if not record.t then array_set(id, record, 't', now) end
   if not record.n then
-    record.n = sequence_text(sequences_new(last - first + 1) or SEQUENCES - (last - first + 1))
+    record.n = sequence_text(sequences_new(last - first + 1) or PY.SEQUENCES - (last - first + 1))
     call('HSET', key, 'n', record.n)
     did('new places in the order')
   end
@@ -108,7 +108,7 @@ local function array_repair(now, id)
     did('running: all of it is made')
   end
   if state == 'delayed' and not record.d then array_set(id, record, 'd', now) end
-  arrays_seen = {}
+  arrays_forget()
   array_index(id, record, state, left)
   if not record.F and left == 0 and array_settle(now, id) then did('ended') end
   ends_flush(now)

@@ -3,7 +3,7 @@
 
 -- Fields of the record that a submit may set (record.py tells what they are), with their ranges; besides f, a and e.
 local RANGES = {
-  ax = { 1, MOST_PAYLOAD }, X = { 1, MOST_CPU }, Y = { 1, MOST_MEMORY }, r = { 0, MOST_PRIORITY }, C = { 1, MOST_PRIORITY },
+  ax = { 1, PY.MOST_PAYLOAD }, X = { 1, PY.MOST_CPU }, Y = { 1, PY.MOST_MEMORY }, r = { 0, PY.MOST_PRIORITY }, C = { 1, PY.MOST_PRIORITY },
   l = { 1, MOST_DURATION }, v = { 1, 1 },
 }
 local MOST_SHORT, MOST_DIGEST, MOST_ID = 64, 64, 128 -- bytes
@@ -36,9 +36,9 @@ end
 local function class_given(name)
   local cpu, memory, labels = string.match(name, '^([1-9]%d*):([1-9]%d*)(.*)$')
   local need = { cpu = tonumber(cpu) or 0, memory = tonumber(memory) or 0 }
-  if not cpu or need.cpu > MOST_CPU or need.memory > MOST_MEMORY then
-    complain('invalid_resources', 'bad needs ' .. shown(name) .. ': write CPU:MB, with 1 to ' .. MOST_CPU .. ' cores and 1 to '
-      .. MOST_MEMORY .. ' MB')
+  if not cpu or need.cpu > PY.MOST_CPU or need.memory > PY.MOST_MEMORY then
+    complain('invalid_resources', 'bad needs ' .. shown(name) .. ': write CPU:MB, with 1 to ' .. PY.MOST_CPU .. ' cores and 1 to '
+      .. PY.MOST_MEMORY .. ' MB')
   end
   labels_given(labels or '')
   needs_given[name] = need
@@ -57,12 +57,17 @@ local function field_given(name, value, need)
   elseif name == 'f' then
     function_given(value)
   elseif name == 'a' then
-    bytes_given(value, 'the arguments', MOST_PAYLOAD)
+    bytes_given(value, 'the arguments', PY.MOST_PAYLOAD)
   elseif name == 'e' then
     choice_given(value, 'elastic', ELASTIC)
   else
     complain('invalid_value', 'a submit sets no field ' .. shown(name))
   end
+end
+
+-- Whether these were right in this call already; what is usual costs no more.
+local function were_given(class, priority, target)
+  return needs_given[class] and priorities_given[priority] and functions_given[target]
 end
 
 -- Ids of tasks; those of a batch in one go.
@@ -79,7 +84,7 @@ local function request_given(at, first, last)
   if #digest > MOST_DIGEST then complain('invalid_value', 'the digest has more than ' .. MOST_DIGEST .. ' bytes') end
   local need = needs_given[class] or class_given(class)
   if not priorities_given[priority] then
-    number_given(priority, 'priority', -MOST_PRIORITY, MOST_PRIORITY)
+    number_given(priority, 'priority', -PY.MOST_PRIORITY, PY.MOST_PRIORITY)
     priorities_given[priority] = true
   end
   if ARGV[at + 4] ~= '0' then duration_given(ARGV[at + 4], 'delay') end
@@ -98,7 +103,7 @@ local function request_given(at, first, last)
   end
   if fields_given.f ~= round then complain('invalid_target', 'no function is given') end
   if payload ~= '' or long > 0 then
-    bytes_given(payload, 'the arguments', MOST_PAYLOAD)
+    bytes_given(payload, 'the arguments', PY.MOST_PAYLOAD)
     if long ~= #payload or fields_given.a == round then
       complain('invalid_value', 'the arguments are not as long as they are said to be, or stand in two places')
     end

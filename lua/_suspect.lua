@@ -13,12 +13,12 @@ local alone_classes = {} -- what is asked for → what alone_class() found
 local function largest_node(need)
   local index, others = index_for('totals', need.group.labels)
   for look = 0, LOOKS_MOST - 1 do
-    local found = call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * MEMORY_STEP, 'WITHSCORES', 'LIMIT',
+    local found = call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * PY.MEMORY_STEP, 'WITHSCORES', 'LIMIT',
       look * NODES_A_LOOK, NODES_A_LOOK)
     local carrying = only_in(others, found)
     for i = 2, #carrying, 2 do
       local total = tonumber(carrying[i])
-      if total < EXACT and total % MEMORY_STEP >= need.memory then return math.floor(total / MEMORY_STEP), total % MEMORY_STEP end
+      if total < PY.EXACT and total % PY.MEMORY_STEP >= need.memory then return math.floor(total / PY.MEMORY_STEP), total % PY.MEMORY_STEP end
     end
     if #found < 2 * NODES_A_LOOK then return nil end
   end

@@ -32,7 +32,7 @@ local function unmade_state(array, index)
   if index < array.first or index > array.last or is_apart(array, index) then return nil end
   local r = call('HMGET', array.key, 's', 'jx')
   if index >= array.next then return r[1] or 'pending' end
-  return r[2] and index >= (whole_of(r[2]) or EXACT) and 'cancelled' or nil
+  return r[2] and index >= (whole_of(r[2]) or PY.EXACT) and 'cancelled' or nil
 end
 
 -- An ended element runs again, so its array hasn't ended.
@@ -130,7 +130,6 @@ local function waiting_change(id, record)
   if not record.unmade then return end
   element_make(id)
   queue_flush()
-  counts_flush()
 end
 
 -- The record of a known task with its state, or nil. (`pending` is the default and is left out.) Nothing is written: who
@@ -145,6 +144,8 @@ local function waiting_record(id)
     take_out(id, record)
     queue_flush()
     task_unreadable(clock(ARGV[1]), id)
+    counts_flush()
+    events_flush()
     return record_read(id, WAITING_FIELDS)
   end
   return record

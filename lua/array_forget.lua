@@ -8,12 +8,13 @@
 -- Promises: with its last element that has a record the array is dropped, too
 --@include _forget
 --@include _check
+--@include _commit
 
 arguments_given(4)
 local id = id_given(ARGV[2], 'array id')
 local from, to = number_given(ARGV[3], 'from', 0, PY.MOST_INDEX), number_given(ARGV[4], 'to', 0, PY.MOST_INDEX)
 if to - from >= MOST_BATCH then complain('invalid_value', 'a stretch has at most ' .. MOST_BATCH .. ' elements') end
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local r = fields_of(P .. 'task:' .. id, 'F', 'j', 's')
 if r[2] and not r[1] then
@@ -32,5 +33,5 @@ for index = from, to do
 end
 for state, ids in pairs(found) do forget(state, ids) end
 if call('ZSCORE', P .. 'finished:array', id) then forget('array', { id }) end
-counts_flush()
+commit()
 return dropped

@@ -12,20 +12,19 @@
 --@include _request
 
 local ID_AT, FIELDS = 7, 13
-local MOST_ELEMENTS = PY.MOST_ELEMENTS
 
 arguments_given(FIELDS - 1, 2)
 local now, nonce, limit = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), number_given(ARGV[3], 'limit', 0, MOST_BATCH)
 local watch = ARGV[4] ~= '' and id_given(ARGV[4], 'channel') or ''
 local first, last = number_given(ARGV[5], 'first', 0, PY.MOST_INDEX), number_given(ARGV[6], 'last', 0, PY.MOST_INDEX)
-if last < first or last - first >= MOST_ELEMENTS then
-  complain('invalid_value', 'an array has 1 to ' .. MOST_ELEMENTS .. ' elements, not those from ' .. first .. ' to ' .. last)
+if last < first or last - first >= PY.MOST_ELEMENTS then
+  complain('invalid_value', 'an array has 1 to ' .. PY.MOST_ELEMENTS .. ' elements, not those from ' .. first .. ' to ' .. last)
 end
-if not wrong then
+if not wrong() then
   ids_given({ ARGV[ID_AT] })
   request_given(ID_AT, FIELDS, #ARGV)
 end
-if wrong then return wrong end
+if wrong() then return wrong() end
 local id, digest, class, priority, delay, payload = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 
 local function accept()

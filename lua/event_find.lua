@@ -18,7 +18,7 @@ end
 arguments_given(5)
 local id, from, to = task_given(ARGV[2]), place_given(ARGV[3], 'from'), place_given(ARGV[4], 'to')
 local limit = batch_given(ARGV[5])
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local entries = call('XREVRANGE', P .. 'events', to, from, 'COUNT', whole(limit))
 local found = { #entries == limit and '(' .. entries[#entries][1] or '' }

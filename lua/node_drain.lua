@@ -9,13 +9,14 @@
 -- Promises: repeated it changes nothing; costs the tasks no retry
 --@include _stop
 --@include _reservation
+--@include _commit
 
 arguments_given(7)
 local now, id = time_given(ARGV[1]), id_given(ARGV[2], 'node id')
 local incarnation = ARGV[3] ~= '' and id_given(ARGV[3], 'incarnation') or ''
 local keep, requeue = flag_given(ARGV[4], 'keep'), flag_given(ARGV[5], 'requeue')
 local grace, from = whole(duration_given(ARGV[6], 'grace_ms')), cursor_given(ARGV[7])
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local key = P .. 'node:' .. id
 local node = node_load(id)
@@ -39,6 +40,5 @@ if requeue and node.state ~= 'dead' then
     end
   end
 end
-nodes_flush()
-events_flush()
+commit(now)
 return { node.state, cursor }

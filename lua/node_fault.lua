@@ -8,11 +8,12 @@
 -- Promises: repeated it changes nothing; what runs there goes on; a fault and a drain know nothing of each other: neither
 --   ends the other, and a draining node with a fault stays draining; a fault ends with its incarnation
 --@include _reservation
+--@include _commit
 
 arguments_given(4)
 local now, id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local text = bytes_given(ARGV[4], 'the fault', 4096)
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local key = P .. 'node:' .. id
 local node, stale = node_of(id, incarnation)
@@ -30,6 +31,5 @@ else
   if node.state == 'faulty' then node_resume(now, node) end
   event('recovered', id, id)
 end
-nodes_flush()
-events_flush()
+commit(now)
 return node.state

@@ -9,6 +9,7 @@
 -- Promises: Redis' clock alone decides; works at full memory
 --@include _ledger
 --@include _observe
+--@include _commit
 
 -- The number of entries, and the sum of a hash of each: in any order, the same on both sides (node.py: digest).
 local function ledger_digest(node)
@@ -30,7 +31,7 @@ end
 arguments_given(5)
 local now, id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local acked, digest = number_given(ARGV[4], 'acked', 0, MOST_COUNT), word_given(ARGV[5], 'digest', 64)
-if wrong then return wrong end
+if wrong() then return wrong() end
 local node, stale = node_of(id, incarnation)
 if stale then return stale end
 observed(now, observe(now))
@@ -43,5 +44,5 @@ call('SET', P .. 'node:' .. id .. ':alive', incarnation, 'PX', ttl)
 local agrees = -1
 if digest ~= '' and acked == node.ordered then agrees = ledger_digest(node) == digest and 1 or 0 end
 acknowledge(node, acked)
-nodes_flush(id)
+commit(now, id)
 return { node.state, node.ordered, agrees }

@@ -7,14 +7,15 @@
 -- Refuses: nothing
 -- Promises: repeated it changes nothing; its tasks are given back by node_reap
 --@include _gone
+--@include _commit
 
 arguments_given(4)
 local now, id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local crashed = flag_given(ARGV[4], 'crashed')
-if wrong then return wrong end
+if wrong() then return wrong() end
 local node = node_load(id)
 --@mark leaver
 if not node or node.incarnation ~= incarnation or node.state == 'dead' then return 0 end
 node_gone(now, node, crashed and 'crashed' or 'left')
-events_flush()
+commit(now)
 return 1

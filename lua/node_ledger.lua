@@ -11,7 +11,7 @@
 arguments_given(4)
 local id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local cursor = cursor_given(ARGV[4])
-if wrong then return wrong end
+if wrong() then return wrong() end
 local node, stale = node_of(id, incarnation)
 if stale then return stale end
 local found = call('HSCAN', node.path .. ':tasks', cursor, 'COUNT', 100)

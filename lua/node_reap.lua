@@ -9,10 +9,11 @@
 --   places in the order; only started tasks of a crash are charged, and only one that was alone may fail by it
 --@include _end_attempt
 --@include _surplus
+--@include _commit
 
 arguments_given(3)
 local now, lost, limit = time_given(ARGV[1]), found_given(ARGV[2], 'lost'), batch_given(ARGV[3])
-if wrong then return wrong end
+if wrong() then return wrong() end
 local id, incarnation, how = string.match(lost, '^([^:]+):([^:]+):(%a+)$')
 --@mark lost
 if not id or call('SISMEMBER', P .. 'lost', lost) == 0 then return { 0, 0 } end
@@ -42,9 +43,5 @@ if left == 0 then
   call('DEL', path .. ':orders', path .. ':grown')
   call('SREM', P .. 'lost', lost)
 end
-ends_flush(now)
-if queue_flush() then wake() end
-nodes_flush()
-counts_flush()
-events_flush()
+commit(now)
 return { #tokens, left }

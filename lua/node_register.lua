@@ -10,13 +10,14 @@
 --   it is reaped: capacity is never counted twice
 --@include _gone
 --@include _observe
+--@include _commit
 
 arguments_given(8)
 local now, id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
-local cpu, memory = number_given(ARGV[4], 'cpu', 1, MOST_CPU), number_given(ARGV[5], 'memory', 1, MOST_MEMORY)
+local cpu, memory = number_given(ARGV[4], 'cpu', 1, PY.MOST_CPU), number_given(ARGV[5], 'memory', 1, PY.MOST_MEMORY)
 local ttl, host = number_given(ARGV[6], 'ttl_ms', 1, MOST_DURATION), word_given(ARGV[7], 'host', 255)
 local labels = labels_given(ARGV[8])
-if wrong then return wrong end
+if wrong() then return wrong() end
 local key = P .. 'node:' .. id
 local node = node_load(id)
 if node and node.incarnation == incarnation then
@@ -50,5 +51,5 @@ call('ZADD', P .. 'nodes', now + ttl, id)
 call('SET', key .. ':alive', incarnation, 'PX', ttl)
 if state == 'up' then node_offer(now, node_reload(id)) end
 event('joined', id, id, nil, whole(cpu) .. ':' .. whole(memory))
-events_flush()
+commit(now)
 return state

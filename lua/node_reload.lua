@@ -6,11 +6,12 @@
 -- Refuses: node_not_found, wrong_state (it is dead)
 -- Promises: while the last order is this one and hasn't been acknowledged, none is added
 --@include _ledger
+--@include _commit
 
 arguments_given(2)
 local id = id_given(ARGV[2], 'node id')
 time_given(ARGV[1])
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local node = node_load(id)
 if not node then return refuse('node_not_found', 'no node ' .. id) end
@@ -20,8 +21,7 @@ end
 local last = call('LINDEX', node.path .. ':orders', -1)
 if not (last and string.find(last, '^%d+ reload ')) then
   order_add(node, 'reload - -')
-  nodes_flush()
   event('reloading', id, id)
-  events_flush()
 end
+commit()
 return node.state

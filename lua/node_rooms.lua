@@ -13,7 +13,7 @@ local FIELDS = { 'state', 'free_cpu', 'surplus', 'free_memory', 'total_cpu', 'to
 
 arguments_given(1, 1)
 for i = 2, #ARGV do id_given(ARGV[i], 'node id') end
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local lines = {}
 for i = 2, #ARGV do

@@ -10,10 +10,11 @@
 --   a jump of the clock every node gets one more time to live; scores in the future are put right
 --@include _gone
 --@include _observe
+--@include _commit
 
 arguments_given(3)
 local now, gap, limit = time_given(ARGV[1]), duration_given(ARGV[2], 'gap_ms'), number_given(ARGV[3], 'limit', 0, MOST_BATCH)
-if wrong then return wrong end
+if wrong() then return wrong() end
 local NODES = P .. 'nodes'
 
 local function ttl_of(id)
@@ -57,7 +58,6 @@ for i = 1, #late, 2 do
     dead = dead + 1
   end
 end
-events_flush()
 local lost = {}
 for _, one in ipairs(call('SMEMBERS', P .. 'lost')) do
   if string.find(one, '^%w[%w._-]*:%w[%w._-]*:%a+$') then
@@ -66,4 +66,5 @@ for _, one in ipairs(call('SMEMBERS', P .. 'lost')) do
     call('SREM', P .. 'lost', one)
   end
 end
+commit(now)
 return { dead, lost }

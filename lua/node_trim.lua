@@ -10,7 +10,7 @@
 arguments_given(3)
 local now, older_than = time_given(ARGV[1]), number_given(ARGV[2], 'older_than_ms', 0, MOST_TIME)
 local limit, dropped = batch_given(ARGV[3]), 0
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local GONE = P .. 'gone'
 for _, id in ipairs(call('ZRANGEBYSCORE', GONE, '-inf', now - older_than, 'LIMIT', 0, limit)) do

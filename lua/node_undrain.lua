@@ -6,10 +6,11 @@
 -- Refuses: node_not_found
 -- Promises: repeated it changes nothing; what is free is offered at once, unless the node has a fault (node_fault)
 --@include _ledger
+--@include _commit
 
 arguments_given(2)
 local now, id = time_given(ARGV[1]), id_given(ARGV[2], 'node id')
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local key = P .. 'node:' .. id
 local node = node_load(id)
@@ -24,6 +25,6 @@ if node.state == 'draining' then
     node_resume(now, node)
   end
   event('undrained', id, id)
-  events_flush()
 end
+commit(now)
 return node.state

@@ -10,11 +10,9 @@
 
 arguments_given(3)
 local now, nonce, limit = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), batch_given(ARGV[3])
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local n, more = place(now, nonce, limit)
-nodes_flush()
-counts_flush()
-local items = table.concat(happened.placed or {}, ' ')
-events_flush()
+local items = events_text('placed')
+commit(now)
 return { n, more and 1 or 0, items }

@@ -11,7 +11,7 @@
 
 arguments_given(3)
 local pending = number_given(ARGV[3], 'pending', 0, MOST_COUNT)
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local last = call('XREVRANGE', P .. 'events', '+', '-', 'COUNT', 1)
 if (last[1] and last[1][1] or '') ~= ARGV[2] then return 'moved' end

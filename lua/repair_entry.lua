@@ -14,13 +14,13 @@ local INDEXES = { delayed = true, held = true, finished = true, pending = true, 
 arguments_given(3)
 local index, member = found_given(ARGV[2], 'index'), found_given(ARGV[3], 'member')
 choice_given(string.match(index, '^%a*'), 'index', INDEXES)
-if wrong then return wrong end
+if wrong() then return wrong() end
 local kind, name = string.match(index, '^(%a+):?(.*)$')
 local FINAL = { completed = true, failed = true, cancelled = true }
 
 -- The task that an entry stands for.
 local function id_of()
-  if kind == 'pending' then return (string.gsub(string.sub(member, SEQUENCE + 1), '/$', '')) end
+  if kind == 'pending' then return (string.gsub(string.sub(member, PY.SEQUENCE + 1), '/$', '')) end
   if kind == 'live' then return name .. '/' .. member end
   return member
 end

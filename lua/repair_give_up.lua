@@ -10,7 +10,7 @@
 
 arguments_given(2)
 local now, id = time_given(ARGV[1]), found_given(ARGV[2], 'task id')
-if wrong then return wrong end
+if wrong() then return wrong() end
 local key = P .. 'task:' .. id
 
 local function off_its_ledger(token, place)
@@ -43,5 +43,4 @@ local function give_up()
 end
 
 if key_type(key) == 'hash' then give_up() end
-counts_flush()
-return repaired()
+return repaired(now)

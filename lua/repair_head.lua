@@ -11,20 +11,20 @@
 
 arguments_given(2, 1)
 local name = found_given(ARGV[2], 'group')
-if wrong then return wrong end
+if wrong() then return wrong() end
 local index = P .. 'classes:' .. name
 
 -- The class of an entry of the group's index or of `groups`; nil: it has no sequence.
 local function class_in(entry)
-  if string.find(string.sub(entry, 1, SEQUENCE), '%X') then return nil end
-  return string.match(entry, '^%d+:%d+.*$', SEQUENCE + 1)
+  if string.find(string.sub(entry, 1, PY.SEQUENCE), '%X') then return nil end
+  return string.match(entry, '^%d+:%d+.*$', PY.SEQUENCE + 1)
 end
 
 local function head_of(class)
   local cpu, memory, labels = string.match(class, '^(%d+):(%d+)(.*)$')
   if not cpu or step(tonumber(cpu)) .. ':' .. step(tonumber(memory)) .. labels ~= name then return nil end
   local score, member = first_of(P .. 'pending:' .. class)
-  return score, member and string.sub(member, 1, SEQUENCE) .. class
+  return score, member and string.sub(member, 1, PY.SEQUENCE) .. class
 end
 
 for i = 3, #ARGV do
@@ -45,7 +45,7 @@ end
 local best_score, best = first_of(index)
 for i = 3, #ARGV do
   if ARGV[i] ~= best and class_in(ARGV[i]) then
-    local cpu, memory, labels = string.match(string.sub(ARGV[i], SEQUENCE + 1), '^(%d+):(%d+)(.*)$')
+    local cpu, memory, labels = string.match(string.sub(ARGV[i], PY.SEQUENCE + 1), '^(%d+):(%d+)(.*)$')
     local own = step(tonumber(cpu)) .. ':' .. step(tonumber(memory)) .. labels == name
     if own and call('ZREM', P .. 'groups', ARGV[i]) == 1 then did('best head dropped') end
   end

@@ -11,7 +11,7 @@
 
 arguments_given(3)
 local now, token, node_id = time_given(ARGV[1]), found_given(ARGV[2], 'token'), found_given(ARGV[3], 'node id')
-if wrong then return wrong end
+if wrong() then return wrong() end
 local RESERVATION = P .. 'reservation'
 
 local function holds(kept)
@@ -73,4 +73,4 @@ local function attempt()
 end
 
 if token == '' then reservation() else attempt() end
-return repaired()
+return repaired(now)

@@ -12,7 +12,7 @@ local FIELDS = { payload = 'ax', result = 'rx', log = 'c', live = 'j', apart = '
 
 arguments_given(3)
 local kind, id = choice_given(ARGV[2], 'kind', FIELDS), found_given(ARGV[3], 'task id')
-if wrong then return wrong end
+if wrong() then return wrong() end
 local key = P .. 'task:' .. id
 local field = FIELDS[kind]
 local there = key_type(key) == 'hash' and call('HEXISTS', key, field) == 1

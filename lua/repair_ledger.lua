@@ -11,7 +11,7 @@
 arguments_given(4)
 local now, id = time_given(ARGV[1]), found_given(ARGV[2], 'node id')
 local incarnation, token = found_given(ARGV[3], 'incarnation'), found_given(ARGV[4], 'token')
-if wrong then return wrong end
+if wrong() then return wrong() end
 local key = P .. 'node:' .. id
 local path = key .. ':' .. incarnation
 local r = call('HMGET', key, 'incarnation', 'state')
@@ -62,4 +62,4 @@ local function allocation()
 end
 
 if token == '' then whole_ledger() else allocation() end
-return repaired()
+return repaired(now)

@@ -11,9 +11,9 @@
 
 arguments_given(2, 1)
 local now, id = time_given(ARGV[1]), found_given(ARGV[2], 'node id')
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local labels = {}
 for i = 3, #ARGV do labels[#labels + 1] = ARGV[i] end
 node_recompute(now, id, labels)
-return repaired()
+return repaired(now)

@@ -11,10 +11,10 @@
 
 arguments_given(2)
 local last = number_given(ARGV[2], 'last', 0, MOST_COUNT)
-if wrong then return wrong end
+if wrong() then return wrong() end
 local found = read('GET', P .. 'seq')
 local now_at = type(found) == 'string' and whole_of(found)
-if not now_at or now_at < last or now_at >= SEQUENCES then
+if not now_at or now_at < last or now_at >= PY.SEQUENCES then
   call('SET', P .. 'seq', whole(last))
   did('seq ' .. legible(tostring(now_at or 'unreadable')) .. ' -> ' .. whole(last))
 end

@@ -17,12 +17,12 @@ local KINDS = {
 arguments_given(3)
 local index, member = found_given(ARGV[2], 'index'), found_given(ARGV[3], 'member')
 local kind = KINDS[string.match(index, '^%a+') or '']
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local function says_something()
   if kind == 'node' then return is_id(member) end
   if kind == 'attempt' then return string.find(member, '^%S+ %w[%w._-]*$') ~= nil end
-  return string.find(string.sub(member, 1, SEQUENCE), '^%x+$') and class_parse(member, SEQUENCE + 1) ~= nil
+  return string.find(string.sub(member, 1, PY.SEQUENCE), '^%x+$') and class_parse(member, PY.SEQUENCE + 1) ~= nil
 end
 
 if kind and not says_something() and read('ZREM', P .. index, member) == 1 then did(index .. ': an entry that says nothing dropped') end

@@ -10,7 +10,7 @@
 
 arguments_given(2)
 local now, id = time_given(ARGV[1]), found_given(ARGV[2], 'task id')
-if wrong then return wrong end
+if wrong() then return wrong() end
 local key = P .. 'task:' .. id
 local FIELDS = { 's', 'c', 'n', 'p', 't', 'k', 'i', 'A', 'd', 'F', 'r', 'y', 'z', 'C', 'b', 'u', 'ax', 'rx', 'l', 'X', 'Y', 'j' }
 local NUMBERS = { 'p', 't', 'd', 'F', 'r', 'y', 'z', 'C', 'u', 'ax', 'rx', 'l', 'X', 'Y' }
@@ -167,7 +167,7 @@ local function kept_beside()
 end
 
 local function task_repair()
-  if not record.n then set('n', next_sequence() or sequence_text(SEQUENCES - 1), 'a new place in the order') end
+  if not record.n then set('n', next_sequence() or sequence_text(PY.SEQUENCES - 1), 'a new place in the order') end
   kept_beside()
   if broken and not ACTIVE[record.s] and not FINAL[record.s] then fail(broken) end
   if ACTIVE[record.s] then on_ledger() end
@@ -191,4 +191,4 @@ if key_type(key) == 'hash' then
   well_formed()
   if string.match(record.j or '', '^%d+%-%d+$') then array_repair(now, id) else task_repair() end
 end
-return repaired()
+return repaired(now)

@@ -20,7 +20,7 @@ local KINDS = {
 
 arguments_given(2)
 local name = found_given(ARGV[2], 'key')
-if wrong then return wrong end
+if wrong() then return wrong() end
 local key, kind = P .. name, string.match(name, '^[^:]*')
 if kind == 'node' then
   local part = string.match(name, '^node:[^:]*:[^:]*:([^:]*)$') or string.match(name, '^node:[^:]*:(alive)$')

@@ -15,10 +15,11 @@
 --@include _first_fit
 --@include _suspect
 --@include _waiting
+--@include _commit
 
 arguments_given(2)
 local now, grace = time_given(ARGV[1]), whole(duration_given(ARGV[2], 'grace_ms'))
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local LOOKS = 500  -- heads looked at in one call
 local FEW = 8      -- … before all nodes are read
@@ -32,7 +33,7 @@ local function after(name, default)
   local value = setting(name)
   if value == 'off' then return nil end
   local seconds = tonumber(value) or default
-  return (seconds >= 0 and seconds < EXACT / 1000 and seconds or default) * 1000
+  return (seconds >= 0 and seconds < PY.EXACT / 1000 and seconds or default) * 1000
 end
 
 local fronts = {} -- labels that are required → sizes of nodes, of which none is within another
@@ -53,8 +54,8 @@ local function front_of(labels)
   for i = 2, #found, 2 do
     local total = tonumber(found[i])
     local last = front[#front]
-    if not last or total % MEMORY_STEP > last.memory then
-      front[#front + 1] = { cpu = math.floor(total / MEMORY_STEP), memory = total % MEMORY_STEP }
+    if not last or total % PY.MEMORY_STEP > last.memory then
+      front[#front + 1] = { cpu = math.floor(total / PY.MEMORY_STEP), memory = total % PY.MEMORY_STEP }
     end
   end
   return front
@@ -75,22 +76,22 @@ end
 -- less than reading all nodes.
 local function feasible(class, few)
   if not few or class.group.labels ~= '' then return within_front(class) end
-  local from = class.cpu * MEMORY_STEP + class.memory
+  local from = class.cpu * PY.MEMORY_STEP + class.memory
   while true do
     local found = call('ZRANGEBYSCORE', P .. 'totals', from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if not found[1] then return false end
     local score = tonumber(found[2])
-    if score >= EXACT then return false end -- no node has so much: the audit takes it out
-    local total_cpu = math.floor(score / MEMORY_STEP)
-    if score - total_cpu * MEMORY_STEP >= class.memory then return true end
-    from = total_cpu * MEMORY_STEP + class.memory
+    if score >= PY.EXACT then return false end -- no node has so much: the audit takes it out
+    local total_cpu = math.floor(score / PY.MEMORY_STEP)
+    if score - total_cpu * PY.MEMORY_STEP >= class.memory then return true end
+    from = total_cpu * PY.MEMORY_STEP + class.memory
   end
 end
 
 -- The most CPU that any node has.
 local function most_cpu()
   local found = call('ZREVRANGE', P .. 'totals', '0', '0', 'WITHSCORES')
-  return found[2] and math.floor(found[2] / MEMORY_STEP) or 0
+  return found[2] and math.floor(found[2] / PY.MEMORY_STEP) or 0
 end
 
 local looked = 0
@@ -122,9 +123,9 @@ local function first_blocked()
     heads_mend(class)
     return nil
   end
-  local task = string.sub(member, SEQUENCE + 1)
+  local task = string.sub(member, PY.SEQUENCE + 1)
   return {
-    class = class, score = score, sequence = string.sub(member, 1, SEQUENCE), task = task,
+    class = class, score = score, sequence = string.sub(member, 1, PY.SEQUENCE), task = task,
     key = array and array.key or P .. 'task:' .. task,
   }
 end
@@ -169,8 +170,8 @@ local function possible_nodes(class, ids, others, each)
   for i = 1, #ids do
     local total, free = totals[i], frees[i]
     if total and free and (not carrying or carrying[ids[i]]) then
-      local total_memory, free_memory = total % MEMORY_STEP, free % MEMORY_STEP
-      local total_cpu, free_cpu = (total - total_memory) / MEMORY_STEP, (free - free_memory) / MEMORY_STEP
+      local total_memory, free_memory = total % PY.MEMORY_STEP, free % PY.MEMORY_STEP
+      local total_cpu, free_cpu = (total - total_memory) / PY.MEMORY_STEP, (free - free_memory) / PY.MEMORY_STEP
       if total_cpu >= need_cpu and total_memory >= need_memory then
         local lack = 0
         if free_cpu < need_cpu then lack = 1 - free_cpu / need_cpu end
@@ -283,10 +284,8 @@ for _, id in ipairs(call('SRANDMEMBER', SUSPECTS, 16)) do
     task_pending(id, record, record.n)
   end
 end
-reservation_flush(now)
-if queue_flush() then wake() end
+settle(now)
 
 local task, node, preempted, kept_for = run()
-nodes_flush()
-events_flush()
+commit(now)
 return { task, node, preempted, looked, kept_for }

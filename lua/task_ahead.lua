@@ -16,7 +16,7 @@ local function place_given(given_score, given_sequence)
   if not number or number ~= number or math.abs(number) > MOST_COUNT then
     complain('invalid_value', 'score must be a number, not ' .. shown(given_score or ''))
   end
-  if #(given_sequence or '') > SEQUENCE or string.find(given_sequence or '', '%X') then
+  if #(given_sequence or '') > PY.SEQUENCE or string.find(given_sequence or '', '%X') then
     complain('invalid_value', 'bad sequence ' .. shown(given_sequence))
   end
 end
@@ -28,7 +28,7 @@ for i = 4, #ARGV, 3 do
   number_given(ARGV[i + 1], 'rank', 0, MOST_COUNT)
   batch_given(ARGV[i + 2], 'classes')
 end
-if wrong then return wrong end
+if wrong() then return wrong() end
 local score, sequence = ARGV[2], ARGV[3]
 
 -- Among equal scores the sequence decides: their members stand in its order, so a binary search by rank finds the place.
@@ -36,7 +36,7 @@ local function equals_before(key, from, to)
   local low, high = from, to
   while low < high do
     local middle = low == from and high == to and high - 1 or math.floor((low + high) / 2) -- most often all are earlier
-    if string.sub(call('ZRANGE', key, middle, middle)[1], 1, SEQUENCE) < sequence then
+    if string.sub(call('ZRANGE', key, middle, middle)[1], 1, PY.SEQUENCE) < sequence then
       low = middle + 1
     else
       high = middle
@@ -50,8 +50,8 @@ for i = 4, #ARGV, 3 do
   local first = tonumber(ARGV[i + 1])
   local heads = call('ZRANGE', P .. 'classes:' .. ARGV[i], first, first + ARGV[i + 2] - 1, 'WITHSCORES')
   for j = 1, #heads, 2 do
-    if not earlier(tonumber(heads[j + 1]), string.sub(heads[j], 1, SEQUENCE), tonumber(score), sequence) then break end
-    local key = P .. 'pending:' .. string.sub(heads[j], SEQUENCE + 1)
+    if not earlier(tonumber(heads[j + 1]), string.sub(heads[j], 1, PY.SEQUENCE), tonumber(score), sequence) then break end
+    local key = P .. 'pending:' .. string.sub(heads[j], PY.SEQUENCE + 1)
     local lower = call('ZCOUNT', key, '-inf', '(' .. score)
     ahead = ahead + lower + equals_before(key, lower, call('ZCOUNT', key, '-inf', score))
   end

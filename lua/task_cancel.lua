@@ -13,12 +13,13 @@
 --@include _waiting
 --@include _stop
 --@include _reservation
+--@include _commit
 
 arguments_given(6)
 local now, id, operation = time_given(ARGV[1]), task_given(ARGV[2]), id_given(ARGV[3], 'operation')
 local requeue, grace = flag_given(ARGV[4], 'requeue'), whole(duration_given(ARGV[5], 'grace_ms'))
 local note = word_given(ARGV[6], 'note', 1024)
-if wrong then return wrong end
+if wrong() then return wrong() end
 local key = P .. 'task:' .. id
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
@@ -85,10 +86,5 @@ end
 
 local outcome = cancel()
 if not outcome then return sequences_used_up() end
-ends_flush(now)
-reservation_flush(now)
-if queue_flush() then wake() end
-nodes_flush()
-counts_flush()
-events_flush()
+commit(now)
 return { outcome, record.s, tonumber(record.u or 0) }

@@ -13,6 +13,7 @@
 --@include _fill
 --@include _orders
 --@include _output
+--@include _commit
 
 local FIRST, WIDTH = 8, 9
 local OUTCOMES = { completed = true, failed = true, crashed = true, returned = true, stopped = true }
@@ -22,9 +23,9 @@ local function report_given(at)
   choice_given(ARGV[at + 2], 'outcome', OUTCOMES)
   if ARGV[at + 3] ~= '' then duration_given(ARGV[at + 3], 'ran') end
   if ARGV[at + 4] ~= '' then word_given(ARGV[at + 4], 'reason', 128) end
-  bytes_given(ARGV[at + 5], 'the result', MOST_PAYLOAD)
-  bytes_given(ARGV[at + 6], 'the error', MOST_PAYLOAD)
-  if ARGV[at + 7] ~= '' then number_given(ARGV[at + 7], 'exit code', -MOST_PRIORITY, MOST_PRIORITY) end
+  bytes_given(ARGV[at + 5], 'the result', PY.MOST_PAYLOAD)
+  bytes_given(ARGV[at + 6], 'the error', PY.MOST_PAYLOAD)
+  if ARGV[at + 7] ~= '' then number_given(ARGV[at + 7], 'exit code', -PY.MOST_PRIORITY, PY.MOST_PRIORITY) end
   bytes_given(ARGV[at + 8], 'the output', MOST_OUTPUT)
 end
 
@@ -34,7 +35,7 @@ local function reports_given()
   for at = FIRST, #ARGV, WIDTH do
     n = n + 1
     times[n] = ARGV[at + 3]
-    if ARGV[at + 2] ~= 'completed' or ARGV[at + 4] ~= '' or #ARGV[at + 5] > MOST_PAYLOAD or ARGV[at + 6] ~= ''
+    if ARGV[at + 2] ~= 'completed' or ARGV[at + 4] ~= '' or #ARGV[at + 5] > PY.MOST_PAYLOAD or ARGV[at + 6] ~= ''
       or ARGV[at + 7] ~= '' or #ARGV[at + 8] > MOST_OUTPUT or #times[n] > 12 then
       report_given(at)
     end
@@ -46,8 +47,8 @@ arguments_given(FIRST - 1, WIDTH)
 local now, node_id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local acked, nonce = number_given(ARGV[4], 'acked', 0, MOST_COUNT), id_given(ARGV[5], 'nonce')
 local limit, random = number_given(ARGV[6], 'limit', 0, MOST_BATCH), fraction_given(ARGV[7], 'random')
-if not wrong then reports_given() end
-if wrong then return wrong end
+if not wrong() then reports_given() end
+if wrong() then return wrong() end
 
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
@@ -109,8 +110,7 @@ if ARGV[FIRST] then
     outcomes[i] = finish(FIRST + (i - 1) * WIDTH, not seen[token] and entries[i] or nil)
     seen[token] = true
   end
-  ends_flush(now)
-  if queue_flush() then wake() end
+  settle(now)
 end
 
 if node.ordered > node.acked then orders_read(node, limit, orders) end
@@ -121,9 +121,5 @@ else -- too much to tell in one reply: the room is offered later
   read('ZADD', P .. 'dirty', now, node_id)
   wake()
 end
-reservation_flush(now)
-queue_flush()
-nodes_flush(node_id)
-counts_flush()
-events_flush()
+commit(now, node_id)
 return { outcomes, orders }

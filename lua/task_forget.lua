@@ -7,10 +7,11 @@
 -- Promises: nothing of it is left
 --@include _forget
 --@include _waiting
+--@include _commit
 
 arguments_given(2)
 local id = task_given(ARGV[2])
-if wrong then return wrong end
+if wrong() then return wrong() end
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
 local state = record.s
@@ -20,5 +21,5 @@ end
 if record.j then return record.j end
 waiting_change(id, record)
 forget(state, { id })
-counts_flush()
+commit()
 return 1

@@ -8,11 +8,12 @@
 -- Promises: nothing is given away that pending tasks or a reservation wait for; what is given is surplus: it still counts
 --   as free, and is taken back at once when a task needs it
 --@include _surplus
+--@include _commit
 
 arguments_given(4, 1)
 local node_id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local idle = duration_given(ARGV[4], 'idle_ms')
-if wrong then return wrong end
+if wrong() then return wrong() end
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
 
@@ -61,6 +62,5 @@ for _, one in ipairs(grown) do
     n = n + 1
   end
 end
-nodes_flush()
-events_flush()
+commit()
 return { n, 1000 }

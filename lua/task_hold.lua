@@ -7,10 +7,11 @@
 -- Promises: repeated it changes nothing
 --@include _waiting
 --@include _reservation
+--@include _commit
 
 arguments_given(2)
 local now, id = time_given(ARGV[1]), task_given(ARGV[2])
-if wrong then return wrong end
+if wrong() then return wrong() end
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
 if record.s == 'held' then return 'held' end
@@ -27,9 +28,5 @@ take_out(id, record)
 call('HSET', P .. 'task:' .. id, 's', 'held')
 call('ZADD', P .. 'held', now, id)
 event('held', id)
-reservation_flush(now)
-queue_flush()
-nodes_flush()
-counts_flush()
-events_flush()
+commit(now)
 return 'held'

@@ -11,7 +11,7 @@
 arguments_given(5)
 local node_id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local token, data = id_given(ARGV[4], 'token'), bytes_given(ARGV[5], 'the output', MOST_OUTPUT)
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local entry = call('HGET', P .. 'node:' .. node_id .. ':' .. incarnation .. ':tasks', token)
 local id = entry_parse(entry or '')

@@ -7,11 +7,12 @@
 -- Promises: a waiting task stands at its new place at once; a running one has it for its next attempt
 --@include _waiting
 --@include _reservation
+--@include _commit
 
 arguments_given(3)
 local now, id = time_given(ARGV[1]), task_given(ARGV[2])
-local priority = number_given(ARGV[3], 'priority', -MOST_PRIORITY, MOST_PRIORITY)
-if wrong then return wrong end
+local priority = number_given(ARGV[3], 'priority', -PY.MOST_PRIORITY, PY.MOST_PRIORITY)
+if wrong() then return wrong() end
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
 if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then
@@ -23,12 +24,9 @@ call('HSET', P .. 'task:' .. id, 'p', whole(priority))
 event('prioritized', id, nil, nil, whole(priority))
 if record.s == 'pending' then
   take_out(id, record)
-  reservation_flush(now)
-  queue_flush()
+  settle(now)
   local member, number = entry_of(id, record, record.n)
   queue_add(record.c, score_of(priority, tonumber(record.t)), member, number)
-  if queue_flush() then wake() end
 end
-counts_flush()
-events_flush()
+commit(now)
 return record.s

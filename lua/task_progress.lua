@@ -11,7 +11,7 @@
 arguments_given(3, 2)
 local node_id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 for i = 4, #ARGV, 2 do fraction_given(ARGV[i + 1], 'progress') end
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local n = 0
 for i = 4, #ARGV, 2 do

@@ -7,10 +7,11 @@
 -- Promises: at most `limit` tasks; one that would be one label set too many in the queues is looked at again later, and
 --   holds up nobody
 --@include _waiting
+--@include _commit
 
 arguments_given(2)
 local now, limit = time_given(ARGV[1]), batch_given(ARGV[2])
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 -- The more are delayed, the later: whoever delays very many can't make this run all the time.
 local function postpone(id)
@@ -33,10 +34,8 @@ for _, id in ipairs(due) do
     end
   end
 end
-if queue_flush() then wake() end
-counts_flush()
-events_flush()
+commit(now)
 local first = call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES')
 local next_one = tonumber(first[2] or nil)
-if not next_one or next_one >= EXACT then return { #due, '', '' } end -- what is due then never is
+if not next_one or next_one >= PY.EXACT then return { #due, '', '' } end -- what is due then never is
 return { #due, first[2], whole(math.max(0, next_one - now)) }

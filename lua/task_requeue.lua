@@ -6,10 +6,11 @@
 -- Refuses: task_not_found, wrong_state (held, assigned, running), counter_full, too_many_label_sets
 -- Promises: the same operation again changes nothing; retries and crashes count anew, refusals are forgotten
 --@include _waiting
+--@include _commit
 
 arguments_given(3)
 local id, operation = task_given(ARGV[2]), id_given(ARGV[3], 'operation')
-if wrong then return wrong end
+if wrong() then return wrong() end
 local key = P .. 'task:' .. id
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
@@ -32,7 +33,5 @@ call('HDEL', key, 'y', 'z', 'E', 'rx', 'Z')
 call('HSET', key, 'o', operation, 'c', record.c)
 task_pending(id, record, sequence)
 event('requeued', id, nil, record.u, 'asked')
-if queue_flush() then wake() end
-counts_flush()
-events_flush()
+commit()
 return 'pending'

@@ -9,6 +9,7 @@
 -- Refuses: stale_incarnation
 -- Promises: repeated it changes nothing; what is given back is offered in the same call
 --@include _fill
+--@include _commit
 
 -- An amount, or '' for what there is.
 local function amount_given(text, what, most)
@@ -19,8 +20,8 @@ arguments_given(9)
 local now, nonce, node_id = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), id_given(ARGV[3], 'node id')
 local incarnation, token = id_given(ARGV[4], 'incarnation'), id_given(ARGV[5], 'token')
 local number, limit = number_given(ARGV[6], 'number', 0, MOST_COUNT), number_given(ARGV[9], 'limit', 0, MOST_BATCH)
-local wanted_cpu, wanted_memory = amount_given(ARGV[7], 'cpu', MOST_CPU), amount_given(ARGV[8], 'memory', MOST_MEMORY)
-if wrong then return wrong end
+local wanted_cpu, wanted_memory = amount_given(ARGV[7], 'cpu', PY.MOST_CPU), amount_given(ARGV[8], 'memory', PY.MOST_MEMORY)
+if wrong() then return wrong() end
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
 local entry = allocation_of(node, token)
@@ -51,9 +52,5 @@ if shrinks then
   if undone then wake() end
 end
 local left = allocation_of(node, token) -- the fill may have taken surplus back
-reservation_flush(now)
-queue_flush()
-nodes_flush()
-counts_flush()
-events_flush()
+commit(now)
 return { left.cpu, left.memory, node.ordered }

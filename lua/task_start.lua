@@ -6,10 +6,11 @@
 -- Refuses: stale_incarnation
 -- Promises: repeated it changes nothing
 --@include _ledger
+--@include _commit
 
 arguments_given(3, 1)
 local now, node_id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
-if wrong then return wrong end
+if wrong() then return wrong() end
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
 
@@ -28,6 +29,5 @@ for i = 4, #ARGV do
     n = n + 1
   end
 end
-nodes_flush(node_id)
-events_flush()
+commit(now, node_id)
 return n

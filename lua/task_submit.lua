@@ -29,8 +29,8 @@ local function tasks_given()
     end
     tasks = tasks + 1
     ids[tasks] = given[at]
-    if fields ~= 4 or not needs_given[given[at + 2]] or not priorities_given[given[at + 3]] or given[at + 4] ~= '0'
-      or given[at + 5] ~= '' or given[at + 7] ~= 'f' or not functions_given[given[at + 8]] or given[at + 9] ~= 'a'
+    if fields ~= 4 or not were_given(given[at + 2], given[at + 3], given[at + 8]) or given[at + 4] ~= '0'
+      or given[at + 5] ~= '' or given[at + 7] ~= 'f' or given[at + 9] ~= 'a'
       or #given[at + 10] > MOST_SHORT or #given[at + 1] > MOST_DIGEST or #given[at] > MOST_ID then
       request_given(at, at + FIXED, after - 1)
     end
@@ -44,7 +44,7 @@ arguments_given(FIRST - 1, 1)
 local now, nonce, limit = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), number_given(ARGV[3], 'limit', 0, MOST_BATCH)
 local watch = ARGV[4] ~= '' and id_given(ARGV[4], 'channel') or ''
 local tasks = tasks_given()
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local function accept(id, digest, class, priority, delay, payload, first, n)
   local key = P .. 'task:' .. id

@@ -8,6 +8,7 @@
 -- Promises: at most `limit` tasks
 --@include _forget
 --@include _check
+--@include _commit
 
 local ENDED = { completed = true, failed = true, cancelled = true, array = true }
 
@@ -15,7 +16,7 @@ arguments_given(4, 1)
 local now, older_than = time_given(ARGV[1]), number_given(ARGV[2], 'older_than_ms', 0, MOST_TIME)
 local keep, limit = number_given(ARGV[3], 'keep', 0, MOST_COUNT), batch_given(ARGV[4])
 for i = 5, #ARGV do choice_given(ARGV[i], 'state', ENDED) end
-if wrong then return wrong end
+if wrong() then return wrong() end
 
 local dropped, total, sizes = 0, 0, {}
 for i = 5, #ARGV do
@@ -42,5 +43,5 @@ while excess > 0 do
   sizes[fullest] = sizes[fullest] - #ids
   dropped, excess = dropped + #ids, excess - #ids
 end
-counts_flush()
+commit(now)
 return dropped

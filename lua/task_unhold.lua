@@ -6,10 +6,11 @@
 -- Refuses: task_not_found, task_final, too_many_label_sets
 -- Promises: it gets its old place in the order; repeated it changes nothing
 --@include _waiting
+--@include _commit
 
 arguments_given(2)
 local now, id = time_given(ARGV[1]), task_given(ARGV[2])
-if wrong then return wrong end
+if wrong() then return wrong() end
 local record = waiting_record(id)
 if not record then return refuse('task_not_found', 'no task ' .. id) end
 if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then
@@ -27,7 +28,5 @@ if state == 'delayed' then
 else
   task_pending(id, record, record.n)
 end
-if queue_flush() then wake() end
-counts_flush()
-events_flush()
+commit(now)
 return state

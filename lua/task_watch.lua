@@ -11,7 +11,7 @@
 arguments_given(2, 1)
 local channel = id_given(ARGV[2], 'channel')
 for i = 3, #ARGV do task_given(ARGV[i]) end
-if wrong then return wrong end
+if wrong() then return wrong() end
 local states = {}
 
 -- A task's state, and where its channels are kept.

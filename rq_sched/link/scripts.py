@@ -8,7 +8,6 @@ script for who may not load functions, and ``plain`` for servers that don't know
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,15 +26,20 @@ _MARK = re.compile(r"^ *--@mark \w+$")
 """A line that a test names, to plant a bug there: it stands above that line, and the server never gets it."""
 _CONTRACT = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
 _SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
+_UNKNOWN = re.compile(r"(?:^|\s)--@")
 _PART = "--@part "
+_WITH = re.compile(r"^ *--@with (\w+)$")
 _CONSTANT = re.compile(r"\bPY\.(\w+)\b")
 _FUNCTION = re.compile(r"local function (\w+)")
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"(?<![\w:])(?<!(?<!\.)\.)[A-Za-z_]\w*")
+_VARIABLE = re.compile(r"local (?!function )(\w+(?:, \w+)*)")
+_ALIAS = re.compile(r"local \w+ = (?:redis|string|math|table)\.\w+\b|local P = KEYS")
+_TEXT = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
 
 
 class ScriptError(RqSchedError):
     """A script can't be put together: an include is missing, included twice in one file, or includes itself; a constant
-    is unknown."""
+    is unknown; a variable of an include is used by others."""
 
     code = "script_error"
 
@@ -106,6 +110,7 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
         ScriptError: names the file and the include or the constant that is wrong.
     """
     done: list[str] = []
+    left_out: list[tuple[str, str]] = []  # who leaves a line out, as this isn't included
 
     def expand(part: str, path: tuple[str, ...]) -> list[str]:
         if part in path:
@@ -118,13 +123,20 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
             ) from None
         lines: list[str] = [_PART + part]
         included: set[str] = set()
+        wanted = True
         for line in text.splitlines():
-            if _MARK.match(line):
+            if not wanted or _MARK.match(line):
+                wanted = True
+                continue
+            if condition := _WITH.match(line):
+                wanted = condition[1] in done
+                if not wanted:
+                    left_out.append((part, condition[1]))
                 continue
             found = _INCLUDE.match(line)
             if not found:
-                if "--@" in line:
-                    raise ScriptError(f"{part}.lua: {line.strip()!r} is no --@include NAME, nor a --@mark NAME")
+                if _UNKNOWN.search(line):
+                    raise ScriptError(f"{part}.lua: {line.strip()!r} is no --@include, --@with or --@mark NAME")
                 lines.append(_with_numbers(line, part))
                 continue
             other = found[1]
@@ -136,7 +148,11 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
                 done.append(other)
         return lines
 
-    return "\n".join(apart(expand(name, ()))) + "\n"
+    lines = expand(name, ())
+    for part, other in left_out:
+        if other in done:
+            raise ScriptError(f"{name}.lua: {part} must be included after {other}, as it says --@with {other}")
+    return "\n".join(apart(lines)) + "\n"
 
 
 def _with_numbers(line: str, part: str) -> str:
@@ -154,6 +170,9 @@ def apart(lines: list[str]) -> list[str]:
     """The same with the functions of each include in a block of their own: what no other part uses isn't seen outside.
     (Lua has room for 200 names at a time.)
 
+    Raises:
+        ScriptError: a part uses a variable of an include. What others need of it is a function with a name.
+
     >>> apart(["--@part _x", "local function f() end", "local function g() f() end", "--@part x", "g()"])
     ['local g do -- _x', 'local function f() end', 'function g() f() end', 'end -- _x', 'g()']
     """
@@ -162,12 +181,19 @@ def apart(lines: list[str]) -> list[str]:
         if line.startswith(_PART):
             parts.append([])
         parts[-1].append(line)
-    words = [Counter(_WORD.findall("\n".join(line.partition("--")[0] for line in part))) for part in parts]
+    words = [_words(part) for part in parts]
     text: list[str] = []
     for part, own in zip(parts, words, strict=True):
         name, own_lines = part[0].removeprefix(_PART), part[1:]
+        if not name.startswith("_"):
+            text += own_lines
+            continue
+        for other, others_words in zip(parts, words, strict=True):
+            if other[0] != part[0] and (taken := _variables_of(own_lines) & others_words):
+                user = other[0].removeprefix(_PART)
+                raise ScriptError(f"{user}.lua uses {', '.join(sorted(taken))} of {name}.lua: ask it by a function")
         functions = [found[1] for line in own_lines if (found := _FUNCTION.match(line))]
-        if not name.startswith("_") or not functions:
+        if not functions:
             text += own_lines
             continue
         others = {word for other in words if other is not own for word in other}
@@ -178,6 +204,18 @@ def apart(lines: list[str]) -> list[str]:
         text += [line.removeprefix("local ") if _gives(line, shared) else line for line in rest]
         text.append(f"end -- {name}")
     return text
+
+
+def _words(lines: list[str]) -> set[str]:
+    """What these lines name: neither text nor comments, nor fields after a dot."""
+    return set(_WORD.findall("\n".join(_TEXT.sub("''", line).partition("--")[0] for line in lines)))
+
+
+def _variables_of(lines: list[str]) -> set[str]:
+    """The names at the left margin of an include that are neither functions, constants nor other names of what Lua and
+    Redis give."""
+    found = [match for line in lines if (match := _VARIABLE.match(line)) and not _ALIAS.match(line)]
+    return {name for match in found for name in match[1].split(", ") if not name.isupper()}
 
 
 def _gives(line: str, names: Sequence[str]) -> bool:

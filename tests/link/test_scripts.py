@@ -61,6 +61,35 @@ def test_what_stands_for_nothing_is_named(line: str, tmp_path: Path) -> None:
         scripts.assemble("main", tmp_path)
 
 
+def test_a_line_for_an_include_is_there_with_it_only(tmp_path: Path) -> None:
+    _write(tmp_path, _a="A", _end="--@with _a\nA()\nE()", one="--@include _a\n--@include _end", other="--@include _end")
+    assert scripts.assemble("one", tmp_path) == "A\nA()\nE()\n"
+    assert scripts.assemble("other", tmp_path) == "E()\n"
+
+
+def test_a_line_for_an_include_that_comes_later_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, _a="A", _end="--@with _a\nA()", main="--@include _end\n--@include _a")
+    with pytest.raises(ScriptError, match=r"main\.lua: _end must be included after _a"):
+        scripts.assemble("main", tmp_path)
+
+
+@pytest.mark.parametrize("use", ["seen[1] = 2", "local x = #seen", "return 'is ' .. seen", "f(seen)"])
+def test_a_variable_of_an_include_is_its_own(use: str, tmp_path: Path) -> None:
+    _write(tmp_path, _a="local more, seen = 1, {}\nlocal function f() seen[1] = more end", main=f"--@include _a\n{use}")
+    with pytest.raises(ScriptError, match=r"main\.lua uses seen of _a\.lua: ask it by a function"):
+        scripts.assemble("main", tmp_path)
+
+
+@pytest.mark.parametrize("use", ["call('seen')", "a.seen = b:seen()", "f() -- seen", "LIMIT(call)"])
+def test_what_an_include_gives_may_be_used(use: str, tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        _a="local call = redis.call\nlocal LIMIT = 3\nlocal seen = {}\nlocal function f() end",
+        main=f"--@include _a\n{use}",
+    )
+    assert use in scripts.assemble("main", tmp_path)
+
+
 def test_a_constant_is_put_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scripts, "CONSTANTS", {"MOST": 12, "STEP": 2})
     _write(tmp_path, main="local MOST = PY.MOST * PY.STEP\nHAPPY.MOST()")
