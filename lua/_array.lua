@@ -34,7 +34,7 @@ end
 
 -- What was read is read anew.
 local function arrays_forget()
-  arrays_seen = {}
+  if next(arrays_seen) then arrays_seen = {} end
 end
 
 local function array_load(id)

@@ -60,6 +60,7 @@ local function array_settle(now, id)
 end
 
 local function ends_flush(now)
+  if not next(ended) and not next(arrays_less) and not next(heard) then return end
   for id, less in pairs(arrays_less) do
     local key = P .. 'task:' .. id
     local array = fields_of(key, 'j', 'jn')

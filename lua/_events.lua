@@ -59,6 +59,7 @@ local function count_write(name, by)
 end
 
 local function counts_flush()
+  if not next(counted) then return end
   for name, by in pairs(counted) do
     if by ~= 0 then count_write(name, by) end
   end

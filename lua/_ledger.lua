@@ -183,6 +183,7 @@ end
 
 -- Writes each changed node once. `quiet`: the node whose agent made this call, which needs no doorbell.
 local function nodes_flush(quiet)
+  if #nodes_changed == 0 then return end
   for _, node in ipairs(nodes_changed) do
     if #node.cleared > 0 then read('HDEL', node.path .. ':tasks', unpack(node.cleared)) end
     if #node.entries > 0 then hash_set(node.path .. ':tasks', unpack(node.entries)) end
