@@ -12,7 +12,7 @@ local SEQUENCE_FORM = '%0' .. PY.SEQUENCE .. 'x' -- there are 2^52 sequences, as
 local REST = 47 -- '/'
 -- What is read of an array: of itself, and from the fifth on what its elements get of it (`jw` becomes `w`).
 local ARRAY_FIELDS = { 'j', 'jn', 'n', 'ja', 'c', 'f', 'a', 'ax', 't', 'p', 'X', 'Y', 'r', 'C', 'l', 'e', 'v', 'D', 'jw' }
-local OWN_FIELDS, CLASS_READ = 4, 5
+local OWN_FIELDS, SEQUENCE_AT = 4, 2 -- the latter: in the record of an element
 local arrays_seen = {} -- id → array; false: there is none
 
 local function sequence_text(number)
@@ -40,16 +40,18 @@ end
 local function array_load(id)
   local array = arrays_seen[id]
   if array ~= nil then return array or nil end
-  local r = fields_of(P .. 'task:' .. id, unpack(ARRAY_FIELDS))
-  local first, last = string.match(r[1] or '', '^(%d+)-(%d+)$')
+  local values = fields_of(P .. 'task:' .. id, unpack(ARRAY_FIELDS))
+  local extent, next_index, sequence, apart_read, class_name = unpack(values)
+  local first, last = string.match(extent or '', '^(%d+)-(%d+)$')
   first, last = whole_of(first), whole_of(last)
-  local number, base, apart = whole_of(r[2]), tonumber(string.match(r[3] or '', '^%x+$') or '', 16), whole_of(r[4] or 0)
+  local number, base = whole_of(next_index), tonumber(string.match(sequence or '', '^%x+$') or '', 16)
+  local apart = whole_of(apart_read or 0)
   local sound = first and last and number and base and apart and names_task(id) and first <= last and last <= PY.MOST_INDEX
     and number >= first and number <= last + 1 and base < PY.SEQUENCES
   array = sound and {
     id = id, key = P .. 'task:' .. id, first = first, last = last, base = base,
-    next = number, apart = apart, head = nil, made = {}, taken = false, score = nil, read = r,
-    record = nil, shared = nil,
+    next = number, apart = apart, head = nil, made = {}, taken = false, score = nil,
+    read = values, apart_read = apart, class_name = class_name, record = nil, shared = nil,
   } or false
   arrays_seen[id] = array
   return array or nil
@@ -89,9 +91,10 @@ local function array_advance(array)
   if array.apart == 0 then return end
   local run = P .. 'apart:' .. array.id
   local found = read('ZRANGEBYSCORE', run, whole(array.next), whole(array.next))
-  if found.err or not found[1] then return end
-  local last = whole_of(found[1])
-  call('ZREM', run, found[1])
+  local member = unpack(found)
+  if found.err or not member then return end
+  local last = whole_of(member)
+  call('ZREM', run, member)
   if not last or last < array.next or last > array.last then return end
   array.apart = array.apart - (last - array.next + 1)
   array.next = last + 1
@@ -110,7 +113,7 @@ local function element_record(array, sequence)
     end
     array.record, array.shared = record, by_name
   end
-  array.record[2] = sequence
+  array.record[SEQUENCE_AT] = sequence -- all else is the same for each
   return array.record, array.shared
 end
 
@@ -125,7 +128,7 @@ local function array_write(array)
   if #array.made > 0 then read('SADD', P .. 'live:' .. array.id, unpack(array.made)) end
   array.made = {}
   call('HSET', array.key, 'jn', whole(array.next))
-  if array.apart ~= tonumber(array.read[4] or 0) then call('HSET', array.key, 'ja', whole(array.apart)) end
+  if array.apart ~= array.apart_read then call('HSET', array.key, 'ja', whole(array.apart)) end
   if array.next <= array.last then return true end
   call('HSET', array.key, 's', 'running')
   read('SREM', P .. 'arrays', array.id)

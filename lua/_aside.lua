@@ -5,19 +5,19 @@
 local function head_aside(now, class, id, score, member)
   local owner = string.byte(id, -1) == REST and string.sub(id, 1, -2) or id
   local array = owner ~= id and array_load(owner)
-  local record = fields_of(P .. 'task:' .. owner, 's', 'c', 'n', 'j')
+  local state, name, sequence, extent = unpack(fields_of(P .. 'task:' .. owner, 's', 'c', 'n', 'j'))
   class_drop(class, 1)
   -- It has its state, and its place, elsewhere, or all of it is made: this entry was a stray.
-  if (owner == id and record[1]) or (array and array_rest(array) == 0) then return end
+  if (owner == id and state) or (array and array_rest(array) == 0) then return end
   local known = owner == id or array
-  if known and record[2] and record[2] ~= class.name and class_of(record[2]) and names_task(owner) then -- so was this one
-    local own = array and array_member(array) or (is_sequence(record[3]) and record[3] or string.sub(member, 1, PY.SEQUENCE)) .. id
-    if not call('ZSCORE', P .. 'pending:' .. record[2], own) then
-      queue_add(record[2], score, own, array and array_rest(array) or 1)
+  if known and name and name ~= class.name and class_of(name) and names_task(owner) then -- so was this one
+    local own = array and array_member(array) or (is_sequence(sequence) and sequence or string.sub(member, 1, PY.SEQUENCE)) .. id
+    if not call('ZSCORE', P .. 'pending:' .. name, own) then
+      queue_add(name, score, own, array and array_rest(array) or 1)
     end
     return
   end
-  if record[4] or (owner == id and record[2]) then
+  if extent or (owner == id and name) then
     task_unreadable(now, owner)
   else
     event('damaged', legible(id), nil, nil, 'no_record')

@@ -26,6 +26,12 @@ local function fields_of(key, ...)
   return found.err and {} or found
 end
 
+-- One of them.
+local function field_of(key, name)
+  local value = unpack(fields_of(key, name))
+  return value
+end
+
 -- Sets fields of a hash; a key of another type is replaced by it.
 local function hash_set(key, ...)
   if type(read('HSET', key, ...)) ~= 'table' then return end
@@ -36,8 +42,8 @@ end
 -- Redis' time in ms, unless the caller moves the clock (tests, simulate).
 local function clock(given)
   if given ~= '' then return tonumber(given) end
-  local t = call('TIME')
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  local seconds, microseconds = unpack(call('TIME'))
+  return tonumber(seconds) * 1000 + math.floor(tonumber(microseconds) / 1000)
 end
 
 -- A number in a text, or given to a command, is printed as a floating-point one: by Lua, and by Redis 7.0 (Valkey sees

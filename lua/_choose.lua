@@ -42,7 +42,7 @@ local function best_fit(need)
   local from, skip = need.cpu * PY.MEMORY_STEP + need.memory, 0
   while true do
     local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', skip, batch)
-    if not found[1] then
+    if #found == 0 then
       block(need)
       return nil
     end
@@ -91,7 +91,8 @@ end
 
 local function smallest_node(need)
   local ids = candidates(need)
-  if #ids < 2 then return ids[1] or best_fit(need) end
+  local first = unpack(ids)
+  if #ids < 2 then return first or best_fit(need) end
   return least(ids, call('ZMSCORE', P .. 'totals', unpack(ids)))
 end
 
@@ -115,7 +116,8 @@ end
 
 local function aligned(need, ends)
   local ids = candidates(need)
-  if #ids < 2 then return ids[1] or best_fit(need) end
+  local first = unpack(ids)
+  if #ids < 2 then return first or best_fit(need) end
   local ranks = call('ZMSCORE', P .. 'totals', unpack(ids))
   if ends then
     for i, id in ipairs(ids) do

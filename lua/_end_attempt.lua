@@ -10,8 +10,8 @@ local END_FIELDS = { 'k', 'b', 'r', 'y', 'z', 'C', 'c', 'p', 'n', 'w', 'S', 'u',
 -- What is needed of the record; most ends are good ones, and need little.
 local function end_record(id, mark, outcome)
   if mark == 's' or outcome ~= 'completed' then return record_read(id, END_FIELDS) end
-  local r = read('HMGET', P .. 'task:' .. id, 'k', 'y', 'z', 'w', 'S', 'u', 'v', 'O')
-  return { k = r[1], y = r[2], z = r[3], w = r[4], S = r[5], u = r[6], v = r[7], O = r[8] }
+  local k, y, z, w, S, u, v, O = unpack(read('HMGET', P .. 'task:' .. id, 'k', 'y', 'z', 'w', 'S', 'u', 'v', 'O'))
+  return { k = k, y = y, z = z, w = w, S = S, u = u, v = v, O = O }
 end
 
 local function task_end(now, id, record, state, node_id, reason, fields)
@@ -38,12 +38,10 @@ end
 
 -- The error text stays in the record when short.
 local function error_fields(id, text, exit_code)
-  local fields = {}
-  if #text <= PY.INLINE then
-    fields[1], fields[2] = 'E', text
-  else
+  local fields = { 'E', text }
+  if #text > PY.INLINE then
     call('SET', P .. 'result:' .. id, text)
-    fields[1], fields[2] = 'rx', #text
+    fields = { 'rx', #text }
   end
   if exit_code ~= '' then fields[#fields + 1], fields[#fields + 2] = 'x', exit_code end
   return fields
@@ -58,7 +56,7 @@ local function attempt_completed(now, id, record, node_id, report)
   end
   -- With room for what may follow: a table that grows is copied each time.
   local change = { 's', 'completed', 'F', stamp(now), field, result, nil, nil, nil, nil }
-  if report.started then change[7], change[8] = 'S', report.started end
+  if report.started then change[#change + 1], change[#change + 2] = 'S', report.started end
   if report.exit_code ~= '' then change[#change + 1], change[#change + 2] = 'x', report.exit_code end
   task_ended(now, id, record, 'completed', node_id, nil, change)
 end
@@ -103,17 +101,17 @@ local function attempt_oom(now, id, record, node_id, report)
     call('HSET', key, 'h', 'cpu')
     return task_back(id, record, record.n, node_id, 'released')
   end
-  local r = call('HMGET', key, 'Y', 'G')
-  local most = math.max((whole_of(r[1]) or 0), need.memory)
+  local most_asked, first_need = unpack(call('HMGET', key, 'Y', 'G'))
+  local most = math.max(whole_of(most_asked) or 0, need.memory)
   local memory = math.min(most, 2 * need.memory, math.max(need.memory, largest_memory(need)))
   if memory > need.memory then
     local class = need.cpu .. ':' .. memory .. need.group.labels
-    call('HSET', key, 'G', r[2] or need.memory)
-    if not r[2] or (whole_of(record.y) or 0) < (whole_of(record.r) or 0) then
+    call('HSET', key, 'G', first_need or need.memory)
+    if not first_need or (whole_of(record.y) or 0) < (whole_of(record.r) or 0) then
       call('HSET', key, 'c', class)
       record.c = class
     end
-    if not r[2] then return task_back(id, record, record.n, node_id, 'oom') end
+    if not first_need then return task_back(id, record, record.n, node_id, 'oom') end
   end
   return attempt_failed(now, id, record, node_id, report)
 end

@@ -45,17 +45,18 @@ end
 -- element has a record (_forget). Returns its state, nil if it goes on.
 local function array_settle(now, id)
   local key = P .. 'task:' .. id
-  local r = fields_of(key, 'jfa', 'jca', 'w', 'jv', 'j', 'F', 'b', 'jn', 'jfo')
-  local first, last = string.match(r[5] or '', '^(%d+)-(%d+)$')
+  local failures, cancels, channels, unmade, extent, ended_at, intention, next_index, forgotten =
+    unpack(fields_of(key, 'jfa', 'jca', 'w', 'jv', 'j', 'F', 'b', 'jn', 'jfo'))
+  local first, last = string.match(extent or '', '^(%d+)-(%d+)$')
   --@mark array_goes_on
-  if not first or r[6] or (whole_of(r[8]) or 0) <= tonumber(last) or call('EXISTS', P .. 'live:' .. id) == 1 then return end
-  local failed, cancelled = (whole_of(r[1]) or 0), (whole_of(r[2]) or 0)
+  if not first or ended_at or (whole_of(next_index) or 0) <= tonumber(last) or call('EXISTS', P .. 'live:' .. id) == 1 then return end
+  local failed, cancelled = whole_of(failures) or 0, whole_of(cancels) or 0
   local state = failed > 0 and 'failed' or cancelled > 0 and 'cancelled' or 'completed'
-  if r[7] and cancelled > 0 then state = 'cancelled' end -- as a whole
+  if intention and cancelled > 0 then state = 'cancelled' end -- as a whole
   call('HSET', key, 's', state, 'F', stamp(now))
-  if (whole_of(r[4]) or 0) + (whole_of(r[9]) or 0) == last - first + 1 then read('ZADD', P .. 'finished:array', stamp(now), id) end
+  if (whole_of(unmade) or 0) + (whole_of(forgotten) or 0) == last - first + 1 then read('ZADD', P .. 'finished:array', stamp(now), id) end
   event(state, id)
-  tell({ w = r[3] }, id, state)
+  tell({ w = channels }, id, state)
   return state
 end
 
@@ -63,13 +64,13 @@ local function ends_flush(now)
   if not next(ended) and not next(arrays_less) and not next(heard) then return end
   for id, less in pairs(arrays_less) do
     local key = P .. 'task:' .. id
-    local array = fields_of(key, 'j', 'jn')
-    if array[1] then
+    local extent, next_index = unpack(fields_of(key, 'j', 'jn'))
+    if extent then
       read('SREM', P .. 'live:' .. id, unpack(less.indexes)) -- what can't be counted the audit counts anew
       for state, number in pairs(less.states) do read('HINCRBY', key, 'j' .. string.sub(state, 1, 2), whole(number)) end
-      local last = tonumber(string.match(array[1], '%d+$'))
+      local last = tonumber(string.match(extent, '%d+$'))
       --@mark array_ends
-      if last and (whole_of(array[2]) or 0) > last then array_settle(now, id) end
+      if last and (whole_of(next_index) or 0) > last then array_settle(now, id) end
     end
   end
   for state, list in pairs(ended) do read('ZADD', P .. 'finished:' .. state, unpack(list)) end

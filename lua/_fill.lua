@@ -6,10 +6,15 @@
 
 local ORDER_FIELDS = { 'k', 'u', 'f', 'a', 'ax', 'c', 'X', 'Y', 'l', 'e', 'h', 'v', 'p', 'O', 's' }
 
--- A start order as the agent gets it, from the record's ORDER_FIELDS.
-local function start_order(number, token, id, record)
-  return { number, 'start', token, id, record[2] or '1', record[3], record[4] or '', record[5] or '0', record[6],
-    record[7] or '', record[8] or '', record[9] or '', record[14] and 'off' or record[11] or record[10] or 'cpu' }
+-- A start order as the agent gets it, from the record's ORDER_FIELDS; `attempt`: the number of the attempt, where the record
+-- doesn't say it yet. (order_records.py reads it by the same names, in this order.)
+local function start_order(number, token, task_id, record, attempt)
+  local _, used, target, arguments, payload_bytes, task_class, max_cpu, max_memory, time_limit, elastic, released, _, _, alone =
+    unpack(record, 1, #ORDER_FIELDS)
+  return {
+    number, 'start', token, task_id, attempt or used or '1', target, arguments or '', payload_bytes or '0', task_class,
+    max_cpu or '', max_memory or '', time_limit or '', alone and 'off' or released or elastic or 'cpu',
+  }
 end
 
 -- What an order is made of: read from the record; for an element that is made just now, what its array shares.
@@ -40,13 +45,12 @@ local function assign(now, nonce, node, class, orders)
   local score, member, array = class_peek(class)
   local id = string.sub(member, PY.SEQUENCE + 1)
   local key = P .. 'task:' .. id
-  local record, used, preemptible, priority, limit, state, name
+  local record, used, name, limit, preemptible, priority, state, _
   if orders or array then
     record = order_record(key, array)
-    used, preemptible, priority, limit, state, name = record[2], record[12], record[13], record[9], record[15], record[6]
+    _, used, _, _, _, name, _, _, limit, _, _, preemptible, priority, _, state = unpack(record, 1, #ORDER_FIELDS)
   else
-    record = read('HMGET', key, 'u', 'v', 'p', 'l', 's', 'c')
-    used, preemptible, priority, limit, state, name = record[1], record[2], record[3], record[4], record[5], record[6]
+    used, preemptible, priority, limit, state, name = unpack(read('HMGET', key, 'u', 'v', 'p', 'l', 's', 'c'))
   end
   local attempt = not used and 0 or whole_of(used)
   if state or name ~= class.name or not attempt or (limit and not whole_of(limit)) or not names_task(id) then
@@ -63,10 +67,7 @@ local function assign(now, nonce, node, class, orders)
   entry_add(node, token, id, class.need)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local number = order_add(node, 'start ' .. token .. ' ' .. id)
-  if orders then
-    record[2] = attempt
-    orders[#orders + 1] = start_order(number, token, id, record)
-  end
+  if orders then orders[#orders + 1] = start_order(number, token, id, record, attempt) end
   node_ends(now, node, limit)
   if preemptible then read('ZADD', P .. 'preemptible', tonumber(priority) or 0, token .. ' ' .. node.id) end
   begun(now, node, key, id, member, array, token, attempt)

@@ -21,20 +21,20 @@ end
 -- So many elements of an array are forgotten.
 local function array_less(id, number)
   local key = P .. 'task:' .. id
-  local r = fields_of(key, 'j', 'jv', 'F')
-  local first, last = string.match(r[1] or '', '^(%d+)-(%d+)$')
+  local extent, never_made, ended_at = unpack(fields_of(key, 'j', 'jv', 'F'))
+  local first, last = string.match(extent or '', '^(%d+)-(%d+)$')
   if not first then return end
-  local unmade = (whole_of(r[2]) or 0)
+  local unmade = whole_of(never_made) or 0
   local forgotten = read('HINCRBY', key, 'jfo', whole(number))
   if type(forgotten) == 'table' or forgotten + unmade < last - first + 1 then return end
   if unmade == 0 then return drop_array(id, 0) end
-  call('ZADD', P .. 'finished:array', (whole_of(r[3]) or 0), id)
+  call('ZADD', P .. 'finished:array', whole_of(ended_at) or 0, id)
 end
 
 local function forget(state, ids)
   if #ids == 0 then return end
   if state == 'array' then
-    for _, id in ipairs(ids) do drop_array(id, (whole_of(fields_of(P .. 'task:' .. id, 'jv')[1]) or 0)) end
+    for _, id in ipairs(ids) do drop_array(id, whole_of(field_of(P .. 'task:' .. id, 'jv')) or 0) end
     return
   end
   drop(state, ids)

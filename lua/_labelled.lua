@@ -35,7 +35,7 @@ local function index_for(name, required)
     if not fewest or nodes < fewest then fewest, at = nodes, i end
   end
   local index = at and table.remove(others, at) or P .. name
-  return index, (others[1] or others.refused) and others or NO_OTHERS
+  return index, (#others > 0 or others.refused) and others or NO_OTHERS
 end
 
 -- Of these nodes, the set of those that stand in all the others; nil where all do.

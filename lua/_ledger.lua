@@ -19,19 +19,21 @@ end
 local function node_load(id)
   local node = nodes_seen[id]
   if node then return node end
-  local r = read('HMGET', P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory', 'ordered', 'acked',
-    'running', 'started', 'surplus', 'reserved', 'ends', 'labels', 'total_cpu', 'total_memory')
-  if not r[1] then return nil end
-  local surplus, place, labels = tonumber(r[9] or 0), id .. ':' .. (r[2] or ''), r[12] or ''
-  local total_cpu, total_memory = tonumber(r[13] or nil), tonumber(r[14] or nil)
+  local state, incarnation, free_cpu, free_memory, ordered, acked, running, started, surplus, reserved, ends, labels,
+    total_cpu, total_memory = unpack(read('HMGET', P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory',
+    'ordered', 'acked', 'running', 'started', 'surplus', 'reserved', 'ends', 'labels', 'total_cpu', 'total_memory'))
+  if not state then return nil end
+  local place = id .. ':' .. (incarnation or '')
+  surplus, ends = tonumber(surplus or 0), tonumber(ends or nil)
+  total_cpu, total_memory = tonumber(total_cpu or nil), tonumber(total_memory or nil)
   node = { -- all fields at once: a table that grows is copied each time
-    id = id, state = r[1], incarnation = r[2], cpu = tonumber(r[3]), memory = tonumber(r[4]),
-    ordered = tonumber(r[5]), acked = tonumber(r[6]), running = tonumber(r[7]), started = tonumber(r[8]),
-    surplus = surplus, surplus_read = surplus, reserved = r[10] or nil, entries = {}, cleared = {}, orders = {},
-    ends = tonumber(r[11] or nil), ends_read = tonumber(r[11] or nil), place = place, path = P .. 'node:' .. place,
-    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels, carries = nil, trimmed = 0,
+    id = id, state = state, incarnation = incarnation, cpu = tonumber(free_cpu), memory = tonumber(free_memory),
+    ordered = tonumber(ordered), acked = tonumber(acked), running = tonumber(running), started = tonumber(started),
+    surplus = surplus, surplus_read = surplus, reserved = reserved or nil, entries = {}, cleared = {}, orders = {},
+    ends = ends, ends_read = ends, place = place, path = P .. 'node:' .. place,
+    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels or '', carries = nil, trimmed = 0,
   }
-  local known = r[2] and find(r[2], ID) and surplus and node.cpu and node.memory and node.ordered and node.acked
+  local known = incarnation and find(incarnation, ID) and surplus and node.cpu and node.memory and node.ordered and node.acked
     and node.running and node.started and total_cpu and total_memory
   if not known or not is_amount(node.cpu + node.memory + node.ordered + node.acked + surplus + total_cpu + total_memory) then
     return nil -- it can't be read: nothing is put there, and the audit mends it
@@ -51,7 +53,7 @@ local function node_of(id, incarnation)
   local node = node_load(id)
   --@mark incarnation
   if node and node.incarnation == incarnation and node.state ~= 'dead' then return node end
-  local state = not node and fields_of(P .. 'node:' .. id, 'state')[1]
+  local state = not node and field_of(P .. 'node:' .. id, 'state')
   if state and state ~= 'dead' then -- its registration may still hold: it is to try again
     return nil, refuse('unreadable', 'the record of node ' .. id .. ' can\'t be read: `rq-sched doctor --repair` mends it')
   end
@@ -139,8 +141,7 @@ end
 
 -- A node offers itself: into the indexes, and to the schedulers.
 local function node_offer(now, node)
-  local total = call('HMGET', P .. 'node:' .. node.id, 'total_cpu', 'total_memory')
-  index_enter('totals', node.id, node.labels, tonumber(total[1]) * PY.MEMORY_STEP + tonumber(total[2]))
+  index_enter('totals', node.id, node.labels, whole(node.total_cpu * PY.MEMORY_STEP + node.total_memory))
   node_index(node)
   if node.ends then read('ZADD', P .. 'ends', whole(node.ends), node.id) end
   --@mark node_offered

@@ -11,7 +11,8 @@ local function orders_read(node, limit, orders)
       orders[#orders + 1] = { number, kind, token, id, amount }
     else
       local record = read('HMGET', P .. 'task:' .. id, unpack(ORDER_FIELDS))
-      if record[1] == token then
+      local current = unpack(record)
+      if current == token then
         orders[#orders + 1] = start_order(number, token, id, record)
       else
         orders[#orders + 1] = { number, 'void' } -- overtaken: the attempt is over

@@ -37,8 +37,8 @@ local function task_unreadable(now, id)
   local name, value = unreadable_field(id)
   local why = name and 'its record was damaged: ' .. name .. (value and ' is ' .. legible(value) or ' is missing')
     or 'its record was damaged'
-  local r = fields_of(key, 'w', 'u', 'j')
-  if r[3] then
+  local channels, extent = unpack(fields_of(key, 'w', 'j'))
+  if extent then
     call('HDEL', key, 'j', 'jn', 'ja', 'jx', 'jt', 'jv', 'jco', 'jfa', 'jca', 'jfo', 'jw')
     call('UNLINK', P .. 'live:' .. id, P .. 'apart:' .. id)
     read('SREM', P .. 'arrays', id)
@@ -50,7 +50,7 @@ local function task_unreadable(now, id)
   read('SREM', P .. 'suspects', id)
   count('failed', 1)
   event('failed', legible(id), nil, nil, 'unreadable')
-  for channel in string.gmatch(r[1] or '', '[^,]+') do call('PUBLISH', P .. 'done:' .. channel, id .. ' failed') end
+  for channel in string.gmatch(channels or '', '[^,]+') do call('PUBLISH', P .. 'done:' .. channel, id .. ' failed') end
   local array_id, index = array_name(id)
   if array_id and array_load(array_id) then
     read('HINCRBY', P .. 'task:' .. array_id, 'jfa', 1)

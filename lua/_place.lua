@@ -8,7 +8,7 @@ local placed_so_far, looks_so_far = 0, 0 -- by this script; both are bounded by 
 -- Nodes that came with room: joined, undrained, or left half filled.
 local function place_dirty(now, nonce, limit)
   while placed_so_far < limit and looks_so_far < limit do
-    local id = call('ZRANGE', DIRTY, 0, 0)[1]
+    local id = unpack(call('ZRANGE', DIRTY, 0, 0))
     if not id then return end
     looks_so_far = looks_so_far + 1
     call('ZREM', DIRTY, id)
@@ -42,13 +42,12 @@ end
 -- earlier than its class's head is put where the head is.
 local function freshest(limit)
   while looks_so_far < limit do
-    local found = call('ZRANGE', FRESH, 0, 0, 'WITHSCORES')
-    local entry = found[1]
+    local entry, entry_score = unpack(call('ZRANGE', FRESH, 0, 0, 'WITHSCORES'))
     if not entry then return nil end
     local class = class_of(string.sub(entry, PY.SEQUENCE + 1))
     local score, member
     if class then score, member = class_peek(class) end
-    if score == tonumber(found[2]) and head_of_queue(member, class) == entry then
+    if score == tonumber(entry_score) and head_of_queue(member, class) == entry then
       return class, entry
     end
     call('ZREM', FRESH, entry)
@@ -88,8 +87,8 @@ local function place_class(now, nonce, limit)
   local node, alone = choose_node(now, class)
   looks_so_far = looks_so_far + 1 + batches_taken()
   if node then
-    local second = call('ZRANGE', FRESH, 1, 1, 'WITHSCORES')
-    run_of(now, nonce, alone and placed_so_far + 1 or limit, class, node, tonumber(second[2]), second[1])
+    local second, second_score = unpack(call('ZRANGE', FRESH, 1, 1, 'WITHSCORES'))
+    run_of(now, nonce, alone and placed_so_far + 1 or limit, class, node, tonumber(second_score), second)
     follow(class, entry)
   else
     call('ZREM', FRESH, entry) -- fits nowhere: from now on only room that comes free can help it
@@ -103,8 +102,8 @@ local function place_fresh(now, nonce, limit)
     if well and not found then return end
     if not well then -- told, and passed over: those behind it are others'
       looks_so_far = looks_so_far + 1
-      local first = call('ZPOPMIN', FRESH)[1] or ''
-      event('damaged', legible(first), nil, nil, legible(type(found) == 'table' and found.err or tostring(found)))
+      local first = unpack(call('ZPOPMIN', FRESH))
+      event('damaged', legible(first or ''), nil, nil, legible(type(found) == 'table' and found.err or tostring(found)))
     end
   end
 end

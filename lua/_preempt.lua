@@ -12,9 +12,9 @@ local PAGES = 16          -- of so many, in which those on nodes with the labels
 local function victim(now, token, entry, above)
   local id, cpu, memory, mark = entry_parse(entry or '')
   if mark ~= 'r' then return nil end
-  local r = fields_of(P .. 'task:' .. id, 'S', 'P', 'v', 'p')
-  local started, times, priority = whole_of(r[1]), (whole_of(r[2]) or 0), tonumber(r[4] or 0) or 0
-  if not r[3] or priority >= above or not started or now - started < LEAST_RUN or times >= MOST_PREEMPTED then return nil end
+  local started_at, preempted, preemptible, urgency = unpack(fields_of(P .. 'task:' .. id, 'S', 'P', 'v', 'p'))
+  local started, times, priority = whole_of(started_at), whole_of(preempted) or 0, tonumber(urgency or 0) or 0
+  if not preemptible or priority >= above or not started or now - started < LEAST_RUN or times >= MOST_PREEMPTED then return nil end
   return { token = token, id = id, cpu = cpu, memory = memory, started = started, times = times, priority = priority }
 end
 
@@ -108,7 +108,7 @@ end
 -- Whom to stop for the first blocked task: the node, its size, and the tasks; nil if nobody. Where the candidates of no
 -- node are enough, those nodes that have most of them are looked at as a whole.
 local function victims(now, first)
-  local above = tonumber(fields_of(first.key, 'p')[1] or 0) or 0
+  local above = tonumber(field_of(first.key, 'p') or 0) or 0
   local nodes = candidates_by_node(now, above, first.class)
   local best = best_of(nodes, first.class)
   local looks = CANDIDATES
@@ -120,9 +120,8 @@ local function victims(now, first)
     end
   end
   if not best then return nil end
-  local total = call('HMGET', P .. 'node:' .. best.node.id, 'total_cpu', 'total_memory')
-  best.total_cpu, best.total_memory = whole_of(total[1]), whole_of(total[2])
-  return best.total_cpu and best.total_memory and best or nil
+  best.total_cpu, best.total_memory = best.node.total_cpu, best.node.total_memory
+  return best
 end
 
 -- Tells them to stop; they go back to their old places. How many that were.

@@ -86,8 +86,8 @@ local function may_wait(class_name)
 end
 
 local function first_of(key)
-  local found = call('ZRANGE', key, '0', '0', 'WITHSCORES')
-  return tonumber(found[2]), found[1]
+  local member, score = unpack(call('ZRANGE', key, '0', '0', 'WITHSCORES'))
+  return tonumber(score), member
 end
 
 -- Before the first change: which head the index holds.
@@ -144,7 +144,7 @@ end
 local function class_peek(class)
   local score, member = entry_peek(class)
   local array = member and string.byte(member, -1) == REST and array_of(member) or nil
-  if array and array.read[CLASS_READ] == class.name then member = array_head(array) else array = nil end
+  if array and array.class_name == class.name then member = array_head(array) else array = nil end
   if not class.rests then return score, member, array end
   for _, rest in ipairs(class.rests) do
     if rest.next <= rest.last and (not score or earlier(rest.score, array_head(rest), score, member)) then

@@ -10,9 +10,8 @@ local function somebody_could(need)
   need.somebody = largest_node(need) ~= nil
   if need.somebody or call('ZCARD', P .. 'nodes') == call('ZCARD', P .. 'totals') then return need.somebody end
   for _, id in ipairs(call('ZRANGE', P .. 'nodes', '0', '255')) do
-    local node, total = node_load(id), call('HMGET', P .. 'node:' .. id, 'total_cpu', 'total_memory')
-    local cpu, memory = whole_of(total[1]) or 0, whole_of(total[2]) or 0
-    if node and node.state ~= 'up' and cpu >= need.cpu and memory >= need.memory
+    local node = node_load(id)
+    if node and node.state ~= 'up' and node.total_cpu >= need.cpu and node.total_memory >= need.memory
       and carrier(node)(need.group.labels) then
       need.somebody = true
       break
@@ -25,21 +24,21 @@ end
 local function refused(id, record, node_id, report)
   local most, characters = 16, 300 -- refusals that are remembered, and what is kept of each
   local key = P .. 'task:' .. id
-  local r = call('HMGET', key, 'i', 'Z')
+  local own, before = unpack(call('HMGET', key, 'i', 'Z'))
   local said = node_id .. ': ' .. string.sub(string.gsub(report.error, '%s+', ' '), 1, characters)
-  if r[2] then said = string.sub(r[2], 1, most * (characters + 130)) .. '\n' .. said end
+  if before then said = string.sub(before, 1, most * (characters + 130)) .. '\n' .. said end
   suspect_no_more(id, record)
-  if not r[1] or not string.find(r[1], '^[%w._-]+:[%w._-]+$') or not record.c or not class_of(record.c) then return false end
-  local places = { r[1] }
+  if not own or not string.find(own, '^[%w._-]+:[%w._-]+$') or not record.c or not class_of(record.c) then return false end
+  local places = { own }
   for place, node, incarnation in string.gmatch(record.c, REFUSED) do -- those that are registered anew are asked again
     local known = node_load(node)
-    if place ~= r[1] and known and known.incarnation == incarnation then places[#places + 1] = place end
+    if place ~= own and known and known.incarnation == incarnation then places[#places + 1] = place end
   end
   table.sort(places)
   local class = string.match(record.c, '^[^!]+') .. '!' .. table.concat(places, '!')
   --@mark all_have_refused
   if #places > most or not somebody_could(class_of(class)) then
-    if r[2] then report.error = said end
+    if before then report.error = said end
     return false
   end
   if not may_wait(class) then

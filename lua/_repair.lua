@@ -44,8 +44,8 @@ local function ledger_sum(path)
       sum.cpu, sum.memory, sum.entries = sum.cpu + cpu, sum.memory + memory, sum.entries + 1
       if mark == 'r' then sum.started = sum.started + 1 end
       if mark == 's' then
-        local r = call('HMGET', P .. 'task:' .. id, 'k', 'S')
-        if r[1] == flat[i] and r[2] then sum.stopping = sum.stopping + 1 end
+        local token, started = unpack(call('HMGET', P .. 'task:' .. id, 'k', 'S'))
+        if token == flat[i] and started then sum.stopping = sum.stopping + 1 end
         sum.orders[#sum.orders + 1] = 'stop ' .. flat[i] .. ' ' .. id .. ' 10000'
       elseif mark == 'a' then
         sum.orders[#sum.orders + 1] = 'start ' .. flat[i] .. ' ' .. id

@@ -49,7 +49,7 @@ end
 local function field_given(name, value, need)
   local range = RANGES[name]
   if range then
-    local number = number_given(value, name, range[1], range[2])
+    local number = number_given(value, name, unpack(range))
     if (name == 'X' and number < need.cpu) or (name == 'Y' and number < need.memory) then
       complain('invalid_value', 'the maximum ' .. whole(number) .. ' is below the need')
     end

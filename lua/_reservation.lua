@@ -6,26 +6,27 @@
 
 local RESERVATION = P .. 'reservation'
 local TIMED_LOOKS = 64 -- time limits read in one script
-local current             -- the reservation as read; false: there is none
+local reservation_read -- as it is in Redis; false: there is none
 local timed_looks = 0
 
 local function reservation()
-  if current == nil then
-    local r = fields_of(RESERVATION, 'task', 'node', 'class', 'score', 'sequence', 'until', 'spare_cpu', 'spare_memory')
+  if reservation_read == nil then
+    local task, node, class, score, sequence, expected, spare_cpu, spare_memory =
+      unpack(fields_of(RESERVATION, 'task', 'node', 'class', 'score', 'sequence', 'until', 'spare_cpu', 'spare_memory'))
     -- One that can't be read holds against nobody.
-    current = r[1] and r[2] and r[3] and tonumber(r[4]) and r[5] and whole_of(r[7]) and whole_of(r[8]) and {
-      task = r[1], node = r[2], class = r[3], score = tonumber(r[4]), sequence = r[5], expected = tonumber(r[6]),
-      cpu = tonumber(r[7]), memory = tonumber(r[8]),
+    reservation_read = task and node and class and tonumber(score) and sequence and whole_of(spare_cpu) and whole_of(spare_memory) and {
+      task = task, node = node, class = class, score = tonumber(score), sequence = sequence,
+      expected = tonumber(expected), cpu = tonumber(spare_cpu), memory = tonumber(spare_memory),
     } or false
   end
-  return current or nil
+  return reservation_read or nil
 end
 
 -- The reserved node is free for all again; whoever changes the queues next may use it.
 local function unreserve(now)
-  local node = node_load(current.node)
+  local node = node_load(reservation_read.node)
   call('DEL', RESERVATION)
-  if node and node.reserved == current.task then
+  if node and node.reserved == reservation_read.task then
     node.reserved = nil
     call('HDEL', P .. 'node:' .. node.id, 'reserved')
     if node.state == 'up' then
@@ -33,9 +34,9 @@ local function unreserve(now)
       call('ZADD', P .. 'dirty', now, node.id)
       wake()
     end
-    event('unreserved', current.task, node.id)
+    event('unreserved', reservation_read.task, node.id)
   end
-  current = false
+  reservation_read = false
 end
 
 -- A node takes no more tasks, for a while: it is drained, or has a fault.
@@ -47,38 +48,38 @@ local function node_pause(now, node, state)
 end
 
 local function is_later(score, member)
-  return earlier(current.score, current.sequence, score, string.sub(member, 1, PY.SEQUENCE))
-    and not (score == current.score and string.sub(member, 1, PY.SEQUENCE) == current.sequence)
+  return earlier(reservation_read.score, reservation_read.sequence, score, string.sub(member, 1, PY.SEQUENCE))
+    and not (score == reservation_read.score and string.sub(member, 1, PY.SEQUENCE) == reservation_read.sequence)
 end
 
 -- When the head of a class will have ended if it starts now, by its time limit; nil: it has none.
 local function head_ends(now, class)
   local _, member, array = class_peek(class)
   local key = member and (array and array.key or P .. 'task:' .. string.sub(member, PY.SEQUENCE + 1))
-  local limit = key and whole_of(fields_of(key, 'l')[1])
+  local limit = key and whole_of(field_of(key, 'l'))
   return limit and now + limit or nil
 end
 
 -- Whether the head of a class ends in time if it starts now: only with a time limit, and a known start to be in time for.
 local function ends_before(now, class)
-  if not current.expected or timed_looks >= TIMED_LOOKS then return false end
+  if not reservation_read.expected or timed_looks >= TIMED_LOOKS then return false end
   timed_looks = timed_looks + 1
   local ends = head_ends(now, class)
-  return ends and ends <= current.expected
+  return ends and ends <= reservation_read.expected
 end
 
 -- Whether the head of a class may use the reserved node, if it fits there.
 local function may_use(now, score, member, class)
   if not is_later(score, member) then return true end
-  return (class.cpu <= current.cpu and class.memory <= current.memory) or ends_before(now, class)
+  return (class.cpu <= reservation_read.cpu and class.memory <= reservation_read.memory) or ends_before(now, class)
 end
 
 -- A task is put on the reserved node.
 local function reservation_used(now, token, score, member, class)
-  if string.sub(member, PY.SEQUENCE + 1) == current.task then return unreserve(now) end
-  if not is_later(score, member) or not (class.cpu <= current.cpu and class.memory <= current.memory) then return end
-  current.cpu, current.memory = current.cpu - class.cpu, current.memory - class.memory
-  call('HSET', RESERVATION, 'spare_cpu', current.cpu, 'spare_memory', current.memory,
+  if string.sub(member, PY.SEQUENCE + 1) == reservation_read.task then return unreserve(now) end
+  if not is_later(score, member) or not (class.cpu <= reservation_read.cpu and class.memory <= reservation_read.memory) then return end
+  reservation_read.cpu, reservation_read.memory = reservation_read.cpu - class.cpu, reservation_read.memory - class.memory
+  call('HSET', RESERVATION, 'spare_cpu', reservation_read.cpu, 'spare_memory', reservation_read.memory,
     '+' .. token, class.cpu .. ':' .. class.memory)
 end
 
@@ -88,16 +89,16 @@ local function reservation_restored(node, token)
   local used = call('HGET', RESERVATION, '+' .. token)
   local cpu, memory = string.match(used or '', '^(%d+):(%d+)$')
   if not cpu then return end
-  current.cpu, current.memory = current.cpu + tonumber(cpu), current.memory + tonumber(memory)
+  reservation_read.cpu, reservation_read.memory = reservation_read.cpu + tonumber(cpu), reservation_read.memory + tonumber(memory)
   call('HDEL', RESERVATION, '+' .. token)
-  call('HSET', RESERVATION, 'spare_cpu', current.cpu, 'spare_memory', current.memory)
+  call('HSET', RESERVATION, 'spare_cpu', reservation_read.cpu, 'spare_memory', reservation_read.memory)
 end
 
 -- Before queue_flush(): when the task leaves its queue for whatever reason, its reservation ends.
 local function reservation_flush(now)
   if not is_something_taken() or not reservation() then return end
-  for _, member in ipairs(taken_of(current.class) or {}) do
+  for _, member in ipairs(taken_of(reservation_read.class) or {}) do
     local id = string.sub(member, PY.SEQUENCE + 1)
-    if id == current.task or id == string.match(current.task, '^.+/') then return unreserve(now) end
+    if id == reservation_read.task or id == string.match(reservation_read.task, '^.+/') then return unreserve(now) end
   end
 end

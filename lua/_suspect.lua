@@ -32,8 +32,8 @@ local function alone_class(asked, node_id)
   if not need then return nil end
   local cpu, memory = largest_node(need)
   if not cpu and node_id then
-    local total = fields_of(P .. 'node:' .. node_id, 'total_cpu', 'total_memory')
-    cpu, memory = (whole_of(total[1]) or 0), (whole_of(total[2]) or 0)
+    local total_cpu, total_memory = unpack(fields_of(P .. 'node:' .. node_id, 'total_cpu', 'total_memory'))
+    cpu, memory = whole_of(total_cpu) or 0, whole_of(total_memory) or 0
     if cpu < need.cpu or memory < need.memory then return nil end
   end
   if not cpu then return nil end

@@ -7,16 +7,16 @@ local WAITING = { assigned = false, running = false, completed = false, failed =
 local WAITING_FIELDS = { 's', 'c', 'n', 'p', 't', 'd', 'o', 'k', 'i', 'b', 'u', 'w', 'm', 'O', 'j', 'q' }
 
 local function is_apart(array, index)
-  local last = call('ZREVRANGEBYSCORE', P .. 'apart:' .. array.id, whole(index), '-inf', 'LIMIT', '0', '1')[1]
+  local last = unpack(call('ZREVRANGEBYSCORE', P .. 'apart:' .. array.id, whole(index), '-inf', 'LIMIT', '0', '1'))
   return last and (whole_of(last) or 0) >= index
 end
 
 local function apart_add(array, index)
   local run = P .. 'apart:' .. array.id
   local first = call('ZSCORE', run, whole(index - 1)) or whole(index)
-  local last = call('ZRANGEBYSCORE', run, whole(index + 1), whole(index + 1))[1] or whole(index)
+  local last = unpack(call('ZRANGEBYSCORE', run, whole(index + 1), whole(index + 1)))
   call('ZREM', run, whole(index - 1))
-  call('ZADD', run, first, last)
+  call('ZADD', run, first, last or whole(index))
 end
 
 -- The array and the index that an element's id names, or nil.
@@ -30,9 +30,9 @@ end
 -- there is none.
 local function unmade_state(array, index)
   if index < array.first or index > array.last or is_apart(array, index) then return nil end
-  local r = call('HMGET', array.key, 's', 'jx')
-  if index >= array.next then return r[1] or 'pending' end
-  return r[2] and index >= (whole_of(r[2]) or PY.EXACT) and 'cancelled' or nil
+  local state, cut_from = unpack(call('HMGET', array.key, 's', 'jx'))
+  if index >= array.next then return state or 'pending' end
+  return cut_from and index >= (whole_of(cut_from) or PY.EXACT) and 'cancelled' or nil
 end
 
 -- An ended element runs again, so its array hasn't ended.

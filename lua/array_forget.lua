@@ -16,9 +16,9 @@ local from, to = number_given(ARGV[3], 'from', 0, PY.MOST_INDEX), number_given(A
 if to - from >= MOST_BATCH then complain('invalid_value', 'a stretch has at most ' .. MOST_BATCH .. ' elements') end
 if wrong() then return wrong() end
 
-local r = fields_of(P .. 'task:' .. id, 'F', 'j', 's')
-if r[2] and not r[1] then
-  return refuse('task_not_final', 'array ' .. id .. ' is ' .. (r[3] or 'pending') .. ': cancel it with --no-requeue first')
+local ended_at, extent, array_state = unpack(fields_of(P .. 'task:' .. id, 'F', 'j', 's'))
+if extent and not ended_at then
+  return refuse('task_not_final', 'array ' .. id .. ' is ' .. (array_state or 'pending') .. ': cancel it with --no-requeue first')
 end
 
 local found, dropped = {}, 0

@@ -21,12 +21,13 @@ local limit = batch_given(ARGV[5])
 if wrong() then return wrong() end
 
 local entries = call('XREVRANGE', P .. 'events', to, from, 'COUNT', whole(limit))
-local found = { #entries == limit and '(' .. entries[#entries][1] or '' }
+local last_id = unpack(entries[#entries] or {})
+local found = { #entries == limit and '(' .. last_id or '' }
 for _, entry in ipairs(entries) do
-  local fields = entry[2]
+  local entry_id, fields = unpack(entry)
   for i = 2, #fields, 2 do
     if string.find(fields[i], id, 1, true) then
-      found[#found + 1] = entry[1]
+      found[#found + 1] = entry_id
       found[#found + 1] = fields
       break
     end

@@ -31,12 +31,12 @@ if node.state == 'up' or node.state == 'faulty' then
 end
 local cursor = '0'
 if requeue and node.state ~= 'dead' then
-  local found = call('HSCAN', node.path .. ':tasks', from, 'COUNT', 100)
-  cursor = found[1]
-  for i = 1, #found[2], 2 do
-    local task_id, _, _, mark = entry_parse(found[2][i + 1])
+  local next_cursor, entries = unpack(call('HSCAN', node.path .. ':tasks', from, 'COUNT', 100))
+  cursor = next_cursor
+  for i = 1, #entries, 2 do
+    local token, task_id, _, _, mark = entries[i], entry_parse(entries[i + 1])
     if mark ~= 's' then
-      stop_attempt(task_id, id, node.incarnation, found[2][i], 'back', 'stopping', grace)
+      stop_attempt(task_id, id, node.incarnation, token, 'back', 'stopping', grace)
     end
   end
 end

@@ -36,7 +36,7 @@ if node and node.state ~= 'dead' then
 end
 observed(now, observe(now))
 if not node then -- there was none, or its record can't be read: what it may hold is given back
-  local before = fields_of(key, 'incarnation')[1]
+  local before = field_of(key, 'incarnation')
   if before and before ~= incarnation then call('SADD', P .. 'lost', id .. ':' .. before .. ':left') end
   if type(read('HLEN', key)) == 'table' then call('DEL', key) end
 end

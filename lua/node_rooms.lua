@@ -17,10 +17,12 @@ if wrong() then return wrong() end
 
 local lines = {}
 for i = 2, #ARGV do
-  local r = fields_of(P .. 'node:' .. ARGV[i], unpack(FIELDS))
-  if r[1] == 'up' and r[2] and r[4] and r[5] and r[6] then
-    r[1], r[3], r[7], r[8], r[9] = ARGV[i], r[3] or '0', r[7] or '', r[8] or '', r[9] or ''
-    lines[#lines + 1] = table.concat(r, ' ')
+  local id = ARGV[i]
+  local state, free_cpu, surplus, free_memory, total_cpu, total_memory, reserved, labels, incarnation =
+    unpack(fields_of(P .. 'node:' .. id, unpack(FIELDS)))
+  if state == 'up' and free_cpu and free_memory and total_cpu and total_memory then
+    lines[#lines + 1] = table.concat({ id, free_cpu, surplus or '0', free_memory, total_cpu, total_memory, reserved or '',
+      labels or '', incarnation or '' }, ' ')
   end
 end
 return table.concat(lines, '\n')

@@ -18,7 +18,7 @@ if wrong() then return wrong() end
 local NODES = P .. 'nodes'
 
 local function ttl_of(id)
-  return (whole_of(fields_of(P .. 'node:' .. id, 'ttl')[1]) or TTL)
+  return whole_of(field_of(P .. 'node:' .. id, 'ttl')) or TTL
 end
 
 local seen = observe(now)

@@ -15,8 +15,8 @@ if wrong() then return wrong() end
 local GONE = P .. 'gone'
 for _, id in ipairs(call('ZRANGEBYSCORE', GONE, '-inf', now - older_than, 'LIMIT', 0, limit)) do
   local key = P .. 'node:' .. id
-  local r = call('HMGET', key, 'incarnation', 'drain')
-  if not r[2] and call('EXISTS', key .. ':' .. (r[1] or '') .. ':tasks') == 0 then
+  local incarnation, drain = unpack(call('HMGET', key, 'incarnation', 'drain'))
+  if not drain and call('EXISTS', key .. ':' .. (incarnation or '') .. ':tasks') == 0 then
     call('DEL', key)
     call('ZREM', GONE, id)
     dropped = dropped + 1

@@ -10,11 +10,12 @@
 --@include _repair
 
 arguments_given(3)
-local pending = number_given(ARGV[3], 'pending', 0, MOST_COUNT)
+local last_event, pending = ARGV[2], number_given(ARGV[3], 'pending', 0, MOST_COUNT)
 if wrong() then return wrong() end
 
-local last = call('XREVRANGE', P .. 'events', '+', '-', 'COUNT', 1)
-if (last[1] and last[1][1] or '') ~= ARGV[2] then return 'moved' end
+local newest = unpack(call('XREVRANGE', P .. 'events', '+', '-', 'COUNT', 1))
+local newest_id = unpack(newest or {})
+if (newest_id or '') ~= last_event then return 'moved' end
 local kept = tonumber(call('HGET', P .. 'counts', 'pending') or 0)
 if kept ~= pending then
   call('HSET', P .. 'counts', 'pending', whole(pending))

@@ -28,15 +28,17 @@ end
 -- Whether the task has its place here.
 local function is_right(id)
   local key = P .. 'task:' .. id
-  local record = key_type(key) == 'hash' and call('HMGET', key, 's', 'c', 'n', 'j') or {}
-  if not record[2] then return false end
-  local state, array = record[1] or 'pending', record[4] and array_load(id)
+  if key_type(key) ~= 'hash' then return false end
+  local state, class, sequence, extent = unpack(call('HMGET', key, 's', 'c', 'n', 'j'))
+  if not class then return false end
+  local array = extent and array_load(id)
+  state = state or 'pending'
   if kind == 'live' then return not FINAL[state] end
   if kind == 'arrays' then return array and array_rest(array) > 0 end
   if index == 'finished:array' then return array and FINAL[state] end
   if state ~= (kind == 'finished' and name or kind) then return false end
   if kind ~= 'pending' then return true end
-  return record[2] == name and (array and array_member(array) or (record[3] or '') .. id) == member
+  return class == name and (array and array_member(array) or (sequence or '') .. id) == member
 end
 
 local function drop()

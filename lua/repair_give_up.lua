@@ -17,24 +17,24 @@ local function off_its_ledger(token, place)
   local node_id, incarnation = string.match(place or '', '^([^:]+):([^:]+)$')
   local path = node_id and P .. 'node:' .. node_id .. ':' .. incarnation .. ':tasks'
   if not token or not path or read('HDEL', path, token) ~= 1 then return end
-  if fields_of(P .. 'node:' .. node_id, 'incarnation')[1] ~= incarnation then return end
+  if field_of(P .. 'node:' .. node_id, 'incarnation') ~= incarnation then return end
   node_recompute(now, node_id)
   stop_order(node_id, token, names_task(id) and id or 'unknown')
 end
 
 local function give_up()
-  local r = fields_of(key, 'c', 'n', 'k', 'i')
+  local class, sequence, token, place = unpack(fields_of(key, 'c', 'n', 'k', 'i'))
   for _, index in ipairs({ 'delayed', 'held', 'finished:completed', 'finished:failed', 'finished:cancelled' }) do
     read('ZREM', P .. index, id)
   end
-  if r[1] and r[2] then read('ZREM', P .. 'pending:' .. r[1], r[2] .. id, r[2] .. id .. '/') end
-  off_its_ledger(r[3], r[4])
+  if class and sequence then read('ZREM', P .. 'pending:' .. class, sequence .. id, sequence .. id .. '/') end
+  off_its_ledger(token, place)
   for _, name in ipairs({ 'p', 't', 'X', 'Y', 'r', 'C', 'l', 'd', 'u', 'y', 'z', 'F', 'T', 'S', 'ax', 'rx' }) do
     local value = call('HGET', key, name)
     if value and not whole_of(value) and not (name == 'p' and tonumber(value)) then call('HDEL', key, name) end
   end
-  if not class_of(r[1] or '') then call('HSET', key, 'c', '1:1') end
-  if not is_sequence(r[2]) then call('HSET', key, 'n', sequence_text(0)) end
+  if not class_of(class or '') then call('HSET', key, 'c', '1:1') end
+  if not is_sequence(sequence) then call('HSET', key, 'n', sequence_text(0)) end
   call('HSETNX', key, 't', stamp(now))
   call('HDEL', key, 'y', 'z', 'ax', 'rx', 'R')
   call('UNLINK', P .. 'payload:' .. id, P .. 'result:' .. id)

@@ -18,14 +18,15 @@ local function holds(kept)
   for _, name in ipairs({ 'task', 'class', 'score', 'sequence', 'incarnation', 'spare_cpu', 'spare_memory' }) do
     if not kept[name] then return false end
   end
-  local node = call('HMGET', P .. 'node:' .. kept.node, 'state', 'incarnation', 'reserved', 'total_cpu', 'total_memory')
-  if node[1] ~= 'up' or node[2] ~= kept.incarnation or node[3] ~= kept.task then return false end
-  local task = call('HMGET', P .. 'task:' .. kept.task, 's', 'c', 'n')
+  local state_of_node, incarnation, reserved, total_cpu, total_memory =
+    unpack(call('HMGET', P .. 'node:' .. kept.node, 'state', 'incarnation', 'reserved', 'total_cpu', 'total_memory'))
+  if state_of_node ~= 'up' or incarnation ~= kept.incarnation or reserved ~= kept.task then return false end
+  local state, class, sequence = unpack(call('HMGET', P .. 'task:' .. kept.task, 's', 'c', 'n'))
   local array, index = element_of(kept.task)
-  if not task[2] and array and unmade_state(array, index) == 'pending' then
-    task = { nil, call('HGET', array.key, 'c'), array_sequence(array, index) }
+  if not class and array and unmade_state(array, index) == 'pending' then
+    state, class, sequence = nil, call('HGET', array.key, 'c'), array_sequence(array, index)
   end
-  if task[1] or task[2] ~= kept.class or task[3] ~= kept.sequence then return false end
+  if state or class ~= kept.class or sequence ~= kept.sequence then return false end
   local cpu, memory = string.match(kept.class, '^(%d+):(%d+)')
   cpu, memory = cpu + kept.spare_cpu, memory + kept.spare_memory
   for name, value in pairs(kept) do
@@ -36,7 +37,7 @@ local function holds(kept)
       cpu, memory = cpu + (used_cpu or 0), memory + (used_memory or 0)
     end
   end
-  return cpu == tonumber(node[4]) and memory == tonumber(node[5])
+  return cpu == tonumber(total_cpu) and memory == tonumber(total_memory)
 end
 
 local function reservation()
@@ -62,13 +63,13 @@ local function attempt()
     return
   end
   local id, _, _, mark = entry_parse(entry)
-  local task = id and call('HMGET', P .. 'task:' .. id, 'v', 'p', 'k') or {}
-  if task[3] ~= token then return end
+  local preemptible, priority, current = unpack(id and call('HMGET', P .. 'task:' .. id, 'v', 'p', 'k') or {})
+  if current ~= token then return end
   local score = call('ZSCORE', P .. 'preemptible', member)
-  if not task[1] then
+  if not preemptible then
     index_set('preemptible', member, nil)
   elseif score or mark ~= 's' then
-    index_set('preemptible', member, tonumber(task[2] or 0))
+    index_set('preemptible', member, tonumber(priority or 0))
   end
 end
 

@@ -14,8 +14,8 @@ local incarnation, token = found_given(ARGV[3], 'incarnation'), found_given(ARGV
 if wrong() then return wrong() end
 local key = P .. 'node:' .. id
 local path = key .. ':' .. incarnation
-local r = call('HMGET', key, 'incarnation', 'state')
-local alive = r[1] == incarnation and r[2] ~= 'dead'
+local registered, state_of_node = unpack(call('HMGET', key, 'incarnation', 'state'))
+local alive = registered == incarnation and state_of_node ~= 'dead'
 
 local function answered()
   if alive then return true end
@@ -43,11 +43,11 @@ local function allocation()
   local entry = call('HGET', path .. ':tasks', token)
   if not entry then return end
   local task_id = entry_parse(entry)
-  local record = task_id and call('HMGET', P .. 'task:' .. task_id, 's', 'k', 'i') or {}
-  local active = record[1] == 'assigned' or record[1] == 'running'
-  if active and record[2] == token then
-    if record[3] == id .. ':' .. incarnation then return end
-    local node_id, other = string.match(record[3] or '', '^([^:]+):([^:]+)$')
+  local state, current, place = unpack(task_id and call('HMGET', P .. 'task:' .. task_id, 's', 'k', 'i') or {})
+  local active = state == 'assigned' or state == 'running'
+  if active and current == token then
+    if place == id .. ':' .. incarnation then return end
+    local node_id, other = string.match(place or '', '^([^:]+):([^:]+)$')
     if not node_id or call('HEXISTS', P .. 'node:' .. node_id .. ':' .. other .. ':tasks', token) == 0 then
       call('HSET', P .. 'task:' .. task_id, 'i', id .. ':' .. incarnation)
       return did('its task is said to be here')

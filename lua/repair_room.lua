@@ -12,12 +12,12 @@ arguments_given(2)
 local id = found_given(ARGV[2], 'task id')
 if wrong() then return wrong() end
 
-local record = call('HMGET', P .. 'task:' .. id, 's', 'c', 'n', 'j')
-local array = record[4] and array_load(id)
-local member = array and array_member(array) or (record[3] or '') .. id
-if record[2] and not record[1] and call('ZSCORE', P .. 'pending:' .. record[2], member) then
-  local score, head = first_of(P .. 'pending:' .. record[2])
-  if call('ZADD', P .. 'fresh', score, string.sub(head, 1, PY.SEQUENCE) .. record[2]) == 1 then
+local state, class, sequence, extent = unpack(call('HMGET', P .. 'task:' .. id, 's', 'c', 'n', 'j'))
+local array = extent and array_load(id)
+local member = array and array_member(array) or (sequence or '') .. id
+if class and not state and call('ZSCORE', P .. 'pending:' .. class, member) then
+  local score, head = first_of(P .. 'pending:' .. class)
+  if call('ZADD', P .. 'fresh', score, string.sub(head, 1, PY.SEQUENCE) .. class) == 1 then
     did('offered to the schedulers')
     wake()
   end

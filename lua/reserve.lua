@@ -78,9 +78,9 @@ local function feasible(class, few)
   if not few or class.group.labels ~= '' then return within_front(class) end
   local from = class.cpu * PY.MEMORY_STEP + class.memory
   while true do
-    local found = call('ZRANGEBYSCORE', P .. 'totals', from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    if not found[1] then return false end
-    local score = tonumber(found[2])
+    local id, score = unpack(call('ZRANGEBYSCORE', P .. 'totals', from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1))
+    if not id then return false end
+    score = tonumber(score)
     if score >= PY.EXACT then return false end -- no node has so much: the audit takes it out
     local total_cpu = math.floor(score / PY.MEMORY_STEP)
     if score - total_cpu * PY.MEMORY_STEP >= class.memory then return true end
@@ -90,8 +90,8 @@ end
 
 -- The most CPU that any node has.
 local function most_cpu()
-  local found = call('ZREVRANGE', P .. 'totals', '0', '0', 'WITHSCORES')
-  return found[2] and math.floor(found[2] / PY.MEMORY_STEP) or 0
+  local _, total = unpack(call('ZREVRANGE', P .. 'totals', '0', '0', 'WITHSCORES'))
+  return total and math.floor(total / PY.MEMORY_STEP) or 0
 end
 
 local looked = 0
@@ -115,7 +115,8 @@ local function first_blocked()
   local class, found = first_feasible(most_cpu(), math.huge, true)
   if not found then
     local front = front_of('')
-    class = #front > 0 and first_feasible(front[1].cpu, front[#front].memory, false)
+    local widest = unpack(front)
+    class = widest and first_feasible(widest.cpu, front[#front].memory, false)
   end
   if not class then return nil end
   local score, member, array = class_peek(class)
@@ -147,16 +148,17 @@ local function expected(node, cpu, memory)
   limits_read = limits_read + #flat
   local ends = {}
   for _, text in ipairs(flat) do
-    local id, held_cpu, held_memory = entry_parse(text)
-    local r = id and fields_of(P .. 'task:' .. id, 'S', 'T', 'l') or {}
-    local began, limit = whole_of(r[1] or r[2]), whole_of(r[3])
-    if began and limit then ends[#ends + 1] = { began + limit, held_cpu, held_memory } end
+    local id, own_cpu, own_memory = entry_parse(text)
+    local started, placed, limit = unpack(id and fields_of(P .. 'task:' .. id, 'S', 'T', 'l') or {})
+    local began = whole_of(started or placed)
+    limit = whole_of(limit)
+    if began and limit then ends[#ends + 1] = { at = began + limit, cpu = own_cpu, memory = own_memory } end
   end
-  table.sort(ends, function(a, b) return a[1] < b[1] end)
+  table.sort(ends, function(a, b) return a.at < b.at end)
   local free_cpu, free_memory = room_cpu(node), node.memory
   for _, one in ipairs(ends) do
-    free_cpu, free_memory = free_cpu + one[2], free_memory + one[3]
-    if free_cpu >= cpu and free_memory >= memory then return one[1] end
+    free_cpu, free_memory = free_cpu + one.cpu, free_memory + one.memory
+    if free_cpu >= cpu and free_memory >= memory then return one.at end
   end
 end
 
@@ -222,7 +224,8 @@ local function choose(class)
       if time and (not best_time or time < best_time) then best, best_time = node, time end
     end
   end
-  return best or lacking[1], best_time
+  local least = unpack(lacking)
+  return best or least, best_time
 end
 
 local function keep(first, id, total_cpu, total_memory, time)

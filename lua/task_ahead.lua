@@ -22,21 +22,22 @@ local function place_given(given_score, given_sequence)
 end
 
 arguments_given(3, 3)
-place_given(ARGV[2], ARGV[3])
+local score, sequence = ARGV[2], ARGV[3]
+place_given(score, sequence)
 for i = 4, #ARGV, 3 do
   if not string.find(ARGV[i], GROUP) then complain('invalid_value', 'bad group ' .. shown(ARGV[i])) end
   number_given(ARGV[i + 1], 'rank', 0, MOST_COUNT)
   batch_given(ARGV[i + 2], 'classes')
 end
 if wrong() then return wrong() end
-local score, sequence = ARGV[2], ARGV[3]
 
 -- Among equal scores the sequence decides: their members stand in its order, so a binary search by rank finds the place.
 local function equals_before(key, from, to)
   local low, high = from, to
   while low < high do
     local middle = low == from and high == to and high - 1 or math.floor((low + high) / 2) -- most often all are earlier
-    if string.sub(call('ZRANGE', key, middle, middle)[1], 1, PY.SEQUENCE) < sequence then
+    local member = unpack(call('ZRANGE', key, middle, middle))
+    if string.sub(member, 1, PY.SEQUENCE) < sequence then
       low = middle + 1
     else
       high = middle

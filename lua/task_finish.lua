@@ -61,10 +61,11 @@ end
 
 -- An entry of the ledger that is gone, or says nothing: what its task's record says of it, while it says that it runs here.
 local function entry_by_record(id, token)
-  local r = fields_of(P .. 'task:' .. id, 'k', 'A', 'c', 'b', 's', 'i')
-  local cpu, memory = string.match(r[2] or r[3] or '', '^(%d+):(%d+)')
-  if r[1] ~= token or not cpu or r[6] ~= node.place or (r[5] ~= 'running' and r[5] ~= 'assigned') then return nil end
-  return id, tonumber(cpu), tonumber(memory), r[4] and 's' or 'r'
+  local current, allocation, class, intention, state, place =
+    unpack(fields_of(P .. 'task:' .. id, 'k', 'A', 'c', 'b', 's', 'i'))
+  local cpu, memory = string.match(allocation or class or '', '^(%d+):(%d+)')
+  if current ~= token or not cpu or place ~= node.place or (state ~= 'running' and state ~= 'assigned') then return nil end
+  return id, tonumber(cpu), tonumber(memory), intention and 's' or 'r'
 end
 
 -- Whether the room of an attempt is still taken, beside all that stands on the ledger: a repair may have given it back.

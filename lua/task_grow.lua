@@ -27,11 +27,11 @@ if node.state ~= 'up' or node.cpu < 1 or asked_for then return { 0, 1000 } end
 local function candidate(token)
   local entry = allocation_of(node, token)
   if not entry or entry.mark == 's' then return nil end
-  local record = fields_of(P .. 'task:' .. entry.id, 'c', 'X', 'e')
-  local need = whole_of(string.match(record[1] or '', '^%d+'))
+  local class, max_cpu, elastic = unpack(fields_of(P .. 'task:' .. entry.id, 'c', 'X', 'e'))
+  local need = whole_of(string.match(class or '', '^%d+'))
   if not need then return nil end
-  local most = math.max(tonumber(record[2]) or 0, need)
-  if record[3] == 'off' or entry.cpu >= most then return nil end
+  local most = math.max(tonumber(max_cpu or nil) or 0, need)
+  if elastic == 'off' or entry.cpu >= most then return nil end
   return { token = token, entry = entry, need = need, most = most, cpu = entry.cpu }
 end
 

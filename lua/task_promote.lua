@@ -35,7 +35,7 @@ for _, id in ipairs(due) do
   end
 end
 commit(now)
-local first = call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES')
-local next_one = tonumber(first[2] or nil)
+local _, next_due = unpack(call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES'))
+local next_one = tonumber(next_due or nil)
 if not next_one or next_one >= PY.EXACT then return { #due, '', '' } end -- what is due then never is
-return { #due, first[2], whole(math.max(0, next_one - now)) }
+return { #due, next_due, whole(math.max(0, next_one - now)) }

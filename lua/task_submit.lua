@@ -54,7 +54,7 @@ local function accept(id, digest, class, priority, delay, payload, first, n)
   if delay == '0' and not may_wait(class) then return -2 end
   local number = next_sequence()
   local record = { 'c', class, 'n', number, 'q', digest, 't', stamp(now) }
-  if priority ~= '0' then record[9], record[10] = 'p', priority end
+  if priority ~= '0' then record[#record + 1], record[#record + 2] = 'p', priority end
   if watch ~= '' then record[#record + 1], record[#record + 2] = 'w', watch end
   for j = first, first + n - 1 do record[#record + 1] = ARGV[j] end
   if payload ~= '' then call('SET', P .. 'payload:' .. id, payload) end

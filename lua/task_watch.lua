@@ -17,10 +17,10 @@ local states = {}
 -- A task's state, and where its channels are kept.
 local function look(id)
   local key = P .. 'task:' .. id
-  local r = fields_of(key, 's', 'w', 'c')
-  if r[3] then return r[1] or 'pending', key, 'w', r[2] end
+  local state, channels, class = unpack(fields_of(key, 's', 'w', 'c'))
+  if class then return state or 'pending', key, 'w', channels end
   local array, index = element_of(id)
-  local state = array and unmade_state(array, index)
+  state = array and unmade_state(array, index)
   if state then return state, array.key, 'jw', call('HGET', array.key, 'jw') end
   return ''
 end
