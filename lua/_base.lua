@@ -75,12 +75,12 @@ local function refuse(code, text)
   return redis.error_reply('RQS_' .. string.upper(code) .. ' ' .. text)
 end
 
--- Rings for the schedulers: one element wakes one of them; more would only wake more.
+-- Wakes a scheduler: one element wakes one of them; more would only wake more.
 local function wake()
-  local rung = read('LLEN', P .. 'wake')
-  if type(rung) == 'table' then -- of another type: it begins anew
+  local waiting = read('LLEN', P .. 'wake')
+  if type(waiting) == 'table' then -- of another type: it begins anew
     call('DEL', P .. 'wake')
-    rung = 0
+    waiting = 0
   end
-  if rung == 0 then call('RPUSH', P .. 'wake', '1') end
+  if waiting == 0 then call('RPUSH', P .. 'wake', '1') end
 end

@@ -2,9 +2,9 @@
 -- What a script is given is checked before it is used: whoever may call scripts may call them with anything. A script
 -- binds its arguments to names with these functions, and answers what is wrong, if something is, before its first write:
 --   arguments_given(3)
---   local now, id, cpu = time_given(ARGV[1]), task_given(ARGV[2]), number_given(ARGV[3], 'cpu', 1, MOST_CPU)
+--   local now, id, cpu = time_given(ARGV[1]), task_given(ARGV[2]), number_given(ARGV[3], 'cpu', 1, PY.MOST_CPU)
 --   if wrong() then return wrong() end
--- What is wrong is given on as what is harmless, so that the bindings need no look at it.
+-- What is wrong is given on as what is harmless, so that the bindings need no checks.
 
 local MOST_TIME = 2 ^ 47                -- ms: the year 6429; with any duration on top it is still a date
 local MOST_DURATION = 1e12              -- ms

@@ -13,7 +13,7 @@
 
 local CANDIDATES = 32
 local blocked = {} -- labels → needs that fit nowhere: while this script runs, room only shrinks
-local batches = 0    -- of nodes that were asked for more labels than one: they weigh as look-ups do
+local batches = 0    -- of nodes that were asked for more labels than one: they weigh as lookups do
 
 local function known_blocked(need)
   for _, one in ipairs(blocked[need.group.labels] or {}) do
@@ -34,7 +34,7 @@ local function batches_taken()
   return taken
 end
 
--- Exact and without a scan, as the index is ordered by (free CPU, free memory): at most two look-ups for each different
+-- Exact and without a scan, as the index is ordered by (free CPU, free memory): at most two lookups for each different
 -- number of free cores. Only of several labels the others must be asked node by node.
 local function best_fit(need)
   local index, others = index_for('free', need.group.labels)

@@ -3,13 +3,13 @@
 -- Ends are written whatever an index is: one of another type is the audit's to mend, by the records.
 
 local ended = {}       -- state → list of score, id for finished:STATE
-local heard = {}       -- channel → what to tell the waiting clients
+local notifications = {} -- channel → what the clients that wait there are notified of
 local arrays_less = {} -- array → its elements that have ended, and how many in which state
 
-local function tell(record, id, state)
+local function notify(record, id, state)
   if not record.w then return end
   for channel in string.gmatch(record.w, '[^,]+') do
-    heard[channel] = (heard[channel] and heard[channel] .. ' ' or '') .. id .. ' ' .. state
+    notifications[channel] = (notifications[channel] and notifications[channel] .. ' ' or '') .. id .. ' ' .. state
   end
 end
 
@@ -37,7 +37,7 @@ local function task_ended(now, id, record, state, node_id, reason, change)
   list[at + 1], list[at + 2] = stamp(now), id
   count(state, 1)
   event(state, id, node_id, record.u, reason)
-  tell(record, id, state)
+  notify(record, id, state)
   if string.find(id, '/', 1, true) then element_ended(id, state) end
 end
 
@@ -56,12 +56,12 @@ local function array_settle(now, id)
   call('HSET', key, 's', state, 'F', stamp(now))
   if (whole_of(unmade) or 0) + (whole_of(forgotten) or 0) == last - first + 1 then read('ZADD', P .. 'finished:array', stamp(now), id) end
   event(state, id)
-  tell({ w = channels }, id, state)
+  notify({ w = channels }, id, state)
   return state
 end
 
 local function ends_flush(now)
-  if not next(ended) and not next(arrays_less) and not next(heard) then return end
+  if not next(ended) and not next(arrays_less) and not next(notifications) then return end
   for id, less in pairs(arrays_less) do
     local key = P .. 'task:' .. id
     local extent, next_index = unpack(fields_of(key, 'j', 'jn'))
@@ -74,6 +74,6 @@ local function ends_flush(now)
     end
   end
   for state, list in pairs(ended) do read('ZADD', P .. 'finished:' .. state, unpack(list)) end
-  for channel, text in pairs(heard) do call('PUBLISH', P .. 'done:' .. channel, text) end
-  ended, heard, arrays_less = {}, {}, {}
+  for channel, text in pairs(notifications) do call('PUBLISH', P .. 'done:' .. channel, text) end
+  ended, notifications, arrays_less = {}, {}, {}
 end

@@ -39,7 +39,7 @@ local function begun(now, node, key, id, member, array, token, attempt)
   event('placed', id, node.id, attempt_text)
 end
 
--- Puts the head of `class` on `node`; with `orders`, what the node is told is added there in full. False: it can't be
+-- Puts the head of `class` on `node`; with `orders`, the node's orders are added there in full. False: it can't be
 -- placed by anyone, and was set aside. Nil, and nothing is changed: it doesn't fit.
 local function assign(now, nonce, node, class, orders)
   local score, member, array = class_peek(class)
@@ -74,47 +74,47 @@ local function assign(now, nonce, node, class, orders)
   return true
 end
 
-local HEADS = 64 -- looked at in one script for a task that ends in time
-local heads_looked = 0
+local HEADS = 64 -- examined in one script for a task that ends in time
+local heads_examined = 0
 
--- The first of those that fit and may use the node that is reserved (`kept`): tasks that are later than the one it is kept for may have
--- what is spare, or must end in time.
-local function first_allowed(now, node, kept)
+-- The first of those that fit and may use the node, which is reserved: tasks that are later than the one it is reserved for
+-- may have what is spare, or must end in time.
+local function first_allowed(now, node, reserved)
   local cpu, memory = room_cpu(node), node.memory
   if not node.only_later then
     local class = first_fit(cpu, memory, carrier(node))
     if not class or not is_later(class_peek(class)) then return class end
     node.only_later = true -- what is free only shrinks: from here on nothing earlier fits
   end
-  if kept.expected and heads_looked < HEADS then
+  if reserved.expected and heads_examined < HEADS then
     first_fit_reset()
     local class = first_fit(cpu, memory, carrier(node), function(score, member, one)
-      heads_looked = heads_looked + 1
-      return heads_looked >= HEADS or may_use(now, score, member, one)
+      heads_examined = heads_examined + 1
+      return heads_examined >= HEADS or may_use(now, score, member, one)
     end)
-    if heads_looked < HEADS then return class end
+    if heads_examined < HEADS then return class end
     first_fit_reset()
   end
-  return first_fit(math.min(cpu, kept.cpu), math.min(memory, kept.memory), carrier(node))
+  return first_fit(math.min(cpu, reserved.cpu), math.min(memory, reserved.memory), carrier(node))
 end
 
 -- Gives the node the earliest tasks that fit, until none does or `limit` is reached. Returns how many, and whether
 -- the node was left with work undone (it then stands in `dirty`).
 local function fill(now, nonce, node, limit, orders)
-  local placed, looks = 0, 0
+  local placed, tried = 0, 0
   if node.state ~= 'up' then return 0, false end
   first_fit_reset()
-  while looks < limit do
-    local kept = node.reserved and reservation()
+  while tried < limit do
+    local reserved = node.reserved and reservation()
     local class
-    if kept then
-      class = first_allowed(now, node, kept)
+    if reserved then
+      class = first_allowed(now, node, reserved)
     else
       --@mark room_looked_at
       class = first_fit(room_cpu(node), node.memory, carrier(node))
     end
     if not class then return placed, false end
-    looks = looks + 1
+    tried = tried + 1
     if not class_peek(class) then
       heads_mend(class)
       break
@@ -122,7 +122,7 @@ local function fill(now, nonce, node, limit, orders)
     local done = assign(now, nonce, node, class, orders)
     if done == nil then return placed, false end
     if done then placed = placed + 1 end
-    if kept and not node.reserved then first_fit_reset() end -- the task it was kept for is there
+    if reserved and not node.reserved then first_fit_reset() end -- the task it was reserved for is there
   end
   if room_cpu(node) < 1 or node.memory < 1 then return placed, false end -- full: nothing is left undone
   --@mark work_left
@@ -131,7 +131,7 @@ local function fill(now, nonce, node, limit, orders)
 end
 
 -- The same for who has done something else that must be written whatever others' records say: what goes wrong here is
--- told, and left to the schedulers.
+-- logged, and left to the schedulers.
 local function fill_safely(now, nonce, node, limit, orders)
   local well, placed, undone = pcall(fill, now, nonce, node, limit, orders)
   if well then return placed, undone end

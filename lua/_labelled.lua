@@ -58,11 +58,11 @@ end
 -- The same of nodes with their scores, as ZRANGE gives them.
 local function only_in(others, found)
   if others == NO_OTHERS then return found end
-  local ids, kept = {}, {}
+  local ids, carrying = {}, {}
   for i = 1, #found, 2 do ids[#ids + 1] = found[i] end
   local set = standing(others, ids)
   for i = 1, #found, 2 do
-    if set[found[i]] then kept[#kept + 1], kept[#kept + 2] = found[i], found[i + 1] end
+    if set[found[i]] then carrying[#carrying + 1], carrying[#carrying + 2] = found[i], found[i + 1] end
   end
-  return kept
+  return carrying
 end

@@ -3,21 +3,21 @@
 -- Finding nodes for pending tasks, the earliest first: those that stand in `fresh`, and nodes that stand in `dirty`.
 
 local FRESH, DIRTY = P .. 'fresh', P .. 'dirty'
-local placed_so_far, looks_so_far = 0, 0 -- by this script; both are bounded by the limit
+local placed_so_far, lookups_so_far = 0, 0 -- by this script; both are bounded by the limit
 
 -- Nodes that came with room: joined, undrained, or left half filled.
 local function place_dirty(now, nonce, limit)
-  while placed_so_far < limit and looks_so_far < limit do
+  while placed_so_far < limit and lookups_so_far < limit do
     local id = unpack(call('ZRANGE', DIRTY, 0, 0))
     if not id then return end
-    looks_so_far = looks_so_far + 1
+    lookups_so_far = lookups_so_far + 1
     call('ZREM', DIRTY, id)
     local node = node_load(id)
     if node then
       local n, undone = fill_safely(now, nonce, node, limit - placed_so_far)
       placed_so_far = placed_so_far + n
       node_index(node)
-      if undone then looks_so_far = limit end
+      if undone then lookups_so_far = limit end
     end
   end
 end
@@ -41,7 +41,7 @@ end
 -- The earliest fresh class: its entries as written, and its object. Entries of emptied classes go; one that is
 -- earlier than its class's head is put where the head is.
 local function freshest(limit)
-  while looks_so_far < limit do
+  while lookups_so_far < limit do
     local entry, entry_score = unpack(call('ZRANGE', FRESH, 0, 0, 'WITHSCORES'))
     if not entry then return nil end
     local class = class_of(string.sub(entry, PY.SEQUENCE + 1))
@@ -52,7 +52,7 @@ local function freshest(limit)
     end
     call('ZREM', FRESH, entry)
     if score then call('ZADD', FRESH, score, head_of_queue(member, class)) end
-    looks_so_far = looks_so_far + 1
+    lookups_so_far = lookups_so_far + 1
   end
 end
 
@@ -74,8 +74,8 @@ local function run_of(now, nonce, limit, class, node, until_score, until_member)
     if node.reserved and reservation() and not may_use(now, score, member, class) then break end
     local done = assign(now, nonce, node, class)
     if done == nil then break end
-    if done then placed_so_far = placed_so_far + 1 else looks_so_far = looks_so_far + 1 end
-    if looks_so_far >= limit then break end
+    if done then placed_so_far = placed_so_far + 1 else lookups_so_far = lookups_so_far + 1 end
+    if lookups_so_far >= limit then break end
   end
   node_index(node)
 end
@@ -85,7 +85,7 @@ local function place_class(now, nonce, limit)
   local class, entry = freshest(limit)
   if not class then return false end
   local node, alone = choose_node(now, class)
-  looks_so_far = looks_so_far + 1 + batches_taken()
+  lookups_so_far = lookups_so_far + 1 + batches_taken()
   if node then
     local second, second_score = unpack(call('ZRANGE', FRESH, 1, 1, 'WITHSCORES'))
     run_of(now, nonce, alone and placed_so_far + 1 or limit, class, node, tonumber(second_score), second)
@@ -97,11 +97,11 @@ local function place_class(now, nonce, limit)
 end
 
 local function place_fresh(now, nonce, limit)
-  while placed_so_far < limit and looks_so_far < limit do
+  while placed_so_far < limit and lookups_so_far < limit do
     local well, found = pcall(place_class, now, nonce, limit)
     if well and not found then return end
-    if not well then -- told, and passed over: those behind it are others'
-      looks_so_far = looks_so_far + 1
+    if not well then -- logged, and passed over: those behind it are others'
+      lookups_so_far = lookups_so_far + 1
       local first = unpack(call('ZPOPMIN', FRESH))
       event('damaged', legible(first or ''), nil, nil, legible(type(found) == 'table' and found.err or tostring(found)))
     end

@@ -1,6 +1,6 @@
 --@include _stop
 --@include _labelled
--- Preemption: which tasks are told to stop so that a more important one finds room. Only those marked preemptible
+-- Preemption: which tasks get an order to stop so that a more important one finds room. Only those marked preemptible
 -- (`preemptible`: TOKEN NODE by priority), of lower priority, that have run for a while, and not for ever the same.
 
 local LEAST_RUN = 10000   -- ms that a victim must have run
@@ -111,10 +111,10 @@ local function victims(now, first)
   local above = tonumber(field_of(first.key, 'p') or 0) or 0
   local nodes = candidates_by_node(now, above, first.class)
   local best = best_of(nodes, first.class)
-  local looks = CANDIDATES
+  local budget = CANDIDATES
   for _, node in ipairs(nodes) do
-    if not best and node.running <= looks then
-      looks = looks - node.running
+    if not best and node.running <= budget then
+      budget = budget - node.running
       read_victims(now, node, above)
       best = best_of({ node }, first.class)
     end

@@ -126,8 +126,8 @@ end
 
 -- Orders that were lost: all that may still be wanted are given again; an agent knows by the token what it has done.
 local function orders_again(id, path, node, sum)
-  local kept = call('LLEN', path .. ':orders')
-  if kept == (node.ordered or 0) - (node.acked or 0) then return end
+  local length = call('LLEN', path .. ':orders')
+  if length == (node.ordered or 0) - (node.acked or 0) then return end
   local number = node.ordered or 0
   call('DEL', path .. ':orders')
   call('HSET', P .. 'node:' .. id, 'acked', number, 'ordered', number + #sum.orders)
@@ -175,7 +175,7 @@ local function out_of_indexes(id, found)
   end
 end
 
--- One of its states; a fault only where it is faulty, or draining besides. (Its agent tells of a fault again that was lost.)
+-- One of its states; a fault only where it is faulty, or draining besides. (Its agent reports a fault again that was lost.)
 local function node_state(id, node)
   local state, alive = node.state, call('ZSCORE', P .. 'nodes', id)
   local known = state == 'up' or state == 'draining' or state == 'dead' or (state == 'faulty' and node.fault)

@@ -1,13 +1,13 @@
 --@include _queue
 --@include _ledger
--- The reservation: one node is kept for the first blocked task (hash `reservation`; the node's field `reserved`). It
+-- The reservation: one node is reserved for the first blocked task (hash `reservation`; the node's field `reserved`). It
 -- holds only against later tasks. They may use what is spare: what the node has beyond the reserved need (everything
 -- that ran there before will have ended when the task starts), or end before the task is expected to start.
 
 local RESERVATION = P .. 'reservation'
-local TIMED_LOOKS = 64 -- time limits read in one script
+local MOST_LIMITS_READ = 64 -- time limits read in one script
 local reservation_read -- as it is in Redis; false: there is none
-local timed_looks = 0
+local head_limits_read = 0
 
 local function reservation()
   if reservation_read == nil then
@@ -62,8 +62,8 @@ end
 
 -- Whether the head of a class ends in time if it starts now: only with a time limit, and a known start to be in time for.
 local function ends_before(now, class)
-  if not reservation_read.expected or timed_looks >= TIMED_LOOKS then return false end
-  timed_looks = timed_looks + 1
+  if not reservation_read.expected or head_limits_read >= MOST_LIMITS_READ then return false end
+  head_limits_read = head_limits_read + 1
   local ends = head_ends(now, class)
   return ends and ends <= reservation_read.expected
 end

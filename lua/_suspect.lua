@@ -2,29 +2,29 @@
 --@include _pending
 -- A suspect would have failed as poison by a node's death that may have been the doing of another task there. It must run
 -- alone first: until it has, its need is a whole node (its class; `O` keeps what it asked for), so that it waits, is
--- placed and finds a node kept for it like any task that needs so much. The set `suspects` holds the ids.
+-- placed and finds a node reserved for it like any task that needs so much. The set `suspects` holds the ids.
 
 local SUSPECTS = P .. 'suspects'
-local NODES_A_LOOK, LOOKS_MOST = 16, 64
+local NODES_A_BATCH, MOST_BATCHES = 16, 64
 local alone_classes = {} -- what is asked for → what alone_class() found
 
 -- The size of the largest node that could hold what is asked for. No larger one can, or it would be that; so wherever the
 -- class fits, it fits only an empty node, and leaves nothing free there.
 local function largest_node(need)
   local index, others = index_for('totals', need.group.labels)
-  for look = 0, LOOKS_MOST - 1 do
+  for batch = 0, MOST_BATCHES - 1 do
     local found = call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * PY.MEMORY_STEP, 'WITHSCORES', 'LIMIT',
-      look * NODES_A_LOOK, NODES_A_LOOK)
+      batch * NODES_A_BATCH, NODES_A_BATCH)
     local carrying = only_in(others, found)
     for i = 2, #carrying, 2 do
       local total = tonumber(carrying[i])
       if total < PY.EXACT and total % PY.MEMORY_STEP >= need.memory then return math.floor(total / PY.MEMORY_STEP), total % PY.MEMORY_STEP end
     end
-    if #found < 2 * NODES_A_LOOK then return nil end
+    if #found < 2 * NODES_A_BATCH then return nil end
   end
 end
 
--- `node_id`: a node that has held it, whose size is taken while no node that is up could; nil where there is none.
+-- `node_id`: a node on which it was, whose size is taken while no node that is up could; nil where there is none.
 local function alone_class(asked, node_id)
   local known = alone_classes[asked]
   if known then return known end

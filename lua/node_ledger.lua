@@ -5,7 +5,7 @@
 --   cursor: '0' first, then as answered
 -- Replies: {cursor, ordered, entries}: '0' at the end; the number of the last order; token, entry, token, entry …
 -- Refuses: stale_incarnation
--- Promises: reads only; what is on the ledger from the first batch to the last is told (HSCAN)
+-- Promises: reads only; what is on the ledger from the first batch to the last is in a reply (HSCAN)
 --@include _ledger
 
 arguments_given(4)

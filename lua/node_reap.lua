@@ -21,12 +21,12 @@ if not id or call('SISMEMBER', P .. 'lost', lost) == 0 then return { 0, 0 } end
 local path = P .. 'node:' .. id .. ':' .. incarnation
 local node = node_load(id)
 if node and node.incarnation ~= incarnation then node = nil end -- it came back: that ledger is another
-local held = call('HRANDFIELD', path .. ':tasks', limit, 'WITHVALUES') or {}
+local entries = call('HRANDFIELD', path .. ':tasks', limit, 'WITHVALUES') or {}
 local tokens, report = {}, { error = '', exit_code = '', random = 0, among = how == 'crashed' }
 local died = how ~= 'left'
-for i = 1, #held, 2 do
-  local token = held[i]
-  local task_id, cpu, memory, mark = entry_parse(held[i + 1])
+for i = 1, #entries, 2 do
+  local token = entries[i]
+  local task_id, cpu, memory, mark = entry_parse(entries[i + 1])
   local record = task_id and end_record(task_id, mark) or {}
   tokens[#tokens + 1] = token
   if node and task_id then give_back(node, token, cpu, memory, record.S) end

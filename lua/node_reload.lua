@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---- node_reload: a node is told to run tasks in new processes from now on, so that they find new code.
+--- node_reload: a node is ordered to run tasks in new processes from now on, so that they find new code.
 -- KEYS: prefix
 -- ARGV: now_ms node_id
 -- Replies: the state

@@ -5,7 +5,7 @@
 -- Replies: {placed, more, items}: how many were placed, 1 if work is left in `dirty` or `fresh`, and which
 --   (ID@NODE#ATTEMPT, with spaces between)
 -- Refuses: nothing
--- Promises: the earliest task first; no node above its total; at most `limit` placings and as many look-ups
+-- Promises: the earliest task first; no node above its total; at most `limit` placings and as many lookups
 --@include _place
 
 arguments_given(3)

@@ -16,10 +16,10 @@ if wrong() then return wrong() end
 local newest = unpack(call('XREVRANGE', P .. 'events', '+', '-', 'COUNT', 1))
 local newest_id = unpack(newest or {})
 if (newest_id or '') ~= last_event then return 'moved' end
-local kept = tonumber(call('HGET', P .. 'counts', 'pending') or 0)
-if kept ~= pending then
+local stored = tonumber(call('HGET', P .. 'counts', 'pending') or 0)
+if stored ~= pending then
   call('HSET', P .. 'counts', 'pending', whole(pending))
-  did('pending ' .. kept .. ' -> ' .. whole(pending))
+  did('pending ' .. stored .. ' -> ' .. whole(pending))
 end
 if call('HDEL', P .. 'counts', 'overbooked') == 1 then did('what was refused because it didn\'t fit is noted') end
 return repaired()

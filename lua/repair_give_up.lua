@@ -4,7 +4,7 @@
 -- ARGV: now_ms task_id
 -- Replies: what was done, in words ('' nothing)
 -- Refuses: nothing
--- Promises: it is in the index of failed tasks alone from now on, and its worker is told to stop what it runs of it
+-- Promises: it is in the index of failed tasks alone from now on, and its worker gets an order to stop what it runs of it
 --@include _ended
 --@include _repair
 

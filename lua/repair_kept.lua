@@ -14,24 +14,24 @@ local now, token, node_id = time_given(ARGV[1]), found_given(ARGV[2], 'token'), 
 if wrong() then return wrong() end
 local RESERVATION = P .. 'reservation'
 
-local function holds(kept)
+local function is_sound(stored)
   for _, name in ipairs({ 'task', 'class', 'score', 'sequence', 'incarnation', 'spare_cpu', 'spare_memory' }) do
-    if not kept[name] then return false end
+    if not stored[name] then return false end
   end
   local state_of_node, incarnation, reserved, total_cpu, total_memory =
-    unpack(call('HMGET', P .. 'node:' .. kept.node, 'state', 'incarnation', 'reserved', 'total_cpu', 'total_memory'))
-  if state_of_node ~= 'up' or incarnation ~= kept.incarnation or reserved ~= kept.task then return false end
-  local state, class, sequence = unpack(call('HMGET', P .. 'task:' .. kept.task, 's', 'c', 'n'))
-  local array, index = element_of(kept.task)
+    unpack(call('HMGET', P .. 'node:' .. stored.node, 'state', 'incarnation', 'reserved', 'total_cpu', 'total_memory'))
+  if state_of_node ~= 'up' or incarnation ~= stored.incarnation or reserved ~= stored.task then return false end
+  local state, class, sequence = unpack(call('HMGET', P .. 'task:' .. stored.task, 's', 'c', 'n'))
+  local array, index = element_of(stored.task)
   if not class and array and unmade_state(array, index) == 'pending' then
     state, class, sequence = nil, call('HGET', array.key, 'c'), array_sequence(array, index)
   end
-  if state or class ~= kept.class or sequence ~= kept.sequence then return false end
-  local cpu, memory = string.match(kept.class, '^(%d+):(%d+)')
-  cpu, memory = cpu + kept.spare_cpu, memory + kept.spare_memory
-  for name, value in pairs(kept) do
+  if state or class ~= stored.class or sequence ~= stored.sequence then return false end
+  local cpu, memory = string.match(stored.class, '^(%d+):(%d+)')
+  cpu, memory = cpu + stored.spare_cpu, memory + stored.spare_memory
+  for name, value in pairs(stored) do
     if string.sub(name, 1, 1) == '+' then
-      local ledger = P .. 'node:' .. kept.node .. ':' .. kept.incarnation .. ':tasks'
+      local ledger = P .. 'node:' .. stored.node .. ':' .. stored.incarnation .. ':tasks'
       if call('HEXISTS', ledger, string.sub(name, 2)) == 0 then return false end
       local used_cpu, used_memory = string.match(value, '^(%d+):(%d+)$')
       cpu, memory = cpu + (used_cpu or 0), memory + (used_memory or 0)
@@ -40,18 +40,18 @@ local function holds(kept)
   return cpu == tonumber(total_cpu) and memory == tonumber(total_memory)
 end
 
-local function reservation()
-  local kept = {}
+local function repair_reservation()
+  local stored = {}
   local flat = call('HGETALL', RESERVATION)
-  for i = 1, #flat, 2 do kept[flat[i]] = flat[i + 1] end
-  if not kept.node or holds(kept) then return end
+  for i = 1, #flat, 2 do stored[flat[i]] = flat[i + 1] end
+  if not stored.node or is_sound(stored) then return end
   call('DEL', RESERVATION)
   did('dropped: the schedulers make it anew')
-  if call('HDEL', P .. 'node:' .. kept.node, 'reserved') == 1 then node_recompute(now, kept.node) end
+  if call('HDEL', P .. 'node:' .. stored.node, 'reserved') == 1 then node_recompute(now, stored.node) end
 end
 
 -- In the index is what is on the ledger of the node, of a task that may be preempted.
-local function attempt()
+local function repair_attempt()
   local member = token .. ' ' .. node_id
   local incarnation = call('HGET', P .. 'node:' .. node_id, 'incarnation') or ''
   local entry = call('HGET', P .. 'node:' .. node_id .. ':' .. incarnation .. ':tasks', token)
@@ -73,5 +73,5 @@ local function attempt()
   end
 end
 
-if token == '' then reservation() else attempt() end
+if token == '' then repair_reservation() else repair_attempt() end
 return repaired(now)

@@ -5,7 +5,7 @@
 --   token '': all of the incarnation
 -- Replies: what was done, in words ('' nothing)
 -- Refuses: nothing
--- Promises: an allocation with its attempt isn't touched; the worker is told to stop what it may run under a dropped one
+-- Promises: an allocation with its attempt isn't touched; the worker gets an order to stop what it may run under a dropped one
 --@include _repair
 
 arguments_given(4)

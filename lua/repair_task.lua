@@ -96,7 +96,7 @@ local function queued()
   did('put into its queue')
 end
 
--- The attempt on the ledger; what is missing there is told by the record, and the other way round.
+-- The attempt on the ledger; what is missing there is read from the record, and the other way round.
 local function on_ledger()
   local path, node_id = ledger()
   local entry = path and record.k and call('HGET', path, record.k)

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
---- reserve: keep a node for the first blocked task; stop preemptible tasks of lower priority where that makes room.
+--- reserve: reserve a node for the first blocked task; stop preemptible tasks of lower priority where that makes room.
 -- KEYS: prefix
 -- ARGV: now_ms grace_ms
 -- Replies: {task, node, preempted, looked, kept_for}: the first blocked task, the node that is reserved ('' none), how many
---   tasks were told to stop, how many heads were looked at, and the task that the node is kept for: an earlier one may
+--   tasks got an order to stop, how many heads were looked at, and the task that the node is reserved for: an earlier one may
 --   be blocked since
 -- Refuses: nothing
 -- Promises: at most one reservation; it comes when the task has been the first blocked one for `reserve_after`, and
@@ -39,7 +39,7 @@ local function since(first)
   return now
 end
 
-local function keep(first, id, total_cpu, total_memory, time)
+local function reserve_node(first, id, total_cpu, total_memory, time)
   if reservation() then
     unreserve(now)
     call('HSET', RESERVATION, 'first', first.task, 'since', first.since)
@@ -74,14 +74,14 @@ local function run()
     local last = mine and tonumber(call('HGET', RESERVATION, 'preempting') or nil)
     local chosen = not (last and now - last < preempt_after) and victims(now, first)
     if chosen then
-      keep(first, chosen.node.id, chosen.total_cpu, chosen.total_memory)
+      reserve_node(first, chosen.node.id, chosen.total_cpu, chosen.total_memory)
       call('HSET', RESERVATION, 'preempting', now)
       return first.task, chosen.node.id, preempt(chosen, grace), first.task
     end
   end
   if reserve_after and waited >= reserve_after and not mine then
     local node, time = expected_room(first.class)
-    if node then return keep(first, node.id, node.cpu, node.memory, time) end
+    if node then return reserve_node(first, node.id, node.cpu, node.memory, time) end
   end
   if present then return first.task, present.node, 0, present.task end
   return first.task, '', 0, ''

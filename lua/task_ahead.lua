@@ -5,7 +5,7 @@
 --   score, sequence: the place; each batch: a group, the rank among its classes' heads to begin at, how many classes
 -- Replies: how many tasks
 -- Refuses: nothing
--- Promises: reads only; works on the classes given, by look-ups whose number grows with the logarithm of their length
+-- Promises: reads only; works on the classes given, by lookups whose number grows with the logarithm of their length
 --@include _queue
 --@include _check
 

@@ -8,7 +8,7 @@
 --   (at most `limit`, and beyond that only resize orders of those whose surplus new starts get)
 -- Refuses: stale_incarnation
 -- Promises: one recorded outcome an attempt: a report counts only while its token is on the ledger; sent again it
---   answers `recorded` and changes nothing; the node gets the earliest tasks that fit before anyone else can look
+--   answers `recorded` and changes nothing; the node gets the earliest tasks that fit before others can be placed there
 --@include _end_attempt
 --@include _fill
 --@include _orders
@@ -74,8 +74,8 @@ local function is_taken(cpu, memory)
   local flat, over = read('HGETALL', node.path .. ':tasks'), {}
   for _, token in ipairs(node.cleared) do over[token] = true end
   for i = 1, #flat, 2 do
-    local id, held_cpu, held_memory = entry_parse(flat[i + 1])
-    if id and not over[flat[i]] then free_cpu, free_memory = free_cpu - held_cpu, free_memory - held_memory end
+    local id, entry_cpu, entry_memory = entry_parse(flat[i + 1])
+    if id and not over[flat[i]] then free_cpu, free_memory = free_cpu - entry_cpu, free_memory - entry_memory end
   end
   return node.cpu + cpu <= free_cpu and node.memory + memory <= free_memory
 end
@@ -118,7 +118,7 @@ if node.ordered > node.acked then orders_read(node, limit, orders) end
 if #orders < limit then
   local _, undone = fill_safely(now, nonce, node, limit - #orders, orders)
   if undone then wake() end
-else -- too much to tell in one reply: the room is offered later
+else -- too much for one reply: the room is offered later
   read('ZADD', P .. 'dirty', now, node_id)
   wake()
 end

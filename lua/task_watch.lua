@@ -15,7 +15,7 @@ if wrong() then return wrong() end
 local states = {}
 
 -- A task's state, and where its channels are kept.
-local function look(id)
+local function watched(id)
   local key = P .. 'task:' .. id
   local state, channels, class = unpack(fields_of(key, 's', 'w', 'c'))
   if class then return state or 'pending', key, 'w', channels end
@@ -26,16 +26,16 @@ local function look(id)
 end
 
 for i = 3, #ARGV do
-  local state, key, field, channels = look(ARGV[i])
+  local state, key, field, channels = watched(ARGV[i])
   states[#states + 1] = state
   if state ~= '' and state ~= 'completed' and state ~= 'failed' and state ~= 'cancelled' then
-    local kept = {}
+    local others = {}
     for known in string.gmatch(channels or '', '[^,]+') do
-      if known ~= channel then kept[#kept + 1] = known end
+      if known ~= channel then others[#others + 1] = known end
     end
-    if #kept >= 8 then table.remove(kept, 1) end
-    kept[#kept + 1] = channel
-    call('HSET', key, field, table.concat(kept, ','))
+    if #others >= 8 then table.remove(others, 1) end
+    others[#others + 1] = channel
+    call('HSET', key, field, table.concat(others, ','))
   end
 end
 return states
