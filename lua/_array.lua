@@ -34,7 +34,7 @@ end
 
 -- What was read is read anew.
 local function arrays_forget()
-  if next(arrays_seen) then arrays_seen = {} end
+  arrays_seen = {}
 end
 
 local function array_load(id)

@@ -291,7 +291,6 @@ end
 
 -- Writes all changes; forgets what was read. Returns true if there is something new to place.
 local function queue_flush()
-  arrays_forget()
   if #queue_changed == 0 then return false end
   local news = false
   local order = {}
@@ -306,6 +305,7 @@ local function queue_flush()
   end
   for _, group in ipairs(order) do group_write(group) end
   classes_seen, groups_seen, groups_new, queue_changed, something_taken = {}, {}, 0, {}, false
+  arrays_forget()
   return news
 end
 

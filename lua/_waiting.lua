@@ -130,6 +130,7 @@ local function waiting_change(id, record)
   if not record.unmade then return end
   element_make(id)
   queue_flush()
+  arrays_forget()
 end
 
 -- The record of a known task with its state, or nil. (`pending` is the default and is left out.) Nothing is written: who
