@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-from tests.faults.sim.clockwork import World
-from tests.faults.sim.network import Network
+from rq_sched.link import Command
+from rq_sched.store.keys import Keys
 
 INNOCENT, GUILTY = "i", "x"
 MENTIONS = re.compile(rb"(?<![A-Za-z0-9._-])i\d+(?![A-Za-z0-9._-])")
@@ -30,16 +30,37 @@ ODD_OF_NOBODY = [word for word in ODD if word.decode("latin-1") not in NODES]
 """As an entry of an index the name of a node isn't one task's own: it says where the node stands there."""
 
 
+class Place(Protocol):
+    """The namespace in which things are changed."""
+
+    @property
+    def keys(self) -> Keys: ...
+
+    def plainly(self, *commands: Command) -> list[Any]:
+        """The replies to commands."""
+
+
 class Vandal:
     """Changes things.
 
     Parameters:
+        tell: hears what was changed.
         shared: whether also what isn't one task's own.
+        spared: what the names of keys and the entries that aren't touched have in them.
     """
 
-    def __init__(self, world: World, network: Network, shared: bool) -> None:
-        self.rng = random.Random(f"vandal {world.seed}")
-        self.world = world
+    def __init__(
+        self,
+        seed: int,
+        network: Place,
+        tell: Callable[[str], object],
+        *,
+        shared: bool,
+        spared: re.Pattern[bytes] = MENTIONS,
+    ) -> None:
+        self.rng = random.Random(f"vandal {seed}")
+        self.spared = spared
+        self._tell = tell
         self.network = network
         self.shared = shared
         self.prefix = network.keys.prefix.encode()
@@ -54,7 +75,7 @@ class Vandal:
         for _ in range(50):
             key = rng.choice(keys)
             name = key.removeprefix(self.prefix)
-            if MENTIONS.search(name):
+            if self.spared.search(name):
                 continue
             own = re.match(rb"(task|payload|result|log|live|apart):x", name) is not None
             kind = self.network.plainly(("TYPE", key))[0].decode()
@@ -71,7 +92,7 @@ class Vandal:
         self.count[what.split(" ")[0]] += 1
         self.network.plainly(*commands)
         words = b" ".join(_bytes(part).removeprefix(self.prefix)[:60] for part in commands[-1])
-        self.world.tell(f"vandal: {what}: {words!r}")
+        self._tell(f"vandal: {what}: {words!r}")
 
     def _note(self, name: bytes) -> None:
         self.touched.add(name.partition(b":")[2].decode("latin-1"))
@@ -86,7 +107,7 @@ class Vandal:
         elif choice == "expires":
             self._do("key-expires", ("PEXPIRE", key, rng.choice([1, 50])))
         elif choice == "other":
-            others = [one for one in keys if not MENTIONS.search(one) and one != key]
+            others = [one for one in keys if not self.spared.search(one) and one != key]
             self._do("key-of-another", ("COPY", rng.choice(others), key, "REPLACE"))
         else:
             make: list[tuple[Any, ...]] = [
@@ -107,7 +128,7 @@ class Vandal:
         if kind == "hash":
             entries = ask(("HKEYS", key))[0]
             values = dict(zip(entries, ask(("HVALS", key))[0], strict=True))
-            entries = [one for one in entries if not MENTIONS.search(one) and not MENTIONS.search(values[one])]
+            entries = [one for one in entries if not self.spared.search(one) and not self.spared.search(values[one])]
             if not own and not self.shared:
                 entries = [one for one in entries if values[one].startswith(b"x")]
         elif kind == "zset":
@@ -116,7 +137,7 @@ class Vandal:
             entries = ask(("SMEMBERS", key))[0]
         elif kind == "list":
             entries = ask(("LRANGE", key, 0, -1))[0]
-        entries = sorted(one for one in entries if not MENTIONS.search(one) and not QUEUED.match(one))
+        entries = sorted(one for one in entries if not self.spared.search(one) and not QUEUED.match(one))
         if not own and not self.shared and kind != "hash":
             entries = [one for one in entries if re.search(rb"(^|[ :]|^[0-9a-f]{13})x\d+", one)]
         if own:

@@ -48,7 +48,7 @@ class Scene:
         self.runs: dict[str, list[Run]] = {}
         self.schedulers = [WatchedScheduler(world, f"s{i}", self.namespace) for i in range(2)]
         self.machines = [self._machine(name) for name in NODES]
-        self.vandal = Vandal(world, self.network, self.shared)
+        self.vandal = Vandal(seed, self.network, world.tell, shared=self.shared)
         self.terminal = Terminal(self.rng, self.network, url, self.namespace)
         self.said: Counter[str] = Counter()
 
