@@ -108,15 +108,19 @@ class ReservedChecks:
         return None
 
     def attempt(self, node_id: str, incarnation: str, token: str) -> Op[str | None]:
-        """An attempt that may be preempted stands in the index by its priority."""
+        """An attempt that may be preempted stands in the index by its priority, while its node is alive: from a ledger
+        that is being given back nobody is preempted."""
         get: Command = ("HGET", self.keys.ledger(node_id, incarnation), token)
         entry = text((yield [get])[0])
         task_id = entry.split(":")[0]
-        again, task, score = yield [
+        again, task, score, node = yield [
             get,
             ("HMGET", self.keys.task(task_id), "v", "p", "k"),
             ("ZSCORE", self.keys.preemptible, f"{token} {node_id}"),
+            ("HMGET", self.keys.node(node_id), "incarnation", "state"),
         ]
+        if text(node[0]) != incarnation or node[1] == b"dead":
+            return None
         if text(again) != entry or not task[0] or text(task[2]) != token:
             return None
         right = float(task[1] or 0)
