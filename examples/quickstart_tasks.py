@@ -21,7 +21,7 @@ def count_primes(below: int) -> int:
 def think(seconds: float) -> str:
     """Takes its time, says how far it is, and gives back what it doesn't need."""
     me = current_task()
-    me.release(cpu=1)
+    me.shrink_to(cpu=1)
     for step in range(100):
         time.sleep(seconds / 100)
         me.progress(step / 100)

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from rq_sched import errors as errors
 from rq_sched.client.decorator import task as task  # after this the name is the function, not the module rq_sched.task
+from rq_sched.model.explanation import Explanation as Explanation
+from rq_sched.model.namespace import NamespaceInfo as NamespaceInfo
+from rq_sched.model.states import CancelOutcome as CancelOutcome
 from rq_sched.model.states import State as State
 from rq_sched.model.task import TaskInfo as TaskInfo
 from rq_sched.model.task import TaskRequest as TaskRequest
@@ -23,8 +26,10 @@ from rq_sched.model.task import TaskRequest as TaskRequest
 if TYPE_CHECKING:
     from rq_sched.client.awaiting import AsyncClient as AsyncClient
     from rq_sched.client.awaiting import AsyncTaskHandle as AsyncTaskHandle
+    from rq_sched.client.awaiting import AsyncTaskHandles as AsyncTaskHandles
     from rq_sched.client.blocking import Client as Client
     from rq_sched.client.blocking import TaskHandle as TaskHandle
+    from rq_sched.client.blocking import TaskHandles as TaskHandles
     from rq_sched.context import current_task as current_task
 
 __version__ = "0.1.0"
@@ -32,9 +37,14 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncClient",
     "AsyncTaskHandle",
+    "AsyncTaskHandles",
+    "CancelOutcome",
     "Client",
+    "Explanation",
+    "NamespaceInfo",
     "State",
     "TaskHandle",
+    "TaskHandles",
     "TaskInfo",
     "TaskRequest",
     "__version__",
@@ -46,8 +56,10 @@ __all__ = [
 _LAZY = {
     "AsyncClient": "rq_sched.client.awaiting",
     "AsyncTaskHandle": "rq_sched.client.awaiting",
+    "AsyncTaskHandles": "rq_sched.client.awaiting",
     "Client": "rq_sched.client.blocking",
     "TaskHandle": "rq_sched.client.blocking",
+    "TaskHandles": "rq_sched.client.blocking",
     "current_task": "rq_sched.context",
 }
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 from rq_sched.errors import InvalidValue, NotInTask
 from rq_sched.model.arrays import element_of
@@ -16,15 +18,27 @@ PROGRESS_EVERY = 0.05
 PROGRESS_STEP = 0.01
 
 
-class TaskCancelled(BaseException):
+class StopRequested(BaseException):
     """Raised in the main thread of a plain function that is told to stop. Clean up, and let it pass."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TaskCancelled":
+        warnings.warn(
+            "rq_sched.context.TaskCancelled is StopRequested now (rq_sched.errors.TaskCancelled is what waiting for a "
+            "cancelled task raises)",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return StopRequested
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class CurrentTask:
     """The task that runs in this process. All methods may be called from any thread.
 
     >>> me = current_task()  # doctest: +SKIP
-    >>> me.release(memory=512)  # doctest: +SKIP
+    >>> me.shrink_to(memory="512M")  # doctest: +SKIP
     """
 
     def __init__(
@@ -83,15 +97,19 @@ class CurrentTask:
         self._cooperative = True
         return self._cancelled
 
-    def release(self, cpu: int | None = None, memory: int | str | None = None) -> None:
-        """Give back what isn't needed any more: keep only so much. Others get it at once. (While Redis can't be reached
-        it keeps all; ``cpu`` and ``memory`` tell.)
+    def shrink_to(self, cpu: int | None = None, memory: int | str | None = None) -> None:
+        """Give back what isn't needed any more. Others get it at once. After this the task is killed if it uses more
+        memory than it kept. (While Redis can't be reached it keeps all; ``cpu`` and ``memory`` tell.)
 
         Parameters:
-            cpu: cores to keep; memory: MB (or such as ``"1G"``) to keep. None, or more than it has: unchanged.
+            cpu: cores to keep.
+            memory: MB (or such as ``"1G"``) to keep. None, or more than it has: unchanged.
 
         Raises:
             InvalidResources: below 1, or not a size.
+            NotInTask: called from a process that the task has started.
+
+        >>> current_task().shrink_to(cpu=1, memory="512M")  # doctest: +SKIP
         """
         self._check_process()
         with self._lock:
@@ -100,18 +118,21 @@ class CurrentTask:
             keep_memory = None if memory is None else min(parse_memory(memory), now.memory)
             self._ask(keep_cpu, keep_memory)
 
-    def try_grow(self, cpu: int | None = None, memory: int | str | None = None) -> bool:
-        """Ask for more, up to the task's maximum: it gets all of it now, or nothing.
+    def try_grow_to(self, cpu: int | None = None, memory: int | str | None = None) -> bool:
+        """Ask for more, up to the task's maximum: it gets all of it now, or nothing. It never waits.
 
         Parameters:
-            cpu: cores to have in all; memory: MB (or such as ``"4G"``) to have in all. None, or less than it has:
-                unchanged.
+            cpu: cores to have in all.
+            memory: MB (or such as ``"4G"``) to have in all. None, or less than it has: unchanged.
 
         Returns:
             Whether it has that much now.
 
         Raises:
             InvalidResources: below 1, or not a size.
+            NotInTask: called from a process that the task has started.
+
+        >>> threads = 8 if current_task().try_grow_to(cpu=8) else current_task().cpu  # doctest: +SKIP
         """
         self._check_process()
         with self._lock:
@@ -121,6 +142,16 @@ class CurrentTask:
             self._ask(want_cpu, want_memory)
             now = self._allocation
             return now.cpu >= (want_cpu or 0) and now.memory >= (want_memory or 0)
+
+    def release(self, cpu: int | None = None, memory: int | str | None = None) -> None:
+        """The old name of ``shrink_to``."""
+        warnings.warn("release(…) is shrink_to(…) now: it says what to keep", DeprecationWarning, stacklevel=2)
+        self.shrink_to(cpu, memory)
+
+    def try_grow(self, cpu: int | None = None, memory: int | str | None = None) -> bool:
+        """The old name of ``try_grow_to``."""
+        warnings.warn("try_grow(…) is try_grow_to(…) now: it says what to have", DeprecationWarning, stacklevel=2)
+        return self.try_grow_to(cpu, memory)
 
     def progress(self, fraction: float) -> None:
         """Say how far it is; ``status`` shows it. Cheap enough to be called often.

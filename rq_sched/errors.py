@@ -113,7 +113,7 @@ class WrongState(Refused):
 
 
 class TaskFailed(RqSchedError):
-    """The task ended as ``failed`` or ``cancelled``; the message carries its error as text.
+    """The task ended as ``failed``, or (``TaskCancelled``) as ``cancelled``; the message carries its error as text.
 
     Attributes:
         task_id: which.
@@ -144,6 +144,12 @@ class TaskFailed(RqSchedError):
         self.exit_code = exit_code
         self.node_id = node_id
         self.attempt = attempt
+
+
+class TaskCancelled(TaskFailed):
+    """The task ended as ``cancelled``: somebody ended it for good. It has the attributes of ``TaskFailed``."""
+
+    code = "task_cancelled"
 
 
 class UnreadableValue(RqSchedError, ValueError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Generic, TypeVar
 
 from rq_sched.client.flows import Flows
+from rq_sched.errors import InvalidValue
 from rq_sched.link.requests import Talk
 from rq_sched.model.durability import SECONDS
 from rq_sched.process.environment import durability_level, not_blank, resolve_namespace, resolve_url
@@ -25,9 +27,13 @@ class Connection(Generic[L]):
         durability: str | None = None,
         durability_timeout: float = SECONDS,
         signing_key: str | None = None,
+        signing_key_file: str | os.PathLike[str] | None = None,
     ) -> None:
         level = durability_level(durability, durability_timeout)
-        key = find_signing_key() if signing_key is None else not_blank(signing_key, "signing_key")
+        if signing_key is not None and signing_key_file is not None:
+            raise InvalidValue("signing_key and signing_key_file: give one of them")
+        file = None if signing_key_file is None else os.fspath(signing_key_file)
+        key = find_signing_key(file) if signing_key is None else not_blank(signing_key, "signing_key")
         store = Store(resolve_namespace(namespace), durability=level, signing_key=key)
         self._use(self._connect(resolve_url(url), store.answer_seconds), Flows(store))
 

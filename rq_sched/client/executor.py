@@ -22,7 +22,7 @@ from rq_sched.client.flows import PATIENCE
 from rq_sched.client.outcomes import forgotten, unaccepted, value_of
 from rq_sched.client.steps import BATCH, Deadline, Waiting, batches, new_channel
 from rq_sched.errors import InvalidValue, Refused, RqSchedError, TaskFailed, TaskNotFound, UnreadableValue, UsageError
-from rq_sched.model.states import State
+from rq_sched.model.states import CancelOutcome, State
 from rq_sched.model.target import Options, check_options, make_request
 from rq_sched.model.task import DEFAULT_GRACE, TaskInfo, TaskRequest
 from rq_sched.store.submit import ACCEPTED
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+ENDS = frozenset({CancelOutcome.CANCELLED, CancelOutcome.STOPPING, CancelOutcome.ALREADY_CANCELLED})
 WAITS = frozenset({State.PENDING, State.DELAYED, State.HELD})
 
 
@@ -265,7 +266,7 @@ class _Courier:
             taken = self.take(task_id) if unsent else None
         if not unsent and task_id in self.futures:
             done = self.client._do(self._flows.cancel(task_id, False, DEFAULT_GRACE, None, wait=False))
-            if done.outcome in ("cancelled", "stopping", "already cancelled"):
+            if done.outcome in ENDS:
                 taken = self.take(task_id)
         if taken:
             taken.end_cancelled()

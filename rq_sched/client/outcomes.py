@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from rq_sched.errors import RqSchedError, TaskExists, TaskFailed, TaskNotFound, TooManyLabelSets, UnreadableValue
+from rq_sched.errors import (
+    RqSchedError,
+    TaskCancelled,
+    TaskExists,
+    TaskFailed,
+    TaskNotFound,
+    TooManyLabelSets,
+    UnreadableValue,
+)
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo
 from rq_sched.store.submit import ACCEPTED
@@ -23,7 +31,7 @@ def value_of(info: TaskInfo) -> Any:
     """What an ended task returned.
 
     Raises:
-        TaskFailed: it failed or was cancelled.
+        TaskFailed: it failed.  TaskCancelled: it was cancelled.
         UnreadableValue: what stands in Redis is no result.
     """
     if info.state is State.COMPLETED:
@@ -37,7 +45,8 @@ def value_of(info: TaskInfo) -> Any:
 
 def failed(info: TaskInfo, message: str) -> TaskFailed:
     """The error for a task that has failed or was cancelled."""
-    return TaskFailed(
+    kind = TaskCancelled if info.state is State.CANCELLED else TaskFailed
+    return kind(
         message,
         task_id=info.task_id,
         reason=info.reason,

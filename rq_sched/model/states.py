@@ -25,6 +25,23 @@ class State(StrEnum):
         return self in FINAL
 
 
+class CancelOutcome(StrEnum):
+    """What a cancel did."""
+
+    REQUEUED = "requeued"  # it waits again, behind its equals; its processes, if any, are gone
+    CANCELLED = "cancelled"  # it has ended for good
+    STOPPING = "stopping"  # its processes were told to stop, and aren't known to be gone
+    UNCHANGED = "unchanged"  # delayed or held, and to be requeued: it stays so
+    ALREADY_COMPLETED = "already completed"
+    ALREADY_FAILED = "already failed"
+    ALREADY_CANCELLED = "already cancelled"
+
+    @classmethod
+    def already(cls, state: State) -> CancelOutcome:
+        """That of a task which had ended before.  Raises: ValueError: the state isn't final."""
+        return cls(f"already {state}")
+
+
 FINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 
 

@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from rq_sched.model.node import NodeState
 from rq_sched.model.orders import Entry, Order
 from rq_sched.model.resources import Resources
-from rq_sched.model.states import State
+from rq_sched.model.states import CancelOutcome, State
 from rq_sched.store.base import BATCH as BATCH
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """What a cancel did: ``requeued``, ``cancelled``, ``stopping`` (its processes were told to stop), ``unchanged``
-    (delayed or held, and to be requeued), ``already completed|failed|cancelled``.
+    """What a cancel did, and where the task is now. ``attempt`` is the one that was stopped.
 
     ``elements``: of an array those that were told to stop, with the attempts that they are in."""
 
-    outcome: str
+    outcome: CancelOutcome
     state: State
     attempt: int
     elements: Mapping[str, int] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from rq_sched.link import Op
 from rq_sched.link.scripts import Argument
 from rq_sched.model.arrays import extent
 from rq_sched.model.ids import known_id
-from rq_sched.model.states import State
+from rq_sched.model.states import CancelOutcome, State
 from rq_sched.model.task import DEFAULT_GRACE
 from rq_sched.store.answers import Cancelled
 from rq_sched.store.base import BATCH as BATCH
@@ -48,7 +48,8 @@ class Tasks(Base):
         )
         stopping = {t: answer[2] for t, answer in told.items() if answer[0] == b"stopping"}
         word, now = outcome.decode(), State(state.decode())
-        return Cancelled(f"already {now}" if word == "already" else word, now, attempt, stopping)
+        what = CancelOutcome.already(now) if word == "already" else CancelOutcome(word)
+        return Cancelled(what, now, attempt, stopping)
 
     def hold(self, task_id: str) -> Op[State]:
         """Set a waiting task aside; of an array all that wait.  Raises: TaskNotFound, TaskFinal, WrongState."""

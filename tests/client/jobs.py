@@ -55,7 +55,7 @@ def who_am_i() -> dict[str, Any]:
         "attempt": me.attempt,
         "cpu": me.cpu,
         "env": [os.environ["RQ_SCHED_TASK_ID"], os.environ["RQ_SCHED_CPUS"]],
-        "grown": me.try_grow(cpu=2),
+        "grown": me.try_grow_to(cpu=2),
         "cpu_then": me.cpu,
     }
 

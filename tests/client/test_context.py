@@ -51,15 +51,15 @@ def test_amounts_are_what_it_has_afterwards() -> None:
     """So the same call twice is the same as once."""
     agent = Agent()
     me = agent.task()
-    me.release(cpu=2)
-    me.release(cpu=2)
-    me.release(cpu=3)  # never more than it has
+    me.shrink_to(cpu=2)
+    me.shrink_to(cpu=2)
+    me.shrink_to(cpu=3)  # never more than it has
     assert (me.cpu, me.memory) == (2, 1024)
-    assert me.try_grow(cpu=6, memory="2G")
-    assert me.try_grow(cpu=6)
-    assert me.try_grow(cpu=1)  # it has that
-    assert not me.try_grow(cpu=9)
-    assert not me.try_grow(cpu=7, memory=4096)  # all or nothing
+    assert me.try_grow_to(cpu=6, memory="2G")
+    assert me.try_grow_to(cpu=6)
+    assert me.try_grow_to(cpu=1)  # it has that
+    assert not me.try_grow_to(cpu=9)
+    assert not me.try_grow_to(cpu=7, memory=4096)  # all or nothing
     assert (me.cpu, me.memory) == (6, 2048)
     assert agent.asked == [(2, None), (6, 2048), (9, None), (7, 4096)]
 
@@ -67,9 +67,9 @@ def test_amounts_are_what_it_has_afterwards() -> None:
 @pytest.mark.parametrize("amount", [0, -1, 1.5, "much", True])
 def test_what_is_no_amount(amount: object) -> None:
     with pytest.raises(InvalidResources):
-        Agent().task().release(cpu=amount)  # type: ignore[arg-type]
+        Agent().task().shrink_to(cpu=amount)  # type: ignore[arg-type]
     with pytest.raises(InvalidResources):
-        Agent().task().try_grow(cpu=amount)  # type: ignore[arg-type]
+        Agent().task().try_grow_to(cpu=amount)  # type: ignore[arg-type]
 
 
 def test_progress_is_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_only_the_tasks_own_process_may_ask() -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            me.try_grow(cpu=5)
+            me.try_grow_to(cpu=5)
         except NotInTask:
             os._exit(7)
         os._exit(0)
@@ -112,3 +112,17 @@ def test_who_looks_whether_it_is_cancelled_is_not_interrupted() -> None:
     looked.append(first.cancelled)
     assert looked == [False, True]
     assert second._tell_to_stop() is False
+
+
+def test_old_names_go_on_with_a_warning() -> None:
+    agent = Agent()
+    me = agent.task()
+    with pytest.warns(DeprecationWarning, match="shrink_to"):
+        me.release(cpu=2)
+    with pytest.warns(DeprecationWarning, match="try_grow_to"):
+        assert me.try_grow(memory="2G")
+    assert agent.asked == [(2, None), (None, 2048)]
+    with pytest.warns(DeprecationWarning, match="StopRequested"):
+        assert context.TaskCancelled is context.StopRequested
+    with pytest.raises(AttributeError):
+        context.no_such_thing  # noqa: B018

@@ -11,7 +11,7 @@ import pytest
 from rq_sched.client.flows import Flows
 from rq_sched.client.steps import Emit, Flow, Hear, Listen, Pause, Run, Step, Waiting, batches, heard, last
 from rq_sched.errors import ClientBusy, RedisFull, RedisUnavailable, ServerTooOld, TaskFailed, TaskNotFound, WaitTimeout
-from rq_sched.model.states import State
+from rq_sched.model.states import CancelOutcome, State
 from rq_sched.process.backoff import backoff
 from rq_sched.store.answers import Cancelled
 from rq_sched.store.keys import Keys
@@ -222,7 +222,7 @@ def test_how_a_result_fails() -> None:
             Play(lambda flows: flows.result("t", None)).expect(Run, answer=info(state))
 
 
-STOPPING = Cancelled("stopping", State.RUNNING, 3)
+STOPPING = Cancelled(CancelOutcome.STOPPING, State.RUNNING, 3)
 
 
 def cancelling(requeue: bool = False, grace: float = 2.0) -> Play:
@@ -245,7 +245,7 @@ def test_cancel_waits_until_the_processes_are_gone(state: State, attempt: int, o
         play.expect(Pause, after=0.01).expect(Run, ("result", "t"), answer=info(State.RUNNING, attempt=3))
     play.expect(Pause).expect(Run, answer=AWAY).expect(Pause)
     play.expect(Run, answer=info(state, attempt=attempt))
-    assert play.emitted == [Cancelled(outcome, state, attempt)]
+    assert play.emitted == [Cancelled(CancelOutcome(outcome), state, attempt)]
 
 
 def test_cancel_waits_for_the_grace_and_five_seconds() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rq_sched import State, TaskHandle, testing
+from rq_sched import AsyncClient, CancelOutcome, Client, State, TaskHandle, TaskHandles, testing
 from rq_sched.client import steps
-from rq_sched.errors import InvalidTarget, InvalidValue, TaskFailed, TaskNotFound, WaitTimeout
+from rq_sched.errors import InvalidTarget, InvalidValue, TaskCancelled, TaskFailed, TaskNotFound, WaitTimeout
 from rq_sched.testing import InlineClient
 from tests.client import jobs
 
@@ -72,8 +74,9 @@ def test_the_short_form_refuses_what_isnt_clear(client: InlineClient) -> None:
 def test_a_call_for_each_item(client: InlineClient) -> None:
     handles = client.map("math:hypot", [3, 6], [4, 8, 100])
     assert list(handles.results()) == [5, 10]
-    assert list(client.options(cpu=2).map("math:sqrt", (n * n for n in range(5))).results()) == [0, 1, 2, 3, 4]
-    assert [task.cpu_needed for task in client.tasks(limit=1)] == [2]
+    wide = client.options(cpu=2).map("math:sqrt", (n * n for n in range(5)))
+    assert list(wide.results()) == [0, 1, 2, 3, 4]
+    assert wide[0].status().cpu_needed == 2
     assert list(client.map("math:sqrt", []).results()) == []
 
 
@@ -177,3 +180,54 @@ def test_the_same_with_await() -> None:
             assert [value async for value in array.results()] == [[1, "1"], [2, "2"]]
 
     asyncio.run(main())
+
+
+# -- how tasks end -----------------------------------------------------------------------------------
+
+
+def test_a_cancelled_task_has_an_error_of_its_own(client: InlineClient) -> None:
+    client.drain("node1")
+    handle = client.submit("math:sqrt", 1)
+    assert handle.cancel(requeue=False).outcome is CancelOutcome.CANCELLED
+    again = handle.cancel().outcome
+    assert again is CancelOutcome.ALREADY_CANCELLED
+    assert again == "already cancelled"  # type: ignore[comparison-overlap]
+    with pytest.raises(TaskCancelled, match="was cancelled") as cancelled:
+        handle.result()
+    assert isinstance(cancelled.value, TaskFailed)
+    assert (cancelled.value.task_id, cancelled.value.attempt, cancelled.value.node_id) == (handle.id, 0, None)
+    copy = pickle.loads(pickle.dumps(cancelled.value))  # noqa: S301
+    assert (type(copy), copy.task_id) == (TaskCancelled, handle.id)
+    (error,) = TaskHandles([handle]).results(return_exceptions=True)
+    assert type(error) is TaskCancelled
+
+
+def test_a_failed_one_says_what_it_failed_with(client: InlineClient) -> None:
+    with pytest.raises(TaskFailed) as failed:
+        client.submit("exec:/bin/sh", "-c", "exit 7").result()
+    error = failed.value
+    assert type(error) is TaskFailed
+    assert (error.reason, error.exit_code, error.node_id, error.attempt) == ("exit_code", 7, "node1", 1)
+
+
+@pytest.mark.parametrize("state", [State.COMPLETED, State.FAILED, State.CANCELLED])
+def test_each_end_has_its_outcome(state: State) -> None:
+    assert CancelOutcome.already(state) == f"already {state}"
+
+
+# -- keys --------------------------------------------------------------------------------------------
+
+
+def test_the_signing_key_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("a key of at least sixteen characters\n")
+    file.chmod(0o600)
+    for name in (file, str(file)):
+        assert Client("redis://nobody.invalid", signing_key_file=name)._store._signer is not None
+    with pytest.raises(InvalidValue, match="give one of them"):
+        Client("redis://nobody.invalid", signing_key="x" * 20, signing_key_file=file)
+    file.chmod(0o644)
+    with pytest.raises(InvalidValue):
+        Client("redis://nobody.invalid", signing_key_file=file)
+    with pytest.raises(InvalidValue):
+        AsyncClient("redis://nobody.invalid", signing_key_file=tmp_path / "no")

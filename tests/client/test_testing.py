@@ -112,7 +112,7 @@ def test_retries_wait_in_virtual_time(client: InlineClient, monkeypatch: pytest.
     assert handle.state() == State.DELAYED
     assert handle.result() == "at last"
     assert handle.status().attempt == 3
-    assert time.monotonic() - began < 1, "back-off was waited for in real time"
+    assert time.monotonic() - began < 1.5, "back-off was waited for in real time"
 
 
 def test_a_delay_is_over_when_time_passes(client: InlineClient) -> None:

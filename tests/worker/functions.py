@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from rq_sched import current_task, task
-from rq_sched.context import TaskCancelled
+from rq_sched.context import StopRequested
 
 UNKNOWN_MODULE = "this_module_is_not_installed"
 
@@ -174,7 +174,7 @@ def sleep(path: str, seconds: float = 60) -> str:
     _note(path, "begun")
     try:
         time.sleep(seconds)
-    except TaskCancelled:
+    except StopRequested:
         _note(path, "cancelled")
         raise
     return "slept"
@@ -235,11 +235,11 @@ def resize() -> list[Any]:
     """Gives back, asks for more than there is, then for what there is."""
     me = current_task()
     told: list[Any] = [[me.cpu, me.memory]]
-    me.release(cpu=1, memory="128M")
+    me.shrink_to(cpu=1, memory="128M")
     told.append([me.cpu, me.memory, os.environ["RQ_SCHED_CPUS"], os.environ["OMP_NUM_THREADS"]])
-    told.append([me.try_grow(cpu=1000), me.cpu])
-    told.append([me.try_grow(cpu=3), me.cpu, os.environ["RQ_SCHED_MEMORY_MB"]])
-    told.append([me.try_grow(cpu=2), me.cpu])  # it has more already
+    told.append([me.try_grow_to(cpu=1000), me.cpu])
+    told.append([me.try_grow_to(cpu=3), me.cpu, os.environ["RQ_SCHED_MEMORY_MB"]])
+    told.append([me.try_grow_to(cpu=2), me.cpu])  # it has more already
     return told
 
 
@@ -262,7 +262,7 @@ def change_everything() -> None:
 
 
 def release_and_wait(path: str) -> None:
-    current_task().release(cpu=1)
+    current_task().shrink_to(cpu=1)
     wait_for_file(path)
 
 

@@ -81,8 +81,8 @@ def go_on(what: str) -> None:
     me = current_task()
     acts = {
         "progress": lambda: me.progress(0.77),
-        "release": lambda: me.release(memory=40),
-        "grow": lambda: me.try_grow(memory=me.memory + 1),
+        "release": lambda: me.shrink_to(memory=40),
+        "grow": lambda: me.try_grow_to(memory=me.memory + 1),
         "print": lambda: print("from another task", flush=True),
         "cpu": lambda: me.cpu,
     }
@@ -106,7 +106,7 @@ def keep_task() -> None:
 def use_kept() -> list[Any]:
     kept: CurrentTask = _kept[-1]
     said: list[Any] = []
-    for act in (lambda: kept.progress(0.5), lambda: kept.release(cpu=1), lambda: kept.try_grow(cpu=2)):
+    for act in (lambda: kept.progress(0.5), lambda: kept.shrink_to(cpu=1), lambda: kept.try_grow_to(cpu=2)):
         try:
             act()
         except Exception as error:

@@ -21,7 +21,11 @@ class AsyncClient(AsyncSubmitMethods, AsyncWaitMethods, AsyncTaskMethods, AsyncN
         durability: how safe tasks must be before a submit returns (``docs/durability.md``): ``memory``, ``aof``,
             ``replicated`` or ``replicated:N``; None: ``RQ_SCHED_DURABILITY``, or ``memory``.
         durability_timeout: seconds until a submit raises ``DurabilityNotReached`` (tasks are accepted even then).
-        signing_key: signs what is submitted; None: what the environment says, or unsigned.
+        signing_key: the secret that signs what is submitted (``docs/security.md``).
+        signing_key_file: a file with it. Neither: what the environment says, or unsigned.
+
+    Raises:
+        InvalidValue: a bad address, namespace or level; a key file that can't be read, or that others can read.
 
     Every method may raise ``RedisUnavailable`` (or a subclass). Nothing is asked of Redis before the first call.
 

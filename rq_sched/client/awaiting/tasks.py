@@ -35,9 +35,14 @@ class AsyncTaskMethods(AsyncStepper):
             wait: whether to wait until its processes are gone: grace + 5 s at most.
 
         Returns:
-            what happened, as its ``outcome``: ``requeued``; ``cancelled``; ``unchanged`` (delayed or held: it stays
-            so); ``already completed``, ``already failed``, ``already cancelled``; ``stopping`` (told to stop, not
-            known to be gone). Of an array, ``elements`` are those that were told to stop.
+            what happened: its ``outcome`` is a ``CancelOutcome``, and equals one of these texts: ``requeued``;
+            ``cancelled``; ``unchanged`` (delayed or held: it stays so); ``already completed``, ``already failed``,
+            ``already cancelled``; ``stopping`` (told to stop, not known to be gone). Of an array, ``elements`` are
+            those that were told to stop.
+
+        >>> cancelled = await client.cancel("w5ivmtn2vzkvbmhz", requeue=False)  # doctest: +SKIP
+        >>> cancelled.outcome is CancelOutcome.CANCELLED  # doctest: +SKIP
+        True
         """
         return await self._do(self._flows.cancel(task_id, requeue, grace, reason, wait))
 

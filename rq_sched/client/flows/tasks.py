@@ -14,7 +14,7 @@ from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.explanation import Explanation
 from rq_sched.model.ids import known_id
 from rq_sched.model.output import as_text
-from rq_sched.model.states import State
+from rq_sched.model.states import CancelOutcome, State
 from rq_sched.model.task import PRIORITY_LIMIT, TaskInfo
 from rq_sched.process.backoff import backoff
 from rq_sched.store.answers import Cancelled
@@ -40,9 +40,9 @@ class TaskFlows(Base):
         cancel = partial(self.store.cancel, task_id, **how)
         cancelled = yield from self.patiently(cancel, Deadline(PATIENCE, self.clock))
         deadline = Deadline(seconds + CANCEL_MARGIN, self.clock)
-        if wait and cancelled.outcome != "stopping" and cancelled.elements:
+        if wait and cancelled.outcome is not CancelOutcome.STOPPING and cancelled.elements:
             yield from self._stopped(dict(cancelled.elements), deadline)
-        if not wait or cancelled.outcome != "stopping":
+        if not wait or cancelled.outcome is not CancelOutcome.STOPPING:
             return cancelled
         tries = 0
         while not deadline.passed:
@@ -149,7 +149,7 @@ def _state(state: State | str | None) -> State | None:
         raise InvalidValue(f"no state {state!r}: it is one of {', '.join(State)}") from None
 
 
-def _outcome(state: State) -> str:
+def _outcome(state: State) -> CancelOutcome:
     if state is State.CANCELLED:
-        return "cancelled"
-    return f"already {state}" if state.final else "requeued"
+        return CancelOutcome.CANCELLED
+    return CancelOutcome.already(state) if state.final else CancelOutcome.REQUEUED

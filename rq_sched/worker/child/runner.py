@@ -1,6 +1,6 @@
 """Runs one task in a child: calls its function, or the command, and says how it ended.
 
-How a task is told to stop (SIGTERM to its process group): a plain function is interrupted by ``TaskCancelled`` in the
+How a task is told to stop (SIGTERM to its process group): a plain function is interrupted by ``StopRequested`` in the
 main thread, unless it looks at ``current_task().cancelled`` itself; an ``async def`` is cancelled as asyncio does it; a
 command gets the signal itself. Who doesn't listen is killed when the grace is over.
 """
@@ -18,7 +18,7 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from rq_sched.context import CurrentTask, TaskCancelled, set_current
+from rq_sched.context import CurrentTask, StopRequested, set_current
 from rq_sched.errors import Unsendable
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason
@@ -99,7 +99,7 @@ class Runner:
             if not why or frame[3] <= UNCHARGED or why_not(".", thorough=True):
                 return why
             outcome = Outcome(Reason.ERROR, None, why, None)  # again and again, and there is room
-        except TaskCancelled as error:  # it came a moment too late: at most one is raised for a task
+        except StopRequested as error:  # it came a moment too late: at most one is raised for a task
             outcome = Outcome(Reason.ERROR, None, errors_text.describe(error), None)
         self._interruptible = False
         if self._task is not None:
@@ -120,7 +120,7 @@ class Runner:
                 self._coroutine.get_loop().call_soon_threadsafe(self._coroutine.cancel)
         elif self._interruptible and not cooperative:
             self._interruptible = False
-            raise TaskCancelled("told to stop")
+            raise StopRequested("told to stop")
 
     def _attempt(self, frame: Frame) -> Outcome:
         _, token, task_id, attempt, function, arguments, cpu, memory, _, _, cores = frame
