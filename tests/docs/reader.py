@@ -149,7 +149,7 @@ class Reader:
         script = f"{typed}\nrq_code=$?\n{{ pwd; env -0; }} >{shlex.quote(str(state))}\nexit $rq_code"
         done = subprocess.run(
             ["bash", "-c", script], cwd=self.place, env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
         )  # fmt: skip
         self.printed += done.stdout
         known = "".join(f"\n--- {terminal.command}\n{terminal.said()}" for terminal in self.terminals)

@@ -13,6 +13,9 @@ from tests.docs.pages import DOCS, ROOT, blocks
 from tests.docs.reader import INSTALL, VENV, Reader, commands, dependencies, make_wheel
 from tests.faults.servers import Server
 
+pytestmark = pytest.mark.timeout(300)
+"""Each takes 15 to 30 s: some forty commands are started, one after the other."""
+
 
 @pytest.fixture(scope="module")
 def install(tmp_path_factory: pytest.TempPathFactory) -> str:
