@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from rq_sched.link import scripts
 from tests.faults import test_controls, test_simulation_controls
 from tests.faults.planted import marks, plant
+from tests.lua.test_luacheck import GLOBALS
 
 BUGS = [*test_controls.BUGS.values(), *test_simulation_controls.BUGS.values()]
 
@@ -36,3 +38,32 @@ def test_an_unknown_mark_is_an_error(mark: str, tmp_path: Path) -> None:
 def test_every_bug_changes_a_script(mark: str, line: str, tmp_path: Path) -> None:
     bug = plant(mark, line, tmp_path)
     assert any(bug(script) != script for script in map(scripts.load, scripts.names()))
+
+
+@pytest.mark.full
+def test_no_bug_is_found_by_a_name_that_there_is_not(tmp_path: Path) -> None:
+    """A line that names what the script hasn't got is an error of Lua: the bug itself would prove nothing."""
+    checked = tmp_path / "checked"
+    checked.mkdir()
+    for i, (mark, line) in enumerate(BUGS):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        bug = plant(mark, line, folder)
+        script = next(script for script in map(scripts.load, scripts.names()) if bug(script) != script)
+        (checked / f"{mark}_{i}.lua").write_text(bug(script).plain)
+    command = [
+        "luacheck",
+        "--formatter",
+        "plain",
+        "--std",
+        "lua51",
+        "--only",
+        "11",
+        "--read-globals",
+        *GLOBALS,
+        "--",
+        ".",
+    ]
+    run = subprocess.run(command, cwd=checked, capture_output=True, text=True, check=False)
+    assert not run.stdout.strip(), run.stdout
+    assert not run.stderr.strip(), run.stderr

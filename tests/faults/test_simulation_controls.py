@@ -59,9 +59,9 @@ BUGS = {
     "what was made before its turn is made again": ("made_before", "if true then return end"),
     "an array ends before its elements": (
         "array_goes_on",
-        "if not first or r[6] or (whole_of(r[8]) or 0) <= tonumber(last) then return end",
+        "if not first or ended_at or (whole_of(next_index) or 0) <= tonumber(last) then return end",
     ),
-    "an array never ends": ("array_ends", "if last and (whole_of(array[2]) or 0) > last then end"),
+    "an array never ends": ("array_ends", "if last and (whole_of(next_index) or 0) > last then end"),
     "a cancelled array goes on": (
         "rest_cancelled",
         "call('HSET', key, 'jx', whole(array.next), 'jt', stamp(now), 's', 'running')",
