@@ -6,14 +6,14 @@ python -m examples.quickstart
 from __future__ import annotations
 
 from examples.quickstart_tasks import count_primes, think
-from rq_sched import Client, TaskRequest
+from rq_sched import Client
 from rq_sched.errors import TaskFailed
 
 
 def main() -> None:
     with Client() as client:
-        # By name or as the function itself; what it needs is said beside its arguments.
-        handle = client.submit("math:hypot", 3.0, 4.0, cpu=1, memory=16, priority=10)
+        # By name or as the function itself; what it needs is said apart from its arguments.
+        handle = client.options(cpu=1, memory=16, priority=10).submit("math:hypot", 3.0, 4.0)
         print("3, 4 ->", handle.result(timeout=30))
 
         # A function marked with @task: still a function, and a task with the options that stand above it.
@@ -21,9 +21,9 @@ def main() -> None:
         marked = count_primes.options(client=client)
         print("primes below a million ->", marked.submit(1_000_000).result(timeout=30))
 
-        # Many at once, and as they end.
-        handles = client.submit_many(TaskRequest("math:factorial", [n], memory_needed=16) for n in range(200))
-        ended = sum(1 for _ in client.as_completed(handles, timeout=60))
+        # A call for each item, and the tasks as they end.
+        handles = client.options(memory=16).map("math:factorial", range(200))
+        ended = sum(1 for _ in client.as_completed(handles, timeout="1m"))
         print("ended ->", ended)
 
         # As an executor of the standard library.

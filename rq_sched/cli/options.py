@@ -208,12 +208,6 @@ def _parse_known_id(text: str, _: str) -> str:
     return known_id(text)
 
 
-def _parse_array(text: str, _: str) -> str:
-    from rq_sched.model.arrays import parse_array
-
-    return parse_array(text)
-
-
 def _parse_label(text: str, name: str) -> str:
     from rq_sched.model.labels import parse_labels
 
@@ -233,9 +227,7 @@ CPU = Parsed("cores", _parse_cpu)
 MEMORY = Parsed("size", _parse_memory)
 DURATION = Parsed("duration", _parse_duration)
 LABEL = Parsed("label", _parse_label)
-NEW_ID = Parsed("id", lambda text, _: _parse_id(text, "task id"))
 TASK_ID = Parsed("id", _parse_known_id)  # also an element of an array
-ARRAY = Parsed("FIRST-LAST", _parse_array)
 NODE_ID = Parsed("node", lambda text, _: _parse_id(text, "node id"))
 
 

@@ -9,6 +9,7 @@ from rq_sched.client.flows import Flows
 from rq_sched.errors import InvalidValue
 from rq_sched.link.requests import Talk
 from rq_sched.model.durability import SECONDS
+from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.process.environment import durability_level, not_blank, resolve_namespace, resolve_url
 from rq_sched.process.environment import signing_key as find_signing_key
 from rq_sched.store import Store
@@ -25,11 +26,11 @@ class Connection(Generic[L]):
         namespace: str | None = None,
         *,
         durability: str | None = None,
-        durability_timeout: float = SECONDS,
+        durability_timeout: Duration = SECONDS,
         signing_key: str | None = None,
         signing_key_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        level = durability_level(durability, durability_timeout)
+        level = durability_level(durability, parse_duration(durability_timeout, "durability_timeout"))
         if signing_key is not None and signing_key_file is not None:
             raise InvalidValue("signing_key and signing_key_file: give one of them")
         file = None if signing_key_file is None else os.fspath(signing_key_file)

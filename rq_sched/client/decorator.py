@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from rq_sched.errors import InvalidTarget, InvalidValue
+from rq_sched.model.options import by_keyword
 from rq_sched.model.target import TASK_MARK, Options, check_options, make_request, merge, name_of
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ def task(function: Any = None, /, *, client: Client | None = None, **options: Un
     >>> word_count.submit("runs on a node").result()  # doctest: +SKIP
     4
     """
-    check_options(options)
-    if "task_id" in options:
+    if "task_id" in by_keyword(options):
         raise InvalidValue("task_id can't be the same for every call: give it with f.options(task_id=…)")
     if function is None:
         return functools.partial(_mark, options, client)

@@ -22,8 +22,9 @@ from rq_sched.client.flows import PATIENCE
 from rq_sched.client.outcomes import forgotten, unaccepted, value_of
 from rq_sched.client.steps import BATCH, Deadline, Waiting, batches, new_channel
 from rq_sched.errors import InvalidValue, Refused, RqSchedError, TaskFailed, TaskNotFound, UnreadableValue, UsageError
+from rq_sched.model.options import by_keyword
 from rq_sched.model.states import CancelOutcome, State
-from rq_sched.model.target import Options, check_options, make_request
+from rq_sched.model.target import Options, make_request
 from rq_sched.model.task import DEFAULT_GRACE, TaskInfo, TaskRequest
 from rq_sched.store.submit import ACCEPTED
 
@@ -90,8 +91,7 @@ class TaskExecutor(Executor):
     """
 
     def __init__(self, client: Stepper, **options: Unpack[Options]) -> None:
-        check_options(options)
-        if "task_id" in options:
+        if "task_id" in by_keyword(options):
             raise InvalidValue("task_id can't be the same for every task of an executor")
         _one_task(make_request("builtins:id", (), {}, options))  # a bad option is refused here, not at each submit
         client._do(client._flows.ping())

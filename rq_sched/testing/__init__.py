@@ -33,6 +33,7 @@ from rq_sched.client.decorator import set_default_client
 from rq_sched.client.flows import Flows
 from rq_sched.errors import WaitTimeout
 from rq_sched.link import AsyncEars, AsyncLink, Ears, Link
+from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.labels import parse_labels
 from rq_sched.model.resources import Resources, parse_cpu, parse_memory
 from rq_sched.model.task import TaskInfo
@@ -164,9 +165,9 @@ class InlineClient(Client):
         while self._cluster.run_next():
             pass
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass: what is due then can run."""
-        self._cluster.clock.advance(seconds)
+    def advance(self, duration: Duration) -> None:
+        """Let time pass, in seconds or such as ``"10m"``: what is due then can run."""
+        self._cluster.clock.advance(parse_duration(duration, "the time to pass"))
 
     def _pause(self, seconds: float) -> None:
         if not self._cluster.run_next():
@@ -184,9 +185,9 @@ class InlineAsyncClient(AsyncClient):
         """See ``InlineClient.run``."""
         await asyncio.to_thread(self._inner.run)
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, duration: Duration) -> None:
         """See ``InlineClient.advance``."""
-        self._inner.advance(seconds)
+        self._inner.advance(duration)
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.to_thread(self._inner._pause, seconds)

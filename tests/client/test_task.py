@@ -113,3 +113,5 @@ def test_unknown_options_are_named() -> None:
         jobs.marked.options(cpus=2)  # type: ignore[call-arg]
     with pytest.raises(InvalidValue, match="same for every call"):
         task(task_id="t")
+    with pytest.raises(InvalidValue, match="same for every call"):
+        task(id="t")  # type: ignore[call-overload]

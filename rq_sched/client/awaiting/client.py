@@ -20,7 +20,8 @@ class AsyncClient(AsyncSubmitMethods, AsyncWaitMethods, AsyncTaskMethods, AsyncN
         namespace: None: ``RQ_SCHED_NAMESPACE``, or ``default``.
         durability: how safe tasks must be before a submit returns (``docs/durability.md``): ``memory``, ``aof``,
             ``replicated`` or ``replicated:N``; None: ``RQ_SCHED_DURABILITY``, or ``memory``.
-        durability_timeout: seconds until a submit raises ``DurabilityNotReached`` (tasks are accepted even then).
+        durability_timeout: seconds, or such as ``"1m"``, until a submit raises ``DurabilityNotReached`` (tasks are
+            accepted even then).
         signing_key: the secret that signs what is submitted (``docs/security.md``).
         signing_key_file: a file with it. Neither: what the environment says, or unsigned.
 

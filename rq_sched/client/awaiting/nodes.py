@@ -16,7 +16,10 @@ class AsyncNodeMethods(AsyncStepper):
     """The methods of ``AsyncClient`` about nodes and the namespace."""
 
     async def nodes(self) -> list[NodeInfo]:
-        """All nodes, by id."""
+        """All nodes, by id.
+
+        >>> free = sum(node.free_cpu for node in await client.nodes())  # doctest: +SKIP
+        """
         return await self._do(self._flows.nodes())
 
     async def drain(self, node_id: str, *, requeue: bool = False, grace: Duration = DEFAULT_GRACE) -> NodeState:
@@ -25,15 +28,23 @@ class AsyncNodeMethods(AsyncStepper):
         Parameters:
             requeue: whether what runs there is stopped and goes back to its place in the order, or ends by itself.
             grace: with ``requeue``, time between SIGTERM and SIGKILL, in seconds or such as ``"1m"``.
+
+        >>> await client.drain("n1", requeue=True, grace="1m")  # doctest: +SKIP
         """
         return await self._do(self._flows.drain(node_id, requeue, grace))
 
     async def undrain(self, node_id: str) -> NodeState:
-        """A drained node takes tasks again.  Raises: NodeNotFound."""
+        """A drained node takes tasks again.  Raises: NodeNotFound.
+
+        >>> await client.undrain("n1")  # doctest: +SKIP
+        """
         return await self._do(self._flows.undrain(node_id))
 
     async def reload(self, node_id: str) -> NodeState:
-        """Tasks on a node begin in new processes from now on: they find new code.  Raises: NodeNotFound, WrongState."""
+        """Tasks on a node begin in new processes from now on: they find new code.  Raises: NodeNotFound, WrongState.
+
+        >>> await client.reload("n1")  # doctest: +SKIP
+        """
         return await self._do(self._flows.reload(node_id))
 
     async def events(
@@ -50,15 +61,24 @@ class AsyncNodeMethods(AsyncStepper):
             task_id, node_id: only what is about these.
             after: only what came after the event of this id; None: all there is, or with ``follow`` what comes.
             follow: go on for ever, also over a lost connection.
+
+        >>> async for event in client.events(follow=True):  # doctest: +SKIP
+        ...     print(event.type, event.task_id)
         """
         async for batch in self._stream(self._flows.events(task_id, node_id, after, follow)):
             for item in batch:
                 yield item
 
     async def info(self) -> NamespaceInfo:
-        """Totals: tasks by state, nodes by state, capacity."""
+        """Totals: tasks by state, nodes by state, capacity.
+
+        >>> totals = await client.info()  # doctest: +SKIP
+        """
         return await self._do(self._flows.info())
 
     async def ping(self) -> None:
-        """Ask Redis something small: raises what is wrong with it."""
+        """Ask Redis something small: raises what is wrong with it.
+
+        >>> await client.ping()  # doctest: +SKIP
+        """
         await self._do(self._flows.ping())

@@ -17,7 +17,10 @@ class NodeMethods(Stepper):
     """The methods of ``Client`` about nodes and the namespace."""
 
     def nodes(self) -> list[NodeInfo]:
-        """All nodes, by id."""
+        """All nodes, by id.
+
+        >>> free = sum(node.free_cpu for node in client.nodes())  # doctest: +SKIP
+        """
         return self._do(self._flows.nodes())
 
     def drain(self, node_id: str, *, requeue: bool = False, grace: Duration = DEFAULT_GRACE) -> NodeState:
@@ -26,15 +29,23 @@ class NodeMethods(Stepper):
         Parameters:
             requeue: whether what runs there is stopped and goes back to its place in the order, or ends by itself.
             grace: with ``requeue``, time between SIGTERM and SIGKILL, in seconds or such as ``"1m"``.
+
+        >>> client.drain("n1", requeue=True, grace="1m")  # doctest: +SKIP
         """
         return self._do(self._flows.drain(node_id, requeue, grace))
 
     def undrain(self, node_id: str) -> NodeState:
-        """A drained node takes tasks again.  Raises: NodeNotFound."""
+        """A drained node takes tasks again.  Raises: NodeNotFound.
+
+        >>> client.undrain("n1")  # doctest: +SKIP
+        """
         return self._do(self._flows.undrain(node_id))
 
     def reload(self, node_id: str) -> NodeState:
-        """Tasks on a node begin in new processes from now on: they find new code.  Raises: NodeNotFound, WrongState."""
+        """Tasks on a node begin in new processes from now on: they find new code.  Raises: NodeNotFound, WrongState.
+
+        >>> client.reload("n1")  # doctest: +SKIP
+        """
         return self._do(self._flows.reload(node_id))
 
     def events(
@@ -51,14 +62,23 @@ class NodeMethods(Stepper):
             task_id, node_id: only what is about these.
             after: only what came after the event of this id; None: all there is, or with ``follow`` what comes.
             follow: go on for ever, also over a lost connection.
+
+        >>> for event in client.events(follow=True):  # doctest: +SKIP
+        ...     print(event.type, event.task_id)
         """
         for batch in self._stream(self._flows.events(task_id, node_id, after, follow)):
             yield from batch
 
     def info(self) -> NamespaceInfo:
-        """Totals: tasks by state, nodes by state, capacity."""
+        """Totals: tasks by state, nodes by state, capacity.
+
+        >>> totals = client.info()  # doctest: +SKIP
+        """
         return self._do(self._flows.info())
 
     def ping(self) -> None:
-        """Ask Redis something small: raises what is wrong with it."""
+        """Ask Redis something small: raises what is wrong with it.
+
+        >>> client.ping()  # doctest: +SKIP
+        """
         self._do(self._flows.ping())

@@ -48,19 +48,31 @@ class TaskMethods(Stepper):
         return self._do(self._flows.cancel(task_id, requeue, grace, reason, wait))
 
     def requeue(self, task_id: str) -> State:
-        """Run an ended task again, or a delayed one now.  Raises: TaskNotFound, WrongState."""
+        """Run an ended task again, or a delayed one now.  Raises: TaskNotFound, WrongState.
+
+        >>> client.requeue("w5ivmtn2vzkvbmhz")  # doctest: +SKIP
+        """
         return self._do(self._flows.requeue(task_id))
 
     def hold(self, task_id: str) -> State:
-        """Set a waiting task aside until ``unhold``.  Raises: TaskNotFound, TaskFinal, WrongState."""
+        """Set a waiting task aside until ``unhold``.  Raises: TaskNotFound, TaskFinal, WrongState.
+
+        >>> client.hold("w5ivmtn2vzkvbmhz")  # doctest: +SKIP
+        """
         return self._do(self._flows.hold(task_id))
 
     def unhold(self, task_id: str) -> State:
-        """Bring a held task back to its old place in the order.  Raises: TaskNotFound, TaskFinal."""
+        """Bring a held task back to its old place in the order.  Raises: TaskNotFound, TaskFinal.
+
+        >>> client.unhold("w5ivmtn2vzkvbmhz")  # doctest: +SKIP
+        """
         return self._do(self._flows.unhold(task_id))
 
     def prioritize(self, task_id: str, priority: int) -> State:
-        """Change a task's priority (higher first, ±2³¹).  Raises: TaskNotFound, TaskFinal, InvalidValue."""
+        """Change a task's priority (higher first, ±2³¹).  Raises: TaskNotFound, TaskFinal, InvalidValue.
+
+        >>> client.prioritize("w5ivmtn2vzkvbmhz", 10)  # doctest: +SKIP
+        """
         return self._do(self._flows.prioritize(task_id, priority))
 
     def forget(
@@ -79,19 +91,30 @@ class TaskMethods(Stepper):
 
         Raises:
             TaskNotFound, TaskNotFinal: one of ``tasks`` is unknown, or hasn't ended.
+
+        >>> client.forget(state="completed", older_than="1d")  # doctest: +SKIP
         """
         return self._do(self._flows.forget(None if tasks is None else ids_of(tasks), state, older_than))
 
     def status(self, task_id: str) -> TaskInfo:
-        """Everything known of a task, also why it waits.  Raises: TaskNotFound."""
+        """Everything known of a task, also why it waits.  Raises: TaskNotFound.
+
+        >>> status = client.status("w5ivmtn2vzkvbmhz")  # doctest: +SKIP
+        """
         return self._do(self._flows.status(task_id))
 
     def state(self, task_id: str) -> State:
-        """Where a task is.  Raises: TaskNotFound."""
+        """Where a task is.  Raises: TaskNotFound.
+
+        >>> client.state("w5ivmtn2vzkvbmhz")  # doctest: +SKIP
+        """
         return self._do(self._flows.state(task_id))
 
     def states(self, tasks: Iterable[TaskHandle[Any] | str]) -> list[State | None]:
-        """Where tasks are, given as handles or ids, in the order asked; None for an unknown one."""
+        """Where tasks are, given as handles or ids, in the order asked; None for an unknown one.
+
+        >>> client.states(handles)  # doctest: +SKIP
+        """
         return self._do(self._flows.states(ids_of(tasks)))
 
     def tasks(
@@ -109,13 +132,21 @@ class TaskMethods(Stepper):
             array: only elements of this array, in the order of their indexes.
             state, node_id, priority: only such ones; a state that there isn't raises InvalidValue.
             limit: how many at most.
+
+        >>> failed = client.tasks(state="failed", limit=10)  # doctest: +SKIP
         """
         return self._do(self._flows.tasks(array, state, node_id, priority, limit))
 
     def explain(self, task_id: str) -> Explanation:
-        """Why a task is where it is (``Explain.explain`` names the fields).  Raises: TaskNotFound."""
+        """Why a task is where it is (``Explain.explain`` names the fields).  Raises: TaskNotFound.
+
+        >>> why = client.explain("w5ivmtn2vzkvbmhz")  # doctest: +SKIP
+        """
         return self._do(self._flows.explain(task_id))
 
     def logs(self, task_id: str) -> str:
-        """What a task has printed: the last 64 KiB.  Raises: TaskNotFound."""
+        """What a task has printed: the last 64 KiB.  Raises: TaskNotFound.
+
+        >>> print(client.logs("w5ivmtn2vzkvbmhz"))  # doctest: +SKIP
+        """
         return self._do(self._flows.logs(task_id))
