@@ -6,7 +6,7 @@ not by what waits. Why a task is where it is stands in ``explain.py``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rq_sched.errors import NodeNotFound, TaskNotFound
@@ -43,14 +43,17 @@ class Reads(Base):
 
     def states(self, task_ids: Sequence[str]) -> Op[list[State | None]]:
         """The states of tasks; None for an unknown one."""
+        found = yield from self._recorded_states(task_ids)
+        missing = [t for t, state in zip(task_ids, found, strict=True) if state is None]
+        unmade = yield from self.unmade(missing)
+        states: dict[str, State | None] = {task_id: read_state(record.get(b"s")) for task_id, record in unmade.items()}
+        late = _made_meanwhile(missing, unmade)
+        states |= dict(zip(late, (yield from self._recorded_states(late)), strict=True))
+        return [state or states.get(task_id) for task_id, state in zip(task_ids, found, strict=True)]
+
+    def _recorded_states(self, task_ids: Sequence[str]) -> Op[list[State | None]]:
         replies = yield from self._rows([("HMGET", self.keys.task(t), "s", "c") for t in task_ids])
-        found = [read_state(row[0]) if row and (row[0] or row[1]) else None for row in replies]
-        unmade = yield from self.unmade([t for t, state in zip(task_ids, found, strict=True) if state is None])
-        if unmade:
-            for i, task_id in enumerate(task_ids):
-                if task_id in unmade:
-                    found[i] = read_state(unmade[task_id].get(b"s"))
-        return found
+        return [read_state(row[0]) if row and (row[0] or row[1]) else None for row in replies]
 
     def unmade(self, task_ids: Sequence[str]) -> Op[dict[str, dict[bytes, bytes]]]:
         """Of tasks without a record the elements that aren't made yet: id → the record that it would have."""
@@ -152,8 +155,12 @@ class Reads(Base):
     def _read(self, task_ids: Sequence[str]) -> Op[list[TaskInfo | None]]:
         flat = yield from self._rows([("HGETALL", self.keys.task(t)) for t in task_ids])
         records = [as_dict(one or ()) for one in flat]
-        unmade = yield from self.unmade([t for t, record in zip(task_ids, records, strict=True) if not record])
-        records = [record or unmade.get(t, {}) for t, record in zip(task_ids, records, strict=True)]
+        missing = [t for t, record in zip(task_ids, records, strict=True) if not record]
+        others = yield from self.unmade(missing)
+        late = _made_meanwhile(missing, others)
+        again = yield from self._rows([("HGETALL", self.keys.task(t)) for t in late])
+        others |= {t: as_dict(one or ()) for t, one in zip(late, again, strict=True)}
+        records = [record or others.get(t, {}) for t, record in zip(task_ids, records, strict=True)]
         apart: list[Command] = []
         for task_id, record in zip(task_ids, records, strict=True):
             if b"ax" in record:
@@ -320,3 +327,8 @@ class Reads(Base):
             faults={n.node_id: n.fault for n in nodes if n.fault},
             scheduler_seen=(yield from self.scheduler_seen()),
         )
+
+
+def _made_meanwhile(missing: Sequence[str], unmade: Mapping[str, object]) -> list[str]:
+    """Elements that had no record, and aren't unmade: they may have been made between these two looks."""
+    return [task_id for task_id in missing if task_id not in unmade and element_of(task_id) is not None]
