@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
@@ -371,10 +371,12 @@ class Cell(Clients):
                 return
 
 
-def play(connect: Any, examples: int, phases: Sequence[Phase] = ()) -> Counter[str]:
-    """Many sequences of steps; what they contained."""
+def play(connect: Any, examples: int, phases: Sequence[Phase] = (), first: int | None = None) -> Counter[str]:
+    """Many sequences of steps; what they contained. ``first``: which sequence comes first; None: always the same."""
     judged: Counter[str] = Counter()
     machine = type("Machine", (Cell,), {"connect": staticmethod(connect), "judged": judged})
+    if first is not None:
+        seed(first)(machine)
     run_state_machine_as_test(
         machine,
         settings=settings(

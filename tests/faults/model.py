@@ -277,6 +277,8 @@ class Model:
             return self._repeated(task)
         if task.state in FINAL:
             return f"already {task.state}"
+        if requeue and task.state in (State.DELAYED, State.HELD):
+            return "unchanged"  # nothing was done: nothing is remembered
         task.operation = operation
         if task.state in ACTIVE:
             self.stop(task, "end" if task.intention == "end" or not requeue else "requeue")
@@ -284,8 +286,6 @@ class Model:
         if not requeue:
             self.end(task, State.CANCELLED)
             return "cancelled"
-        if task.state != State.PENDING:
-            return "unchanged"
         self.back(task, behind=True)
         return "requeued"
 
