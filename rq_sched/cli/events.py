@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
 from rq_sched.cli import show
-from rq_sched.cli.follow import tell_outages
 from rq_sched.cli.options import NODE_ID, TASK_ID, Invocation, Limit, command
 from rq_sched.model.task import iso
 
@@ -35,20 +35,25 @@ def events_command(session: Invocation, follow: bool, task_id: str | None, node_
     if task_id and not node_id:
         past = session.run(session.store.events_of_task(task_id, limit))
     elif node_id or limit > BATCH:  # all of the log is read, and only the end of what is wanted kept
-        past = deque(session.client.events(task_id=task_id, node_id=node_id), maxlen=limit)
+        past = deque(_events(session, task_id, node_id), maxlen=limit)
     else:
         past = newest[-limit:] if limit else []
     last = past[-1].id if past else last
     for event in past:
         _print(session, event)
     if follow:
-        tell_outages(session)
         sys.stdout.flush()
-        for event in session.client.events(task_id=task_id, node_id=node_id, after=last, follow=True):
+        for event in _events(session, task_id, node_id, after=last, follow=True):
             _print(session, event)
             sys.stdout.flush()
     elif not past and not session.json:
         show.line("no such events")
+
+
+def _events(
+    session: Invocation, task_id: str | None, node_id: str | None, after: str | None = None, follow: bool = False
+) -> Iterator[Event]:
+    return chain.from_iterable(session.taker.stream(session.flows.events(task_id, node_id, after, follow)))
 
 
 def _print(session: Invocation, event: Event) -> None:

@@ -3,7 +3,6 @@ told while it is waited for."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,14 +12,10 @@ from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
 from rq_sched.cli.missing import no_node, no_scheduler, too_large
 from rq_sched.cli.options import Invocation
-from rq_sched.client.blocking.stepper import Stepper
-from rq_sched.client.flows import Flows
 from rq_sched.client.steps import Deadline, Waiting, new_channel
 from rq_sched.errors import RedisUnavailable
-from rq_sched.link.outage import may_pass
 from rq_sched.model.states import Reason, State
 from rq_sched.model.task import TaskInfo
-from rq_sched.process.backoff import backoff
 
 if TYPE_CHECKING:
     from rq_sched.link import Op
@@ -32,41 +27,13 @@ LOOKED_AT = 100
 """Tasks that such a look takes in."""
 
 
-def patiently(session: Invocation, make: Callable[[], Op[T]], deadline: Deadline | None = None) -> T:
-    """The answer to a question, however long Redis is away (at most until the deadline). An address at which nothing
-    has ever answered is no outage.
+def patiently(session: Invocation, make: Callable[[], Op[T]]) -> T:
+    """The answer to a question, however long Redis is away. An address at which nothing has ever answered is no outage.
 
     Parameters:
         make: makes the operation, once a try.
     """
-    tries = 0
-    while True:
-        try:
-            return session.run(make())
-        except RedisUnavailable as error:
-            if not (session.answered and may_pass(error)) or (deadline is not None and deadline.passed):
-                raise
-            if tries == 0:
-                print_warning(f"waiting for Redis: {error}", as_json=session.json)
-            pause = backoff(tries, most=1.0, jitter=False)
-            time.sleep(pause if deadline is None else deadline.left(pause))
-            tries += 1
-
-
-class _Warnings(logging.Handler):
-    """What a flow logs, as warnings of the command."""
-
-    def __init__(self, session: Invocation) -> None:
-        super().__init__(logging.WARNING)
-        self._session = session
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print_warning(record.getMessage(), as_json=self._session.json)
-
-
-def tell_outages(session: Invocation) -> None:
-    """Have flows tell that they wait for Redis, as ``patiently`` does."""
-    logging.getLogger("rq_sched.client.flows").handlers = [_Warnings(session)]
+    return session.taker.do(session.flows.patiently(make, Deadline(None)))
 
 
 class Awaited(Waiting):
@@ -86,12 +53,10 @@ class Awaited(Waiting):
         return self.ended.total() + self.forgotten
 
 
-class Follower(Stepper):
+class Follower:
     """Waits for tasks, and tells of those that can't be placed."""
 
     def __init__(self, session: Invocation) -> None:
-        tell_outages(session)
-        self._link = session.link
         self._session = session
         self._look = time.monotonic()
 
@@ -101,8 +66,8 @@ class Follower(Stepper):
         Raises:
             WaitTimeout
         """
-        flow = Flows(self._session.store).ends(awaited, Deadline(timeout), new_channel())
-        for batch in self._stream(flow):
+        flow = self._session.flows.ends(awaited, Deadline(timeout), new_channel())
+        for batch in self._session.taker.stream(flow):
             awaited.ended.update(state for _, state in batch)
             self._look_after(awaited)
             yield

@@ -12,7 +12,8 @@ from rq_sched.errors import InvalidValue, UsageError
 from rq_sched.process.environment import not_blank
 
 if TYPE_CHECKING:
-    from rq_sched.client.blocking import Client
+    from rq_sched.cli.taker import Taker
+    from rq_sched.client.flows import Flows
     from rq_sched.link import Link, Op
     from rq_sched.store import Store
 
@@ -33,8 +34,6 @@ class Invocation:
         self.durability: str | None = None
         self.durability_timeout = 5.0
         self.signing_key_file: str | None = None
-        self.answered = False
-        """Whether Redis has answered anything yet."""
         self.warned: set[str] = set()
         """Reasons for which tasks can't be placed that the user was told of."""
 
@@ -72,23 +71,24 @@ class Invocation:
         return Store(self.space, durability=level, signing_key=self.signing_key)
 
     @cached_property
-    def client(self) -> Client:
-        """For what takes more than one operation: waiting, following."""
-        from rq_sched.client.blocking import Client
+    def taker(self) -> Taker:
+        """Takes the steps of a client's flows, for what needs more than one operation: waiting, following."""
+        from rq_sched.cli.taker import Taker
 
-        return Client(self.url, self.space, signing_key=self.signing_key)
+        return Taker(self.link, self.store, as_json=self.json)
+
+    @property
+    def flows(self) -> Flows:
+        """What a client can do, in steps for ``taker``."""
+        return self.taker.flows
 
     def run(self, op: Op[T]) -> T:
         """Drive one operation of the store to its end."""
-        answer = self.link.run(op)
-        self.answered = True
-        return answer
+        return self.link.run(op)
 
     def close(self) -> None:
         if "link" in self.__dict__:
             self.link.close()
-        if "client" in self.__dict__:
-            self.client.close()
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:

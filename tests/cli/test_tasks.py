@@ -10,7 +10,6 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from rq_sched.cli import cancel as cancel_module
 from rq_sched.cli.logs import LogReader
 from rq_sched.model.output import attempt_mark, cut_mark
 from tests.cli.kit import Cli, HandCell, ask, pairs, rows
@@ -212,7 +211,7 @@ def test_a_log_is_followed_although_its_beginning_is_dropped():
 
 
 def test_a_cancel_that_does_not_come_to_an_end_tells_of_the_nodes_fault(cli: Cli, hand: HandCell, monkeypatch):
-    monkeypatch.setattr(cancel_module, "PATIENCE", 0.1)
+    monkeypatch.setattr("rq_sched.client.flows.cancel.CANCEL_MARGIN", 0.1)
     hand.submit("t1")
     hand.begin("t1")
     hand.run(hand.store.node_fault("n1", "1", "it hangs"))
@@ -268,7 +267,7 @@ def test_cancel_of_a_running_one_waits_for_its_end(cli: Cli, hand: HandCell, opt
 
 
 def test_cancel_gives_up_after_grace_and_margin(cli: Cli, hand: HandCell, monkeypatch):
-    monkeypatch.setattr(cancel_module, "PATIENCE", 0.2)
+    monkeypatch.setattr("rq_sched.client.flows.cancel.CANCEL_MARGIN", 0.2)
     cli("submit", "m:f", "--id", "t1", "-q")
     hand.begin("t1")
     typed = cli("cancel", "t1", "--grace", "0.1", code=4)
@@ -285,6 +284,26 @@ def test_cancel_of_several(cli: Cli, hand: HandCell):
     outcomes = {line["task_id"]: line["outcome"] for line in typed.json}
     assert outcomes == {"done": "already completed", "waits": "cancelled"}
     assert {error["code"] for error in typed.errors} == {"task_not_found", "task_final"}
+
+
+def test_cancel_of_an_array_and_of_its_element_tells_each_once(cli: Cli, hand: HandCell):
+    hand.node("n1", ttl=600)
+    cli("submit", "m:f", "--array", "1-2", "--cpu", "4", "--id", "all", "-q")
+    hand.begin("all/1")
+    cli("drain", "n1")
+
+    def confirm() -> None:
+        stop = wait_for(lambda: hand.stops("n1"))["all/1"]
+        hand.finish("n1", stop, "stopped")
+
+    node = threading.Thread(target=confirm)
+    node.start()
+    typed = cli.json("cancel", "all", "all/1")
+    node.join()
+    assert typed.json == [
+        {"task_id": "all", "outcome": "requeued", "state": "pending"},
+        {"task_id": "all/1", "outcome": "requeued", "state": "pending"},
+    ]
 
 
 # -- wait -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -242,10 +243,34 @@ def cancelling(requeue: bool = False, grace: float = 2.0) -> Play:
 def test_cancel_waits_until_the_processes_are_gone(state: State, attempt: int, outcome: str) -> None:
     play = cancelling()
     for _ in range(3):
-        play.expect(Pause, after=0.01).expect(Run, ("result", "t"), answer=info(State.RUNNING, attempt=3))
+        play.expect(Pause, after=0.01).expect(Run, ("status", ["t"]), answer=[info(State.RUNNING, attempt=3)])
     play.expect(Pause).expect(Run, answer=AWAY).expect(Pause)
-    play.expect(Run, answer=info(state, attempt=attempt))
-    assert play.emitted == [Cancelled(CancelOutcome(outcome), state, attempt)]
+    play.expect(Run, answer=[info(state, attempt=attempt)])
+    assert play.emitted == [Cancelled(CancelOutcome(outcome), state, attempt=3)]
+
+
+@pytest.mark.parametrize(("requeue", "outcome"), [(True, "requeued"), (False, "cancelled")])
+def test_what_was_forgotten_since_the_cancel_has_ended(requeue: bool, outcome: str) -> None:
+    play = cancelling(requeue).expect(Pause).expect(Run, answer=[None])
+    assert play.emitted == [Cancelled(CancelOutcome(outcome), State.CANCELLED, 3)]
+
+
+def test_many_are_cancelled_first_and_then_waited_for_together() -> None:
+    array = Cancelled(CancelOutcome.REQUEUED, State.PENDING, 0, {"all/1": 2, "all/2": 1})
+    absent = TaskNotFound.of("absent")
+    play = Play(lambda flows: flows.cancel_many(["t", "all", "absent", "t", "all/2"], True, 2.0, None, True))
+    for answer in (STOPPING, array, absent, replace(STOPPING, attempt=1)):
+        play.expect(Run, answer=answer)
+    open_ids = ["t", "all/2", "all/1"]
+    play.expect(Pause).expect(Run, ("status", open_ids), answer=[info(State.RUNNING, attempt=n) for n in (3, 1, 3)])
+    play.expect(Pause).expect(Run, ("status", ["t", "all/2"]), answer=[info(State.PENDING, attempt=3), None])
+    assert list(play.emitted[0].items()) == [
+        ("t", Cancelled(CancelOutcome.REQUEUED, State.PENDING, 3)),
+        ("all", array),
+        ("absent", absent),
+        ("all/2", Cancelled(CancelOutcome.REQUEUED, State.CANCELLED, 1)),
+        ("all/1", Cancelled(CancelOutcome.REQUEUED, State.RUNNING, 2)),
+    ]
 
 
 def test_cancel_waits_for_the_grace_and_five_seconds() -> None:
@@ -254,7 +279,7 @@ def test_cancel_waits_for_the_grace_and_five_seconds() -> None:
         assert isinstance(play.step, Pause)
         play.expect(Pause, after=play.step.seconds)
         if not play.ended:
-            play.expect(Run, answer=info(State.RUNNING, attempt=3))
+            play.expect(Run, answer=[info(State.RUNNING, attempt=3)])
     assert play.now == pytest.approx(7.0)
     assert play.emitted == [STOPPING]
 

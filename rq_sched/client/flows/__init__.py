@@ -1,18 +1,20 @@
 """What a client does, as *flows*: generators of steps that do no IO (``steps.py``).
 
-``submit.py``, ``wait.py``, ``tasks.py`` and ``nodes.py`` hold those of the client's methods of the same files.
+``submit.py``, ``wait.py``, ``tasks.py`` and ``nodes.py`` hold those of the client's methods of the same files,
+``cancel.py`` those of cancelling.
 """
 
 from __future__ import annotations
 
 from rq_sched.client.flows.base import PATIENCE as PATIENCE
+from rq_sched.client.flows.cancel import CancelFlows
 from rq_sched.client.flows.nodes import NodeFlows
 from rq_sched.client.flows.submit import SubmitFlows
 from rq_sched.client.flows.tasks import TaskFlows
 from rq_sched.client.flows.wait import WaitFlows
 
 
-class Flows(SubmitFlows, WaitFlows, TaskFlows, NodeFlows):
+class Flows(SubmitFlows, WaitFlows, TaskFlows, CancelFlows, NodeFlows):
     """The flows of one client.
 
     Parameters:

@@ -3,72 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from rq_sched.client.flows.base import PATIENCE, Base
-from rq_sched.client.steps import Deadline, Flow, Pause, batches, new_channel, run
-from rq_sched.errors import InvalidValue, RedisUnavailable, TaskNotFound
+from rq_sched.client.flows.base import Base
+from rq_sched.client.steps import Flow, batches, run
+from rq_sched.errors import InvalidValue, TaskNotFound
 from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.explanation import Explanation
 from rq_sched.model.ids import known_id
 from rq_sched.model.output import as_text
-from rq_sched.model.states import CancelOutcome, State
+from rq_sched.model.states import State
 from rq_sched.model.task import PRIORITY_LIMIT, TaskInfo
-from rq_sched.process.backoff import backoff
-from rq_sched.store.answers import Cancelled
-
-CANCEL_MARGIN = 5.0
-"""Seconds beyond the grace that a cancel waits for the processes to be gone."""
 
 
 class TaskFlows(Base):
     """The flows about tasks."""
-
-    def cancel(self, task_id: str, requeue: bool, grace: Duration, reason: str | None, wait: bool) -> Flow[Cancelled]:
-        """Cancel, and wait until the processes are gone: grace + 5 s at most."""
-        seconds = parse_duration(grace, "grace")
-        if reason is not None and not isinstance(reason, str):
-            raise InvalidValue(f"reason must be text, not {reason!r:.80}")
-        how: Any = {
-            "requeue": requeue,
-            "grace": seconds,
-            "reason": reason,
-            "operation": new_channel(),
-        }  # repeated, the same
-        cancel = partial(self.store.cancel, task_id, **how)
-        cancelled = yield from self.patiently(cancel, Deadline(PATIENCE, self.clock))
-        deadline = Deadline(seconds + CANCEL_MARGIN, self.clock)
-        if wait and cancelled.outcome is not CancelOutcome.STOPPING and cancelled.elements:
-            yield from self._stopped(dict(cancelled.elements), deadline)
-        if not wait or cancelled.outcome is not CancelOutcome.STOPPING:
-            return cancelled
-        tries = 0
-        while not deadline.passed:
-            yield Pause(deadline.left(min(0.25, backoff(tries, most=1.0, jitter=False) / 4)))
-            tries += 1
-            try:
-                info = yield from self.patiently(lambda: self.store.result(task_id), deadline)
-            except RedisUnavailable:
-                return cancelled  # it was told to stop; more isn't known in this time
-            if info.attempt != cancelled.attempt or info.state not in (State.ASSIGNED, State.RUNNING):
-                return replace(cancelled, outcome=_outcome(info.state), state=info.state, attempt=info.attempt)
-        return cancelled
-
-    def _stopped(self, attempts: dict[str, int], deadline: Deadline) -> Flow[None]:
-        """Wait until these attempts (task → attempt) are over, or the time is up."""
-        tries = 0
-        while attempts and not deadline.passed:
-            yield Pause(deadline.left(min(0.25, backoff(tries, most=1.0, jitter=False) / 4)))
-            tries += 1
-            try:
-                infos = yield from self.patiently(partial(self.store.status, list(attempts)), deadline)
-            except RedisUnavailable:
-                return
-            going_on = [i.task_id for i in infos if i and i.state in (State.ASSIGNED, State.RUNNING)
-                        and i.attempt == attempts[i.task_id]]  # fmt: skip
-            attempts = {task_id: attempts[task_id] for task_id in going_on}
 
     def prioritize(self, task_id: str, priority: int) -> Flow[State]:
         """Change a priority.  Raises: TaskNotFound, TaskFinal, InvalidValue."""
@@ -147,9 +96,3 @@ def _state(state: State | str | None) -> State | None:
         return None if state is None else State(state)
     except ValueError:
         raise InvalidValue(f"no state {state!r}: it is one of {', '.join(State)}") from None
-
-
-def _outcome(state: State) -> CancelOutcome:
-    if state is State.CANCELLED:
-        return CancelOutcome.CANCELLED
-    return CancelOutcome.already(state) if state.final else CancelOutcome.REQUEUED
