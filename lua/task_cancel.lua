@@ -3,10 +3,12 @@
 -- (pending → pending | cancelled; delayed | held → cancelled; assigned | running: reason `cancelling`, task_finish
 -- does the rest once the processes are gone).
 -- KEYS: prefix
--- ARGV: now_ms task_id operation requeue grace_ms note
+-- ARGV: now_ms task_id operation requeue grace_ms note waiting
 --   requeue 1: it goes to the back of its equals; 0: it ends as cancelled. note: free text for the decision log
+--   waiting 1: only if it waits (pending, delayed, held); on a node it stays as it is
 --   Elements of an array that were made are cancelled by calls of their own.
--- Replies: {outcome, state, attempt}: requeued, cancelled, stopping, unchanged (delayed or held, with requeue), already
+-- Replies: {outcome, state, attempt}: requeued, cancelled, stopping, already, unchanged (delayed or held, with requeue;
+--   assigned or running, with waiting)
 -- Refuses: task_not_found, counter_full
 -- Promises: the same operation again changes nothing; an end that was promised is never taken back
 --@include _end_attempt
@@ -15,10 +17,10 @@
 --@include _reservation
 --@include _commit
 
-arguments_given(6)
+arguments_given(7)
 local now, id, operation = time_given(ARGV[1]), task_given(ARGV[2]), id_given(ARGV[3], 'operation')
 local requeue, grace = flag_given(ARGV[4], 'requeue'), whole(duration_given(ARGV[5], 'grace_ms'))
-local note = word_given(ARGV[6], 'note', 1024)
+local note, waiting = word_given(ARGV[6], 'note', 1024), flag_given(ARGV[7], 'waiting')
 if wrong() then return wrong() end
 local key = P .. 'task:' .. id
 local record = waiting_record(id)
@@ -57,6 +59,7 @@ local function cancel()
   if record.o == operation then return repeated() end
   if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then return 'already' end
   if requeue and (record.s == 'delayed' or record.s == 'held') then return 'unchanged' end
+  if waiting and (record.s == 'assigned' or record.s == 'running') then return 'unchanged' end
   if requeue and record.j and record.s == 'running' then return 'requeued' end -- nothing is left of it
   local sequence = requeue and record.s == 'pending' and sequence_behind(id, record)
   if sequence == nil then return nil end

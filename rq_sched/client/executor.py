@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from rq_sched.client.flows import PATIENCE
 from rq_sched.client.outcomes import forgotten, unaccepted, value_of
-from rq_sched.client.steps import BATCH, Deadline, Waiting, batches, new_channel
-from rq_sched.errors import InvalidValue, Refused, RqSchedError, TaskFailed, TaskNotFound, UnreadableValue, UsageError
+from rq_sched.client.steps import BATCH, Deadline, Waiting, new_channel
+from rq_sched.errors import InvalidValue, RqSchedError, TaskFailed, TaskNotFound, UnreadableValue, UsageError
 from rq_sched.model.options import by_keyword
 from rq_sched.model.states import CancelOutcome, State
 from rq_sched.model.target import Options, make_request
@@ -37,7 +37,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ENDS = frozenset({CancelOutcome.CANCELLED, CancelOutcome.STOPPING, CancelOutcome.ALREADY_CANCELLED})
-WAITS = frozenset({State.PENDING, State.DELAYED, State.HELD})
 
 
 class TaskFuture(Future[T]):
@@ -279,20 +278,15 @@ class _Courier:
                 if future is not None:
                     future.end_cancelled()
             open_futures = list(self.futures.values())
-        for batch in batches(open_futures):
-            ids = [future.task_id for future in batch]
-            states = self.client._do(self._flows.at_last(partial(self.client._store.states, ids)))
-            for future, state in zip(batch, states, strict=True):
-                if state in WAITS and self._set_aside(future.task_id):
-                    future.cancel()
-
-    def _set_aside(self, task_id: str) -> bool:
-        """Hold a task, which then can't begin before it is cancelled; False: it has begun, or ended."""
-        try:
-            self.client._do(self._flows.at_last(partial(self.client._store.hold, task_id)))
-        except (Refused, TaskNotFound):
-            return False
-        return True
+        how: Any = {"requeue": False, "waiting": True}
+        for future in open_futures:
+            cancel = partial(self.client._store.cancel, future.task_id, operation=new_channel(), **how)
+            try:
+                done = self.client._do(self._flows.at_last(cancel))
+            except TaskNotFound:
+                continue  # the listener tells
+            if done.outcome in ENDS and (taken := self.take(future.task_id)):
+                taken.end_cancelled()
 
     def _end(self, info: TaskInfo) -> None:
         future = self.take(info.task_id)

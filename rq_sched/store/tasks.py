@@ -29,9 +29,14 @@ class Tasks(Base):
         grace: float = DEFAULT_GRACE,
         reason: str | None = None,
         operation: str | None = None,
+        waiting: bool = False,
     ) -> Op[Cancelled]:
         """Stop a task; it goes to the back of its equals, or with ``requeue=False`` ends as cancelled. Of an array: all
         elements that haven't ended.
+
+        Parameters:
+            operation: a call with the same text again changes nothing.
+            waiting: whether to leave alone what is on a node, assigned or running: the outcome is `unchanged`.
 
         Raises:
             TaskNotFound
@@ -44,6 +49,7 @@ class Tasks(Base):
             int(requeue),
             round(grace * 1000),
             note(reason),
+            int(waiting),
             told=told,
         )
         stopping = {t: answer[2] for t, answer in told.items() if answer[0] == b"stopping"}

@@ -176,6 +176,7 @@ def test_shutdown_cancels_what_no_node_has_begun(client: Client, link: Link, nam
     wait_for(lambda: client.states([futures[0].task_id]) == [State.ASSIGNED])
     pool.shutdown(wait=False, cancel_futures=True)
     assert [future.cancelled() for future in futures] == [False] + [True] * 49
+    assert {event.type for event in client.events()} & {"held", "cancelling"} == set()  # each in one call
     while node.run_next():
         pass
     assert futures[0].result(timeout=PATIENCE) == 0

@@ -40,6 +40,41 @@ def test_delayed_and_held_stay_so(cell: Cell, state: str) -> None:
     assert (done.outcome, done.state) == ("unchanged", State(state))
 
 
+@pytest.mark.parametrize("requeue", [False, True])
+def test_only_what_waits(cell: Cell, requeue: bool) -> None:
+    cell.node("a", 2)
+    cell.submit("runs")
+    cell.submit("begins")
+    cell.place()
+    starts = cell.starts("a")
+    cell.started("a", starts["runs"])
+    cell.submit("waits", cpu=2)
+    for task_id, state in (("runs", State.RUNNING), ("begins", State.ASSIGNED)):
+        done = cell.run(cell.store.cancel(task_id, requeue=requeue, waiting=True))
+        assert (done.outcome, done.state, done.attempt) == ("unchanged", state, 1)
+        assert cell.info(task_id).reason is None
+    assert cell.stops("a") == {}
+    done = cell.run(cell.store.cancel("waits", requeue=requeue, waiting=True))
+    assert done.outcome == ("requeued" if requeue else "cancelled")
+    for start in starts.values():
+        cell.finish("a", start)
+    done = cell.run(cell.store.cancel("runs", requeue=requeue, waiting=True))
+    assert done.outcome == "already completed"
+
+
+def test_of_an_array_only_what_waits(cell: Cell) -> None:
+    cell.node("a", 2)
+    cell.submit("all", array="1-4")
+    cell.place()
+    starts = cell.starts("a")
+    done = cell.run(cell.store.cancel("all", requeue=False, waiting=True))
+    assert (done.outcome, dict(done.elements), cell.stops("a")) == ("stopping", {}, {})
+    assert [cell.state(f"all/{n}") for n in (1, 2, 3, 4)] == [State.ASSIGNED] * 2 + [State.CANCELLED] * 2
+    for start in starts.values():
+        cell.finish("a", start)
+    assert cell.info("all").elements == {"waiting": 0, "active": 0, "completed": 2, "failed": 0, "cancelled": 2}
+
+
 @pytest.mark.parametrize("running", [False, True])
 @pytest.mark.parametrize("requeue", [False, True])
 def test_the_capacity_is_free_only_when_the_process_is_gone(cell: Cell, running: bool, requeue: bool) -> None:
