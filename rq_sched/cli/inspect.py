@@ -37,7 +37,7 @@ class Found:
     expires_in: float | None  # seconds
     entries: list[Entry] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         entries = [entry._asdict() for entry in self.entries]
         return {"key": self.key, "type": self.type, "meaning": self.meaning, "size": self.size,
                 "expires_in": self.expires_in, "entries": entries}  # fmt: skip
@@ -61,7 +61,7 @@ def inspect_command(session: Invocation, what: str | None, limit: int) -> None:
     if what is not None and not keys:
         raise NotFound(_nothing(session, what))
     if session.json:
-        show.json_line({"namespace": session.space, "keys": [found.to_json() for found in keys]})
+        show.json_line({"namespace": session.space, "keys": [found.to_dict() for found in keys]})
     elif what is None:
         _print_overview(prefix, keys)
     else:

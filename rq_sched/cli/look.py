@@ -58,7 +58,7 @@ def status_command(session: Invocation, task_ids: Sequence[str]) -> int:
         if info is None:
             code = not_found(session, task_id)
         elif session.json:
-            show.json_line(info.to_json())
+            show.json_line(info.to_dict())
         else:
             known.append(info)
     for number, info in enumerate(sorted(known, key=lambda info: info.state is not State.FAILED)):
@@ -145,7 +145,7 @@ def list_command(
     found = session.run(store.list_tasks(**which) if array is None else store.list_elements(array, **which))
     if session.json:
         for info in found.tasks:
-            show.json_line(info.to_json())
+            show.json_line(info.to_dict())
     elif found.tasks:
         _print_list(found.tasks)
     else:

@@ -27,7 +27,7 @@ def nodes_command(session: Invocation) -> None:
     nodes = sorted(session.run(session.store.nodes()), key=_wrong_first)
     if session.json:
         for node in nodes:
-            show.json_line(node.to_json())
+            show.json_line(node.to_dict())
     elif nodes:
         _print_nodes(nodes)
     else:

@@ -88,7 +88,7 @@ def simulate_command(
             plot, workload, outcome.records, f"{show.count(workload.tasks, 'task')} on {len(workload.nodes)} nodes"
         )
     if session.json:
-        show.json_line(outcome.report.to_json())
+        show.json_line(outcome.report.to_dict())
     else:
         _print(outcome.report)
     return _verdict(session, outcome)

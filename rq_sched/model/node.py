@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -44,8 +45,13 @@ class NodeInfo:
     def free(self) -> Resources:
         return Resources(self.free_cpu, self.free_memory)
 
-    def to_json(self) -> dict[str, Any]:
-        """A flat dict for JSON: times as ISO 8601 in UTC."""
+    def to_dict(self) -> dict[str, Any]:
+        """A flat dict, as ``--json`` prints it: times as ISO 8601 in UTC."""
         out = asdict(self)
         out["last_heartbeat"] = iso(self.last_heartbeat)
         return out
+
+    def to_json(self) -> dict[str, Any]:
+        """Deprecated: ``to_dict()``."""
+        warnings.warn("node.to_json() is node.to_dict() now", DeprecationWarning, stacklevel=2)
+        return self.to_dict()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -182,7 +183,7 @@ class TaskInfo:
     """Everything known of a task, with the field names of the interface.
 
     Times are seconds since 1970 (Redis' clock) or None; CPU in cores, memory in MB, durations in seconds.
-    ``to_json()`` gives ISO 8601 times.
+    ``to_dict()`` gives ISO 8601 times.
     """
 
     task_id: str
@@ -222,12 +223,17 @@ class TaskInfo:
     array: str | None = None  # of an array: the indexes of its elements, FIRST-LAST
     elements: dict[str, int] | None = None  # of an array: how many are waiting, active, completed, failed, cancelled
 
-    def to_json(self) -> dict[str, Any]:
-        """A flat dict for JSON: times as ISO 8601 in UTC."""
+    def to_dict(self) -> dict[str, Any]:
+        """A flat dict, as ``--json`` prints it: times as ISO 8601 in UTC."""
         out = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("submitted_at", "scheduled_at", "started_at", "finished_at"):
             out[name] = iso(out[name])
         return out
+
+    def to_json(self) -> dict[str, Any]:
+        """Deprecated: ``to_dict()``."""
+        warnings.warn("info.to_json() is info.to_dict() now", DeprecationWarning, stacklevel=2)
+        return self.to_dict()
 
 
 def iso(seconds: float | None) -> str | None:

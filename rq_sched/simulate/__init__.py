@@ -65,7 +65,7 @@ class Report:
     replay_seconds: float
     wall_seconds: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 

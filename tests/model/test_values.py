@@ -256,7 +256,7 @@ def test_what_is_no_value_is_shown_all_the_same(packed: bytes) -> None:
     assert repr(packed[:40])[:-1] in str(error.value)
     info = decode("t", {b"s": b"completed", b"R": packed, b"a": packed})
     assert info.args is None
-    assert repr(packed[:40])[:-1] in str(show.plain(info.to_json())["result"])
+    assert repr(packed[:40])[:-1] in str(show.plain(info.to_dict())["result"])
 
 
 def test_the_result_of_a_task_that_cant_be_read_is_an_error_of_ours() -> None:
@@ -279,7 +279,7 @@ def test_a_result_that_cant_be_sent_fails_once() -> None:
 
 def test_deep_values_are_shown_in_part() -> None:
     info = decode("t", {b"s": b"completed", b"R": pack(nested(1000), "it"), b"a": msgpack.packb([[nested(900)], {}])})
-    assert str(show.plain(info.to_json())).count("…") == 2
+    assert str(show.plain(info.to_dict())).count("…") == 2
 
 
 @pytest.mark.parametrize(

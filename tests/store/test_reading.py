@@ -32,9 +32,19 @@ def test_a_field_that_cannot_be_read_costs_itself(array: bool) -> None:
     for name, odd in product(TASK, ODD):
         fields = {key: value for key, value in TASK.items() if array or not key.startswith(b"j")} | {name: odd}
         info = records.decode("t1", fields)
-        json.dumps(show.plain(info.to_json()), allow_nan=False)
+        json.dumps(show.plain(info.to_dict()), allow_nan=False)
         assert info.priority == 1 or name == b"p"
         assert info.state is State.RUNNING or name == b"s"
+
+
+def test_a_row_as_a_dict_and_by_its_old_name() -> None:
+    task = records.decode("t1", TASK)
+    node = node_records.decode("n1", {b"state": b"up", b"incarnation": b"i"}, 1500.0)
+    assert (task.to_dict()["submitted_at"], task.to_dict()["priority"]) == ("1970-01-01T00:00:01.000Z", 1)
+    assert node.to_dict()["last_heartbeat"] == "1970-01-01T00:00:01.500Z"
+    for info in (task, node):
+        with pytest.warns(DeprecationWarning, match="to_dict"):
+            assert info.to_json() == info.to_dict()
 
 
 def test_a_row_says_what_of_it_cannot_be_read() -> None:
@@ -50,7 +60,7 @@ def test_a_node_that_cannot_be_read_is_a_row() -> None:
     sound |= dict.fromkeys((b"total_cpu", b"total_memory", b"free_cpu", b"free_memory", b"running"), b"4")
     for name, odd, runs_out in product(node_records.FIELDS, ODD, (None, 5.0, float("inf"), float("-inf"), 1e300)):
         info = node_records.decode("n1", sound | {name.encode(): odd}, runs_out)
-        json.dumps(show.plain(info.to_json()), allow_nan=False)
+        json.dumps(show.plain(info.to_dict()), allow_nan=False)
     assert node_records.decode("n1", sound, None).state == "up"
     assert node_records.decode("n1", sound | {b"free_cpu": b"x"}, None).state == "unreadable"
 
