@@ -23,7 +23,7 @@ from typing import Any
 
 from rich.console import Console
 
-from rq_sched.cli import top
+from rq_sched.cli import top, top_frame
 from rq_sched.cli.options import Invocation
 
 ROOT = Path(__file__).parents[1]
@@ -79,9 +79,9 @@ def ready(session: Invocation) -> bool:
 
 def picture(session: Invocation, columns: int, lines: int) -> str:
     """What ``top`` shows, as SVG."""
-    before = top.look(session, None, lines)
+    before = top_frame.look(session, None, lines)
     time.sleep(2)
-    frame = top.look(session, before, lines)
+    frame = top_frame.look(session, before, lines)
     console = Console(width=columns, height=lines, record=True, force_terminal=True, file=io.StringIO())
     console.print(top.screen(frame, columns, lines))
     return console.export_svg(title="rq-sched top")

@@ -18,7 +18,7 @@ from typing import Self
 import pytest
 from rich.console import Console
 
-from rq_sched.cli import top
+from rq_sched.cli import top, top_frame
 from rq_sched.cli.options import Invocation
 from rq_sched.process.embedded import EmbeddedServer
 from tests.cli.kit import Cli, HandCell
@@ -64,7 +64,8 @@ def test_rates_are_those_between_two_refreshes(cli: Cli, busy: HandCell, monkeyp
         monotonic=lambda: next(clock),
         sleep=lambda seconds: busy.submit(*(f"t{next(names)}" for _ in range(10))),
     )
-    monkeypatch.setattr("rq_sched.cli.top.time", moved)
+    for module in (top, top_frame):
+        monkeypatch.setattr(module, "time", moved)
     first, second, third = cli.json("top", "--count", "3", "--interval", "2s").json
     assert "submitted_per_second" not in first
     assert (second["submitted_per_second"], third["submitted_per_second"]) == (5, 2.5)
@@ -80,7 +81,7 @@ def test_a_frame_fits_the_screen(busy: HandCell, redis_url: str, namespace: str,
     busy.submit(*(f"more-{i:02}" for i in range(40)), cpu=3, memory=100)
     session = Invocation()
     session.redis, session.namespace = redis_url, namespace
-    frame = top.look(session, None, height)
+    frame = top_frame.look(session, None, height)
     session.close()
     console = Console(width=80, height=height, file=io.StringIO(), highlight=False)
     for problem in ("", "Redis can't be reached"):
