@@ -28,7 +28,7 @@ from rq_sched.model.orders import Order, Start
 from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from rq_sched.store.base import BATCH
 
 SLOTS = 64
@@ -72,7 +72,7 @@ class Driver:
 
     def finish(self, most: int) -> int:
         ended, self.running = self.running[:most], self.running[most:]
-        reports = [Report(one.token, one.task_id, "completed", ran=0.01, result=b"\xc0") for one in ended]
+        reports = [EndReport(one.token, one.task_id, "completed", ran=0.01, result=b"\xc0") for one in ended]
         self._take(self.link.run(self.store.task_finish("n1", "i", acked=self.acked, reports=reports)).orders)
         return len(ended)
 

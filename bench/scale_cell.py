@@ -16,7 +16,7 @@ from rq_sched.model.orders import Order, Start
 from rq_sched.model.resources import Resources
 from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from rq_sched.worker.agent.lease import BEAT
 from rq_sched.worker.agent.outbox import BATCH, START_AFTER
 
@@ -40,7 +40,7 @@ class Node:
         self._seen = 0
         self._rung = True
         self._something = asyncio.Event()
-        self._ended: deque[Report] = deque()
+        self._ended: deque[EndReport] = deque()
         self._starts: list[str] = []
         self.running = 0
         self.told = 0
@@ -123,7 +123,7 @@ class Node:
 
     def _end(self, order: Start, seconds: float) -> None:
         self.running -= 1
-        self._ended.append(Report(order.token, order.task_id, "completed", ran=seconds, result=b"\xc0"))
+        self._ended.append(EndReport(order.token, order.task_id, "completed", ran=seconds, result=b"\xc0"))
         self._something.set()
 
 

@@ -21,7 +21,7 @@ from rq_sched.model.orders import Start
 from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from rq_sched.store.attempts import REFILL
 from rq_sched.store.base import BATCH
 from rq_sched.store.schedule import PLACE_BATCH
@@ -108,7 +108,7 @@ class Drive:
     def finish(self, name: str, count: int) -> int:
         """Reports so many ends of one node in a call that refills it; how many there were."""
         ended, self.running[name] = self.running[name][:count], self.running[name][count:]
-        reports = [Report(s.token, s.task_id, "completed", ran=0.01, result=b"\xc0") for s in ended]
+        reports = [EndReport(s.token, s.task_id, "completed", ran=0.01, result=b"\xc0") for s in ended]
         finished = self.link.run(self.store.task_finish(name, "i", acked=self.acked[name], reports=reports))
         if finished.orders:
             starts = [order for order in finished.orders if isinstance(order, Start)]

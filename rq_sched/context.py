@@ -113,7 +113,7 @@ class CurrentTask:
         """
         self._check_process()
         with self._lock:
-            now = self._heard()
+            now = self._refreshed()
             keep_cpu = None if cpu is None else min(parse_cpu(cpu), now.cpu)
             keep_memory = None if memory is None else min(parse_memory(memory), now.memory)
             self._ask(keep_cpu, keep_memory)
@@ -136,7 +136,7 @@ class CurrentTask:
         """
         self._check_process()
         with self._lock:
-            now = self._heard()
+            now = self._refreshed()
             want_cpu = None if cpu is None else max(parse_cpu(cpu), now.cpu)
             want_memory = None if memory is None else max(parse_memory(memory), now.memory)
             self._ask(want_cpu, want_memory)
@@ -179,12 +179,12 @@ class CurrentTask:
         """The allocation, with changes that have come meanwhile; while another thread asks for one, the last known."""
         if not self._over and os.getpid() == self._pid and self._lock.acquire(blocking=False):
             try:
-                return self._heard()
+                return self._refreshed()
             finally:
                 self._lock.release()
         return self._allocation
 
-    def _heard(self) -> Resources:
+    def _refreshed(self) -> Resources:
         self._allocation = self._refresh() or self._allocation
         return self._allocation
 

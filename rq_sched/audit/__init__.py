@@ -2,7 +2,7 @@
 
 It reads the raw records and indexes by plain commands, in bounded batches, and shares no logic with the scripts that it
 checks. ``check()`` looks at everything, whatever goes on meanwhile: what seems wrong is read again, all at one instant,
-and only what is still wrong then is reported. Each look (``checks.py``) is a small op about one subject: a task, an
+and only what is still wrong then is reported. Each check (``checks.py``) is a small op about one subject: a task, an
 entry of an index, a node; many are taken in step, so that their reads share round trips (``reads.py``).
 
 While nothing moves (a test between two steps) it is exact. While tasks move, ``counts`` isn't compared, and a pending
@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from rq_sched.audit.checks import LAST_SEQUENCE, Checks, Offer, largest
-from rq_sched.audit.reads import Check, at_once, encoded, in_step, pairs, rows, text
+from rq_sched.audit.reads import Check, at_once, decoded, encoded, in_step, pairs, rows
 from rq_sched.audit.reserved import ReservedChecks
 from rq_sched.link import Command, Op
-from rq_sched.model.arrays import SEQUENCE, has_rest, rest
+from rq_sched.model.arrays import SEQUENCE, is_countable, unmade_count
 from rq_sched.model.classes import group_of
 from rq_sched.model.labels import of_suffix
 from rq_sched.model.reading import as_dict, whole
@@ -98,7 +98,7 @@ def leftovers(namespace: str, *, limit: int = 20) -> Op[list[Finding]]:
 
 def resting(keys: Keys) -> Op[int]:
     """For how many tasks the rests of arrays in the queues stand, beyond one each."""
-    ids = [text(one) for one in (yield from rows([("SMEMBERS", keys.arrays)]))[0] or ()]
+    ids = [decoded(one) for one in (yield from rows([("SMEMBERS", keys.arrays)]))[0] or ()]
     more = 0
     names = (b"c", b"n", b"j", b"jn", b"ja")
     for start in range(0, len(ids), BATCH):
@@ -106,8 +106,8 @@ def resting(keys: Keys) -> Op[int]:
         found = yield from rows([("HMGET", keys.task(one), "s", "c", "n", "j", "jn", "ja") for one in batch])
         for state, *values in (row for row in found if row):
             record = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-            if state is None and has_rest(record):
-                more += rest(record) - 1
+            if state is None and is_countable(record):
+                more += unmade_count(record) - 1
     return more
 
 
@@ -117,7 +117,7 @@ def right_type(name: str) -> str | None:
     right = NODE_KINDS.get(rest_.partition(":")[2].rpartition(":")[2]) if kind == "node" else KINDS.get(kind)
     if right is None or (bool(colon) != (kind in NAMED) and kind not in LABELLED):
         return None
-    return text(right)
+    return decoded(right)
 
 
 def problems(findings: Iterable[Finding]) -> list[Finding]:
@@ -127,9 +127,9 @@ def problems(findings: Iterable[Finding]) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    check: str
+    group: str
     name: str
-    look: Check
+    check: Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +148,8 @@ class _Audit:
     def __init__(self, keys: Keys, limit: int) -> None:
         self.keys = keys
         self.limit = limit
-        self.looks = Checks(keys)
-        self.kept = ReservedChecks(keys)
+        self.checks = Checks(keys)
+        self.reserved = ReservedChecks(keys)
         self.findings: list[Finding] = []
         self.wrong: Counter[str] = Counter()
         self.right: Counter[str] = Counter()
@@ -183,30 +183,30 @@ class _Audit:
         yield from self.last_sequence()
         if (refused := dict(pairs(counts or ())).get("overbooked")) is not None:
             what = "allocations were refused because they didn't fit on their node (events overbooked): report it"
-            self.wrong_is("counts", "overbooked", f"{text(refused)} {what}")
+            self.wrong_is("counts", "overbooked", f"{decoded(refused)} {what}")
 
     def settings_read(self, settings: dict[bytes, bytes]) -> None:
         """Each setting is one: what can't be read counts as its default."""
         for raw, value in settings.items():
-            name = text(raw)
+            name = decoded(raw)
             setting = SETTINGS.get(name)
             if setting is None:
                 self.wrong_is("settings", name, "there is no such setting")
-            elif not setting.may_be(text(value)):
+            elif not setting.may_be(decoded(value)):
                 self.wrong_is(
-                    "settings", name, f"can't be {text(value)!r}: it counts as {setting.show(setting.default)}"
+                    "settings", name, f"can't be {decoded(value)!r}: it counts as {setting.show(setting.default)}"
                 )
             else:
                 self.right["settings"] += 1
         known = settings.get(b"aging")
-        self.looks.aging = self.looks.arrays.aging = float(SETTINGS["aging"].read(text(known) if known else None))
+        self.checks.aging = self.checks.arrays.aging = float(SETTINGS["aging"].read(decoded(known) if known else None))
 
     def offered_rooms(self) -> Op[None]:
         """What is free where a scheduler or a fill has looked last: pending tasks that fit there are wrong (I11)."""
         found = yield from rows([("ZRANGE", k, 0, -1) for k in (self.keys.fresh, self.keys.dirty, self.keys.free)])
         fresh, dirty, nodes = (one or () for one in found)
-        self.looks.fresh = {text(entry)[SEQUENCE:] for entry in fresh}
-        offered = [text(node) for node in nodes if node not in set(dirty)]
+        self.checks.fresh = {decoded(entry)[SEQUENCE:] for entry in fresh}
+        offered = [decoded(node) for node in nodes if node not in set(dirty)]
         rooms: list[Offer] = []
         for start in range(0, len(offered), BATCH):
             batch = offered[start : start + BATCH]
@@ -215,8 +215,8 @@ class _Audit:
             for node, row in zip(batch, free, strict=True):
                 cpu, surplus, memory, labels, incarnation = row or (None,) * 5
                 room = Resources(whole(cpu) + whole(surplus), whole(memory))
-                rooms.append(Offer(room, frozenset(of_suffix(text(labels))), node, text(incarnation)))
-        self.looks.rooms, self.looks.all_rooms = largest(rooms), rooms
+                rooms.append(Offer(room, frozenset(of_suffix(decoded(labels))), node, decoded(incarnation)))
+        self.checks.rooms, self.checks.all_rooms = largest(rooms), rooms
 
     def pending_count(self, before: dict[str, bytes]) -> Op[None]:
         """Only where nothing was counted since ``before``: a sum over many keys can't be read at one instant."""
@@ -237,8 +237,10 @@ class _Audit:
     def last_sequence(self) -> Op[None]:
         """New tasks get their places behind those that have one."""
         (last,) = yield from rows([("GET", self.keys.seq)])
-        if self.looks.last and whole(last, -1, 0, LAST_SEQUENCE) < self.looks.last:
-            self.wrong_is("counts", "seq", f"is {text(last) or 'missing'}, and the place {self.looks.last} is taken")
+        if self.checks.last and whole(last, -1, 0, LAST_SEQUENCE) < self.checks.last:
+            self.wrong_is(
+                "counts", "seq", f"is {decoded(last) or 'missing'}, and the place {self.checks.last} is taken"
+            )
         self.right["counts"] += 1
 
     # -- going through the keys ---------------------------------------------------------------------
@@ -256,7 +258,7 @@ class _Audit:
             expiries = yield [("PTTL", key) for key in found]
             todo: list[_Subject | _Walk] = []
             for key, kind, expires in zip(found, types, expiries, strict=True):
-                name = text(key).removeprefix(self.keys.prefix)
+                name = decoded(key).removeprefix(self.keys.prefix)
                 if expires >= 0 and not (name.startswith("node:") and name.endswith(":alive")):
                     self.wrong_is("keys", name, "expires, and must not")
                 todo += self.one_key(name, kind, handle)
@@ -270,8 +272,8 @@ class _Audit:
         right = right_type(key)
         if right is None:
             self.wrong_is("keys", key, "nothing of this name belongs here")
-        elif text(found) not in ("none", right):  # none: it went meanwhile
-            self.wrong_is("keys", key, f"is a {text(found)}, not a {right}")
+        elif decoded(found) not in ("none", right):  # none: it went meanwhile
+            self.wrong_is("keys", key, f"is a {decoded(found)}, not a {right}")
         else:
             self.right["keys"] += 1
             return handle(kind, name)
@@ -285,7 +287,7 @@ class _Audit:
             subjects: list[_Subject] = []
             for walk, reply in zip(now, replies, strict=True):
                 cursor, found = reply or (0, ())  # its type has changed meanwhile
-                names = map(text, found) if walk.command == "SSCAN" else (name for name, _ in pairs(found))
+                names = map(decoded, found) if walk.command == "SSCAN" else (name for name, _ in pairs(found))
                 subjects += [walk.subject(name) for name in names]
                 if int(cursor):
                     walks.append(_Walk(walk.command, walk.key, walk.subject, int(cursor)))
@@ -294,48 +296,48 @@ class _Audit:
     def look_at(self, subjects: list[_Subject]) -> Op[None]:
         for start in range(0, len(subjects), BATCH):
             batch = subjects[start : start + BATCH]
-            results = yield from in_step(subject.look for subject in batch)
+            results = yield from in_step(subject.check for subject in batch)
             for subject, problem in zip(batch, results, strict=True):
                 yield from self.settle(subject, problem)
-            unplaced, self.looks.unplaced = self.looks.unplaced, []
+            unplaced, self.checks.unplaced = self.checks.unplaced, []
             for task_id in unplaced:
-                yield from self.settle(_Subject("room", task_id, partial(self.looks.room, task_id)), "seems to fit")
+                yield from self.settle(_Subject("room", task_id, partial(self.checks.room, task_id)), "seems to fit")
 
     def settle(self, subject: _Subject, problem: str | None) -> Op[None]:
         """A suspicion is looked into at one instant; once enough was found it is only counted."""
-        if problem and self.wrong[subject.check] < self.limit:
-            problem = yield from at_once(subject.look)
+        if problem and self.wrong[subject.group] < self.limit:
+            problem = yield from at_once(subject.check)
         if problem:
-            self.wrong_is(subject.check, subject.name, problem)
+            self.wrong_is(subject.group, subject.name, problem)
         else:
-            self.right[subject.check] += 1
+            self.right[subject.group] += 1
 
     # -- what to look at ----------------------------------------------------------------------------
 
     def subjects(self, kind: str, name: str) -> Iterable[_Subject | _Walk]:
         """What a key gives to look at."""
-        keys, looks = self.keys, self.looks
+        keys, checks = self.keys, self.checks
         if kind == "task":
-            yield _Subject("tasks", name, partial(looks.task, name))
+            yield _Subject("tasks", name, partial(checks.task, name))
         elif kind in ("live", "apart"):
-            yield _Subject("keys", f"{kind}:{name}", partial(looks.arrays.owned, kind, name))
+            yield _Subject("keys", f"{kind}:{name}", partial(checks.arrays.owned, kind, name))
             if kind == "live":
                 yield _Walk("SSCAN", keys.live(name), partial(self.live, name))
         elif kind == "arrays":
             yield _Walk("SSCAN", keys.arrays, self.listed)
         elif kind in ("payload", "result", "log"):
-            yield _Subject("keys", f"{kind}:{name}", partial(looks.beside, kind, name))
+            yield _Subject("keys", f"{kind}:{name}", partial(checks.beside, kind, name))
         elif kind == "pending":
             queue, index = keys.pending(name), keys.classes(group_of(name))
             self.queues.add(queue)
-            yield _Subject("heads", f"pending:{name}", partial(looks.head, queue, index, name))
+            yield _Subject("heads", f"pending:{name}", partial(checks.head, queue, index, name))
             yield self.entries(queue, State.PENDING)
         elif kind in ("delayed", "held"):
             yield self.entries(getattr(keys, kind), kind)
         elif kind == "finished":
             yield self.entries(keys.finished(name), name)
         elif kind == "classes":
-            yield _Subject("heads", f"classes:{name}", partial(looks.head, keys.classes(name), keys.groups, ""))
+            yield _Subject("heads", f"classes:{name}", partial(checks.head, keys.classes(name), keys.groups, ""))
             yield _Walk("ZSCAN", keys.classes(name), partial(self.class_head, keys.classes(name)))
         elif kind == "groups":
             yield _Walk("ZSCAN", keys.groups, self.group_head)
@@ -344,7 +346,7 @@ class _Audit:
         elif kind in ("nodes", "gone", "free", "totals", "ends", "dirty"):
             yield _Walk("ZSCAN", getattr(keys, kind), self.node)
         elif kind == "reservation":
-            yield _Subject("kept", "reservation", self.kept.reservation)
+            yield _Subject("kept", "reservation", self.reserved.reservation)
         elif kind == "preemptible":
             yield _Walk("ZSCAN", keys.preemptible, self.preemptible)
         elif kind == "node":
@@ -355,57 +357,59 @@ class _Audit:
     def entries(self, index: str, state: str) -> _Walk:
         def subject(member: str) -> _Subject:
             name = f"{index.removeprefix(self.keys.prefix)} {member}"
-            return _Subject("indexes", name, partial(self.looks.entry, index, state, member))
+            return _Subject("indexes", name, partial(self.checks.entry, index, state, member))
 
         return _Walk("ZSCAN", index, subject)
 
     def live(self, array_id: str, index: str) -> _Subject:
-        return _Subject("indexes", f"live:{array_id} {index}", partial(self.looks.arrays.live, array_id, index))
+        return _Subject("indexes", f"live:{array_id} {index}", partial(self.checks.arrays.live, array_id, index))
 
     def listed(self, array_id: str) -> _Subject:
-        return _Subject("indexes", f"arrays {array_id}", partial(self.looks.arrays.listed, array_id))
+        return _Subject("indexes", f"arrays {array_id}", partial(self.checks.arrays.listed, array_id))
 
     def class_head(self, index: str, member: str) -> _Subject:
         name = member[SEQUENCE:]
-        look = partial(self.looks.indexed_head, index, member, self.keys.pending(name), name)
-        return _Subject("heads", f"{index.removeprefix(self.keys.prefix)} {member}", look)
+        check = partial(self.checks.indexed_head, index, member, self.keys.pending(name), name)
+        return _Subject("heads", f"{index.removeprefix(self.keys.prefix)} {member}", check)
 
     def group_head(self, member: str) -> _Subject:
         queue = self.keys.classes(group_of(member[SEQUENCE:]))
         return _Subject(
-            "heads", f"groups {member}", partial(self.looks.indexed_head, self.keys.groups, member, queue, "")
+            "heads", f"groups {member}", partial(self.checks.indexed_head, self.keys.groups, member, queue, "")
         )
 
     def node(self, node_id: str) -> _Subject:
-        return _Subject("nodes", node_id, partial(self.looks.node, node_id))
+        return _Subject("nodes", node_id, partial(self.checks.node, node_id))
 
     def labelled(self, label: str, node_id: str) -> _Subject:
-        return _Subject("nodes", f"{node_id} {label}", partial(self.looks.labelled, node_id, label))
+        return _Subject("nodes", f"{node_id} {label}", partial(self.checks.labelled, node_id, label))
 
     def preemptible(self, member: str) -> _Subject:
-        return _Subject("kept", f"preemptible {member}", partial(self.kept.entry, member))
+        return _Subject("kept", f"preemptible {member}", partial(self.reserved.entry, member))
 
     def of_node(self, node_id: str, incarnation: str = "", part: str = "") -> Iterable[_Subject | _Walk]:
         """``node:ID``, ``node:ID:alive``, ``node:ID:INCARNATION:tasks``, ``node:ID:INCARNATION:orders``."""
         if not incarnation:
             yield self.node(node_id)
-            yield _Subject("kept", node_id, partial(self.kept.node, node_id))
+            yield _Subject("kept", node_id, partial(self.reserved.node, node_id))
         if not part:
             return
         key = f"{self.keys.node(node_id)}:{incarnation}:{part}"
-        look = partial(self.looks.answered, node_id, incarnation, key)
-        yield _Subject("ledgers" if part == "tasks" else "keys", f"node:{node_id}:{incarnation}:{part}", look)
+        check = partial(self.checks.answered, node_id, incarnation, key)
+        yield _Subject("ledgers" if part == "tasks" else "keys", f"node:{node_id}:{incarnation}:{part}", check)
         if part == "tasks":
 
             def subject(token: str) -> _Subject:
-                look = partial(self.looks.allocation, node_id, incarnation, token)
-                return _Subject("ledgers", f"{node_id}:{incarnation} {token}", look)
+                check = partial(self.checks.allocation, node_id, incarnation, token)
+                return _Subject("ledgers", f"{node_id}:{incarnation} {token}", check)
 
             yield _Walk("HSCAN", key, subject)
 
             def attempt(token: str) -> _Subject:
                 return _Subject(
-                    "kept", f"preemptible {token} {node_id}", partial(self.kept.attempt, node_id, incarnation, token)
+                    "kept",
+                    f"preemptible {token} {node_id}",
+                    partial(self.reserved.attempt, node_id, incarnation, token),
                 )
 
             yield _Walk("HSCAN", key, attempt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rq_sched.audit.reads import number, pairs, text
+from rq_sched.audit.reads import decoded, number, pairs
 from rq_sched.link import Command, Op
 from rq_sched.model import arrays
 from rq_sched.model.states import FINAL, State
@@ -15,7 +15,7 @@ NEEDED = (b"j", b"jn", b"n", b"c", b"t")
 
 
 class Arrays:
-    """The looks of one run. Set first: ``aging``."""
+    """The checks of one run. Set first: ``aging``."""
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
@@ -30,7 +30,7 @@ class Arrays:
             return None  # it has gone meanwhile
         if missing := [name.decode() for name in NEEDED if name not in before]:
             return f"its record lacks {', '.join(missing)}"
-        state = text(before.get(b"s", b"pending"))
+        state = decoded(before.get(b"s", b"pending"))
         again, place, resting, live, runs, ended, length = yield [
             read,
             self._place(array_id, state, before),
@@ -53,12 +53,12 @@ class Arrays:
 
     def _place(self, array_id: str, state: str, record: dict[bytes, bytes]) -> Command:
         if state == State.PENDING:
-            return ("ZSCORE", self.keys.pending(text(record[b"c"])), arrays.rest_member(array_id, record))
+            return ("ZSCORE", self.keys.pending(decoded(record[b"c"])), arrays.unmade_member(array_id, record))
         return ("ZSCORE", self.keys.held if state == State.HELD else self.keys.delayed, array_id)
 
     def _rest(self, record: dict[bytes, bytes], state: str, place: Any, resting: int) -> str | None:
         """Where what isn't made waits."""
-        left = arrays.rest(record)
+        left = arrays.unmade_count(record)
         if (left > 0) != (state in WAITING) or (left > 0) != bool(resting):
             return f"it is {state}, {left} of its elements aren't made; in arrays: {bool(resting)}"
         if (state in WAITING) != (place is not None):
@@ -77,15 +77,15 @@ class Arrays:
             ("SISMEMBER", self.keys.live(array_id), index),
             ("HMGET", self.keys.task(f"{array_id}/{index}"), "s", "c"),
         ]
-        if found and (task_class is None or text(state) in FINAL):
-            return f"its element is {text(state) or 'not there'}"
+        if found and (task_class is None or decoded(state) in FINAL):
+            return f"its element is {decoded(state) or 'not there'}"
         return None
 
     def listed(self, array_id: str) -> Op[str | None]:
         """A member of ``arrays`` is an array of which something isn't made."""
         found, flat = yield [("SISMEMBER", self.keys.arrays, array_id), ("HGETALL", self.keys.task(array_id))]
         record = _record(flat)
-        if found and (b"j" not in record or not arrays.rest(record)):
+        if found and (b"j" not in record or not arrays.unmade_count(record)):
             return "nothing of it is left to be made"
         return None
 
@@ -108,9 +108,9 @@ def _sums(record: dict[bytes, bytes], state: str, live: int, runs: list[tuple[in
     counted = arrays.elements(record, live)
     if sum(counted.values()) != last - first + 1:
         return f"its elements are {counted}, which isn't {last - first + 1} together"
-    apart = sum(end - begin + 1 for begin, end in runs)
+    made_early = sum(end - begin + 1 for begin, end in runs)
     if b"jx" not in record:
-        right, said = apart, int(record.get(b"ja", 0))
+        right, said = made_early, int(record.get(b"ja", 0))
         what = f"{right} were made before their turn, its record says {said}"
     else:
         cut = int(record[b"jx"])
@@ -122,11 +122,11 @@ def _sums(record: dict[bytes, bytes], state: str, live: int, runs: list[tuple[in
 
 def _ended(record: dict[bytes, bytes], state: str, live: int, ended: Any) -> str | None:
     """Whether it has ended when its elements have."""
-    over = not live and not arrays.rest(record)
+    over = not live and not arrays.unmade_count(record)
     if over != (state in FINAL) or over != (b"F" in record):
         return f"it is {state}; {live} of its elements go on"
     without = int(record.get(b"jv", 0)) + int(record.get(b"jfo", 0))
-    bare = over and without == arrays.size(text(record[b"j"]))
+    bare = over and without == arrays.size(decoded(record[b"j"]))
     right = int(record[b"F"]) if bare else None
     if number(ended) != right:
         return f"its score in finished:array is {number(ended)}, not {right}"

@@ -1,4 +1,4 @@
-"""What should be, and the looks that see whether it is so. None of this is shared with the scripts."""
+"""What should be, and the checks that see whether it is so. None of this is shared with the scripts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rq_sched.audit.arrays import Arrays
-from rq_sched.audit.reads import first, number, pairs, peek, text
+from rq_sched.audit.reads import decoded, first, number, pairs, peek
 from rq_sched.link import Command, Op
-from rq_sched.model.arrays import SEQUENCE, SEQUENCES, element_of, rest_member, size
+from rq_sched.model.arrays import SEQUENCE, SEQUENCES, element_of, size, unmade_member
 from rq_sched.model.classes import group_of, need_of
 from rq_sched.model.ids import ELEMENT_PATTERN, ID_PATTERN
 from rq_sched.model.labels import of_suffix, refused_in, suffix
@@ -56,15 +56,15 @@ MARKS = {State.ASSIGNED: "as", State.RUNNING: "rs"}  # state of a task → marks
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class TaskFields:
     """The fields of a task's record that matter here."""
 
     task_id: str
     fields: dict[str, str]
 
     @classmethod
-    def of(cls, task_id: str, reply: Sequence[Any]) -> Record | None:
-        fields = {name: text(value) for name, value in zip(TASK_FIELDS, reply, strict=True) if value is not None}
+    def of(cls, task_id: str, reply: Sequence[Any]) -> TaskFields | None:
+        fields = {name: decoded(value) for name, value in zip(TASK_FIELDS, reply, strict=True) if value is not None}
         return cls(task_id, fields) if fields else None
 
     @property
@@ -78,7 +78,7 @@ class Record:
     @property
     def member(self) -> str:
         if "j" in self.fields and "jn" in self.fields:
-            return rest_member(self.task_id, {name.encode(): value.encode() for name, value in self.fields.items()})
+            return unmade_member(self.task_id, {name.encode(): value.encode() for name, value in self.fields.items()})
         return self.fields.get("n", "") + self.task_id
 
     def number(self, name: str, default: int = 0) -> int:
@@ -124,17 +124,17 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class NodeSnapshot:
     """A node's record and ledger, as read at one instant."""
 
     record: dict[str, str]
     ledger: list[tuple[Resources, str]]  # allocation, mark
 
     @classmethod
-    def of(cls, record: Any, ledger: Any) -> Node:
-        entries = [text(value).split(":") for _, value in pairs(ledger)]
+    def of(cls, record: Any, ledger: Any) -> NodeSnapshot:
+        entries = [decoded(value).split(":") for _, value in pairs(ledger)]
         return cls(
-            {name: text(value) for name, value in pairs(record)},
+            {name: decoded(value) for name, value in pairs(record)},
             [(Resources(int(cpu), int(memory)), mark) for _, cpu, memory, mark in entries],
         )
 
@@ -169,7 +169,10 @@ class Node:
     def sums(self) -> str | None:
         """What doesn't add up."""
         total = Resources(self.number("total_cpu"), self.number("total_memory"))
-        cpu, memory = sum(held.cpu for held, _ in self.ledger), sum(held.memory for held, _ in self.ledger)
+        cpu, memory = (
+            sum(allocation.cpu for allocation, _ in self.ledger),
+            sum(allocation.memory for allocation, _ in self.ledger),
+        )
         if self.free.cpu < 0 or self.free.memory < 0:
             return f"free is below 0: {_amount(self.free)}"
         if self.free.plus(Resources(cpu, memory)) != total:
@@ -253,7 +256,7 @@ def largest(offers: Iterable[Offer]) -> list[Offer]:
 
 
 class Checks:
-    """The looks of one run. Set first: ``aging``, ``rooms`` (of the nodes whose room has been offered), ``fresh``."""
+    """The checks of one run. Set first: ``aging``, ``rooms`` (of the nodes whose room has been offered), ``fresh``."""
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
@@ -280,7 +283,7 @@ class Checks:
 
     def task(self, task_id: str) -> Op[str | None]:
         (reply,) = yield [self.record(task_id)]
-        record = Record.of(task_id, reply)
+        record = TaskFields.of(task_id, reply)
         if record is None:
             return None
         self.last = max(self.last, min(record.last, LAST_SEQUENCE - 1))
@@ -292,27 +295,27 @@ class Checks:
         if problem := record.malformed():
             return problem
         element = element_of(task_id)
-        apart = [(self.keys.payload(task_id), "ax"), (self.keys.result(task_id), "rx")]
-        sizes = [("STRLEN", key) for key, field in apart if field in record.fields]
+        separate = [(self.keys.payload(task_id), "ax"), (self.keys.result(task_id), "rx")]
+        sizes = [("STRLEN", key) for key, field in separate if field in record.fields]
         live = [("SISMEMBER", self.keys.live(element[0]), element[1])] if element else []
         again, found, *more = yield [self.record(task_id), self._place(record), *live, *sizes]
-        if Record.of(task_id, again) != record:
+        if TaskFields.of(task_id, again) != record:
             return None  # it has moved on meanwhile
         lengths = more[len(live) :]
         if element and bool(more[0]) == (record.state in FINAL):
             return f"it is {record.state}; among the elements of {element[0]} that go on: {bool(more[0])}"
-        right = [record.number(field) for _, field in apart if field in record.fields]
+        right = [record.number(field) for _, field in separate if field in record.fields]
         if lengths != right:
             return f"what is kept beside its record has {lengths} bytes, not {right}"
         if record.state == State.PENDING:
             self._seems_to_fit(record)
         return self._misplaced(record, found)
 
-    def _seems_to_fit(self, record: Record) -> None:
+    def _seems_to_fit(self, record: TaskFields) -> None:
         if record.fields["c"] not in self.fresh and self.candidate(record.fields["c"]):
             self.unplaced.append(record.task_id)
 
-    def _place(self, record: Record) -> Command:
+    def _place(self, record: TaskFields) -> Command:
         """How to look it up in the index of its state."""
         if record.state == State.PENDING:
             return ("ZSCORE", self.keys.pending(record.fields["c"]), record.member)
@@ -326,21 +329,21 @@ class Checks:
             return self.keys.finished(state)
         return self.keys.held if state == State.HELD else self.keys.delayed
 
-    def _misplaced(self, record: Record, found: Any) -> str | None:
+    def _misplaced(self, record: TaskFields, found: Any) -> str | None:
         if found is None:
             return f"it is {record.state} and not in the index of that state"
         if record.state in MARKS:
-            task_id, cpu, memory, mark = text(found).split(":")
+            task_id, cpu, memory, mark = decoded(found).split(":")
             right = (record.task_id, record.allocation())
             if (task_id, f"{cpu}:{memory}") != right or mark not in MARKS[State(record.state)]:
-                return f"it is {record.state} with {right[1]}; the ledger says {text(found)}"
+                return f"it is {record.state} with {right[1]}; the ledger says {decoded(found)}"
             return None
         score = self._score(record)
         if score is not None and abs(float(found) - score) > 1e-6:
             return f"it is {record.state}; its score there is {float(found)}, not {score}"
         return None
 
-    def _score(self, record: Record) -> float | None:
+    def _score(self, record: TaskFields) -> float | None:
         if record.state == State.PENDING:
             return record.score(self.aging)
         field = {State.DELAYED: "d", State.HELD: ""}.get(State(record.state), "F")
@@ -349,7 +352,7 @@ class Checks:
     def room(self, task_id: str) -> Op[str | None]:
         """Whether it fits on a node whose room has been offered already (I11). Read at one instant only."""
         (reply,) = yield [self.record(task_id)]
-        record = Record.of(task_id, reply)
+        record = TaskFields.of(task_id, reply)
         if record is None or record.state != State.PENDING:
             return None
         task_class = record.fields["c"]
@@ -357,9 +360,9 @@ class Checks:
         fresh: Command = ("ZRANGE", self.keys.fresh, 0, -1)
         asked: list[Command] = [("HGETALL", self.keys.node(node_id)), ("ZSCORE", self.keys.dirty, node_id), fresh]
         again, node_reply, dirty, entries = yield [self.record(task_id), *asked]
-        node = Node.of(node_reply, ())
-        looked_at_soon = dirty is not None or task_class in {text(entry)[SEQUENCE:] for entry in entries}
-        if Record.of(task_id, again) != record or looked_at_soon or node.state != "up":
+        node = NodeSnapshot.of(node_reply, ())
+        looked_at_soon = dirty is not None or task_class in {decoded(entry)[SEQUENCE:] for entry in entries}
+        if TaskFields.of(task_id, again) != record or looked_at_soon or node.state != "up":
             return None
         offer = Offer(node.room, frozenset(node.labels), node_id, node.record.get("incarnation", ""))
         if offer.holds(task_class) and "reserved" not in node.record:
@@ -374,7 +377,7 @@ class Checks:
         found, reply = yield [("ZSCORE", index, member), self.record(task_id)]
         if found is None:
             return None
-        record = Record.of(task_id, reply)
+        record = TaskFields.of(task_id, reply)
         if record is None:
             return "there is no such task"
         if state == "array":
@@ -389,11 +392,11 @@ class Checks:
         """An entry of a ledger."""
         get: Command = ("HGET", self.keys.ledger(node_id, incarnation), token)
         (entry,) = yield [get]
-        task_id = text(entry).split(":")[0]
+        task_id = decoded(entry).split(":")[0]
         found, reply = yield [get, self.record(task_id)]
         if found is None or found != entry:
             return None
-        record = Record.of(task_id, reply)
+        record = TaskFields.of(task_id, reply)
         if record is None:
             return f"there is no task {task_id}"
         if record.state not in MARKS or record.fields.get("k") != token:
@@ -431,7 +434,7 @@ class Checks:
     def node(self, node_id: str) -> Op[str | None]:
         """A node's ledger and indexes add up."""
         keys, node = self.keys, self.keys.node(node_id)
-        incarnation, labels = map(text, (yield [("HMGET", node, "incarnation", "labels")])[0])
+        incarnation, labels = map(decoded, (yield [("HMGET", node, "incarnation", "labels")])[0])
         labelled = [keys.labelled(index, label) for label in of_suffix(labels) for index in ("free", "totals")]
         indexes = (keys.nodes, keys.gone, keys.free, keys.totals, keys.ends, keys.dirty, *labelled)
         *scores, record, ledger, orders = yield [
@@ -442,7 +445,7 @@ class Checks:
         ]
         if not record:
             return None if scores == [None] * len(indexes) else "it is in an index and has no record"
-        found = Node.of(record, ledger)
+        found = NodeSnapshot.of(record, ledger)
         if (found.record.get("incarnation"), found.record.get("labels", "")) != (incarnation, labels):
             return None
         heartbeat, gone, free, totals, ends, _, *of_labels = scores
@@ -460,7 +463,7 @@ class Checks:
             ("ZSCORE", keys.labelled("free", label), node_id),
             ("ZSCORE", keys.labelled("totals", label), node_id),
         ]
-        node = Node.of(record, ())
+        node = NodeSnapshot.of(record, ())
         right = node.scores if label in node.labels else (None, None)
         found = (number(scores[0]), number(scores[1]))
         return None if found == right else f"its scores in free and totals of {label} are {found}, not {right}"
@@ -472,7 +475,7 @@ class Checks:
             ("HMGET", self.keys.node(node_id), "incarnation", "state"),
             *(("SISMEMBER", self.keys.lost, f"{node_id}:{incarnation}:{how}") for how in ("crashed", "alone", "left")),
         ]
-        alive = text(current) == incarnation and state != b"dead"
+        alive = decoded(current) == incarnation and state != b"dead"
         if exists and not alive and not any(lost):
             return "its incarnation is gone, and nobody gives back what it holds"
         return None
@@ -480,7 +483,7 @@ class Checks:
     def beside(self, kind: str, task_id: str) -> Op[str | None]:
         """What is kept beside a record has a record that says so."""
         exists, reply = yield [("EXISTS", f"{self.keys.prefix}{kind}:{task_id}"), self.record(task_id)]
-        record = Record.of(task_id, reply)
+        record = TaskFields.of(task_id, reply)
         field = {"payload": "ax", "result": "rx", "log": "c"}[kind]
         if exists and (record is None or field not in record.fields):
             return "its task is gone" if record is None else "its task's record doesn't mention it"

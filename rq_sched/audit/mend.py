@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rq_sched import audit
-from rq_sched.audit.reads import encoded, text
+from rq_sched.audit.reads import decoded, encoded
 from rq_sched.link import Command, Op
 from rq_sched.model.arrays import SEQUENCE
 from rq_sched.model.classes import group_of
@@ -118,7 +118,7 @@ class Mends(Reads):
     def _ask(self, script: str, *arguments: str | int) -> Op[str]:
         """What a script has done; nothing where it fails: the next check finds the same again."""
         reply = (yield [replace(self.call(script, *arguments), may_refuse=True)])[0]
-        return "" if isinstance(reply, Exception) else text(reply)
+        return "" if isinstance(reply, Exception) else decoded(reply)
 
     # -- which script mends what ----------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""How the checker reads: many looks in step, or one at one instant; and the forms of replies."""
+"""How the checker reads: many checks in step, or one at one instant; and the forms of replies."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rq_sched.link.together import together
 T = TypeVar("T")
 
 Check = Callable[[], Op[str | None]]
-"""A look at one subject: what is wrong with it, or None. It judges by what its last step has read."""
+"""A check of one subject: what is wrong with it, or None. It judges by what its last step has read."""
 
 
-def in_step(looks: Iterable[Check]) -> Op[list[str | None]]:
-    """The results of many looks, taken in step: what they want to read at a step shares one round trip."""
-    return (yield from together(*(_carefully(look()) for look in looks)))
+def in_step(checks: Iterable[Check]) -> Op[list[str | None]]:
+    """The results of many checks, taken in step: what they want to read at a step shares one round trip."""
+    return (yield from together(*(_carefully(check()) for check in checks)))
 
 
 def _carefully(op: Op[str | None]) -> Op[str | None]:
-    """A look that reads what may be of any type, and says so where it can't make sense of it."""
+    """A check that reads what may be of any type, and says so where it can't make sense of it."""
     replies: list[Any] | None = None
     while True:
         wanted, result = _step(op, replies)
@@ -31,9 +31,9 @@ def _carefully(op: Op[str | None]) -> Op[str | None]:
         replies = yield [_row(request) for request in wanted]
 
 
-def at_once(look: Check) -> Op[str | None]:
-    """One look, each of whose steps reads at one instant: in a transaction."""
-    op = look()
+def at_once(check: Check) -> Op[str | None]:
+    """One check, each of whose steps reads at one instant: in a transaction."""
+    op = check()
     replies: list[Any] | None = None
     while True:
         wanted, result = _step(op, replies)
@@ -43,7 +43,7 @@ def at_once(look: Check) -> Op[str | None]:
 
 
 def _step(op: Op[str | None], replies: list[Any] | None) -> tuple[Sequence[Request], str | None]:
-    """What a look wants next, or, if nothing, what it says. What it can't make sense of is wrong, too."""
+    """What a check wants next, or, if nothing, what it says. What it can't make sense of is wrong, too."""
     if replies is not None and any(isinstance(reply, Exception) for reply in replies):
         return (), "can't be read: a key of it is of another type"
     try:
@@ -65,7 +65,7 @@ def rows(commands: Sequence[Command]) -> Op[list[Any]]:
 
 
 def encoded(op: Op[T]) -> Op[T]:
-    """The same operation, on names that needn't be UTF-8: what ``text`` could not decode goes back as it was."""
+    """The same operation, on names that needn't be UTF-8: what ``decoded`` escaped goes back as it was."""
     replies: list[Any] | None = None
     while True:
         try:
@@ -91,7 +91,7 @@ def _bytes(arguments: Sequence[Argument]) -> tuple[Argument, ...]:
     )
 
 
-def text(value: bytes | None) -> str:
+def decoded(value: bytes | None) -> str:
     """As text; what isn't UTF-8 stands there so that ``encoded`` finds it again."""
     return (value or b"").decode("utf-8", "surrogateescape")
 
@@ -102,12 +102,12 @@ def number(value: bytes | None) -> float | None:
 
 def pairs(reply: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
     """Fields with values, or members with scores."""
-    return ((text(name), value) for name, value in zip(reply[::2], reply[1::2], strict=True))
+    return ((decoded(name), value) for name, value in zip(reply[::2], reply[1::2], strict=True))
 
 
 def first(reply: Sequence[bytes]) -> tuple[str, float] | None:
     """The first member of a sorted set with its score."""
-    return (text(reply[0]), float(reply[1])) if reply else None
+    return (decoded(reply[0]), float(reply[1])) if reply else None
 
 
 def peek(queue: str) -> Command:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rq_sched.audit.reads import number, pairs, text
+from rq_sched.audit.reads import decoded, number, pairs
 from rq_sched.link import Command, Op
-from rq_sched.model.arrays import element_of, unmade
+from rq_sched.model.arrays import element_of, unmade_element
 from rq_sched.model.classes import need_of
 from rq_sched.store.keys import Keys
 
@@ -12,7 +12,7 @@ NEEDED = ("task", "class", "score", "sequence", "node", "incarnation", "spare_cp
 
 
 class ReservedChecks:
-    """The looks of one run."""
+    """The checks of one run."""
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
@@ -20,7 +20,7 @@ class ReservedChecks:
     def reservation(self) -> Op[str | None]:
         """The node that is kept is up and says so, its task waits, and what is spare adds up."""
         read: Command = ("HGETALL", self.keys.reservation)
-        before = {name: text(value) for name, value in pairs((yield [read])[0])}
+        before = {name: decoded(value) for name, value in pairs((yield [read])[0])}
         if "node" not in before:
             return None  # nothing is reserved yet
         missing = [name for name in NEEDED if name not in before]
@@ -36,16 +36,15 @@ class ReservedChecks:
         ]
         if task[1] is None and (element := element_of(task_id)):
             task = yield from self._unmade(*element)
-        if {name: text(value) for name, value in pairs(again)} != before:
+        if {name: decoded(value) for name, value in pairs(again)} != before:
             return None
-        state, incarnation, reserved, *total = map(text, node)
+        state, incarnation, reserved, *total = map(decoded, node)
         if (state, incarnation, reserved) != ("up", before["incarnation"], task_id):
             return f"node {node_id} is {state or 'unknown'} ({incarnation}), reserved for {reserved or 'nobody'}"
-        if task[0] is not None or (text(task[1]), text(task[2])) != (before["class"], before["sequence"]):
-            return (
-                f"its task {task_id} is {text(task[0]) or 'pending'}, class {text(task[1])}, sequence {text(task[2])}"
-            )
-        return self._spare(before, [int(amount) for amount in total], {text(token) for token in tokens})
+        if task[0] is not None or (decoded(task[1]), decoded(task[2])) != (before["class"], before["sequence"]):
+            state, task_class, sequence = map(decoded, task)
+            return f"its task {task_id} is {state or 'pending'}, class {task_class}, sequence {sequence}"
+        return self._spare(before, [int(amount) for amount in total], {decoded(token) for token in tokens})
 
     def _unmade(self, array_id: str, index: int) -> Op[list[bytes | None]]:
         """State, class and sequence of an element that isn't made yet."""
@@ -53,7 +52,7 @@ class ReservedChecks:
             ("HGETALL", self.keys.task(array_id)),
             ("ZREVRANGEBYSCORE", self.keys.apart(array_id), index, "-inf", "LIMIT", 0, 1),
         ]
-        record = unmade(dict(zip(flat[::2], flat[1::2], strict=True)), index, run[0] if run else None) or {}
+        record = unmade_element(dict(zip(flat[::2], flat[1::2], strict=True)), index, run[0] if run else None) or {}
         return [record.get(name) for name in (b"s", b"c", b"n")]
 
     def _spare(self, record: dict[str, str], total: list[int], tokens: set[str]) -> str | None:
@@ -70,7 +69,7 @@ class ReservedChecks:
 
     def node(self, node_id: str) -> Op[str | None]:
         """What a node says of a reservation, and of surplus cores."""
-        incarnation = text((yield [("HGET", self.keys.node(node_id), "incarnation")])[0])
+        incarnation = decoded((yield [("HGET", self.keys.node(node_id), "incarnation")])[0])
         path = self.keys.ledger(node_id, incarnation)
         node, kept, grown, tokens = yield [
             ("HMGET", self.keys.node(node_id), "incarnation", "reserved", "surplus", "state"),
@@ -78,13 +77,13 @@ class ReservedChecks:
             ("HGETALL", path.removesuffix("tasks") + "grown"),
             ("HKEYS", path),
         ]
-        current, reserved, surplus, state = map(text, node)
+        current, reserved, surplus, state = map(decoded, node)
         if current != incarnation:
             return None
-        if reserved and (node_id, reserved) != tuple(map(text, kept)):
+        if reserved and (node_id, reserved) != tuple(map(decoded, kept)):
             return f"it is reserved for {reserved}, which the reservation doesn't say"
         cores = {token: int(value) for token, value in pairs(grown)}
-        gone = sorted(cores.keys() - {text(token) for token in tokens})
+        gone = sorted(cores.keys() - {decoded(token) for token in tokens})
         if gone and state != "dead":
             return f"surplus of {gone[0]}, which isn't on its ledger"
         if state != "dead" and sum(cores.values()) != int(surplus or 0):
@@ -94,16 +93,16 @@ class ReservedChecks:
     def entry(self, member: str) -> Op[str | None]:
         """An entry of the preemptible attempts has its attempt on the node."""
         token, _, node_id = member.partition(" ")
-        incarnation = text((yield [("HGET", self.keys.node(node_id), "incarnation")])[0])
+        incarnation = decoded((yield [("HGET", self.keys.node(node_id), "incarnation")])[0])
         found, current, entry, lost = yield [
             ("ZSCORE", self.keys.preemptible, member),
             ("HGET", self.keys.node(node_id), "incarnation"),
             ("HGET", self.keys.ledger(node_id, incarnation), token),
             ("SMEMBERS", self.keys.lost),
         ]
-        if found is None or text(current) != incarnation:
+        if found is None or decoded(current) != incarnation:
             return None
-        if entry is None and not any(text(one).startswith(f"{node_id}:") for one in lost):
+        if entry is None and not any(decoded(one).startswith(f"{node_id}:") for one in lost):
             return f"{token} isn't on the ledger of {node_id}"
         return None
 
@@ -111,7 +110,7 @@ class ReservedChecks:
         """An attempt that may be preempted stands in the index by its priority, while its node is alive: from a ledger
         that is being given back nobody is preempted."""
         get: Command = ("HGET", self.keys.ledger(node_id, incarnation), token)
-        entry = text((yield [get])[0])
+        entry = decoded((yield [get])[0])
         task_id = entry.split(":")[0]
         again, task, score, node = yield [
             get,
@@ -119,9 +118,9 @@ class ReservedChecks:
             ("ZSCORE", self.keys.preemptible, f"{token} {node_id}"),
             ("HMGET", self.keys.node(node_id), "incarnation", "state"),
         ]
-        if text(node[0]) != incarnation or node[1] == b"dead":
+        if decoded(node[0]) != incarnation or node[1] == b"dead":
             return None
-        if text(again) != entry or not task[0] or text(task[2]) != token:
+        if decoded(again) != entry or not task[0] or decoded(task[2]) != token:
             return None
         right = float(task[1] or 0)
         if number(score) != right and (score is not None or not entry.endswith(":s")):

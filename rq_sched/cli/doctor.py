@@ -31,7 +31,7 @@ CLOSED_SINCE = {"redis": (8, 2, 2), "valkey": (8, 1, 4)}
 FULL = 0.9
 
 
-class Finding(NamedTuple):
+class CheckLine(NamedTuple):
     """One line of the report."""
 
     check: str
@@ -72,7 +72,7 @@ def doctor_command(session: Invocation, repair: bool) -> int:
     return 0 if ok else 1
 
 
-def _mendable(findings: Sequence[Finding]) -> bool:
+def _mendable(findings: Sequence[CheckLine]) -> bool:
     from rq_sched.audit import CHECKS
 
     return any(not finding.ok and finding.check in CHECKS for finding in findings)
@@ -107,7 +107,7 @@ def _info(session: Invocation) -> dict[str, str]:
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
-def _server_findings(session: Invocation) -> Iterator[Finding]:
+def _server_findings(session: Invocation) -> Iterator[CheckLine]:
     info = _info(session)
     yield _version(info)
     yield _role(info)
@@ -115,73 +115,75 @@ def _server_findings(session: Invocation) -> Iterator[Finding]:
     yield _eviction(info)
     yield _memory(info)
     yield _events(_config(session, "notify-keyspace-events"))
-    yield from (Finding(*said) for said in safety(session.url, info, lambda: _users(session)))
+    yield from (CheckLine(*said) for said in safety(session.url, info, lambda: _users(session)))
 
 
-def _version(info: Mapping[str, str]) -> Finding:
+def _version(info: Mapping[str, str]) -> CheckLine:
     kind = "valkey" if "valkey_version" in info else "redis"
     text = str(info.get(f"{kind}_version", "0"))
     version = tuple(int(part) for part in re.findall(r"\d+", text)[:3])
     named = f"{kind.capitalize()} {text}"
     if version >= LUA_HOLE_CLOSED[kind].get(version[:2], CLOSED_SINCE[kind]):
-        return Finding("version", True, named)
-    return Finding(
+        return CheckLine("version", True, named)
+    return CheckLine(
         "version", False,
         f"{named} has a hole by which a script can take over the server ({LUA_HOLE}), unless your distribution has "
         f"mended it: upgrade",
     )  # fmt: skip
 
 
-def _role(info: Mapping[str, str]) -> Finding:
+def _role(info: Mapping[str, str]) -> CheckLine:
     if info.get("role") == "master":
-        return Finding("role", True, f"master, with {show.count(int(info.get('connected_slaves', 0)), 'replica')}")
-    return Finding("role", False, "this is a read-only replica: give the address of the master")
+        return CheckLine("role", True, f"master, with {show.count(int(info.get('connected_slaves', 0)), 'replica')}")
+    return CheckLine("role", False, "this is a read-only replica: give the address of the master")
 
 
-def _persistence(info: Mapping[str, str], fsync: str | None) -> Finding:
+def _persistence(info: Mapping[str, str], fsync: str | None) -> CheckLine:
     if info.get("aof_enabled") != "1":
-        return Finding(
+        return CheckLine(
             "persistence", False,
             "the append-only file is off: a restart of the server loses tasks (appendonly yes in its configuration)",
         )  # fmt: skip
     if info.get("aof_last_write_status", "ok") != "ok":
-        return Finding("persistence", False, "the append-only file can't be written: look at the server's log and disk")
+        return CheckLine(
+            "persistence", False, "the append-only file can't be written: look at the server's log and disk"
+        )
     lost = {
         "always": "nothing acknowledged is lost",
         "everysec": "a crash loses the last second or so",
         "no": "a crash loses what the system hasn't written yet",
     }.get(fsync or "", "how often it is synced isn't shown to this user")
-    return Finding("persistence", True, f"append-only file is on{f', {fsync}' if fsync else ''}: {lost}")
+    return CheckLine("persistence", True, f"append-only file is on{f', {fsync}' if fsync else ''}: {lost}")
 
 
-def _eviction(info: Mapping[str, str]) -> Finding:
+def _eviction(info: Mapping[str, str]) -> CheckLine:
     policy = info.get("maxmemory_policy", "noeviction")
     if policy == "noeviction":
-        return Finding("eviction", True, "noeviction")
-    return Finding("eviction", False, f"{policy}: Redis may drop keys of tasks (maxmemory-policy noeviction)")
+        return CheckLine("eviction", True, "noeviction")
+    return CheckLine("eviction", False, f"{policy}: Redis may drop keys of tasks (maxmemory-policy noeviction)")
 
 
-def _memory(info: Mapping[str, str]) -> Finding:
+def _memory(info: Mapping[str, str]) -> CheckLine:
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     megabytes = show.format_memory(used // 1024**2)
     if not most:
-        return Finding("memory", True, f"{megabytes} used, no limit")
+        return CheckLine("memory", True, f"{megabytes} used, no limit")
     text = f"{megabytes} of {show.format_memory(most // 1024**2)} used"
     if used > FULL * most:
-        return Finding(
+        return CheckLine(
             "memory", False, f"{text}: submits are refused when it is full; drain, forget, or raise maxmemory"
         )
-    return Finding("memory", True, text)
+    return CheckLine("memory", True, text)
 
 
-def _events(flags: str | None) -> Finding:
+def _events(flags: str | None) -> CheckLine:
     if flags is None:
-        return Finding(
+        return CheckLine(
             "events", True, "this user can't see the flag; without Ex dead nodes are noticed up to 1 s later"
         )
     if "E" in flags and ("x" in flags or "A" in flags):
-        return Finding("events", True, f"on ({flags}): a dead node is noticed at once")
-    return Finding(
+        return CheckLine("events", True, f"on ({flags}): a dead node is noticed at once")
+    return CheckLine(
         "events", False,
         "off: dead nodes are noticed only by the sweep (notify-keyspace-events Ex in its configuration)",
     )  # fmt: skip
@@ -195,37 +197,37 @@ def _users(session: Invocation) -> list[str] | None:
         return None
 
 
-def _node_findings(session: Invocation) -> Iterator[Finding]:
+def _node_findings(session: Invocation) -> Iterator[CheckLine]:
     info = session.run(session.store.info()).to_dict()
     absent = no_scheduler(info["scheduler_seen"])
     idle = not any(n for state, n in info["tasks"].items() if not State(state).final) and not info["total_cpu"]
     if absent and not idle:
-        yield Finding("scheduler", False, absent)
+        yield CheckLine("scheduler", False, absent)
     else:
-        yield Finding("scheduler", True, "nothing is there for one to do" if absent else "one is at work")
+        yield CheckLine("scheduler", True, "nothing is there for one to do" if absent else "one is at work")
     faults = [node for node in session.run(session.store.nodes()) if node.fault]
     for node in faults:
-        yield Finding("faults", False, f"{node.node_id} takes no tasks: {node.fault} (it looks again by itself)")
+        yield CheckLine("faults", False, f"{node.node_id} takes no tasks: {node.fault} (it looks again by itself)")
     if not faults:
-        yield Finding("faults", True, "no node has a fault of its machine")
+        yield CheckLine("faults", True, "no node has a fault of its machine")
 
 
-def _audit_findings(session: Invocation) -> Iterator[Finding]:
+def _audit_findings(session: Invocation) -> Iterator[CheckLine]:
     from rq_sched import audit
 
     try:
         found = session.run(audit.check(session.space))
     except WrongType as error:
-        yield Finding("keys", False, str(error))
+        yield CheckLine("keys", False, str(error))
         return
     except RedisNotReady:
         raise
     except RedisRefused:
-        yield Finding(
+        yield CheckLine(
             "keys", False,
             "nothing of what follows was checked: this user may not list keys (SCAN); ask as rqs-operator (deploy/acl)",
         )  # fmt: skip
         return
     for finding in found:
         subject = f"{finding.subject}: " if finding.subject else ""
-        yield Finding(finding.check, finding.ok, subject + finding.message)
+        yield CheckLine(finding.check, finding.ok, subject + finding.message)

@@ -10,7 +10,7 @@ from rq_sched.cli.explain_words import clock, do, need, of
 from rq_sched.cli.missing import no_scheduler
 from rq_sched.model.states import Reason
 
-TOLD_FAULTS = 3
+MAX_FAULTS = 3
 """Nodes whose faults are told."""
 
 
@@ -55,18 +55,18 @@ def pending(found: Mapping[str, Any]) -> Iterator[str]:
 def _faults(found: Mapping[str, Any]) -> Iterator[str]:
     """Nodes that can't begin tasks."""
     faults: Mapping[str, str] = found["faults"]
-    for node, fault in list(faults.items())[:TOLD_FAULTS]:
+    for node, fault in list(faults.items())[:MAX_FAULTS]:
         yield f"{node} takes no tasks, and looks again by itself: {fault}"
-    if len(faults) > TOLD_FAULTS:
-        yield f"So do {len(faults) - TOLD_FAULTS:,} more nodes, for faults of their own (`rq-sched nodes`)."
+    if len(faults) > MAX_FAULTS:
+        yield f"So do {len(faults) - MAX_FAULTS:,} more nodes, for faults of their own (`rq-sched nodes`)."
 
 
 def _refusals(found: Mapping[str, Any]) -> Iterator[str]:
     """What nodes have said that have refused it."""
     refusals: Mapping[str, str] = found.get("refusals") or {}
     if refusals:
-        said = [f"  {node}: {why}" for node, why in list(refusals.items())[:TOLD_FAULTS]]
-        more = [f"  … and {len(refusals) - TOLD_FAULTS} more"] if len(refusals) > TOLD_FAULTS else []
+        said = [f"  {node}: {why}" for node, why in list(refusals.items())[:MAX_FAULTS]]
+        more = [f"  … and {len(refusals) - MAX_FAULTS} more"] if len(refusals) > MAX_FAULTS else []
         yield "\n".join(["Refused, so that it isn't put there again, by", *said, *more])
 
 

@@ -10,7 +10,7 @@ from rq_sched.cli.explain_words import clock, do
 from rq_sched.model.node import NodeState
 from rq_sched.model.states import Reason, State
 
-TOLD = 12
+MAX_EVENTS = 12
 """Events that a history shows at most."""
 ADVICE = {
     Reason.ERROR: "Its function raised an error; `rq-sched logs {id}` shows what it wrote.",
@@ -103,9 +103,9 @@ def ended(found: Mapping[str, Any], state: State) -> Iterator[str]:
 def history(found: Mapping[str, Any]) -> Iterator[str]:
     events: list[Mapping[str, Any]] = found["history"]
     cut = "" if found["history_complete"] else " (what the decision log still has)"
-    lines = [_event(event) for event in events[-TOLD:]]
-    if len(events) > TOLD:
-        lines.insert(0, f"… {len(events) - TOLD} before: `rq-sched events --task {found['task_id']}`")
+    lines = [_event(event) for event in events[-MAX_EVENTS:]]
+    if len(events) > MAX_EVENTS:
+        lines.insert(0, f"… {len(events) - MAX_EVENTS} before: `rq-sched events --task {found['task_id']}`")
     yield "\n".join([f"What happened{cut}:", *(f"  {one}" for one in lines)])
 
 

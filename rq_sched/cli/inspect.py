@@ -10,7 +10,7 @@ import click
 
 from rq_sched.cli import schema, show
 from rq_sched.cli.options import TEXT, Invocation, Limit, command
-from rq_sched.cli.schema import Entry
+from rq_sched.cli.schema import KeyEntry
 from rq_sched.cli.table import Column, table
 from rq_sched.errors import InvalidValue, NotFound
 from rq_sched.model.arrays import owner
@@ -35,7 +35,7 @@ class Found:
     meaning: str
     size: int
     expires_in: float | None  # seconds
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[KeyEntry] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         entries = [entry._asdict() for entry in self.entries]
@@ -126,7 +126,7 @@ def _look(prefix: str, name: str, limit: int) -> Op[Found | None]:
     return found
 
 
-def _entries(key: str, type_: str, kind: str, limit: int) -> Op[list[Entry]]:
+def _entries(key: str, type_: str, kind: str, limit: int) -> Op[list[KeyEntry]]:
     """The first entries of a key (of a stream: the last), as they read."""
     if type_ == "hash":
         flat = (yield [("HSCAN", key, 0, "COUNT", limit)])[0][1]
@@ -136,15 +136,15 @@ def _entries(key: str, type_: str, kind: str, limit: int) -> Op[list[Entry]]:
         return [schema.member(kind, schema.text(m), float(s)) for m, s in zip(flat[::2], flat[1::2], strict=True)]
     if type_ == "string":
         value = (yield [("GETRANGE", key, 0, STRING_BYTES - 1)])[0]
-        return [Entry("", schema.string(kind, value), "")]
+        return [KeyEntry("", schema.string(kind, value), "")]
     if type_ == "list":
         items = (yield [("LRANGE", key, 0, limit - 1)])[0]
-        return [Entry(str(number), schema.text(item), "") for number, item in enumerate(items)]
+        return [KeyEntry(str(number), schema.text(item), "") for number, item in enumerate(items)]
     if type_ == "set":
         items = (yield [("SSCAN", key, 0, "COUNT", limit)])[0][1]
-        return [Entry(schema.text(item), "", "") for item in sorted(items)[:limit]]
+        return [KeyEntry(schema.text(item), "", "") for item in sorted(items)[:limit]]
     entries = (yield [("XREVRANGE", key, "+", "-", "COUNT", limit)])[0]
-    return [Entry(entry_id.decode(), schema.text(b" ".join(flat)), "") for entry_id, flat in reversed(entries)]
+    return [KeyEntry(entry_id.decode(), schema.text(b" ".join(flat)), "") for entry_id, flat in reversed(entries)]
 
 
 def _print_overview(prefix: str, keys: list[Found]) -> None:

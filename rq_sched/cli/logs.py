@@ -14,7 +14,7 @@ from rq_sched.cli.follow import patiently
 from rq_sched.cli.look import ask_an_element, not_found
 from rq_sched.cli.options import Invocation, command, one_task_id
 from rq_sched.errors import TaskNotFound
-from rq_sched.model.output import Attempt, Cut, Reader, missed
+from rq_sched.model.output import AttemptMark, Cut, Reader, missed
 
 FOLLOW_SECONDS = 0.2
 OVERLAP = 64
@@ -107,11 +107,11 @@ class _Printer:
 
     def end(self) -> None:
         """Print a last line that lacks its end."""
-        if rest := self._reader.rest():
+        if rest := self._reader.remainder():
             self._part(rest)
         self._end_line()
 
-    def _part(self, part: bytes | Cut | Attempt) -> None:
+    def _part(self, part: bytes | Cut | AttemptMark) -> None:
         if isinstance(part, bytes):
             if self.raw:
                 sys.stdout.buffer.write(part)
@@ -123,7 +123,7 @@ class _Printer:
                 self._text(self._decoder.decode(part))
             return
         self._end_line()
-        if isinstance(part, Attempt):
+        if isinstance(part, AttemptMark):
             self._attempt = part.number
         else:
             self._cut += part.number

@@ -10,20 +10,20 @@ from pathlib import Path
 
 from rq_sched.model.resources import Resources
 
-KEPT_BACK = 0.1
-"""Share of the memory that is left to the system and to rq-sched itself, at least ``LEAST_KEPT_BACK`` MB."""
-LEAST_KEPT_BACK = 512
+HEADROOM = 0.1
+"""Share of the memory that is left to the system and to rq-sched itself, at least ``MIN_HEADROOM`` MB."""
+MIN_HEADROOM = 512
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def machine_size(cgroup: Path = CGROUP) -> Resources:
-    """The cores that this process may use, and the memory, less what is kept back."""
+    """The cores that this process may use, and the memory, less the headroom."""
     import psutil
 
     total = psutil.virtual_memory().total // 1024**2
     memory = min(total, _memory_limit(cgroup) or total)
-    kept = min(max(int(memory * KEPT_BACK), LEAST_KEPT_BACK), memory // 2)
-    return Resources(min(_cores(), _core_limit(cgroup) or _cores()), max(1, memory - kept))
+    headroom = min(max(int(memory * HEADROOM), MIN_HEADROOM), memory // 2)
+    return Resources(min(_cores(), _core_limit(cgroup) or _cores()), max(1, memory - headroom))
 
 
 def _cores() -> int:

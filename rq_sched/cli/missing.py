@@ -13,7 +13,7 @@ from rq_sched.model.task import TaskInfo
 
 IDLE = 3.0
 """Seconds without a scheduler at work after which it is worth a word (each shows itself twice a second)."""
-NODES_TOLD = 3
+MAX_NODES = 3
 
 
 def no_scheduler(seen: float | None) -> str | None:
@@ -35,9 +35,9 @@ def no_node(nodes: Sequence[NodeInfo]) -> str:
     there = [node for node in nodes if node.state is not NodeState.DEAD]
     if not there:
         return "no node is up: tasks wait until a worker is started (`rq-sched worker` or `rq-sched up`)"
-    said = [f"{node.node_id} {_why_not(node)}" for node in there[:NODES_TOLD]]
-    if len(there) > NODES_TOLD:
-        said.append(f"so it is with {len(there) - NODES_TOLD:,} more (`rq-sched nodes`)")
+    said = [f"{node.node_id} {_why_not(node)}" for node in there[:MAX_NODES]]
+    if len(there) > MAX_NODES:
+        said.append(f"so it is with {len(there) - MAX_NODES:,} more (`rq-sched nodes`)")
     return f"no node takes tasks: {'; '.join(said)}"
 
 

@@ -27,8 +27,8 @@ _ROW = re.compile(r"^``(?P<name>[^`]+)``\s+(?P<type>\w+)\s+(?P<text>.+)$")
 _PARTS = {"ID": r"[^:]+", "INCARNATION": r"[^:]+", "CLASS": r"\d+:\d+.*", "GROUP": r"\d+:\d+.*", "STATE": r"[a-z]+",
           "LABEL": r"[a-z0-9._-]+"}  # fmt: skip
 _TASK_TIMES = frozenset({"t", "T", "S", "F", "d", "jt"})
-_KEPT_TIMES = frozenset({"since", "at", "until", "preempting"})
-KEPT = {
+_RESERVATION_TIMES = frozenset({"since", "at", "until", "preempting"})
+RESERVATION_FIELDS = {
     "first": "the first blocked task that some node could hold when empty",
     "since": "ms, since when it is that",
     "task": "the task that a node is kept for",
@@ -54,7 +54,7 @@ class Kind(NamedTuple):
     meaning: str
 
 
-class Entry(NamedTuple):
+class KeyEntry(NamedTuple):
     """One thing in a key: its name there, how it reads, what it means."""
 
     name: str
@@ -108,7 +108,7 @@ def packed(value: bytes) -> str:
         return text(value)
 
 
-def fields(kind: str, record: Mapping[bytes, bytes]) -> list[Entry]:
+def fields(kind: str, record: Mapping[bytes, bytes]) -> list[KeyEntry]:
     """The fields of a hash, those of records in the order in which they are explained."""
     order = list({"task:ID": TASK_FIELDS, "node:ID": NODE_FIELDS}.get(kind, {}))
     place = {name: number for number, name in enumerate(order)}
@@ -116,28 +116,30 @@ def fields(kind: str, record: Mapping[bytes, bytes]) -> list[Entry]:
     return [_field(kind, text(name), record[name]) for name in names]
 
 
-def _field(kind: str, name: str, value: bytes) -> Entry:
+def _field(kind: str, name: str, value: bytes) -> KeyEntry:
     shown = text(value)
     if kind == "task:ID":
         if name in _TASK_TIMES:
             shown = when(shown)
         elif name in ("a", "R"):
             shown = packed(value)
-        return Entry(name, shown, TASK_FIELDS.get(name, ""))
+        return KeyEntry(name, shown, TASK_FIELDS.get(name, ""))
     if kind == "node:ID":
-        return Entry(name, when(shown) if name == "registered" else shown, NODE_FIELDS.get(name, ""))
+        return KeyEntry(name, when(shown) if name == "registered" else shown, NODE_FIELDS.get(name, ""))
     if kind == "settings":
-        return Entry(name, shown, SETTINGS[name].meaning if name in SETTINGS else "")
+        return KeyEntry(name, shown, SETTINGS[name].meaning if name in SETTINGS else "")
     if kind == "reservation":
-        return Entry(name, when(shown) if name in _KEPT_TIMES and shown else shown, _kept(name))
+        return KeyEntry(name, when(shown) if name in _RESERVATION_TIMES and shown else shown, _reservation_field(name))
     if kind.endswith(":grown"):
-        return Entry(name, shown, "cores beyond its need")
-    return Entry(name, shown, _allocation(shown) if kind.endswith(":tasks") else "")
+        return KeyEntry(name, shown, "cores beyond its need")
+    return KeyEntry(name, shown, _allocation(shown) if kind.endswith(":tasks") else "")
 
 
-def _kept(name: str) -> str:
+def _reservation_field(name: str) -> str:
     """What a field of the reservation means."""
-    return "an attempt that uses what is spare: CPU:MEMORY" if name.startswith("+") else KEPT.get(name, "")
+    return (
+        "an attempt that uses what is spare: CPU:MEMORY" if name.startswith("+") else RESERVATION_FIELDS.get(name, "")
+    )
 
 
 def _allocation(entry: str) -> str:
@@ -154,23 +156,23 @@ def _unpacked(score: float) -> str:
     return str(Resources(number // MEMORY_STEP, number % MEMORY_STEP))
 
 
-def member(kind: str, name: str, score: float) -> Entry:
+def member(kind: str, name: str, score: float) -> KeyEntry:
     """How a member of a sorted set reads with its score."""
     if kind == "pending:CLASS":
         of_array = ", the rest of an array" if name.endswith("/") else ""
-        return Entry(name[SEQUENCE:], f"priority {0 - score:g}", f"sequence {name[:SEQUENCE]}{of_array}")
+        return KeyEntry(name[SEQUENCE:], f"priority {0 - score:g}", f"sequence {name[:SEQUENCE]}{of_array}")
     if kind in ("groups", "fresh", "classes:GROUP"):
-        return Entry(name[SEQUENCE:], f"head: priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
+        return KeyEntry(name[SEQUENCE:], f"head: priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
     if kind in ("totals", "totals:LABEL"):
-        return Entry(name, f"{score:.0f}", _unpacked(score))
+        return KeyEntry(name, f"{score:.0f}", _unpacked(score))
     if kind == "apart:ID":
-        return Entry(f"{score:.0f}-{name}", "", "indexes of elements made before their turn")
+        return KeyEntry(f"{score:.0f}-{name}", "", "indexes of elements made before their turn")
     if kind == "preemptible":
         token, _, node_id = name.partition(" ")
-        return Entry(token, f"priority {score:g}", f"on {node_id}")
+        return KeyEntry(token, f"priority {score:g}", f"on {node_id}")
     if kind in ("free", "free:LABEL"):
-        return Entry(name, f"{score:.0f}", f"{_unpacked(score)} free")
-    return Entry(name, when(score), "")
+        return KeyEntry(name, f"{score:.0f}", f"{_unpacked(score)} free")
+    return KeyEntry(name, when(score), "")
 
 
 def string(kind: str, value: bytes) -> str:

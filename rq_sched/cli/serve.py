@@ -145,7 +145,7 @@ def worker_command(
     from rq_sched.worker import WorkerConfig, run
     from rq_sched.worker.parent import concealed
 
-    secrets = concealed.held()
+    secrets = concealed.secrets_descriptor()
     enforce_memory = _renamed("--memory-limit", memory_limit, OLD_MEMORY, enforce_memory, session, secrets is None)
     share_redis = _renamed("--tasks-redis", tasks_redis, OLD_REDIS, share_redis, session, secrets is None)
     size = machine_size() if cpu is None or memory is None else Resources(cpu, memory)

@@ -17,7 +17,7 @@ from rq_sched.errors import InvalidValue
 from rq_sched.model.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from rq_sched.simulate import Outcome, Report
+    from rq_sched.simulate import Replayed, Report
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
@@ -104,7 +104,7 @@ def _setting(text: str) -> tuple[str, Any]:
         raise InvalidValue(f"--policy {name} {error}") from None
 
 
-def _verdict(session: Invocation, outcome: Outcome) -> int:
+def _verdict(session: Invocation, outcome: Replayed) -> int:
     """The exit code: 1 if a promise was broken, which is then told."""
     for text in outcome.verdict.described:
         print_error("promise_broken", text, as_json=session.json)

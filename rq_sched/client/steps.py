@@ -206,7 +206,7 @@ class Waiting:
         return ended
 
 
-def heard(message: bytes) -> Iterator[tuple[str, State]]:
-    """What a doorbell says: ``ID STATE ID STATE …``."""
+def read_notification(message: bytes) -> Iterator[tuple[str, State]]:
+    """What a notification says: ``ID STATE ID STATE …``."""
     words = message.decode("ascii").split()
     return ((task_id, State(state)) for task_id, state in zip(words[::2], words[1::2], strict=True))

@@ -148,7 +148,7 @@ class AsyncLink(Talk):
                 lines = self._following if follows else lines
                 replies = await self._send_packed(lines, packed(commands), len(commands), within)
         except (exceptions.RedisError, OSError) as error:
-            raise self._told(error) from None
+            raise self._translated(error) from None
         if left_behind(replies):
             await self._leave()
         return replies
@@ -187,7 +187,7 @@ class AsyncLink(Talk):
         """When an answer counts as lost, by the event loop's clock."""
         return asyncio.get_running_loop().time() + self._answer_seconds + more
 
-    def _told(self, error: Exception) -> RqSchedError:
+    def _translated(self, error: Exception) -> RqSchedError:
         if isinstance(error, TimeoutError):
             return self.translate(exceptions.TimeoutError(f"no answer within {self._answer_seconds:g} s"))
         return self.translate(error)
@@ -229,7 +229,7 @@ class AsyncLink(Talk):
         except (exceptions.RedisError, OSError) as error:
             if left_behind([error]):
                 await self._leave()
-            raise self._told(error) from None
+            raise self._translated(error) from None
         return found[1] if found else None
 
     async def close(self) -> None:

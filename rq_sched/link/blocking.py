@@ -105,10 +105,10 @@ class Link(Talk):
         sent = [packed(commands)]
         failures = 0
         while True:
-            held: list[None] = []
+            permit: list[None] = []
             connection: Any = None
             try:
-                lines.wait(held, within)
+                lines.wait(permit, within)
                 connection = lines.take()
                 connection.connect()  # if it isn't: not left to the next line, which would not ask the sentinels
                 connection.send_packed_command(sent, check_health=False)
@@ -128,7 +128,7 @@ class Link(Talk):
                     connection.disconnect()
                 raise
             finally:
-                lines.give_back(held, connection)
+                lines.give_back(permit, connection)
             time.sleep(BACKOFF.compute(failures))
             self._check()
 

@@ -7,7 +7,7 @@ In a function library they are made once, when it is loaded. What stays the same
 - ``local NAME = value`` at the left margin is declared once and assigned at each call, in the order of the source,
   except constants (capital letters; nothing of the call in their value), which are assigned when the library is loaded
   and must not be changed;
-- the functions of an include stay in its block (``scripts.apart``);
+- the functions of an include stay in its block (``scripts.enclose_includes``);
 - every other statement is the body of the function that is registered.
 
 Source: https://valkey.io/topics/functions-intro/

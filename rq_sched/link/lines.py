@@ -70,11 +70,11 @@ class Lines(_Limit):
         for _ in range(most):
             self._permits.put(None)
 
-    def wait(self, held: list[None], within: float | None = None) -> None:
-        """Until a connection may be taken. The permit for it is then in ``held``, and to be given back.
+    def wait(self, permit: list[None], within: float | None = None) -> None:
+        """Until a connection may be taken. The permit for it is then in ``permit``, and to be given back.
 
         Parameters:
-            held: an empty list of the caller's. The permit gets from the queue into it within one call to C: who is
+            permit: an empty list of the caller's. The permit gets from the queue into it within one call to C: who is
                 interrupted (Ctrl-C) can't be between having taken it and knowing of it.
             within: seconds to wait at most.
 
@@ -82,13 +82,13 @@ class Lines(_Limit):
             ClientBusy, redis.TimeoutError
         """
         with contextlib.suppress(Empty):
-            held.extend(map(self._permits.get, (False,)))  # at once, also where there is no time to wait
+            permit.extend(map(self._permits.get, (False,)))  # at once, also where there is no time to wait
             return
         end = None if within is None else time.monotonic() + within
         while True:
             before, seconds = self.answers, self._patience(end)
             try:
-                held.extend(map(self._permits.get, (True,), (seconds,)))
+                permit.extend(map(self._permits.get, (True,), (seconds,)))
                 return
             except Empty:
                 self._still_answered(before, seconds)
@@ -100,12 +100,12 @@ class Lines(_Limit):
         except IndexError:
             return self._pool.make_connection()
 
-    def give_back(self, held: list[None], connection: Any) -> None:
+    def give_back(self, permit: list[None], connection: Any) -> None:
         """Others may use this one now (if it isn't None): it is closed, or all its answers have been read."""
         if connection is not None:
             self.idle.append(connection)
-        if held:
-            self._permits.put(held.pop())
+        if permit:
+            self._permits.put(permit.pop())
         if self.closed:
             self.leave()
 

@@ -152,7 +152,7 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
     for part, other in left_out:
         if other in done:
             raise ScriptError(f"{name}.lua: {part} must be included after {other}, as it says --@with {other}")
-    return "\n".join(apart(lines)) + "\n"
+    return "\n".join(enclose_includes(lines)) + "\n"
 
 
 def _with_numbers(line: str, part: str) -> str:
@@ -166,14 +166,14 @@ def _with_numbers(line: str, part: str) -> str:
     return _CONSTANT.sub(number, line)
 
 
-def apart(lines: list[str]) -> list[str]:
+def enclose_includes(lines: list[str]) -> list[str]:
     """The same with the functions of each include in a block of their own: what no other part uses isn't seen outside.
     (Lua has room for 200 names at a time.)
 
     Raises:
         ScriptError: a part uses a variable of an include. What others need of it is a function with a name.
 
-    >>> apart(["--@part _x", "local function f() end", "local function g() f() end", "--@part x", "g()"])
+    >>> enclose_includes(["--@part _x", "local function f() end", "local function g() f() end", "--@part x", "g()"])
     ['local g do -- _x', 'local function f() end', 'function g() f() end', 'end -- _x', 'g()']
     """
     parts: list[list[str]] = []

@@ -107,16 +107,16 @@ def owner(task_id: str) -> str:
     return task_id.partition("/")[0]
 
 
-def rest(record: Mapping[bytes, bytes]) -> int:
+def unmade_count(record: Mapping[bytes, bytes]) -> int:
     """How many elements of an array haven't been made, and will be."""
     _, last = extent(record[b"j"])
     return max(0, last - int(record[b"jn"]) + 1 - int(record.get(b"ja", 0)))
 
 
-def has_rest(record: Mapping[bytes, bytes]) -> bool:
+def is_countable(record: Mapping[bytes, bytes]) -> bool:
     """Whether what is read of an array is in order: then what is left of it can be worked out."""
     try:
-        rest(record)
+        unmade_count(record)
         sequence(record, int(record[b"jn"]))
     except (ValueError, LookupError):
         return False
@@ -134,19 +134,19 @@ def index_at(record: Mapping[bytes, bytes], place: str) -> int:
     return min(max(first + int(place, 16) - int(record[b"n"], 16), int(record[b"jn"])), last + 1)
 
 
-def rest_member(array_id: str, record: Mapping[bytes, bytes]) -> str:
+def unmade_member(array_id: str, record: Mapping[bytes, bytes]) -> str:
     """The entry of an array's rest in the queue of its class."""
     return f"{sequence(record, int(record[b'jn']))}{array_id}/"
 
 
-def unmade(record: Mapping[bytes, bytes], index: int, apart_until: bytes | None) -> dict[bytes, bytes] | None:
+def unmade_element(record: Mapping[bytes, bytes], index: int, made_until: bytes | None) -> dict[bytes, bytes] | None:
     """The record that an element would have if it were made now; None: it was made, or isn't one.
 
     Parameters:
         record: its array's.
-        apart_until: the last index of the run in ``apart:ID`` that begins at or before it, if there is one.
+        made_until: the last index of the run in ``apart:ID`` that begins at or before it, if there is one.
     """
-    if b"j" not in record or (apart_until is not None and index <= int(apart_until)):
+    if b"j" not in record or (made_until is not None and index <= int(made_until)):
         return None
     first, last = extent(record[b"j"])
     cut = int(record[b"jx"]) if b"jx" in record else last + 1
@@ -163,4 +163,8 @@ def elements(record: Mapping[bytes, bytes], live: int) -> dict[str, int]:
     """How many elements of an array are where: ``waiting`` (not made yet), ``active`` (made, and not ended), and how
     the others have ended."""
     ended = {"completed": b"jco", "failed": b"jfa", "cancelled": b"jca"}
-    return {"waiting": rest(record), "active": live, **{s: int(record.get(name, 0)) for s, name in ended.items()}}
+    return {
+        "waiting": unmade_count(record),
+        "active": live,
+        **{s: int(record.get(name, 0)) for s, name in ended.items()},
+    }

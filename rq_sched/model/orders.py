@@ -74,10 +74,10 @@ Order = Start | Stop | Resize | Reload | Void | Garbled
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """One entry of a ledger. ``mark``: ``a`` assigned, ``r`` its start was reported, ``s`` told to stop.
 
-    >>> str(Entry("5f.1.3", "t1", Resources(1, 256), "r"))
+    >>> str(LedgerEntry("5f.1.3", "t1", Resources(1, 256), "r"))
     '5f.1.3 t1:1:256:r'
     """
 
@@ -87,13 +87,13 @@ class Entry:
     mark: str
 
     @classmethod
-    def parse(cls, token: str, text: str) -> Entry:
+    def parse(cls, token: str, text: str) -> LedgerEntry:
         """The entry as the ledger holds it under its token."""
         task_id, cpu, memory, mark = text.split(":")
         return cls(token, task_id, Resources(int(cpu), int(memory)), mark)
 
     @classmethod
-    def read(cls, token: str, text: str) -> Entry:
+    def read(cls, token: str, text: str) -> LedgerEntry:
         """The same of what may be damaged: then nothing but the token is known (mark ``?``)."""
         try:
             return cls.parse(token, text)
@@ -109,7 +109,7 @@ class Entry:
         return f"{self.token} {self.task_id}:{self.allocation.cpu}:{self.allocation.memory}:{self.mark}"
 
 
-def digest(entries: Iterable[Entry]) -> str:
+def digest(entries: Iterable[LedgerEntry]) -> str:
     """What a heartbeat says of a ledger (``node_heartbeat.lua`` computes the same): how many entries, and the sum of a
     hash of 32 bits of each."""
     number = total = 0

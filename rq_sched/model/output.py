@@ -29,7 +29,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptMark:
     """Here begins what this attempt wrote."""
 
     number: int
@@ -50,19 +50,19 @@ class Reader:
     """Takes output apart, piece by piece as it comes."""
 
     def __init__(self) -> None:
-        self._held = b""  # what may be the beginning of a mark
+        self._unfinished = b""  # what may be the beginning of a mark
         self._cut = 0  # bytes that are missing before what comes next
 
-    def feed(self, data: bytes) -> Iterator[bytes | Cut | Attempt]:
+    def feed(self, data: bytes) -> Iterator[bytes | Cut | AttemptMark]:
         """What was written, and the marks in it."""
-        data = self._held + data
+        data = self._unfinished + data
         begun = _BEGUN.search(data)
-        self._held = data[begun.start() :] if begun else b""
+        self._unfinished = data[begun.start() :] if begun else b""
         parts = _MARK.split(data[: begun.start()] if begun else data)
         for i, part in enumerate(parts[::3]):
             kind, number = parts[3 * i - 2 : 3 * i] if i else (b"", b"0")
             if kind == b"attempt":
-                yield Attempt(int(number))
+                yield AttemptMark(int(number))
             elif kind == b"cut":
                 self._cut += int(number)
             if part and self._cut:
@@ -71,10 +71,10 @@ class Reader:
             if part:
                 yield part
 
-    def rest(self) -> bytes:
+    def remainder(self) -> bytes:
         """What looked like a mark and is none."""
-        held, self._held = self._held, b""
-        return held
+        unfinished, self._unfinished = self._unfinished, b""
+        return unfinished
 
 
 def missed(output: bytes, seen: int) -> bytes:
@@ -89,7 +89,7 @@ def as_text(output: bytes) -> str:
     'one\\n[attempt 2]\\ntwo'
     """
     reader, text = Reader(), ""
-    for part in (*reader.feed(output), reader.rest()):
+    for part in (*reader.feed(output), reader.remainder()):
         if isinstance(part, bytes):
             text += part.decode("utf-8", "replace")
         else:

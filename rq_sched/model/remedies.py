@@ -38,7 +38,7 @@ _REMEDIES = {
 }
 
 
-def why_not(value: Any, parts: Sequence[str] = ()) -> str:
+def why_unsendable(value: Any, parts: Sequence[str] = ()) -> str:
     """What can't be sent, where in ``value`` it is, and the remedy; empty if nothing was found.
 
     Parameters:

@@ -37,9 +37,9 @@ def pack(value: Any, what: str, parts: Sequence[str] = ()) -> bytes:
             packed = msgpack.packb(value, strict_types=True, default=_made_plain)
             msgpack.unpackb(packed, strict_map_key=False)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        from rq_sched.model.remedies import PLAIN, why_not  # here: who sends plain data never needs it
+        from rq_sched.model.remedies import PLAIN, why_unsendable  # here: who sends plain data never needs it
 
-        raise NotSerializable(f"{what} can't be sent: {why_not(value, parts) or f'{error}; {PLAIN}'}") from None
+        raise NotSerializable(f"{what} can't be sent: {why_unsendable(value, parts) or f'{error}; {PLAIN}'}") from None
     if len(packed) > MAX_PAYLOAD:
         raise PayloadTooLarge(
             f"{what} has {len(packed)} bytes, at most {MAX_PAYLOAD} are taken; "

@@ -27,7 +27,7 @@ EVERY = 1.0
 """Seconds between two notes."""
 FRESH = 10.0
 """Seconds after which a note counts as old."""
-KEPT = 3600.0
+KEEP_SECONDS = 3600.0
 """Seconds for which a process that has vanished is told of, unless another has taken its place."""
 LATE = 15.0
 """Seconds that something to do may lie undone while Redis answers."""
@@ -153,7 +153,7 @@ def notes() -> Iterator[Note]:
     for path, note in found:
         if not _is_gone(note):
             yield note
-        elif time.time() - note.at > KEPT or any(_replaces(*other, path, note) for other in there):
+        elif time.time() - note.at > KEEP_SECONDS or any(_replaces(*other, path, note) for other in there):
             path.unlink(missing_ok=True)
         else:
             yield replace(note, gone=True)
@@ -185,13 +185,13 @@ class Systemd:
     def __init__(self) -> None:
         self._address = os.environ.pop("NOTIFY_SOCKET", "")
         self._ready = False
-        self._told = 0.0
+        self._notified_at = 0.0
 
     def tell(self, mood: Mood, message: str = "") -> None:
         """READY=1 when first ok; WATCHDOG=1 unless stuck; at most once a second."""
-        if not self._address or time.monotonic() - self._told < EVERY / 2:
+        if not self._address or time.monotonic() - self._notified_at < EVERY / 2:
             return
-        self._told = time.monotonic()
+        self._notified_at = time.monotonic()
         lines = [f"STATUS={mood}{': ' if message else ''}{message}"]
         if mood is not Mood.STUCK:
             lines.append("WATCHDOG=1")

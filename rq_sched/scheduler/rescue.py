@@ -33,7 +33,7 @@ class Rescuer:
 
     def __init__(self, link: AsyncLink) -> None:
         self._link = link
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     async def run_once(self) -> bool:
         """Whether a script was stopped.
@@ -43,34 +43,34 @@ class Rescuer:
         """
         found = culprit(await self._link.ask(("FUNCTION", "STATS")))
         if isinstance(found, str):
-            self._tell_once(found)
+            self._log_once(found)
             return False
         if found is None:
             return False
         answer = await self._link.ask(found.kill)
-        told = {"script": found.name, "seconds": found.seconds}
+        fields = {"script": found.name, "seconds": found.seconds}
         match word_of(answer) if isinstance(answer, Exception) else "":
             case "":
-                log.warning("a script blocked Redis: it was stopped", extra=told)
+                log.warning("a script blocked Redis: it was stopped", extra=fields)
                 return True
             case "UNKILLABLE":
-                self._tell_once(
+                self._log_once(
                     "a script blocks Redis and can't be stopped, as it has written something: wait until it ends, or "
                     "stop the server by `redis-cli SHUTDOWN NOSAVE` and start it again (with the append-only file on, "
                     "only what this script wrote is lost)",
-                    told,
+                    fields,
                 )
             case "NOPERM":
-                self._tell_once(_NOT_ALLOWED, told)
+                self._log_once(_NOT_ALLOWED, fields)
         return False
 
     def forget(self) -> None:
         """Redis is back: the next time all is said again."""
-        self._told.clear()
+        self._logged.clear()
 
-    def _tell_once(self, message: str, extra: dict[str, Any] | None = None) -> None:
-        if message not in self._told:
-            self._told.add(message)
+    def _log_once(self, message: str, extra: dict[str, Any] | None = None) -> None:
+        if message not in self._logged:
+            self._logged.add(message)
             log.error(message, extra=extra)
 
 

@@ -17,7 +17,7 @@ from rq_sched.simulate.judge import Verdict, judge
 from rq_sched.simulate.measures import Measures, measure
 from rq_sched.simulate.records import Records
 from rq_sched.simulate.replay import Progress, Replay
-from rq_sched.simulate.server import Meter, own_server
+from rq_sched.simulate.server import ServerMeter, own_server
 from rq_sched.simulate.workload import Workload
 
 LOOK_EVERY = 1.0
@@ -70,7 +70,7 @@ class Report:
 
 
 @dataclass(slots=True)
-class Outcome:
+class Replayed:
     """A report, and what it rests on."""
 
     report: Report
@@ -86,7 +86,7 @@ def simulate(
     elastic: str = "off",
     usage: str = "even",
     progress: Progress | None = None,
-) -> Outcome:
+) -> Replayed:
     """Replay a workload and judge it.
 
     Parameters:
@@ -106,7 +106,7 @@ def simulate(
     if known_durations:
         policy = [("node_choice", "aligned"), *policy]
     with own_server() as link:
-        meter = Meter(link)
+        meter = ServerMeter(link)
         looked = time.monotonic()
 
         def watch(done: int, seconds: float) -> None:
@@ -133,10 +133,10 @@ def simulate(
     verdict = judge(workload, replay.records)
     found = _found(workload, replay, verdict)
     report = Report(**found, **server, replay_seconds=replayed, wall_seconds=time.monotonic() - began)
-    return Outcome(report, replay.records, verdict)
+    return Replayed(report, replay.records, verdict)
 
 
-def _server(meter: Meter, decisions: int) -> dict[str, Any]:
+def _server(meter: ServerMeter, decisions: int) -> dict[str, Any]:
     """What the replay took of the server."""
     return {
         "redis_us_per_decision": meter.cpu_seconds() / max(1, decisions) * 1e6,

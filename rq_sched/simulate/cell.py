@@ -19,7 +19,7 @@ from rq_sched.simulate.records import BACK, COMPLETED, RESIZED, Records
 from rq_sched.simulate.reservation import ReservationFollower
 from rq_sched.simulate.workload import Row, Workload
 from rq_sched.store import Store
-from rq_sched.store.answers import Finished, Report, Reserved, Resized
+from rq_sched.store.answers import EndReport, Finished, Reserved, Resized
 from rq_sched.store.base import BATCH
 from rq_sched.store.records import encode
 from rq_sched.store.schedule import PLACE_BATCH
@@ -67,7 +67,7 @@ class Cell:
         """Of all that runs, as a heap: when it will end."""
         self.line = Calls(link, SCRIPTS)
         preemptible = any(row.preemptible for row in workload.rows)
-        self.kept = ReservationFollower(policy, preemptible, self.records.reserved)
+        self.reservation = ReservationFollower(policy, preemptible, self.records.reserved)
         self._store = Store("simulate", now_ms=lambda: START + self.now, placings=0)
         self._machines = {node.node_id: Machine(i, node.node_id, f"i{i}") for i, node in enumerate(workload.nodes)}
         self._known, self._elastic, self._refill = known_durations, elastic, refill
@@ -141,14 +141,14 @@ class Cell:
 
     def end(self) -> int:
         """Report what ends now, node by node; answers on how many nodes."""
-        by_node: dict[str, list[Report]] = {}
+        by_node: dict[str, list[EndReport]] = {}
         ends = self.ends
         while ends and ends[0][0] <= self.now:
             attempt = heapq.heappop(ends)[2]
             if attempt.node.running.pop(attempt.token, None) is None:
                 continue  # it was stopped before
             said = by_node.setdefault(attempt.node.node_id, [])
-            said.append(Report(attempt.token, attempt.task_id, "completed", (self.now - attempt.start) / 1000))
+            said.append(EndReport(attempt.token, attempt.task_id, "completed", (self.now - attempt.start) / 1000))
             self._record(attempt, COMPLETED)
             self.completed += 1
             self._untrimmed += 1
@@ -161,10 +161,10 @@ class Cell:
         del attempt.node.running[attempt.token]
         self._back(attempt)
         ran = (self.now - attempt.start) / 1000
-        self._finish(attempt.node, [Report(attempt.token, attempt.task_id, "failed", ran, "oom", error="killed")])
+        self._finish(attempt.node, [EndReport(attempt.token, attempt.task_id, "failed", ran, "oom", error="killed")])
         self.line.answers()
 
-    def _finish(self, machine: Machine, reports: list[Report]) -> None:
+    def _finish(self, machine: Machine, reports: list[EndReport]) -> None:
         if machine.asked:  # what it was given then must be acknowledged now
             self.line.answers()
         machine.asked = True
@@ -232,8 +232,8 @@ class Cell:
         self.decisions += 1
         if self._starts_matter:
             self._starts.setdefault(machine.node_id, []).append(token)
-        if task_id == self.kept.task_id:
-            self.kept.ended(now)
+        if task_id == self.reservation.task_id:
+            self.reservation.ended(now)
             self.more = True  # the node that was kept is free for all
         heapq.heappush(self.ends, (now + row.duration, number, attempt))
         self._started(attempt)
@@ -248,15 +248,15 @@ class Cell:
 
     def reserve(self) -> bool:
         """Look after the first blocked task; answers whether there may be something to place now."""
-        told: Reserved = self._now(self._store.reserve())
-        number = self.waiting[told.kept_for][0] if told.kept_for is not None else 0
-        machine = self._machines[told.node_id] if told.node_id is not None else None
-        lifted = self.kept.told(
-            self.now, told.task_id, told.kept_for, number, None if machine is None else machine.place
+        reply: Reserved = self._now(self._store.reserve())
+        number = self.waiting[reply.kept_for][0] if reply.kept_for is not None else 0
+        machine = self._machines[reply.node_id] if reply.node_id is not None else None
+        lifted = self.reservation.update(
+            self.now, reply.task_id, reply.kept_for, number, None if machine is None else machine.place
         )
-        if told.preempted and machine is not None:
+        if reply.preempted and machine is not None:
             self.read_orders(machine)
-        self.more = self.more or lifted or told.preempted > 0
+        self.more = self.more or lifted or reply.preempted > 0
         return self.more
 
     def read_orders(self, machine: Machine) -> None:
@@ -268,7 +268,7 @@ class Cell:
                 self._start(self.now, order.task_id, machine, order.token)
             machine.acked = order.number
             if isinstance(order, Stop) and (attempt := machine.running.pop(order.token, None)):
-                reports.append(Report(order.token, order.task_id, "stopped", (self.now - attempt.start) / 1000))
+                reports.append(EndReport(order.token, order.task_id, "stopped", (self.now - attempt.start) / 1000))
                 self._back(attempt)
                 self.preemptions += 1
         if reports:

@@ -30,7 +30,7 @@ GOLDEN = 0.6180339887498949
 """Its multiples, without their whole parts, are spread evenly in 0..1: the moments of the jumps."""
 
 
-class Meter:
+class UsageMeter:
     """What one attempt uses, as its agent measures it.
 
     Parameters:

@@ -193,8 +193,8 @@ class _Sweep:
         self._free_memory = [node.total.memory for node in workload.nodes]
         self._labels = [frozenset(node.labels) for node in workload.nodes]
         self._reserved: dict[int, list[tuple[int, int, int]]] = {}
-        for kept in records.reserved:
-            self._reserved.setdefault(kept.node, []).append((kept.start, kept.end, kept.number))
+        for span in records.reserved:
+            self._reserved.setdefault(span.node, []).append((span.start, span.end, span.number))
         self._goes_on = {
             (number, node, end)
             for number, node, _, end, _, _, ended in records.rows()

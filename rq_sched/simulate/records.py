@@ -19,7 +19,7 @@ COMPLETED, BACK, RESIZED = 1, 2, 3
 """How a record ended: the task was done; it was stopped and waits again; it goes on with another allocation."""
 
 
-class Reserved(NamedTuple):
+class ReservedSpan(NamedTuple):
     """A node was kept for a task, from when to when (ms; the end is exclusive)."""
 
     node: int
@@ -42,7 +42,7 @@ class Records:
     cpu: array[int] = field(default_factory=lambda: array("l"))
     memory: array[int] = field(default_factory=lambda: array("l"))
     ended: array[int] = field(default_factory=lambda: array("b"))
-    reserved: list[Reserved] = field(default_factory=list)
+    reserved: list[ReservedSpan] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.number)

@@ -148,10 +148,10 @@ class Replay:
         cell.trim()
         if arrived or not self._refill:
             self._place(1 + (arrived if self._refill else max(ended, arrived)) // PLACE_BATCH)
-        if cell.kept.wanted:
+        if cell.reservation.wanted:
             self._reserve_at = min(self._reserve_at, _half_second(now))
         due = now >= self._reserve_at
-        if arrived or due or not self.lookahead or cell.kept.node is not None:
+        if arrived or due or not self.lookahead or cell.reservation.node is not None:
             cell.line.answers()
             self._place_all()
         if due:
@@ -180,7 +180,7 @@ class Replay:
         if cell.reserve():
             self._place_all()
             return cell.now + RESERVE_EVERY
-        return _half_second(cell.kept.wake(cell.now, busy=bool(cell.ends)))
+        return _half_second(cell.reservation.wake(cell.now, busy=bool(cell.ends)))
 
 
 def _half_second(at: int) -> int:

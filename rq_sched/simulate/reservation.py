@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rq_sched.model.settings import OFF, SETTINGS
-from rq_sched.simulate.records import Reserved
+from rq_sched.simulate.records import ReservedSpan
 
 NEVER = 1 << 60
 AGAIN = 1000
@@ -22,7 +22,7 @@ class ReservationFollower:
         reserved: where reservations are written down when they end.
     """
 
-    def __init__(self, policy: Sequence[tuple[str, Any]], preemptible: bool, reserved: list[Reserved]) -> None:
+    def __init__(self, policy: Sequence[tuple[str, Any]], preemptible: bool, reserved: list[ReservedSpan]) -> None:
         self._waits = waits_of(policy)
         self._preemptible = preemptible
         self._reserved = reserved
@@ -38,7 +38,7 @@ class ReservationFollower:
         """Whether ``reserve`` need be called at all."""
         return bool(self._waits)
 
-    def told(self, now: int, first: str | None, task_id: str | None, number: int, node: int | None) -> bool:
+    def update(self, now: int, first: str | None, task_id: str | None, number: int, node: int | None) -> bool:
         """What ``reserve`` answered; true if a node is free for all again.
 
         Parameters:
@@ -56,7 +56,7 @@ class ReservationFollower:
     def ended(self, now: int) -> None:
         """The reservation, if there is one, is over; at this very instant it may still have held."""
         if self.node is not None:
-            self._reserved.append(Reserved(self.node, self._number, self._node_since, now + 1))
+            self._reserved.append(ReservedSpan(self.node, self._number, self._node_since, now + 1))
         self.task_id = self.node = None
 
     def wake(self, now: int, busy: bool) -> int:

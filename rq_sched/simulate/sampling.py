@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 from rq_sched.simulate.cell import Cell
-from rq_sched.simulate.elastic import Meter
+from rq_sched.simulate.elastic import UsageMeter
 from rq_sched.simulate.machines import Attempt
 from rq_sched.simulate.reservation import NEVER
 
@@ -21,7 +21,7 @@ class Sampling:
     def __init__(self, elastic: str, usage: str) -> None:
         self.hurt = 0
         self._elastic, self._usage = elastic, usage
-        self._due: list[tuple[int, int, Meter]] = []
+        self._due: list[tuple[int, int, UsageMeter]] = []
         self._unreleased: set[int] = set()
 
     @property
@@ -36,9 +36,9 @@ class Sampling:
         """It is measured from now on, if its use is known."""
         if self.on and attempt.row.memory_used is not None:
             policy = "cpu" if attempt.number in self._unreleased else self._elastic
-            self._later(Meter(attempt, policy, self._usage), attempt.start)
+            self._later(UsageMeter(attempt, policy, self._usage), attempt.start)
 
-    def _later(self, meter: Meter, now: int) -> None:
+    def _later(self, meter: UsageMeter, now: int) -> None:
         at = meter.next_sample(now)
         if at is not None:
             heapq.heappush(self._due, (at, meter.attempt.number, meter))
@@ -61,7 +61,7 @@ class Sampling:
         for entry in later:
             heapq.heappush(self._due, entry)
 
-    def _sample(self, cell: Cell, meter: Meter) -> None:
+    def _sample(self, cell: Cell, meter: UsageMeter) -> None:
         attempt = meter.attempt
         for wish in meter.wishes(cell.now):
             meter.answered(cell.now, wish, cell.resize(attempt, meter.number(), wish))

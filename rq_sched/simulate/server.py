@@ -31,7 +31,7 @@ def own_server() -> Iterator[Link]:
                 link.close()
 
 
-class Meter:
+class ServerMeter:
     """What the server says of itself: CPU time, memory, the longest script."""
 
     def __init__(self, link: Link) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rq_sched.model.node import NodeState
-from rq_sched.model.orders import Entry, Order
+from rq_sched.model.orders import LedgerEntry, Order
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import CancelOutcome, State
 from rq_sched.store.base import BATCH as BATCH
@@ -40,11 +40,11 @@ class Ledger:
 
     cursor: str
     ordered: int
-    entries: list[Entry]
+    entries: list[LedgerEntry]
 
 
 @dataclass(slots=True)
-class Report:
+class EndReport:
     """How an attempt ended. ``ran``: seconds since its start, None if it never started.
 
     ``outcome``: ``completed``, ``failed`` (with a reason), ``crashed`` (its process died, not by us), ``returned`` (the

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from rq_sched.link import Op
 from rq_sched.link.scripts import Argument
 from rq_sched.model.resources import Resources
-from rq_sched.store.answers import Finished, Report, Resized
+from rq_sched.store.answers import EndReport, Finished, Resized
 from rq_sched.store.base import BATCH as BATCH
 from rq_sched.store.base import Base, nonce
 from rq_sched.store.order_records import order_of
@@ -25,7 +25,7 @@ class Attempts(Base):
         return int((yield from self._one("task_start", node_id, incarnation, *tokens)))
 
     def task_finish(
-        self, node_id: str, incarnation: str, *, acked: int, reports: Sequence[Report], limit: int = REFILL
+        self, node_id: str, incarnation: str, *, acked: int, reports: Sequence[EndReport], limit: int = REFILL
     ) -> Op[Finished]:
         """Report ends of attempts and get the next orders, in one call.  Raises: StaleIncarnation."""
         arguments: list[Argument] = []

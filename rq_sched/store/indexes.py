@@ -18,7 +18,7 @@ BACK = 16
 
 
 @dataclass(slots=True)
-class Entry:
+class IndexEntry:
     """One member of a sorted set, with the name of the index that it was read from."""
 
     score: float
@@ -38,7 +38,7 @@ class Index:
     key: str
     name: str = ""
     reverse: bool = False
-    buffer: deque[Entry] = field(default_factory=deque)
+    buffer: deque[IndexEntry] = field(default_factory=deque)
     done: bool = False
     _last: tuple[float, bytes] | None = None
     _rank: int = 0
@@ -59,7 +59,7 @@ class Index:
         if isinstance(reply, Exception):  # a key of another type: nothing stands there
             self.done = True
             return
-        page = [Entry(float(score), m, self.name) for m, score in zip(reply[::2], reply[1::2], strict=True)]
+        page = [IndexEntry(float(score), m, self.name) for m, score in zip(reply[::2], reply[1::2], strict=True)]
         if self._rank and not (page and self._read(page[0])):
             self._rank, self._back = max(0, self._rank - self._back), self._back * 2
             return
@@ -70,7 +70,7 @@ class Index:
         self._rank, self._back = self._rank + max(0, len(page) - 1), BACK
         self.done = len(page) <= size
 
-    def _read(self, entry: Entry) -> bool:
+    def _read(self, entry: IndexEntry) -> bool:
         """Whether it stands where reading has been."""
         if self._last is None:
             return False
@@ -78,9 +78,9 @@ class Index:
         return place >= self._last if self.reverse else place <= self._last
 
 
-def merged(indexes: Sequence[Index], size: int) -> Op[list[Entry]]:
+def merged(indexes: Sequence[Index], size: int) -> Op[list[IndexEntry]]:
     """The next ``size`` entries of several indexes, as if they were one; fewer: there are no more."""
-    found: list[Entry] = []
+    found: list[IndexEntry] = []
     while len(found) < size:
         yield from _fill([one for one in indexes if not one.buffer and not one.done], size - len(found))
         heads = [(*_place(one), i) for i, one in enumerate(indexes) if one.buffer]

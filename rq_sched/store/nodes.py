@@ -8,7 +8,7 @@ from rq_sched.link import Op
 from rq_sched.model.ids import check_id
 from rq_sched.model.labels import suffix
 from rq_sched.model.node import NodeState
-from rq_sched.model.orders import Entry, Order
+from rq_sched.model.orders import LedgerEntry, Order
 from rq_sched.model.reading import text
 from rq_sched.model.resources import Resources
 from rq_sched.model.task import DEFAULT_GRACE
@@ -59,7 +59,7 @@ class Nodes(Base):
         """
         after, ordered, flat = yield from self._one("node_ledger", node_id, incarnation, cursor)
         texts = [text(part) for part in flat]
-        entries = [Entry.read(token, entry) for token, entry in zip(texts[::2], texts[1::2], strict=True)]
+        entries = [LedgerEntry.read(token, entry) for token, entry in zip(texts[::2], texts[1::2], strict=True)]
         return Ledger(after.decode(), ordered, entries)
 
     def node_poll(self, node_id: str, incarnation: str, *, acked: int, limit: int = REFILL) -> Op[list[Order]]:

@@ -1,7 +1,7 @@
 """How many pending tasks come before a place in their order. Nothing here writes.
 
 The cost is bounded: entries of queues are counted by scripts, 32 classes a call and ``AHEAD_CLASSES`` at most; what
-the entries of arrays stand for is worked out from the records of ``ARRAYS`` arrays at most, and ``APART_RUNS`` runs of
+the entries of arrays stand for is worked out from the records of ``ARRAYS`` arrays at most, and ``EARLY_RUNS`` runs of
 each. Beyond that the count is a least one, and says so.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rq_sched.link import Command, Op
-from rq_sched.model.arrays import SEQUENCE, index_at, rest, rest_member
+from rq_sched.model.arrays import SEQUENCE, index_at, unmade_count, unmade_member
 from rq_sched.model.classes import group_of
 from rq_sched.model.fit import Place
 from rq_sched.model.reading import real, text, whole
@@ -20,7 +20,7 @@ AHEAD_BATCH = 32
 """Classes that one script call counts in."""
 AHEAD_CLASSES = 16_384
 """Classes that are counted in at most: of a namespace with more, ``ahead`` says how many there are at least."""
-APART_RUNS = 1000
+EARLY_RUNS = 1000
 """Runs of elements made before their turn that are read of one array."""
 
 
@@ -47,14 +47,14 @@ def _rests_ahead(reads: Reads, place: Place) -> Op[tuple[int, bool]]:
     arrays = yield from reads.resting()
     pending = [(a, record) for a, record in arrays.items() if record.get(b"s", b"pending") == b"pending"]
     scores = yield from reads._rows(
-        [("ZSCORE", reads.keys.pending(text(record[b"c"])), rest_member(a, record)) for a, record in pending]
+        [("ZSCORE", reads.keys.pending(text(record[b"c"])), unmade_member(a, record)) for a, record in pending]
     )
     ahead, exact = 0, len(arrays) < ARRAYS
     for (array_id, record), score in zip(pending, scores, strict=True):
         if score is None or real(score) > place.score:
             continue
         if real(score) < place.score:
-            ahead += rest(record) - 1
+            ahead += unmade_count(record) - 1
         else:
             some, all_ = yield from _elements_before(reads, array_id, record, index_at(record, place.sequence))
             ahead += max(0, some - 1)
@@ -67,15 +67,15 @@ def _elements_before(reads: Reads, array_id: str, record: Mapping[bytes, bytes],
     begin = int(record[b"jn"])
     if not int(record.get(b"ja", 0)) or index <= begin:
         return index - begin, True
-    command: Command = ("ZRANGEBYSCORE", reads.keys.apart(array_id), "-inf", f"({index}", "LIMIT", 0, APART_RUNS,
+    command: Command = ("ZRANGEBYSCORE", reads.keys.apart(array_id), "-inf", f"({index}", "LIMIT", 0, EARLY_RUNS,
                         "WITHSCORES")  # fmt: skip
     runs = (yield [command])[0]
-    all_ = len(runs) < 2 * APART_RUNS
+    all_ = len(runs) < 2 * EARLY_RUNS
     end = index if all_ else whole(runs[-2]) + 1
-    apart = sum(
+    made_early = sum(
         max(0, min(whole(last) + 1, end) - whole(first)) for last, first in zip(runs[::2], runs[1::2], strict=True)
     )
-    return end - begin - apart, all_
+    return end - begin - made_early, all_
 
 
 def count_ahead(reads: Reads, place: Place, batches: Sequence[tuple[str, int, int]]) -> Op[int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rq_sched.errors import NodeNotFound, TaskNotFound
 from rq_sched.link import Command, Op
-from rq_sched.model.arrays import element_of, has_rest, rest, rest_member, sequence, unmade
+from rq_sched.model.arrays import element_of, is_countable, sequence, unmade_count, unmade_element, unmade_member
 from rq_sched.model.events import Event, events_of
 from rq_sched.model.fit import Place, Reservation, Room, fit_counts, pending_reason
 from rq_sched.model.ids import check_id, known_id
@@ -72,7 +72,7 @@ class Reads(Base):
         found: dict[str, dict[bytes, bytes]] = {}
         for (task_id, (array_id, index)), run in zip(named.items(), runs, strict=True):
             try:
-                record = unmade(arrays[array_id], index, run[0] if run else None)
+                record = unmade_element(arrays[array_id], index, run[0] if run else None)
             except (ValueError, LookupError):
                 continue  # its array can't be read
             if record is not None:
@@ -142,7 +142,7 @@ class Reads(Base):
             if b"j" in record:  # its rest stands there, for this one too
                 try:
                     place = sequence(record, element[1] if element else int(record[b"jn"]))
-                    member = rest_member(element[0] if element else task_id, record)
+                    member = unmade_member(element[0] if element else task_id, record)
                 except (ValueError, LookupError):
                     member = ""  # it can't be read: it has no place
             entries.append((text(record.get(b"c")), member, place))
@@ -161,15 +161,15 @@ class Reads(Base):
         again = yield from self._rows([("HGETALL", self.keys.task(t)) for t in late])
         others |= {t: as_dict(one or ()) for t, one in zip(late, again, strict=True)}
         records = [record or others.get(t, {}) for t, record in zip(task_ids, records, strict=True)]
-        apart: list[Command] = []
+        separate: list[Command] = []
         for task_id, record in zip(task_ids, records, strict=True):
             if b"ax" in record:
-                apart.append(("GET", self.keys.payload(task_id)))
+                separate.append(("GET", self.keys.payload(task_id)))
             if b"rx" in record:
-                apart.append(("GET", self.keys.result(task_id)))
+                separate.append(("GET", self.keys.result(task_id)))
             if b"j" in record:
-                apart.append(("SCARD", self.keys.live(task_id)))
-        long = iter((yield from self._rows(apart)))
+                separate.append(("SCARD", self.keys.live(task_id)))
+        long = iter((yield from self._rows(separate)))
         infos: list[TaskInfo | None] = []
         for task_id, one, record in zip(task_ids, flat, records, strict=True):
             payload = next(long) if b"ax" in record else None
@@ -204,7 +204,7 @@ class Reads(Base):
         names = ("s", "c", "n", "j", "jn", "ja")
         found = yield from self._rows([("HMGET", self.keys.task(a), *names) for a in ids])
         records = [{n.encode(): v for n, v in zip(names, r or (), strict=False) if v is not None} for r in found]
-        return {a: record for a, record in zip(ids, records, strict=True) if has_rest(record)}
+        return {a: record for a, record in zip(ids, records, strict=True) if is_countable(record)}
 
     # -- nodes ------------------------------------------------------------------------------------
 
@@ -296,7 +296,7 @@ class Reads(Base):
         unmade = {b"delayed": 0, b"held": 0}  # an array stands in these indexes for all that isn't made yet
         for record in (yield from self.resting()).values():
             if record.get(b"s") in unmade:
-                unmade[record[b"s"]] += rest(record) - 1
+                unmade[record[b"s"]] += unmade_count(record) - 1
         delayed, held, *ended = yield [
             ("ZCARD", self.keys.delayed),
             ("ZCARD", self.keys.held),

@@ -149,7 +149,7 @@ def decode(
     state = _state(fields)
     need = _need(fields, "c") or Resources(1, 1)
     active = state in (State.ASSIGNED, State.RUNNING) and b"j" not in record
-    held = (_need(fields, "A") or need) if active else Resources(0, 0)
+    allocated = (_need(fields, "A") or need) if active else Resources(0, 0)
     packed = fields.packed("a") or payload
     args, kwargs = _readable(packed)[:2] if packed else ([], {})
     result, error = _outcome(fields, state, long_result)
@@ -173,8 +173,8 @@ def decode(
         reason=text("m"),
         attempt=number("u"),
         node_id=(text("i") or "").split(":")[0] or None,
-        cpu_allocated=held.cpu,
-        memory_allocated=held.memory,
+        cpu_allocated=allocated.cpu,
+        memory_allocated=allocated.memory,
         submitted_at=seconds("t"),
         scheduled_at=seconds("T"),
         started_at=seconds("S"),

@@ -41,7 +41,7 @@ class Tasks(Base):
         Raises:
             TaskNotFound
         """
-        told: dict[str, Any] = {}
+        replies: dict[str, Any] = {}
         outcome, state, attempt = yield from self._with_elements(
             "task_cancel",
             task_id,
@@ -50,9 +50,9 @@ class Tasks(Base):
             round(grace * 1000),
             note(reason),
             int(waiting),
-            told=told,
+            replies_of_elements=replies,
         )
-        stopping = {t: answer[2] for t, answer in told.items() if answer[0] == b"stopping"}
+        stopping = {t: answer[2] for t, answer in replies.items() if answer[0] == b"stopping"}
         word, now = outcome.decode(), State(state.decode())
         what = CancelOutcome.already(now) if word == "already" else CancelOutcome(word)
         return Cancelled(what, now, attempt, stopping)
@@ -74,16 +74,16 @@ class Tasks(Base):
         return State((yield from self._with_elements("task_prioritize", task_id, priority)).decode())
 
     def _with_elements(
-        self, name: str, task_id: str, *arguments: Argument, told: dict[str, Any] | None = None
+        self, name: str, task_id: str, *arguments: Argument, replies_of_elements: dict[str, Any] | None = None
     ) -> Op[Any]:
         """A change of a task. Of an array the script changes what isn't made yet; what is made, and hasn't ended,
-        follows one by one, as far as the change can be made there: ``told`` gets the replies."""
+        follows one by one, as far as the change can be made there: ``replies_of_elements`` gets the replies."""
         reply, live = yield [self.call(name, known_id(task_id), *arguments), ("SMEMBERS", self.keys.live(task_id))]
         for i in range(0, len(live), PIPELINE):
             ids = [f"{task_id}/{index.decode()}" for index in live[i : i + PIPELINE]]
             replies = yield [replace(self.call(name, t, *arguments), may_refuse=True) for t in ids]
-            if told is not None:
-                told |= {t: r for t, r in zip(ids, replies, strict=True) if not isinstance(r, Exception)}
+            if replies_of_elements is not None:
+                replies_of_elements |= {t: r for t, r in zip(ids, replies, strict=True) if not isinstance(r, Exception)}
         return reply
 
     def watch(self, task_ids: Sequence[str], channel: str) -> Op[list[State | None]]:

@@ -29,7 +29,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason
 from rq_sched.model.values import pack, unpack
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 
 INCARNATION = "inline"
 FOREVER = 10.0**6
@@ -80,16 +80,16 @@ class InlineNode:
                 self._seen = order.number
                 self._orders.append(order)
 
-    def _work_off(self, order: Order) -> Report | None:
+    def _work_off(self, order: Order) -> EndReport | None:
         if isinstance(order, Stop):
-            return Report(order.token, order.task_id, "stopped")
+            return EndReport(order.token, order.task_id, "stopped")
         stopped = {later.token for later in self._orders if isinstance(later, Stop)}
         if isinstance(order, Start) and order.token not in stopped:
             return self._attempt(order)
         return None
 
-    def _attempt(self, order: Start) -> Report:
-        report = Report(order.token, order.task_id, "completed", ran=0.0)
+    def _attempt(self, order: Start) -> EndReport:
+        report = EndReport(order.token, order.task_id, "completed", ran=0.0)
         self._link.run(self._store.task_start(*self._who, [order.token]))
         packed = self._link.run(self._store.payload(order.task_id)) if order.payload_bytes else order.arguments
         args, kwargs = unpack(packed)[:2] if packed else ([], {})
@@ -152,7 +152,7 @@ class InlineNode:
         return resize
 
 
-def _fail(report: Report, reason: Reason, text: str) -> None:
+def _fail(report: EndReport, reason: Reason, text: str) -> None:
     report.outcome, report.reason, report.error, report.result = "failed", reason, text, None
 
 

@@ -141,7 +141,7 @@ class Channel:
     """The agent's end of a socket pair, served by its event loop with plain callbacks.
 
     Parameters:
-        heard: called with each frame.
+        on_frame: called with each frame.
         lost: called once, when the other end is closed or talks nonsense.
         board: who says that something has come; None: the event loop.
         longest: see ``Frames``.
@@ -151,7 +151,7 @@ class Channel:
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        heard: Callable[[Frame], None],
+        on_frame: Callable[[Frame], None],
         lost: Callable[[], None],
         board: Switchboard | None = None,
         longest: int = -1,
@@ -160,7 +160,7 @@ class Channel:
         self._loop = loop
         self._board = board
         self._sock = sock
-        self._heard = heard
+        self._on_frame = on_frame
         self._lost = lost
         self._frames = Frames(longest)
         self._unsent = bytearray()
@@ -220,7 +220,7 @@ class Channel:
                 raise BadFrame("closed")
             self.first = True
             for frame in self._frames.feed(data):
-                self._heard(frame)
+                self._on_frame(frame)
                 self.first = False
         except BadFrame:
             if self._descriptor >= 0:
@@ -254,11 +254,11 @@ class ParentChannel(Channel):
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        heard: Callable[[Frame], None],
+        on_frame: Callable[[Frame], None],
         lost: Callable[[], None],
     ) -> None:
         self.descriptors = []
-        super().__init__(loop, sock, heard, lost)
+        super().__init__(loop, sock, on_frame, lost)
 
     def _receive(self) -> bytes:
         data, descriptors, flags, _ = socket.recv_fds(self._sock, READ, 32)

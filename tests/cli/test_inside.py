@@ -207,7 +207,7 @@ def test_inspect_decodes_what_is_kept(cli: Cli, hand: HandCell):
     assert "Node n1 is kept for it" in cli("explain", "big").out
     assert "It is the first in order that waits for room, since 2" in cli("explain", "big").out
     kept = {entry["name"] for entry in cli.json("inspect", "reservation").one["keys"][0]["entries"]}
-    assert kept - {"preempting"} <= set(schema.KEPT)
+    assert kept - {"preempting"} <= set(schema.RESERVATION_FIELDS)
 
 
 def test_inspect_names_foreign_and_wrong_keys(cli: Cli, link: Link, namespace: str):

@@ -275,7 +275,7 @@ def test_the_size_of_the_machine_minds_a_container(tmp_path: Path):
     assert 0 < bare.memory < psutil.virtual_memory().total // 1024**2
     (tmp_path / "cpu.max").write_text("100000 100000\n")
     (tmp_path / "memory.max").write_text(f"{2 * 1024**3}\n")
-    assert machine.machine_size(tmp_path) == Resources(1, 2048 - machine.LEAST_KEPT_BACK)
+    assert machine.machine_size(tmp_path) == Resources(1, 2048 - machine.MIN_HEADROOM)
     (tmp_path / "cpu.max").write_text("max 100000\n")
     (tmp_path / "memory.max").write_text("max\n")
     assert machine.machine_size(tmp_path) == bare

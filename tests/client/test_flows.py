@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rq_sched.client.flows import Flows
-from rq_sched.client.steps import Emit, Flow, Hear, Listen, Pause, Run, Step, Waiting, batches, heard, last
+from rq_sched.client.steps import Emit, Flow, Hear, Listen, Pause, Run, Step, Waiting, batches, last, read_notification
 from rq_sched.errors import ClientBusy, RedisFull, RedisUnavailable, ServerTooOld, TaskFailed, TaskNotFound, WaitTimeout
 from rq_sched.model.states import CancelOutcome, State
 from rq_sched.process.backoff import backoff
@@ -311,8 +311,8 @@ def test_batches() -> None:
 
 
 def test_doorbells() -> None:
-    assert list(heard(b"a completed b failed")) == [("a", State.COMPLETED), ("b", State.FAILED)]
-    assert list(heard(b"")) == []
+    assert list(read_notification(b"a completed b failed")) == [("a", State.COMPLETED), ("b", State.FAILED)]
+    assert list(read_notification(b"")) == []
 
 
 def test_waiting_looks_at_all_in_turn() -> None:

@@ -15,7 +15,7 @@ from rq_sched.errors import NodeAlive, StaleIncarnation
 from rq_sched.model.orders import Start
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import State
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from tests.faults.clients import Clients, numbers
 from tests.faults.model import Node
 
@@ -43,7 +43,7 @@ class Cell(Clients):
         super().__init__()
         self.incarnations = 0
         self.refilled = False
-        self.sent: list[tuple[Node, list[Report]]] = []
+        self.sent: list[tuple[Node, list[EndReport]]] = []
 
     def node(self, number: int) -> Node:
         nodes = list(self.model.nodes.values())
@@ -270,11 +270,11 @@ class Cell(Clients):
     )
     def finish(self, number: int, ends: list[tuple[int, tuple[str, str]]], ran: bool, limit: int, again: bool) -> None:
         node = self.busy_node(number)
-        reports: dict[str, Report] = {}
+        reports: dict[str, EndReport] = {}
         for i, (outcome, reason) in ends if node.ledger else []:
             token = list(node.ledger)[i % len(node.ledger)]
             task_id = node.ledger[token].task_id
-            reports[token] = Report(token, task_id, outcome, 0.1 if ran else None, reason, b"\xc0", "e" * (i * 3))
+            reports[token] = EndReport(token, task_id, outcome, 0.1 if ran else None, reason, b"\xc0", "e" * (i * 3))
         self.sent.append((node, list(reports.values())))
         for _ in range(1 + again):  # the driver's retry of a call that had been carried out
             self.report(node, list(reports.values()), limit)
@@ -283,7 +283,9 @@ class Cell(Clients):
     def finish_all(self, number: int) -> None:
         """A node works off what it has."""
         node = self.busy_node(number)
-        reports = [Report(token, held.task_id, "completed", 0.1, None, b"\xc0") for token, held in node.ledger.items()]
+        reports = [
+            EndReport(token, held.task_id, "completed", 0.1, None, b"\xc0") for token, held in node.ledger.items()
+        ]
         self.sent.append((node, reports))
         self.report(node, reports, 1 + number % 4)
 
@@ -293,7 +295,7 @@ class Cell(Clients):
         """A retry that comes when much has happened since."""
         self.report(*self.sent[-1 - number % len(self.sent)], limit)
 
-    def report(self, node: Node, reports: list[Report], limit: int) -> None:
+    def report(self, node: Node, reports: list[EndReport], limit: int) -> None:
         op = self.store.task_finish(node.node_id, node.incarnation, acked=node.ordered, reports=reports, limit=limit)
         if not self.is_known(node):
             self.refused(op, StaleIncarnation)
@@ -367,7 +369,7 @@ class Cell(Clients):
                 self.resize_by(node, token, (room, 0))
                 need = Resources(node.free.cpu + node.ledger[others[0]].amount.cpu + 1, 100)
                 self.submit([(need, 10, 0)], retries=0, crash_limit=3, growth=0)
-                self.report(node, [Report(others[0], node.ledger[others[0]].task_id, "completed", 0.1)], 8)
+                self.report(node, [EndReport(others[0], node.ledger[others[0]].task_id, "completed", 0.1)], 8)
                 return
 
 

@@ -14,7 +14,7 @@ from rq_sched.model.orders import Start
 from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from rq_sched.store.keys import Keys
 
 damaged = pytest.mark.no_audit("damage is planted")
@@ -67,9 +67,9 @@ def build(link: Link, store: Store) -> Scene:
     run(store.cancel("x1", requeue=False))
     started = start_all(link, store, acked=0)
     reports = [
-        Report(started["long"], "long", "completed", 0.1, result=b"r" * 300, output=b"hello"),
-        Report(started["c1"], "c1", "completed", 0.1, result=b"\xc0"),
-        Report(started["f1"], "f1", "failed", 0.1, reason="error", error="boom " * 50),
+        EndReport(started["long"], "long", "completed", 0.1, result=b"r" * 300, output=b"hello"),
+        EndReport(started["c1"], "c1", "completed", 0.1, result=b"\xc0"),
+        EndReport(started["f1"], "f1", "failed", 0.1, reason="error", error="boom " * 50),
     ]
     run(store.task_finish("n1", "i1", acked=3, reports=reports))
     run(store.submit([request("a1"), request("r1"), request("s1")]))

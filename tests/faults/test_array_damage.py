@@ -10,7 +10,7 @@ from rq_sched.audit.mend import Mends, repair
 from rq_sched.link import Link
 from rq_sched.model.resources import Resources
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from tests.faults.scene import K, Scene, damaged, plainly, request, start_all
 
 A, QUEUE, HEADS = K.task("a"), K.pending("4:1000"), K.classes("4:1024")
@@ -25,7 +25,7 @@ def scene(link: Link, store: Store) -> Scene:
     run(store.node_register("n1", "i1", Resources(4, 4000), ttl=600))
     run(store.submit([request("e", array="1-4")]))
     tokens = start_all(link, store, acked=0)
-    reports = [Report(tokens[f"e/{i}"], f"e/{i}", "completed", 0.1, result=b"\xc0") for i in (3, 4)]
+    reports = [EndReport(tokens[f"e/{i}"], f"e/{i}", "completed", 0.1, result=b"\xc0") for i in (3, 4)]
     run(store.task_finish("n1", "i1", acked=4, reports=reports))
     run(store.submit([request("z", cpu=4, array="1-5"), request("a", cpu=4, array="1-9", args=["x" * 99])]))
     run(store.submit([request("d", array="1-3", delay=600)]))

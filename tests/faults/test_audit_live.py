@@ -18,7 +18,7 @@ from rq_sched.link import AsyncLink, Link, Op, Request
 from rq_sched.model.orders import Start
 from rq_sched.model.resources import Resources
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from tests.faults.scene import K, Scene, build, damaged, plainly, request, start_all
 from tests.support import wait_for
 
@@ -44,7 +44,7 @@ class Churn:
         link.run(store.set_setting("grow_after", 0))
         link.run(store.node_register(node, "i", Resources(4, 4000), ttl=600))
         acked, turn = 0, 0
-        reports: list[Report] = []
+        reports: list[EndReport] = []
         while not self._stop.is_set() or reports:
             turn += 1
             if not self._stop.is_set():
@@ -66,7 +66,7 @@ class Churn:
             starts = [order for order in orders if isinstance(order, Start)]
             link.run(store.task_start(node, "i", [order.token for order in starts]))
             link.run(store.task_grow(node, "i", [order.token for order in starts]))
-            reports = [Report(order.token, order.task_id, "completed", 0.0, result=b"\xc0") for order in starts]
+            reports = [EndReport(order.token, order.task_id, "completed", 0.0, result=b"\xc0") for order in starts]
             self.finished += len(reports)
         link.close()
 
@@ -156,7 +156,7 @@ def test_leftovers(link: Link, store: Store) -> None:
     run(store.node_register("n1", "i1", Resources(1, 1000), ttl=600))
     tokens = start_all(link, store, acked=0)
     assert left() == {"task:t1", "payload:t1", "node:n1:i1:tasks", "node:n1:i1:orders"}
-    report = Report(tokens["t1"], "t1", "failed", 0.1, reason="error", error="boom" * 50, output=b"out")
+    report = EndReport(tokens["t1"], "t1", "failed", 0.1, reason="error", error="boom" * 50, output=b"out")
     run(store.task_finish("n1", "i1", acked=1, reports=[report]))
     assert left() == {"task:t1", "payload:t1", "result:t1", "log:t1", "finished:failed"}
     run(store.forget_ids(["t1"]))

@@ -116,7 +116,7 @@ def test_orphans_looked_for_only_at_boot_are_caught(redis_url: str) -> None:
 @pytest.mark.timeout(600)
 def test_an_agent_that_never_compares_is_caught(redis_url: str) -> None:
     """After a failover that has lost writes each side goes on with what it believes."""
-    with mock.patch.object(Reconciler, "heard"):
+    with mock.patch.object(Reconciler, "on_heartbeat"):
         print(f"\nno reconciliation: {play_until_caught(redis_url)} seeds", end=" ")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import State
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from tests.faults.direct import DirectLink
 from tests.faults.machine import Cell
 from tests.faults.model import ACTIVE, Node, Task
@@ -52,7 +52,7 @@ class One(Cell):
     def report_end(self, outcome: str) -> None:
         if self.agent:
             node, token = self.agent
-            self.report(node, [Report(token, "t0", outcome, 0.1, "error", b"\xc0", "boom")], 8)
+            self.report(node, [EndReport(token, "t0", outcome, 0.1, "error", b"\xc0", "boom")], 8)
 
     def do_place(self) -> None:
         self.place(5)

@@ -74,7 +74,7 @@ def test_no_two_things_at_the_left_margin_share_a_name(name: str) -> None:
 
 
 def test_functions_are_local() -> None:
-    """Loading a library makes no globals; what an include shares is declared by ``scripts.apart``."""
+    """Loading a library makes no globals; what an include shares is declared by ``scripts.enclose_includes``."""
     for path in scripts.FOLDER.glob("*.lua"):
         assert not re.findall(r"^function .*", path.read_text(), re.MULTILINE), f"{path.name}: write local function"
 

@@ -18,7 +18,7 @@ from rq_sched.link import AsyncLink, Link, Op, blocking, shown
 from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from tests.support import wait_for
 
 
@@ -143,7 +143,7 @@ def test_a_full_server_refuses_submits_and_lets_running_tasks_end(link: Link, st
     try:
         with pytest.raises(errors.RedisFull):
             link.run(store.submit([TaskRequest("m:f", task_id="late").check()]))
-        report = Report(start.token, "t00000", "completed", ran=0.1, result=b"\xc0")  # type: ignore[union-attr]
+        report = EndReport(start.token, "t00000", "completed", ran=0.1, result=b"\xc0")  # type: ignore[union-attr]
         finished = link.run(store.task_finish("a", "1", acked=start.number, reports=[report]))
         assert finished.outcomes == ["recorded"]
         assert len(finished.orders) == 1

@@ -17,7 +17,7 @@ from rq_sched.model.signing import Signer
 from rq_sched.model.task import TaskRequest
 from rq_sched.model.values import MAX_PAYLOAD, pack
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from rq_sched.store.position import count_ahead
 
 
@@ -125,7 +125,7 @@ def _calls() -> list[Call]:
     """One call of every method that runs a script."""
     store = Store("x")
     mends = Mends(store.keys)
-    report = Report("k", "t", "completed", result=b"")
+    report = EndReport("k", "t", "completed", result=b"")
     operations: list[Any] = [
         store.submit([TaskRequest("m:f").check()]),
         store.cancel("t"),

@@ -11,7 +11,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo, TaskRequest
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 
 T = TypeVar("T")
 START = 1_000_000
@@ -83,7 +83,7 @@ class Cell:
                 node_id,
                 incarnation,
                 acked=self.acked[node_id],
-                reports=[Report(order.token, order.task_id, outcome, ran=0.1, **report)],
+                reports=[EndReport(order.token, order.task_id, outcome, ran=0.1, **report)],
             )
         )
         self._seen(node_id, finished.orders)

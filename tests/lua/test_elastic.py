@@ -5,7 +5,7 @@ from __future__ import annotations
 from rq_sched.model.orders import Resize, Start
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import State
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from tests.lua.cell import Cell
 
 
@@ -141,7 +141,7 @@ def test_a_refill_that_takes_surplus_back_says_so_in_its_reply(cell: Cell) -> No
     assert grow(cell, starts["elastic"]) == 1
     assert resizes(cell) == {"elastic": Resources(3, 100)}
     cell.submit("wide", cpu=2)
-    report = Report(starts["short"].token, "short", "completed", ran=0.1, result=b"\xc0")
+    report = EndReport(starts["short"].token, "short", "completed", ran=0.1, result=b"\xc0")
     orders = cell.run(cell.store.task_finish("a", "1", acked=cell.acked["a"], reports=[report])).orders
     assert [(type(order), order.task_id) for order in orders if isinstance(order, (Resize, Start))] == [
         (Resize, "elastic"),

@@ -13,7 +13,7 @@ from rq_sched.link.scripts import Script
 from rq_sched.model.orders import Start
 from rq_sched.model.states import Reason, State
 from rq_sched.model.task import TaskRequest
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from rq_sched.store.base import BATCH
 from tests.lua.cell import Cell
 
@@ -268,7 +268,7 @@ def test_however_many_label_sets_are_tried_an_end_and_a_look_take_no_more(namesp
     cell.started("n", *starts.values())
     answers = many(cell, [{"memory_needed": 16, "require": [f"l{i}"]} for i in range(5000)])
     assert answers == ["new"] * 1000 + ["crowded"] * 4000
-    report = Report(starts["one"].token, "one", "completed", ran=0.1, result=b"\xc0")
+    report = EndReport(starts["one"].token, "one", "completed", ran=0.1, result=b"\xc0")
     assert commands(cell, cell.store.task_finish("n", "1", acked=0, reports=[report])) < 60
     assert commands(cell, cell.store.reserve()) < 2200, "two a label set"
     assert cell.submit("innocent") == ["new"]

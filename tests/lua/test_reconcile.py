@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 
-from rq_sched.model.orders import Entry, Start, digest
+from rq_sched.model.orders import LedgerEntry, Start, digest
 from rq_sched.model.resources import Resources
 from tests.lua.cell import Cell
 
 
-def entries(starts: dict[str, Start], **marks: str) -> list[Entry]:
+def entries(starts: dict[str, Start], **marks: str) -> list[LedgerEntry]:
     """The ledger as an agent knows it that has got these orders."""
-    return [Entry(start.token, task_id, start.allocation, marks.get(task_id, "a")) for task_id, start in starts.items()]
+    return [
+        LedgerEntry(start.token, task_id, start.allocation, marks.get(task_id, "a"))
+        for task_id, start in starts.items()
+    ]
 
 
-def agrees(cell: Cell, held: list[Entry], acked: int | None = None) -> bool | None:
+def agrees(cell: Cell, held: list[LedgerEntry], acked: int | None = None) -> bool | None:
     acked = cell.acked["a"] if acked is None else acked
     return cell.run(cell.store.node_heartbeat("a", "1", acked=acked, digest=digest(held))).agrees
 
@@ -45,11 +48,11 @@ def test_every_difference_is_noticed(cell: Cell) -> None:
     cell.place()
     one, two = entries(cell.starts("a"))
     for other in (
-        Entry(one.token, "t2", one.allocation, "a"),
-        Entry("0.1.1", "t1", one.allocation, "a"),
-        Entry(one.token, "t1", Resources(2, 100), "a"),
-        Entry(one.token, "t1", Resources(1, 101), "a"),
-        Entry(one.token, "t1", one.allocation, "r"),
+        LedgerEntry(one.token, "t2", one.allocation, "a"),
+        LedgerEntry("0.1.1", "t1", one.allocation, "a"),
+        LedgerEntry(one.token, "t1", Resources(2, 100), "a"),
+        LedgerEntry(one.token, "t1", Resources(1, 101), "a"),
+        LedgerEntry(one.token, "t1", one.allocation, "r"),
     ):
         assert agrees(cell, [other, two]) is False, other
     assert agrees(cell, [one, two])
@@ -70,7 +73,7 @@ def test_the_ledger_is_read_in_batches(cell: Cell) -> None:
     cell.node("a", 700, 70000)
     cell.submit(*(f"t{n}" for n in range(640)), cpu=1)
     cell.place()
-    found: list[Entry] = []
+    found: list[LedgerEntry] = []
     cursor, batches = "", 0
     while cursor != "0":
         ledger = cell.run(cell.store.node_ledger("a", "1", cursor or "0"))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from rq_sched.model.output import Attempt, Cut, Reader, as_text, attempt_mark, cut_mark, missed
+from rq_sched.model.output import AttemptMark, Cut, Reader, as_text, attempt_mark, cut_mark, missed
 
 WRITTEN = (
     attempt_mark(2) + cut_mark(70) + cut_mark(1_000) + b"one\x1e\n" + attempt_mark(3) + b"t\xc3\xbcwo\x1erqs cut=x\n"
 )
-PARTS = [Attempt(2), Cut(1_070), b"one\x1e\n", Attempt(3), b"t\xc3\xbcwo\x1erqs cut=x\n"]
+PARTS = [AttemptMark(2), Cut(1_070), b"one\x1e\n", AttemptMark(3), b"t\xc3\xbcwo\x1erqs cut=x\n"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_marks_are_found_however_the_output_comes(size: int) -> None:
     reader = Reader()
-    found: list[bytes | Cut | Attempt] = []
+    found: list[bytes | Cut | AttemptMark] = []
     for start in range(0, len(WRITTEN), size):
         for part in reader.feed(WRITTEN[start : start + size]):
             if isinstance(part, bytes) and found and isinstance(found[-1], bytes):
@@ -23,13 +23,13 @@ def test_marks_are_found_however_the_output_comes(size: int) -> None:
             else:
                 found.append(part)
     assert found == PARTS
-    assert reader.rest() == b""
+    assert reader.remainder() == b""
 
 
 def test_what_only_looks_like_a_mark_is_output() -> None:
     reader = Reader()
     assert list(reader.feed(b"a\x1erqs cut=12")) == [b"a"]
-    assert reader.rest() == b"\x1erqs cut=12"
+    assert reader.remainder() == b"\x1erqs cut=12"
 
 
 def test_as_text() -> None:

@@ -14,7 +14,7 @@ from rq_sched.process import folders, health
 from rq_sched.process.embedded import EmbeddedServer, running_url
 from rq_sched.process.folders import make_private, open_own, weakness
 from rq_sched.process.health import Mood, Reporter
-from rq_sched.worker.parent.run_record import Record
+from rq_sched.worker.parent.run_record import RunRecord
 
 Change = Callable[[Path], None]
 
@@ -141,7 +141,7 @@ def test_a_worker_believes_no_record_that_was_put_there(tmp_path: Path, plant: C
     path.parent.mkdir(mode=0o700)
     plant(path)
     with pytest.raises(InvalidValue, match="set XDG_STATE_HOME"):
-        Record(path)
+        RunRecord(path)
 
 
 def test_nor_one_in_a_folder_that_others_may_write_to(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_nor_one_in_a_folder_that_others_may_write_to(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.parent.chmod(0o777)
     with pytest.raises(InvalidValue, match="others may write to"):
-        Record(path)
+        RunRecord(path)
 
 
 def test_notes_of_running_servers_are_not_believed_there_either(

@@ -140,7 +140,7 @@ def test_what_systemd_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         systemd = Systemd()
         said = []
         for mood in (Mood.WAITING, Mood.OK, Mood.STUCK, Mood.OK):
-            systemd._told = 0.0
+            systemd._notified_at = 0.0
             systemd.tell(mood, "why")
             said.append(ears.recv(500).decode().split("\n")[1:])
     assert said == [["WATCHDOG=1"], ["WATCHDOG=1", "READY=1"], [], ["WATCHDOG=1"]]

@@ -12,7 +12,7 @@ from rq_sched.errors import InvalidValue
 from rq_sched.model.resources import Resources
 from rq_sched.simulate.judge import judge
 from rq_sched.simulate.measures import lower_bound, measure, series
-from rq_sched.simulate.records import BACK, RESIZED, Records, Reserved, read_dump, records_of, write_dump
+from rq_sched.simulate.records import BACK, RESIZED, Records, ReservedSpan, read_dump, records_of, write_dump
 from rq_sched.simulate.workload import Node, Row, Workload
 
 
@@ -150,7 +150,7 @@ def test_a_reservation_excuses_only_where_when_and_against_whom_it_holds():
     number = {one.task_id: one.first for one in workload.rows}
     assert judge(workload, schedule(workload, *facts)).inversions > 0
     # `b` goes before `a`, which would have fitted: fine while the node is kept for `wide`, but not before `urgent`
-    kept = Reserved(0, number["wide"], 0, 9)
+    kept = ReservedSpan(0, number["wide"], 0, 9)
     verdict = judge(workload, schedule(workload, facts[0], reserved=[kept]))
     assert verdict.inversions == 1
     assert f"task {late} started" in verdict.described[0]
@@ -158,13 +158,13 @@ def test_a_reservation_excuses_only_where_when_and_against_whom_it_holds():
     without_urgent = cluster(row("wide", 4, priority=1), row("a", 2), row("b", 1))
     # `wide` itself would have fitted into the empty node, so the reservation is no excuse
     assert judge(
-        without_urgent, schedule(without_urgent, ("b", "n0", 0, 10), reserved=[Reserved(0, 0, 0, 9)])
+        without_urgent, schedule(without_urgent, ("b", "n0", 0, 10), reserved=[ReservedSpan(0, 0, 0, 9)])
     ).inversions
     busy = cluster(row("now", 1, priority=2), row("wide", 4, priority=1), row("a", 2), row("b", 1))
     right = [("now", "n0", 0, 10), ("b", "n0", 0, 5), ("wide", "n0", 10, 20), ("a", "n0", 20, 30)]
     assert judge(busy, schedule(busy, *right)).inversions == 1
-    assert judge(busy, schedule(busy, *right, reserved=[Reserved(0, 1, 0, 9)])).inversions == 0
-    assert judge(busy, schedule(busy, *right, reserved=[Reserved(0, 1, 1, 9)])).inversions == 1  # later
+    assert judge(busy, schedule(busy, *right, reserved=[ReservedSpan(0, 1, 0, 9)])).inversions == 0
+    assert judge(busy, schedule(busy, *right, reserved=[ReservedSpan(0, 1, 1, 9)])).inversions == 1  # later
 
 
 def test_a_task_that_was_stopped_waits_again_at_its_old_place():

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 from rq_sched.model.resources import Resources
 from rq_sched.model.settings import OFF
-from rq_sched.simulate.elastic import Meter
+from rq_sched.simulate.elastic import UsageMeter
 from rq_sched.simulate.machines import Attempt, Machine
-from rq_sched.simulate.records import Reserved
+from rq_sched.simulate.records import ReservedSpan
 from rq_sched.simulate.reservation import NEVER, ReservationFollower, waits_of
 from rq_sched.simulate.workload import Row
 
 
 def test_a_reservation_is_written_down_when_it_ends():
-    reserved: list[Reserved] = []
-    kept = ReservationFollower([], False, reserved)
-    assert not kept.told(1000, "wide", None, 0, None)
-    assert kept.wake(1000, busy=True) == 31_000
-    assert not kept.told(31_000, "wide", "wide", 7, 2)
+    reserved: list[ReservedSpan] = []
+    follower = ReservationFollower([], False, reserved)
+    assert not follower.update(1000, "wide", None, 0, None)
+    assert follower.wake(1000, busy=True) == 31_000
+    assert not follower.update(31_000, "wide", "wide", 7, 2)
     assert reserved == []
-    kept.ended(40_000)
-    assert reserved == [Reserved(2, 7, 31_000, 40_001)]
-    assert not kept.told(40_000, None, None, 0, None)
-    assert kept.wake(40_000, busy=True) == NEVER
+    follower.ended(40_000)
+    assert reserved == [ReservedSpan(2, 7, 31_000, 40_001)]
+    assert not follower.update(40_000, None, None, 0, None)
+    assert follower.wake(40_000, busy=True) == NEVER
 
 
 def test_a_reservation_that_goes_to_another_task_leaves_its_node_free():
-    reserved: list[Reserved] = []
-    kept = ReservationFollower([], False, reserved)
-    kept.told(0, "wide", None, 0, None)
-    kept.told(30_000, "wide", "wide", 7, 2)
-    assert not kept.told(35_000, "urgent", "wide", 7, 2)  # it is the first one now, but hasn't waited for long enough
+    reserved: list[ReservedSpan] = []
+    follower = ReservationFollower([], False, reserved)
+    follower.update(0, "wide", None, 0, None)
+    follower.update(30_000, "wide", "wide", 7, 2)
+    assert not follower.update(35_000, "urgent", "wide", 7, 2)  # it is the first one now, but hasn't waited long enough
     assert reserved == []
-    assert kept.wake(35_000, busy=True) == 65_000
-    assert kept.told(65_000, "urgent", "urgent", 3, 1)
-    assert reserved == [Reserved(2, 7, 30_000, 65_001)]
-    assert (kept.task_id, kept.node) == ("urgent", 1)
+    assert follower.wake(35_000, busy=True) == 65_000
+    assert follower.update(65_000, "urgent", "urgent", 3, 1)
+    assert reserved == [ReservedSpan(2, 7, 30_000, 65_001)]
+    assert (follower.task_id, follower.node) == ("urgent", 1)
 
 
 def test_reserve_is_not_called_where_both_settings_are_off():
@@ -45,18 +45,18 @@ def test_reserve_is_not_called_where_both_settings_are_off():
 
 
 def test_who_may_be_preempted_is_asked_again():
-    kept = ReservationFollower([], True, [])
-    kept.told(0, "wide", None, 0, None)
-    assert kept.wake(30_000, busy=True) == 31_000
-    assert kept.wake(30_000, busy=False) == NEVER
+    follower = ReservationFollower([], True, [])
+    follower.update(0, "wide", None, 0, None)
+    assert follower.wake(30_000, busy=True) == 31_000
+    assert follower.wake(30_000, busy=False) == NEVER
 
 
-def meter(policy: str, memory_used: int, usage: str = "jump") -> Meter:
+def meter(policy: str, memory_used: int, usage: str = "jump") -> UsageMeter:
     row = Row("t", Resources(4, 1000), 2_000_000, cpu_used=0.5, memory_used=memory_used)
-    return Meter(Attempt(1, row, "t", Machine(0, "n", "i"), "k", 0, 4, 1000, 0), policy, usage)
+    return UsageMeter(Attempt(1, row, "t", Machine(0, "n", "i"), "k", 0, 4, 1000, 0), policy, usage)
 
 
-def replay(one: Meter, *, grants: bool) -> list[Resources]:
+def replay(one: UsageMeter, *, grants: bool) -> list[Resources]:
     """Its wishes over its run; less is always granted, more if ``grants``."""
     wishes: list[Resources] = []
     now = one.next_sample(0)

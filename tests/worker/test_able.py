@@ -19,7 +19,7 @@ from rq_sched.worker.frames import ParentChannel, Word, pack
 def looked(folder: object, first: str = "") -> str:
     """What a process of its own sees: it goes there."""
     code = f"import os, resource, errno\nfrom rq_sched.worker import able\n{first}\n"
-    code += f"print(able.why_not({str(folder)!r}, thorough=True))"
+    code += f"print(able.why_unable({str(folder)!r}, thorough=True))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 

@@ -16,10 +16,10 @@ import pytest
 from rq_sched.model.orders import Resize, Start, Stop
 from rq_sched.model.resources import Resources
 from rq_sched.model.values import MAX_PAYLOAD
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from rq_sched.worker.agent.attempt import OUTPUT_LIMIT
 from rq_sched.worker.agent.attempts import MOST_ASKED, Attempt, Attempts, Ending
-from rq_sched.worker.agent.faults import LOOK_AGAIN
+from rq_sched.worker.agent.faults import RECHECK
 from rq_sched.worker.agent.pool import FAT, IDLE_SECONDS, Pool
 from rq_sched.worker.frames import Word, pack
 from tests.client.stepped import play
@@ -31,7 +31,7 @@ def completed(token: str = "k1", spent: str = "", kept: int = 0) -> list[Any]:
 
 class FakeOutbox:
     def __init__(self) -> None:
-        self.reports: list[Report] = []
+        self.reports: list[EndReport] = []
         self.reported: dict[str, None] = {}
         self.progress: dict[str, float] = {}
         self.put_off: set[str] = set()
@@ -39,7 +39,7 @@ class FakeOutbox:
     def gave_up(self, token: str) -> bool:
         return token in self.put_off
 
-    def add(self, report: Report) -> None:
+    def add(self, report: EndReport) -> None:
         self.reports.append(report)
         self.reported[report.token] = None
 
@@ -99,7 +99,7 @@ class FakePool:
     def take(self) -> FakeChild | None:
         return self.idle.pop() if self.idle else None
 
-    def rest(self, child: FakeChild) -> None:
+    def put_back(self, child: FakeChild) -> None:
         self.idle.append(child)
 
     def grow(self) -> int:
@@ -507,7 +507,7 @@ async def test_who_is_spoken_for_by_an_earlier_attempt_is_not_charged() -> None:
     assert child.signals == [signal.SIGKILL]
     s.dies(child)
     assert s.outbox.outcomes == [("k1", "completed"), ("k2", "returned")]
-    s.pool.rest(FakeChild())
+    s.pool.put_back(FakeChild())
     s.attempts.start(again := replace(innocent, token="k3"))
     child = s.child("k3")
     s.says("k3", completed("k1"))
@@ -602,7 +602,7 @@ def test_a_node_that_cannot_run_tasks_looks_again_now_and_then(token: str) -> No
         s.says("k1", [Word.NOT_BEGUN, token, "no such folder"])
         s.dies(child)
         assert (s.attempts.faults.text, s.pool.starting) == ("no such folder", 0)
-        for delay in (LOOK_AGAIN, 2 * LOOK_AGAIN, 4 * LOOK_AGAIN):
+        for delay in (RECHECK, 2 * RECHECK, 4 * RECHECK):
             await asyncio.sleep(0.7 * delay)
             assert s.pool.starting == 0, "not at once, or it would ask again and again"
             await asyncio.sleep(0.4 * delay)
@@ -611,7 +611,7 @@ def test_a_node_that_cannot_run_tasks_looks_again_now_and_then(token: str) -> No
             assert looks.channel.sent == [(Word.LOOK,)]
             s.attempts.said(looks, [Word.LOOKED, "", "still none"])  # type: ignore[arg-type]
             assert looks.channel.closed
-        await asyncio.sleep(8 * LOOK_AGAIN)
+        await asyncio.sleep(8 * RECHECK)
         s.attempts.said(looks := s.comes(s.pool.asked), [Word.LOOKED, "", ""])  # type: ignore[arg-type]
         assert s.child() is looks
         s.says("k1", completed())
@@ -644,13 +644,13 @@ def test_a_child_that_can_t_be_had_and_one_that_dies_as_it_looks() -> None:
         s.attempts.fork_failed(s.pool.asked, "no processes")
         assert s.attempts.faults.text == "no processes"
         s.pool.starting = 0
-        await asyncio.sleep(LOOK_AGAIN)
+        await asyncio.sleep(RECHECK)
         s.attempts.fork_failed(s.pool.asked, "no processes")
         s.pool.starting = 0
-        await asyncio.sleep(2 * LOOK_AGAIN)
+        await asyncio.sleep(2 * RECHECK)
         s.dies(s.comes(s.pool.asked))
         assert s.attempts.faults.text == "a child was killed by SIGKILL before it could begin a task"
-        await asyncio.sleep(4 * LOOK_AGAIN)
+        await asyncio.sleep(4 * RECHECK)
         assert s.pool.starting == 1
 
     play(scene())

@@ -170,9 +170,9 @@ def test_on_a_slow_file_system_there_are_fewer_looks(monkeypatch: pytest.MonkeyP
         return 0, 0, 0
 
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(modules, "_look", look)
+    monkeypatch.setattr(modules, "_stamp", look)
     known = Modules()
-    known._application, known._looks, known._of = ["a"], {"a": (0, 0, 0)}, {"m:f": ()}
+    known._application, known._stamps, known._of = ["a"], {"a": (0, 0, 0)}, {"m:f": ()}
     for _ in range(1000):
         assert not known.changed("m:f")
         now[0] += 0.1

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 from rq_sched.errors import InvalidValue, RedisRefused, RedisUnavailable, RqSchedError, Unreadable, WrongType
-from rq_sched.store.answers import Finished, Report
+from rq_sched.store.answers import EndReport, Finished
 from rq_sched.worker.agent.outbox import BATCH, BATCH_BYTES, TRIES, Outbox
 from tests.support import wait_for_async
 from tests.worker.test_parts import FakeStore, start
@@ -21,9 +21,9 @@ class FakeSession:
     """Stands in for the session in front of a store: keeps reports, answers as told."""
 
     def __init__(self) -> None:
-        self.batches: list[list[Report]] = []
+        self.batches: list[list[EndReport]] = []
         self.failures = 0
-        self.refuses: Callable[[Report], bool] = lambda report: False
+        self.refuses: Callable[[EndReport], bool] = lambda report: False
         self.refusal: RqSchedError = InvalidValue("this report isn't one")
         self.go = asyncio.Event()
         self.go.set()
@@ -53,10 +53,10 @@ def test_what_ends_while_a_report_is_under_way_forms_the_next() -> None:
         outbox = outbox_of(session)
         running = asyncio.ensure_future(outbox.run())
         session.go.clear()
-        outbox.add(Report("k0", "t0", "completed"))
+        outbox.add(EndReport("k0", "t0", "completed"))
         await asyncio.sleep(0.01)
         for n in range(1, 2 * BATCH):
-            outbox.add(Report(f"k{n}", f"t{n}", "completed"))
+            outbox.add(EndReport(f"k{n}", f"t{n}", "completed"))
         assert not outbox.empty.is_set()
         session.go.set()
         await asyncio.wait_for(outbox.empty.wait(), 5)
@@ -74,7 +74,7 @@ def test_what_could_not_be_sent_is_sent_again() -> None:
         session.failures = 2
         outbox = outbox_of(session)
         running = asyncio.ensure_future(outbox.run())
-        outbox.add(Report("k0", "t0", "completed"))
+        outbox.add(EndReport("k0", "t0", "completed"))
         await asyncio.wait_for(outbox.empty.wait(), 5)
         running.cancel()
         assert [[report.token for report in batch] for batch in session.batches] == [["k0"]] * 3
@@ -82,7 +82,7 @@ def test_what_could_not_be_sent_is_sent_again() -> None:
     asyncio.run(scene())
 
 
-def told_by(session: FakeSession, *reports: Report, patience: float = 20) -> Outbox:
+def told_by(session: FakeSession, *reports: EndReport, patience: float = 20) -> Outbox:
     """Tell these; the pauses between tries are short."""
 
     async def scene() -> Outbox:
@@ -101,7 +101,7 @@ def told_by(session: FakeSession, *reports: Report, patience: float = 20) -> Out
 def test_an_end_that_is_always_refused_is_told_without_its_result() -> None:
     session = FakeSession()
     session.refuses = lambda report: report.result == b"bad"
-    reports = [Report(f"k{n}", f"t{n}", "completed", 0.1, result=b"bad" if n == 2 else b"ok") for n in range(5)]
+    reports = [EndReport(f"k{n}", f"t{n}", "completed", 0.1, result=b"bad" if n == 2 else b"ok") for n in range(5)]
     told_by(session, *reports)
     tried = [[report.token for report in batch] for batch in session.batches]
     assert tried[:TRIES] == [["k0", "k1", "k2", "k3", "k4"]] * TRIES
@@ -118,7 +118,7 @@ def test_an_end_is_never_told_as_another_because_something_stored_cannot_be_read
     session.refusal = refusal
     session.refuses = lambda report: report.token == "k0"
     outbox = told_by(
-        session, Report("k0", "t0", "completed", result=b"r", output=b"o"), Report("k1", "t1", "completed")
+        session, EndReport("k0", "t0", "completed", result=b"r", output=b"o"), EndReport("k1", "t1", "completed")
     )
     told = [report for batch in session.batches for report in batch]
     assert {(report.outcome, report.result) for report in told if report.token == "k0"} == {("completed", b"r")}
@@ -131,7 +131,7 @@ def test_an_end_is_never_told_as_another_because_something_stored_cannot_be_read
 def test_output_that_is_always_refused_costs_no_result() -> None:
     session = FakeSession()
     session.refuses = lambda report: report.output == b"bad"
-    told_by(session, Report("k0", "t0", "completed", result=b"r", output=b"bad"))
+    told_by(session, EndReport("k0", "t0", "completed", result=b"r", output=b"bad"))
     last = session.batches[-1][0]
     assert (last.outcome, last.result, last.output) == ("completed", b"r", b"")
 
@@ -140,7 +140,7 @@ def test_an_end_that_is_refused_in_any_form_keeps_nobody_else(caplog: pytest.Log
     session = FakeSession()
     session.refuses = lambda report: report.task_id == "t0"
     outbox = told_by(
-        session, Report("k0", "t0", "stopped"), *(Report(f"k{n}", f"t{n}", "completed") for n in range(1, 4))
+        session, EndReport("k0", "t0", "stopped"), *(EndReport(f"k{n}", f"t{n}", "completed") for n in range(1, 4))
     )
     assert [report.token for batch in session.batches[-3:] for report in batch] == ["k1", "k2", "k3"]
     assert "until it can, the task counts as running" in caplog.text
@@ -155,7 +155,7 @@ def test_what_is_mended_between_two_tries_is_no_reason_to_put_off_an_end() -> No
     session = FakeSession()
     session.refusal = WrongType("the list of orders is a hash")
     session.refuses = lambda report: [] not in session.batches
-    outbox = told_by(session, Report("k0", "t0", "completed", result=b"r", output=b"o"))
+    outbox = told_by(session, EndReport("k0", "t0", "completed", result=b"r", output=b"o"))
     assert (session.batches[-1][0].result, session.batches[-1][0].output) == (b"r", b"o")
     assert not outbox.gave_up("k0")
     assert "k0" in outbox.reported
@@ -169,7 +169,7 @@ def put_off(session: FakeSession, then: Callable[[Outbox], Awaitable[object]]) -
         running = asyncio.ensure_future(outbox.run())
         session.refuses = lambda report: report.token == "k0"
         session.refusal = Unreadable("a record")
-        outbox.add(Report("k0", "t0", "completed", result=b"r"))
+        outbox.add(EndReport("k0", "t0", "completed", result=b"r"))
         await asyncio.wait_for(outbox.empty.wait(), 20)
         assert outbox.gave_up("k0")
         await then(outbox)
@@ -196,7 +196,7 @@ def test_an_end_that_was_put_off_is_told_when_redis_takes_it() -> None:
         assert len(session.batches) == told
 
     put_off(session, then)
-    assert session.batches[-1] == [Report("k0", "t0", "completed", result=b"r")]
+    assert session.batches[-1] == [EndReport("k0", "t0", "completed", result=b"r")]
 
 
 def test_a_stop_takes_the_place_of_an_end_that_was_put_off() -> None:
@@ -204,12 +204,12 @@ def test_a_stop_takes_the_place_of_an_end_that_was_put_off() -> None:
 
     async def then(outbox: Outbox) -> None:
         session.refuses = lambda report: report.outcome == "completed"
-        outbox.add(Report("k0", "t0", "stopped"))
+        outbox.add(EndReport("k0", "t0", "stopped"))
         await asyncio.wait_for(outbox.empty.wait(), 20)
         assert not outbox.gave_up("k0")
 
     put_off(session, then)
-    assert session.batches[-1] == [Report("k0", "t0", "stopped")]
+    assert session.batches[-1] == [EndReport("k0", "t0", "stopped")]
 
 
 def test_ends_that_are_put_off_are_bounded() -> None:
@@ -217,7 +217,7 @@ def test_ends_that_are_put_off_are_bounded() -> None:
     session.refusal = Unreadable("a record")
     session.refuses = lambda report: True
     with mock.patch("rq_sched.worker.agent.outbox.MOST_PUT_OFF", 2):
-        outbox = told_by(session, *(Report(f"k{n}", f"t{n}", "completed") for n in range(4)))
+        outbox = told_by(session, *(EndReport(f"k{n}", f"t{n}", "completed") for n in range(4)))
     assert [outbox.gave_up(f"k{n}") for n in range(4)] == [False, False, True, True]
 
 
@@ -225,7 +225,7 @@ def test_while_redis_takes_no_ends_at_all_they_are_kept() -> None:
     session = FakeSession()
     left = [7 * TRIES]
 
-    def refuses(report: Report) -> bool:
+    def refuses(report: EndReport) -> bool:
         left[0] -= 1
         return left[0] > 0
 
@@ -239,7 +239,7 @@ def test_while_redis_takes_no_ends_at_all_they_are_kept() -> None:
         return await ask(make)
 
     session.ask = nothing_either  # type: ignore[method-assign]
-    told_by(session, Report("k0", "t0", "completed", result=b"r"))
+    told_by(session, EndReport("k0", "t0", "completed", result=b"r"))
     assert session.failures == failed_before
     assert session.batches[-1][0].result == b"r"
 
@@ -247,13 +247,13 @@ def test_while_redis_takes_no_ends_at_all_they_are_kept() -> None:
 def test_starts_that_are_always_refused_keep_nothing_from_going_on() -> None:
     session = FakeSession()
     launched: list[Any] = []
-    attempt = SimpleNamespace(order=start(1), told=False)
+    attempt = SimpleNamespace(order=start(1), start_reported=False)
 
     async def scene() -> None:
         outbox = Outbox(session, FakeStore(), lambda: 0, lambda orders: None, lambda: (), launch=launched.append)  # type: ignore
         running = asyncio.ensure_future(outbox.run())
         outbox.tell_start(attempt)  # type: ignore[arg-type]
-        outbox.add(Report("k9", "t9", "completed"))
+        outbox.add(EndReport("k9", "t9", "completed"))
         await asyncio.wait_for(outbox.empty.wait(), 20)
         running.cancel()
         assert outbox.gave_up(attempt.order.token)  # it isn't told again at once
@@ -269,7 +269,7 @@ def test_a_batch_is_bounded_in_bytes() -> None:
         session = FakeSession()
         outbox = outbox_of(session)
         for n in range(5):
-            outbox.add(Report(f"k{n}", f"t{n}", "completed", result=b"x" * (BATCH_BYTES // 2)))
+            outbox.add(EndReport(f"k{n}", f"t{n}", "completed", result=b"x" * (BATCH_BYTES // 2)))
         running = asyncio.ensure_future(outbox.run())
         await asyncio.wait_for(outbox.empty.wait(), 5)
         running.cancel()

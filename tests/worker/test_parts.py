@@ -30,7 +30,7 @@ from rq_sched.worker.agent.remembered import Remembered
 from rq_sched.worker.agent.session import Session, Superseded
 from rq_sched.worker.child import errors_text
 from rq_sched.worker.frames import BadFrame, Frame, Frames, Word, pack
-from rq_sched.worker.parent.run_record import Left, Record, kill_groups, path_of
+from rq_sched.worker.parent.run_record import Left, RunRecord, kill_groups, path_of
 from rq_sched.worker.switchboard import Switchboard
 from tests.support import wait_for, wait_for_async
 
@@ -283,7 +283,7 @@ def test_an_order_that_comes_while_orders_are_fetched_is_not_taken_for_lost() ->
         class Link(FakeLink):
             async def run(self, operation: Any) -> Any:
                 if len(self.asked) == 1:
-                    orders.heard(1)
+                    orders.notify(1)
                 return await super().run(operation)
 
         link = Link(NodeState.UP, [], [start(1)], [])
@@ -310,7 +310,7 @@ def test_orders_that_redis_no_longer_has_are_given_up() -> None:
         orders = Orders(session, FakeStore(), print, print, print, lambda: True, print, print)  # type: ignore[arg-type]
         await session.join()
         orders.reset()
-        orders.heard(3)
+        orders.notify(3)
         fetching = asyncio.ensure_future(orders.fetch())
         await wait_for_async(lambda: orders.seen == 3)
         fetching.cancel()
@@ -343,15 +343,15 @@ def test_tasks_are_ended_before_the_lease_runs_out() -> None:
         watching = asyncio.ensure_future(lease.watch())
         clock.now = 1000.07
         await asyncio.sleep(0.03)
-        assert lease.held
+        assert lease.valid
         assert not fenced
         clock.now = 1500.0  # the machine slept
         await wait_for_async(lambda: fenced)
-        held = [lease.held]
+        held = [lease.valid]
         await asyncio.sleep(0.03)
         assert fenced == [1500.0]  # once
         lease.renew(1499.99)
-        held.append(lease.held)
+        held.append(lease.valid)
         assert held == [False, True]
         await asyncio.sleep(0.03)
         clock.now = 1600.0
@@ -368,7 +368,7 @@ def test_a_lease_that_is_kept() -> None:
         reconciler = reconciler_of(session, orders)
         lease = Lease(session, Store("ns"), orders, reconciler, 1.0, False, lambda: None, clock=clock)
         clock.now += 1000
-        assert lease.held
+        assert lease.valid
 
     asyncio.run(scene())
 
@@ -409,7 +409,7 @@ def test_a_node_that_is_never_quiet_reads_the_ledger_now_and_then() -> None:
         reconciler = reconciler_of(session, orders_of([], [True]))
         running = asyncio.ensure_future(reconciler.run())
         for agrees, read in ((None, 1), (None, 1), (True, 1), (None, 1), (None, 1), (None, 1), (None, 2), (False, 3)):
-            reconciler.heard(Heartbeat(NodeState.UP, 0, agrees), 0)
+            reconciler.on_heartbeat(Heartbeat(NodeState.UP, 0, agrees), 0)
             await asyncio.sleep(0.01)
             assert len(link.asked) == read
         running.cancel()
@@ -426,20 +426,20 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_record_is_read_by_the_next_start(path: Path) -> None:
-    record = Record(path)
+    record = RunRecord(path)
     assert record.left is None
     record.write("i1", [(11, "5"), (12, "6")])
     record.write("i1", [(11, "5")])
     record.close()
-    again = Record(path)
+    again = RunRecord(path)
     assert again.left == Left("i1", ((11, "5"),))
     again.remove()
     assert not path.exists()
 
 
 def test_a_record_of_a_living_worker_is_left_alone(path: Path) -> None:
-    source = "import sys; from pathlib import Path; from rq_sched.worker.parent.run_record import Record; \
-        r = Record(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    source = "import sys; from pathlib import Path; from rq_sched.worker.parent.run_record import RunRecord; \
+        r = RunRecord(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", source, str(path)],
         stdin=subprocess.PIPE,
@@ -449,9 +449,9 @@ def test_a_record_of_a_living_worker_is_left_alone(path: Path) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(NodeAlive, match="node n1 is already run by another worker on this machine"):
-            Record(path)
+            RunRecord(path)
         other.kill()
-    Record(path).remove()
+    RunRecord(path).remove()
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ def test_a_record_that_says_nothing_of_now(path: Path, content: str) -> None:
     """Half written, or of an earlier start of the machine."""
     path.parent.mkdir()
     path.write_text(content)
-    record = Record(path)
+    record = RunRecord(path)
     assert record.left is None
     record.remove()
 

@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from rq_sched.client.flows.base import Base, ride_out
 from rq_sched.client.outcomes import forgotten, value_of
-from rq_sched.client.steps import Deadline, Emit, Flow, Hear, Listen, Waiting, advance, batches, heard, new_channel, run
+from rq_sched.client.steps import (
+    Deadline,
+    Emit,
+    Flow,
+    Hear,
+    Listen,
+    Waiting,
+    advance,
+    batches,
+    new_channel,
+    read_notification,
+    run,
+)
 from rq_sched.errors import (
     InvalidValue,
     RedisUnavailable,
@@ -75,7 +87,7 @@ class WaitFlows(Base):
         while waiting.goes_on() and not deadline.passed:
             message = yield Hear(deadline.left(look - self.clock()))
             if message is not None:
-                yield Emit(waiting.settle(heard(message)))
+                yield Emit(waiting.settle(read_notification(message)))
                 waiting.complain()
             if self.clock() >= look:  # not only when nothing was heard: some other doorbell may have been lost
                 batch = waiting.next_batch()

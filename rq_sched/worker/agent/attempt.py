@@ -24,7 +24,7 @@ from rq_sched.worker.switchboard import Switchboard
 
 if TYPE_CHECKING:
     from rq_sched.model.signing import Signer
-    from rq_sched.store.answers import Report
+    from rq_sched.store.answers import EndReport
 
 
 NOT_SIGNED = (
@@ -61,8 +61,8 @@ class Attempt:
         "ordered",
         "output",
         "resizes",
+        "start_reported",
         "timer",
-        "told",
         "why",
     )
 
@@ -71,13 +71,13 @@ class Attempt:
         self.allocation = order.allocation
         self.child: Child | None = None
         self.begun = 0.0
-        self.told = False  # whether the start was reported
+        self.start_reported = False  # whether the start was reported
         self.lasts = False  # whether it has run for a while
         self.output = bytearray()  # what wasn't reported yet
         self.cut = 0  # bytes that were before it, and are lost
         self.marked = order.attempt == 1  # whether what was reported says of which attempt it is
         self.ending: Ending | None = None
-        self.final: Report | None = None  # to be sent when its processes are gone
+        self.final: EndReport | None = None  # to be sent when its processes are gone
         self.timer: asyncio.TimerHandle | None = None
         self.asked = 0  # wishes of the task for another allocation that it has no answer to yet
         self.resizes = 0
@@ -212,8 +212,8 @@ class Child:
         self._descriptor = output
         os.set_blocking(output, False)
         board.add(output, self.drain, early=True)
-        heard, silent = functools.partial(said, self), functools.partial(lost, self)
-        self.channel = Channel(loop, sock, heard, silent, board, FIELDS)
+        on_frame, on_silence = functools.partial(said, self), functools.partial(lost, self)
+        self.channel = Channel(loop, sock, on_frame, on_silence, board, FIELDS)
 
     def _read_output(self) -> bool:
         """Take some of what was printed; whether there may be more."""

@@ -18,7 +18,7 @@ from rq_sched.model.orders import Resize, Start, Stop
 from rq_sched.model.signing import Signer
 from rq_sched.model.states import Reason
 from rq_sched.model.values import MAX_PAYLOAD
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from rq_sched.worker import system
 from rq_sched.worker.agent.allocations import Allocations, Watcher
 from rq_sched.worker.agent.attempt import NOT_SIGNED, Child, about, how_it_ended, how_we_ended, signed, sound
@@ -75,7 +75,7 @@ class Attempts:
         self.closing = False
         """Whether new ones are no longer begun."""
         self._returning = False
-        self.held = False
+        self.paused = False
         """Whether none is begun, because of a fault of the machine."""
         self.faults = Faults(loop, self, pool)
         self.signer: Signer | None = None
@@ -116,7 +116,7 @@ class Attempts:
             log.info("stopping a task", extra=about(attempt, grace=order.grace))
             self._stop(attempt, Ending.STOPPED, order.grace)
         elif order.token not in self._outbox.reported:
-            self._outbox.add(Report(order.token, order.task_id, "stopped"))
+            self._outbox.add(EndReport(order.token, order.task_id, "stopped"))
 
     def launch(self, attempt: Attempt) -> None:
         """Its arguments are there: give it to a child."""
@@ -126,11 +126,11 @@ class Attempts:
             log.error("a request's signature is missing or wrong: not run", extra=about(attempt))
             self._end(attempt, "failed", reason=Reason.NOT_ALLOWED, error=NOT_SIGNED)
             return
-        if self.held:
+        if self.paused:
             self._waiting.append(attempt)
             self.faults.tell()
             return
-        if attempt.order.attempt >= ANNOUNCED and not attempt.told:
+        if attempt.order.attempt >= ANNOUNCED and not attempt.start_reported:
             self._outbox.tell_start(attempt)  # and then we are called again
             return
         child = self._pool.take()
@@ -175,12 +175,12 @@ class Attempts:
     # -- children ---------------------------------------------------------------------------------
 
     def ready(self, child: Child) -> None:
-        if self.held and self.faults.takes(child):
+        if self.paused and self.faults.takes(child):
             return
-        if self._waiting and not self.closing and not self.held:
+        if self._waiting and not self.closing and not self.paused:
             self._begin(self._waiting.popleft(), child)
         else:
-            self._pool.rest(child)
+            self._pool.put_back(child)
 
     def said(self, child: Child, frame: Frame) -> None:
         attempt = child.attempt
@@ -191,7 +191,7 @@ class Attempts:
         if word == Word.NOT_BEGUN and (attempt is None or token in ("", attempt.order.token)):
             self._not_begun(attempt, child, frame[2])
         elif word == Word.LOOKED and attempt is None:
-            self.faults.looked(child, frame[2])
+            self.faults.checked(child, frame[2])
         elif attempt is None:
             self._pool.end(child)
         elif token != attempt.order.token:
@@ -253,13 +253,13 @@ class Attempts:
 
     def go_on(self) -> None:
         """There is no fault any more."""
-        self.held = False
+        self.paused = False
         waiting, self._waiting = self._waiting, collections.deque()
         for attempt in waiting:
             self.launch(attempt)
 
     def _grow(self) -> None:
-        while not self.held and self._pool.starting < len(self._waiting):
+        while not self.paused and self._pool.starting < len(self._waiting):
             self._pool.grow()
 
     # -- the life of an attempt -------------------------------------------------------------------
@@ -309,7 +309,7 @@ class Attempts:
         _, _, reason, result, error, exit_code, spent, child.base = frame
         child.drain_before()
         order = attempt.order
-        report = Report(
+        report = EndReport(
             order.token,
             order.task_id,
             "completed" if reason is None else "failed",
@@ -368,9 +368,9 @@ class Attempts:
         order = attempt.order
         ran = None if attempt.child is None else self._loop.time() - attempt.begun
         output = attempt.written()
-        self._settle(attempt, Report(order.token, order.task_id, outcome, ran, reason, None, error, None, output))
+        self._settle(attempt, EndReport(order.token, order.task_id, outcome, ran, reason, None, error, None, output))
 
-    def _settle(self, attempt: Attempt, report: Report) -> None:
+    def _settle(self, attempt: Attempt, report: EndReport) -> None:
         self._remove(attempt)
         self._outbox.add(report)
         if report.outcome == "completed":

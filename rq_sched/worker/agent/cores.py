@@ -20,7 +20,7 @@ class Cores:
     def __init__(self, cores: Iterable[int]) -> None:
         self.all = tuple(sorted(cores))
         self._free = set(self.all)
-        self._held: dict[str, tuple[int, ...]] = {}
+        self._by_owner: dict[str, tuple[int, ...]] = {}
         self._short: dict[str, int] = {}  # owners with less than is due to them, and what is
 
     def give(self, owner: str, count: int, prefer: Sequence[int] = ()) -> tuple[int, ...]:
@@ -30,39 +30,39 @@ class Cores:
             Those that it may use.
         """
         free = self._free
-        if owner not in self._held and len(prefer) == count and free.issuperset(prefer):
+        if owner not in self._by_owner and len(prefer) == count and free.issuperset(prefer):
             free.difference_update(prefer)  # the common case: one task like the other
-            self._held[owner] = found = tuple(prefer)
+            self._by_owner[owner] = found = tuple(prefer)
             return found
-        had = self._held.get(owner, ())
+        had = self._by_owner.get(owner, ())
         kept = had[:count] if had else tuple(core for core in prefer if core in free)[:count]
         free.update(had)
         free.difference_update(kept)
         more = self._choose(count - len(kept))
         free.difference_update(more)
-        self._held[owner] = tuple(sorted((*kept, *more)))
+        self._by_owner[owner] = tuple(sorted((*kept, *more)))
         self._short.pop(owner, None)
-        if len(self._held[owner]) < count:
+        if len(self._by_owner[owner]) < count:
             self._short[owner] = count
         return self.of(owner)
 
     def of(self, owner: str) -> tuple[int, ...]:
         """Those that the owner may use."""
-        return self._held.get(owner) or self.all
+        return self._by_owner.get(owner) or self.all
 
     def take_back(self, owner: str) -> None:
         """The owner needs none any more; harmless if it had none."""
-        self._free.update(self._held.pop(owner, ()))
+        self._free.update(self._by_owner.pop(owner, ()))
         self._short.pop(owner, None)
 
     def settle(self) -> list[str]:
         """After cores came free: who has got what was still due, or some of it."""
         changed = []
         for owner, count in list(self._short.items()):
-            before = self._held[owner]
+            before = self._by_owner[owner]
             if self._free:
                 self.give(owner, count)
-            if self._held[owner] != before:
+            if self._by_owner[owner] != before:
                 changed.append(owner)
         return changed
 

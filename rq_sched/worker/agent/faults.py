@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rq_sched.worker")
 
-LOOK_AGAIN = 0.5
-LOOK_AGAIN_MOST = 15.0
-"""Seconds until we look again: twice as long each time."""
+RECHECK = 0.5
+MAX_RECHECK = 15.0
+"""Seconds until the next check: twice as long each time."""
 STOPPED = 2
 """Looks in a row, one a second, that find the parent stopped: then it isn't a matter of a moment."""
 EARLY_DEATHS = 3
@@ -45,7 +45,7 @@ EARLY_DEATHS = 3
 class Beginning(Protocol):
     """What a fault keeps from beginning: the attempts."""
 
-    held: bool
+    paused: bool
 
     def go_on(self) -> None: ...
     def ready(self, child: Child) -> None: ...
@@ -56,7 +56,7 @@ class Faults:
     """What keeps this node from beginning tasks.
 
     Parameters:
-        attempts: they are held while there is a fault.
+        attempts: they are paused while there is a fault.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, attempts: Beginning, pool: Pool) -> None:
@@ -66,7 +66,7 @@ class Faults:
         self._work = asyncio.Event()
         self._delay = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._looks: int | None = None  # the number of the child that looks
+        self._checking: int | None = None  # the number of the child that checks
         self._early_deaths = 0
         self._stopped = 0
         self.text = ""
@@ -76,15 +76,15 @@ class Faults:
         """A task couldn't begin here."""
         if not self.text:
             log.error("this node begins no more tasks: %s", why)
-            self._attempts.held = True
-            self._delay = LOOK_AGAIN
+            self._attempts.paused = True
+            self._delay = RECHECK
         self.text = why
         self._work.set()
-        if self._timer is None and self._looks is None:
-            self._timer = self._loop.call_later(self._delay * random.uniform(0.75, 1.0), self._look)
-            self._delay = min(2 * self._delay, LOOK_AGAIN_MOST)
+        if self._timer is None and self._checking is None:
+            self._timer = self._loop.call_later(self._delay * random.uniform(0.75, 1.0), self._check)
+            self._delay = min(2 * self._delay, MAX_RECHECK)
 
-    def look_at_parent(self) -> None:
+    def check_parent(self) -> None:
         """A parent that is stopped starts no process and ends none. Once it goes on, the child comes that was asked for
         to look."""
         parent = os.getppid()
@@ -108,29 +108,29 @@ class Faults:
         """Redis doesn't seem to know."""
         self._work.set()
 
-    def heard(self, state: NodeState) -> None:
+    def on_state(self, state: NodeState) -> None:
         """What a heartbeat's answer says of the node."""
         if state is (NodeState.UP if self.text else NodeState.FAULTY):
             self._work.set()
 
     # -- looking again ----------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
-        self._looks = self._pool.grow()
+        self._checking = self._pool.grow()
 
     def takes(self, child: Child) -> bool:
         """A child is ready; whether it is the one that was asked for to look."""
-        if child.number != self._looks:
+        if child.number != self._checking:
             return False
         child.channel.send((Word.LOOK,))
         return True
 
-    def looked(self, child: Child, why: str) -> None:
+    def checked(self, child: Child, why: str) -> None:
         """What a child has seen that was told to look."""
-        if child.number != self._looks:
+        if child.number != self._checking:
             return
-        self._looks = None
+        self._checking = None
         if why:
             self._pool.retire(child)
             self.found(why)
@@ -144,8 +144,8 @@ class Faults:
 
     def gone(self, number: int, why: str) -> None:
         """A child has died idle, or never came to be."""
-        if number == self._looks:
-            self._looks = None
+        if number == self._checking:
+            self._checking = None
             self.found(why)
 
     # -- telling ----------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class Lease:
         ttl: seconds that it lasts.
         kill: whether tasks are ended when it can't be renewed.
         fence: ends them.
-        heard: hears of the node's state as Redis has it.
+        on_state: called with the node's state as Redis has it.
         clock: tells seconds, also those of a suspended machine.
     """
 
@@ -52,7 +52,7 @@ class Lease:
         ttl: float,
         kill: bool,
         fence: Callable[[], None],
-        heard: Callable[[NodeState], object] = lambda _: None,
+        on_state: Callable[[NodeState], object] = lambda _: None,
         clock: Callable[[], float] = system.boot_clock,
     ) -> None:
         self._session = session
@@ -62,7 +62,7 @@ class Lease:
         self._ttl = ttl
         self._kill = kill
         self._fence = fence
-        self._heard = heard
+        self._on_state = on_state
         self._clock = clock
         self._sent = clock()
         self._state = NodeState.UP
@@ -75,7 +75,7 @@ class Lease:
         return self._clock()
 
     @property
-    def held(self) -> bool:
+    def valid(self) -> bool:
         """Whether tasks may run."""
         return not self._kill or self._clock() - self._sent < self._ttl * FENCE
 
@@ -101,9 +101,9 @@ class Lease:
             lambda node, incarnation: self._store.node_heartbeat(node, incarnation, acked=seen, digest=digest)
         )
         self.renew(sent)
-        self._reconciler.heard(heartbeat, seen)
-        self._orders.heard(heartbeat.ordered)
-        self._heard(heartbeat.state)
+        self._reconciler.on_heartbeat(heartbeat, seen)
+        self._orders.notify(heartbeat.ordered)
+        self._on_state(heartbeat.state)
         if heartbeat.state != self._state:
             self._state = heartbeat.state
             log.info("node state changed", extra={"state": str(heartbeat.state)})
@@ -112,7 +112,7 @@ class Lease:
         """End the tasks when the lease runs out, until cancelled."""
         fenced = False
         while True:
-            if self.held:
+            if self.valid:
                 fenced = False
             elif not fenced:
                 fenced = True

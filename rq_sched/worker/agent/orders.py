@@ -17,7 +17,7 @@ from rq_sched.model.orders import Garbled, Order, Reload, Resize, Start, Stop, V
 from rq_sched.model.states import Reason
 from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from rq_sched.store.attempts import REFILL
 from rq_sched.worker.agent.session import Session, Superseded
 
@@ -101,7 +101,7 @@ class Orders:
             log.error("an order can't be read: %s", order.why, extra={"task_id": order.task_id})
             self._cannot(order)
 
-    def heard(self, ordered: int) -> None:
+    def notify(self, ordered: int) -> None:
         """There are orders up to this number."""
         if ordered > self.seen:
             self._known = max(self._known, ordered)
@@ -160,9 +160,9 @@ class Orders:
                     failures = 0
                     self._wanted.set()
                     while True:
-                        rung = await ears.get(timeout=EARS_SECONDS)
-                        if rung is not None:
-                            self.heard(int(rung[1]))
+                        message = await ears.get(timeout=EARS_SECONDS)
+                        if message is not None:
+                            self.notify(int(message[1]))
             except (RqSchedError, ValueError):
                 failures += 1
                 await asyncio.sleep(backoff(failures))
@@ -174,4 +174,4 @@ def fail(order: Garbled, attempts: Attempts, outbox: Outbox) -> None:
     if attempt is not None and attempt.child is None:
         attempts.cannot_launch(attempt, order.why)
     elif attempt is None and order.token and order.token not in outbox.reported:
-        outbox.add(Report(order.token, order.task_id, "failed", reason=Reason.UNREADABLE, error=order.why))
+        outbox.add(EndReport(order.token, order.task_id, "failed", reason=Reason.UNREADABLE, error=order.why))

@@ -30,7 +30,7 @@ from rq_sched.model.orders import Order
 from rq_sched.model.states import Reason
 from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
-from rq_sched.store.answers import Report
+from rq_sched.store.answers import EndReport
 from rq_sched.store.attempts import REFILL
 from rq_sched.worker.agent.remembered import Remembered
 from rq_sched.worker.agent.session import Session, Superseded
@@ -68,7 +68,7 @@ REMEMBERED = 10_000
 class PutOff:
     """An end that Redis refuses for now."""
 
-    report: Report
+    report: EndReport
     due: float  # by the event loop's clock
     pause: float
 
@@ -106,7 +106,7 @@ class Outbox:
         self._lasts = lasts
         self._launch = launch
         self._loop = asyncio.get_running_loop()
-        self._reports: collections.deque[Report] = collections.deque()
+        self._reports: collections.deque[EndReport] = collections.deque()
         self._starts: list[Attempt] = []
         self._output: dict[str, bytes] = {}
         self._output_due = 0.0
@@ -121,16 +121,16 @@ class Outbox:
         self.progress: dict[str, float] = {}
         self.reported = Remembered(REMEMBERED)
         """Tokens whose end stands here or was told, the last ones."""
-        self.told = self._loop.time()
+        self.last_progress = self._loop.time()
         """When (by the event loop's clock) ends were last told, or there were none to tell."""
         self.empty = asyncio.Event()
         self.empty.set()
 
-    def add(self, report: Report) -> None:
+    def add(self, report: EndReport) -> None:
         """Tell of an end."""
         if not self._reports:
             self.empty.clear()
-            self.told = self._loop.time()
+            self.last_progress = self._loop.time()
             self._work.set()
         self._reports.append(report)
         self._put_off.pop(report.token, None)  # it was to stop meanwhile: that is told instead
@@ -206,8 +206,8 @@ class Outbox:
             running = True
             if not attempt.lasts and now - attempt.begun >= START_AFTER:
                 attempt.lasts = True
-                if not attempt.told:
-                    attempt.told = True
+                if not attempt.start_reported:
+                    attempt.start_reported = True
                     self._starts.append(attempt)
                 self._lasts(attempt)
                 log.info("a task runs", extra={"task_id": attempt.order.task_id, "attempt": attempt.order.attempt})
@@ -249,8 +249,8 @@ class Outbox:
             self._give_up(tokens)
         del self._starts[: len(starts)]
         for attempt in starts:
-            if not attempt.told:
-                attempt.told = True
+            if not attempt.start_reported:
+                attempt.start_reported = True
                 self._launch(attempt)
 
     async def _tell_output(self) -> None:
@@ -300,7 +300,7 @@ class Outbox:
                     raise
                 self._cut_down(batch[0], still)
                 return
-        self.told = self._loop.time()
+        self.last_progress = self._loop.time()
         self._alone = max(0, self._alone - 1)
         for report, outcome in zip(batch, outcomes, strict=True):
             self._reports.popleft()
@@ -330,7 +330,7 @@ class Outbox:
             due = min(end.due for end in self._put_off.values())
             self._again = self._loop.call_at(due, self._work.set)
 
-    async def _finish(self, batch: list[Report]) -> list[str]:
+    async def _finish(self, batch: list[EndReport]) -> list[str]:
         """Tell these ends, and take the orders that come with the answer."""
         finished = await self._session.ask(
             lambda node, incarnation: self._store.task_finish(node, incarnation, acked=self._taken(), reports=batch)
@@ -339,7 +339,7 @@ class Outbox:
             self._take(finished.orders)
         return finished.outcomes
 
-    def _cut_down(self, report: Report, error: RqSchedError) -> None:
+    def _cut_down(self, report: EndReport, error: RqSchedError) -> None:
         """An end was refused again and again, also alone: less of it, then nothing for now."""
         if (less := self._less(report, error)) is not None:
             log.error("an end was refused: telling less of it: %s", error, extra={"task_id": report.task_id})
@@ -358,7 +358,7 @@ class Outbox:
         if len(self._put_off) > MOST_PUT_OFF:
             del self._put_off[next(iter(self._put_off))]
 
-    def _less(self, report: Report, error: RqSchedError) -> Report | None:
+    def _less(self, report: EndReport, error: RqSchedError) -> EndReport | None:
         """What else can be told of an end that was refused: without its output, then as failed; None: nothing."""
         if report.output:
             return replace(report, output=b"")
@@ -375,8 +375,8 @@ class Outbox:
             error=text[:ERROR_CHARACTERS],
         )
 
-    def _next_batch(self) -> list[Report]:
-        batch: list[Report] = []
+    def _next_batch(self) -> list[EndReport]:
+        batch: list[EndReport] = []
         size = 0
         for report in self._reports:
             size += len(report.output) + len(report.result or b"") + len(report.error or "")
@@ -386,6 +386,6 @@ class Outbox:
         return batch
 
 
-def _notice(report: Report, outcome: str) -> None:
+def _notice(report: EndReport, outcome: str) -> None:
     if outcome == "stale":
         log.warning("an end came too late", extra={"task_id": report.task_id, "outcome": report.outcome})

@@ -28,7 +28,7 @@ SPARE = 8
 """Children that are kept ready, at most, where each is used for one task."""
 
 
-class Listener(Protocol):
+class ChildListener(Protocol):
     """Who gives the children work."""
 
     def ready(self, child: Child) -> None:
@@ -69,7 +69,7 @@ class Pool:
         self._numbers = 0
         self.children: dict[int, Child] = {}
         self.starting = 0
-        self.listener: Listener
+        self.listener: ChildListener
 
     def take(self) -> Child | None:
         """A child that has nothing to do, if there is one."""
@@ -77,7 +77,7 @@ class Pool:
         self.make_spare()
         return child
 
-    def rest(self, child: Child) -> None:
+    def put_back(self, child: Child) -> None:
         """The child stays warm until it is needed."""
         child.rested = self._loop.time()
         self._idle.append(child)

@@ -130,7 +130,7 @@ class Agent:
         self._background = Background(loop)
         config = self._config
         self._closing, self._at_once = asyncio.Event(), asyncio.Event()
-        self._parent = ParentChannel(loop, self._sock, self._heard, self._parent_lost)
+        self._parent = ParentChannel(loop, self._sock, self._received, self._parent_lost)
         patience = min(max(config.ttl / 2, PATIENCE[0]), PATIENCE[1])
         self.outage = Outage()
         self._link = AsyncLink(config.url, outage=self.outage, answer_seconds=patience / 2, patience=patience)
@@ -162,14 +162,14 @@ class Agent:
             attempts.start,
             attempts.stop,
             attempts.resize,
-            lambda: self.lease.held,
+            lambda: self.lease.valid,
             lambda order: fail(order, attempts, self.outbox),
             self.pool.renew,
         )
         self.reconciler = Reconciler(self.session, store, self.orders, self.outbox, lambda: self.attempts, config.grace)
         kill = config.on_lost_redis == "kill"
         self.lease = Lease(
-            self.session, store, self.orders, self.reconciler, config.ttl, kill, self._fence, attempts.faults.heard
+            self.session, store, self.orders, self.reconciler, config.ttl, kill, self._fence, attempts.faults.on_state
         )
 
     def _lasts(self, attempt: Attempt) -> None:
@@ -248,7 +248,7 @@ class Agent:
 
     # -- the parent -------------------------------------------------------------------------------
 
-    def _heard(self, frame: Frame) -> None:
+    def _received(self, frame: Frame) -> None:
         word = frame[0]
         if word == Word.FORKED:
             _, number, pid, subreaper = frame
@@ -300,7 +300,7 @@ class Agent:
                 self._parent.send((Word.ALIVE, str(mood), message))
                 if self._loop.time() - noted >= EVERY:
                     noted = self._loop.time()
-                    self.attempts.faults.look_at_parent()
+                    self.attempts.faults.check_parent()
                     reporter.note(mood, message)
                 await asyncio.sleep(min(self._config.tick, EVERY))
         finally:
@@ -313,12 +313,12 @@ class Agent:
             return Mood.WAITING, self.outage.error
         if not self.session.joined:
             return Mood.WAITING, "not joined yet"
-        if not self.lease.held:
+        if not self.lease.valid:
             return Mood.STUCK, "no heartbeat got through"
         if self.orders.behind is not None and now - self.orders.behind > LATE:
             return Mood.STUCK, f"orders wait for {now - self.orders.behind:.0f} s"
-        if not self.outbox.empty.is_set() and now - self.outbox.told > LATE:
-            return Mood.STUCK, f"reports wait for {now - self.outbox.told:.0f} s"
+        if not self.outbox.empty.is_set() and now - self.outbox.last_progress > LATE:
+            return Mood.STUCK, f"reports wait for {now - self.outbox.last_progress:.0f} s"
         if failing := self._background.failing():
             return Mood.STUCK, failing
         if self.attempts.faults.text:
@@ -342,8 +342,8 @@ class Agent:
             attempts.stop_all(Ending.RETURNED, 0)
             await self._first(attempts.empty.wait(), seconds=KILLED_SECONDS)
         await self._first(self.outbox.empty.wait(), seconds=TELL_SECONDS)
-        told = not attempts.all and self.outbox.empty.is_set() and await self._leave()
-        log.info("node left" if told else "node ended, but could not say so")
+        left = not attempts.all and self.outbox.empty.is_set() and await self._leave()
+        log.info("node left" if left else "node ended, but could not say so")
         self.watchdog.close()
         await self._background.close()
 

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rq_sched.errors import RqSchedError
-from rq_sched.model.orders import Entry, Stop, digest
+from rq_sched.model.orders import LedgerEntry, Stop, digest
 from rq_sched.model.resources import Resources
 from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
-from rq_sched.store.answers import Heartbeat, Report
+from rq_sched.store.answers import EndReport, Heartbeat
 from rq_sched.worker.agent.attempt import Attempt, Ending
 from rq_sched.worker.agent.orders import Orders
 from rq_sched.worker.agent.outbox import Outbox
@@ -64,12 +64,12 @@ class Reconciler:
 
     def digest(self) -> str:
         """What the next heartbeat says; empty while reports are on their way."""
-        held = self._attempts().all
-        if self._outbox.on_its_way or len(held) > DIGEST_MOST:
+        attempts = self._attempts().all
+        if self._outbox.on_its_way or len(attempts) > DIGEST_MOST:
             return ""
-        return digest(_entry(attempt) for attempt in held.values())
+        return digest(_entry(attempt) for attempt in attempts.values())
 
-    def heard(self, heartbeat: Heartbeat, seen: int) -> None:
+    def on_heartbeat(self, heartbeat: Heartbeat, seen: int) -> None:
         """The answer to a heartbeat, and the number of the last order when it was sent."""
         if heartbeat.ordered < seen:
             log.error("Redis has forgotten orders", extra={"ordered": heartbeat.ordered, "seen": seen})
@@ -103,7 +103,7 @@ class Reconciler:
         """Read the ledger. What changes meanwhile is left alone: the next heartbeat tells whether it was right."""
         attempts = self._attempts()
         before = {token: attempt.allocation for token, attempt in attempts.all.items()}
-        held: set[str] = set()
+        allocated: set[str] = set()
         cursor = ""
         while cursor != "0":
             ledger = await self._session.ask(
@@ -111,7 +111,7 @@ class Reconciler:
             )
             cursor = ledger.cursor
             for entry in ledger.entries:
-                held.add(entry.token)
+                allocated.add(entry.token)
                 if entry.mark == "?":
                     continue  # it can't be read: the end of what runs here counts all the same, the audit does the rest
                 attempt = attempts.all.get(entry.token)
@@ -119,24 +119,24 @@ class Reconciler:
                     self._give_back(entry)
                 else:
                     self._adapt(attempt, entry, before.get(entry.token), ledger.ordered)
-        for token in before.keys() - held:
+        for token in before.keys() - allocated:
             attempt = attempts.all.get(token)
             if attempt is not None:
                 self._differs("Redis doesn't know what runs here: ending it", attempt.order.task_id)
                 attempts.kill(attempt, Ending.RETURNED)
 
-    def _give_back(self, entry: Entry) -> None:
+    def _give_back(self, entry: LedgerEntry) -> None:
         """It isn't here. Its order may be on its way, or its end."""
         if entry.number <= self._orders.seen and not self._outbox.holds(entry.token):
             self._differs("Redis believes that this runs here: giving it back", entry.task_id)
-            self._outbox.add(Report(entry.token, entry.task_id, "returned"))
+            self._outbox.add(EndReport(entry.token, entry.task_id, "returned"))
 
-    def _adapt(self, attempt: Attempt, entry: Entry, before: Resources | None, ordered: int) -> None:
+    def _adapt(self, attempt: Attempt, entry: LedgerEntry, before: Resources | None, ordered: int) -> None:
         """It is here: is it as Redis has it?"""
         if entry.mark == "s" and attempt.ending is not Ending.STOPPED:
             self._differs("Redis wants this to stop", entry.task_id)
             self._attempts().stop(Stop(0, entry.token, entry.task_id, self._grace))
-        if entry.mark == "a" and attempt.told and not self._outbox.gave_up(entry.token):
+        if entry.mark == "a" and attempt.start_reported and not self._outbox.gave_up(entry.token):
             self._outbox.tell_start(attempt)
         if entry.allocation != attempt.allocation and attempt.allocation == before:
             self._attempts().allocations.changed(attempt, entry.allocation, ordered)
@@ -145,8 +145,8 @@ class Reconciler:
         log.warning("%s", how, extra={"task_id": task_id})
 
 
-def _entry(attempt: Attempt) -> Entry:
+def _entry(attempt: Attempt) -> LedgerEntry:
     """The entry of the ledger that fits what runs here."""
     order = attempt.order
-    mark = "s" if attempt.ending is Ending.STOPPED else "r" if attempt.told else "a"
-    return Entry(order.token, order.task_id, attempt.allocation, mark)
+    mark = "s" if attempt.ending is Ending.STOPPED else "r" if attempt.start_reported else "a"
+    return LedgerEntry(order.token, order.task_id, attempt.allocation, mark)

@@ -28,7 +28,7 @@ IMPORT_PATHS = _readable(sys.path)
 """Where modules are looked for, as far as it could be read when the worker was started."""
 
 
-def why_not(folder: str, *, thorough: bool = False) -> str:
+def why_unable(folder: str, *, thorough: bool = False) -> str:
     """What keeps tasks from beginning or working here; empty: nothing that can be seen.
 
     Parameters:

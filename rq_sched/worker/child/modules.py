@@ -27,10 +27,10 @@ MOST = 1000
 """Targets whose modules are remembered."""
 _LIBRARY = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
 
-Look = tuple[int, int, int]
+Stamp = tuple[int, int, int]
 """What is compared: when it was modified, its size, its inode."""
-_GONE: Look = (-1, -1, -1)
-_DOUBTFUL: Look = (-2, -2, -2)  # differs from everything
+_GONE: Stamp = (-1, -1, -1)
+_DOUBTFUL: Stamp = (-2, -2, -2)  # differs from everything
 
 
 class Modules:
@@ -39,7 +39,7 @@ class Modules:
     def __init__(self) -> None:
         self._ours = frozenset(sys.modules)
         self._known: dict[str, str] = {}  # module → its file
-        self._looks: dict[str, Look] = {}  # file → how it was
+        self._stamps: dict[str, Stamp] = {}  # file → how it was
         self._application: list[str] = []  # those of the files that aren't installed ones
         self._of: dict[str, tuple[str, ...]] = {}  # target → modules
         self._number = len(sys.modules)
@@ -56,7 +56,7 @@ class Modules:
             return True
         for name in modules or ():
             file = self._known.get(name)
-            if file and _look(file) != self._looks[file]:
+            if file and _stamp(file) != self._stamps[file]:
                 return True
         return False
 
@@ -75,14 +75,14 @@ class Modules:
         for name, module in list(sys.modules.items()):
             if name not in self._known and name not in self._ours:
                 file = self._known[name] = _file_of(module)
-                if file and file not in self._looks:
-                    self._looks[file] = _look(file, self._since - _COARSE)
+                if file and file not in self._stamps:
+                    self._stamps[file] = _stamp(file, self._since - _COARSE)
                     if not _installed(os.path.realpath(file)):
                         self._application.append(file)
 
     def _any_changed(self) -> bool:
         began = time.monotonic()
-        changed = any(_look(file) != self._looks[file] for file in self._application)
+        changed = any(_stamp(file) != self._stamps[file] for file in self._application)
         now = time.monotonic()
         self._next = now + max(EVERY, (now - began) / SHARE)
         return changed
@@ -92,7 +92,7 @@ def _installed(file: str) -> bool:
     return file.startswith(_LIBRARY) or "site-packages" in file or "dist-packages" in file
 
 
-def _look(file: str, before: int | None = None) -> Look:
+def _stamp(file: str, before: int | None = None) -> Stamp:
     """How a file is. It must have been so already at ``before``, or nobody knows what was imported. The clock is ours:
     where a file server's is ahead of it, there may be doubt about what hasn't changed."""
     try:

@@ -40,7 +40,7 @@ class Line:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._frames = Frames()
-        self._heard: collections.deque[Frame] = collections.deque()
+        self._received: collections.deque[Frame] = collections.deque()
         self._lock = threading.Lock()  # a task's threads may report progress
         self.token = ""
         """Of the attempt that runs."""
@@ -64,15 +64,15 @@ class Line:
         Raises:
             EOFError: the agent has closed it.
         """
-        while not self._heard:
+        while not self._received:
             try:
                 data = self._sock.recv(READ, 0 if wait else socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return None
             if not data:
                 raise EOFError
-            self._heard.extend(self._frames.feed(data))
-        return self._heard.popleft()
+            self._received.extend(self._frames.feed(data))
+        return self._received.popleft()
 
 
 def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: int) -> NoReturn:
@@ -112,7 +112,7 @@ def _serve(line: Line, runner: Runner, baseline: Baseline | Single, folder: str)
     while True:
         frame = line.receive()
         if frame is not None and frame[0] == Word.LOOK:
-            line.speak((Word.LOOKED, "", able.why_not(folder, thorough=True)))
+            line.speak((Word.LOOKED, "", able.why_unable(folder, thorough=True)))
         if frame is None or frame[0] != Word.RUN:
             continue
         token = line.token = frame[1]
@@ -122,7 +122,7 @@ def _serve(line: Line, runner: Runner, baseline: Baseline | Single, folder: str)
         baseline.pinned = frame[-1] is not None
         spent = baseline.restore(runner.opened)
         if not isinstance(outcome, str) and outcome.reason is not None and frame[3] <= able.UNCHARGED and not spent:
-            outcome = able.why_not(folder) or outcome  # with our own limits and rights again, not with the task's
+            outcome = able.why_unable(folder) or outcome  # with our own limits and rights again, not with the task's
         if isinstance(outcome, str):
             line.speak((Word.NOT_BEGUN, token, outcome))
             return

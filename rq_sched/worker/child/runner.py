@@ -26,7 +26,7 @@ from rq_sched.model.values import pack, unpack
 from rq_sched.worker import affinity
 from rq_sched.worker.allow import Allow, find_command
 from rq_sched.worker.child import errors_text
-from rq_sched.worker.child.able import UNCHARGED, why_not
+from rq_sched.worker.child.able import UNCHARGED, why_unable
 from rq_sched.worker.child.environment import Environment
 from rq_sched.worker.child.functions import Functions, NotBegun, Refusal, not_allowed, with_room
 from rq_sched.worker.child.modules import Modules
@@ -83,7 +83,7 @@ class Runner:
         self._task: CurrentTask | None = None
         self._coroutine: asyncio.Task[Any] | None = None
         self._interruptible = False
-        self._told_to_stop = False
+        self._stop_requested = False
         self._allocation: Resources | None = None
 
     def run(self, frame: Frame) -> Outcome | str:
@@ -96,7 +96,7 @@ class Runner:
             outcome = self._attempt(frame)
         except NotBegun as error:
             why = str(error)
-            if not why or frame[3] <= UNCHARGED or why_not(".", thorough=True):
+            if not why or frame[3] <= UNCHARGED or why_unable(".", thorough=True):
                 return why
             outcome = Outcome(Reason.ERROR, None, why, None)  # again and again, and there is room
         except StopRequested as error:  # it came a moment too late: at most one is raised for a task
@@ -110,7 +110,7 @@ class Runner:
 
     def stop(self, *_: object) -> None:
         """SIGTERM came. It may be ahead of the task that it is meant for; in any case this child ends after it."""
-        self._told_to_stop = True
+        self._stop_requested = True
         task = self._task
         if task is None:
             return
@@ -159,7 +159,7 @@ class Runner:
         except BaseException as error:  # also SystemExit and KeyboardInterrupt: the child goes on
             self._interruptible = False
             self._leave_if_forked(error)
-            if isinstance(error, NotBegun) and (self._told_to_stop or str(error)):
+            if isinstance(error, NotBegun) and (self._stop_requested or str(error)):
                 raise
             reason, text = Reason.ERROR, errors_text.describe(error)
         return Outcome(reason, result, text, exit_code)
@@ -183,7 +183,7 @@ class Runner:
 
     def _stop_if_told(self) -> None:
         """After this, a SIGTERM finds somebody: one that came before is heeded here."""
-        if self._told_to_stop:
+        if self._stop_requested:
             self._interruptible = False
             raise NotBegun
 
@@ -236,7 +236,7 @@ class Runner:
         self._stop_if_told()
         words = [path, *map(_word, args)]
         process = with_room(lambda: subprocess.Popen(words, stdin=subprocess.DEVNULL))
-        if self._told_to_stop:  # the signal to the group may have come just before the command was in it
+        if self._stop_requested:  # the signal to the group may have come just before the command was in it
             process.terminate()
         try:
             _, status = os.waitpid(process.pid, 0)

@@ -54,7 +54,7 @@ def cleaned(url: str | None, words: Sequence[str], variables: Mapping[str, str])
     return [word.replace(url, shown(url)) for word in words], environment
 
 
-def held() -> int | None:
+def secrets_descriptor() -> int | None:
     """The descriptor with the secrets of a process that has begun anew; None: it hasn't."""
     file = os.environ.pop(VARIABLE, None)
     if file is None:

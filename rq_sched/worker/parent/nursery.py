@@ -91,7 +91,7 @@ class Nursery:
             finally:
                 theirs.close()
                 os.close(into)
-            pid = subreaper.heard(ours)
+            pid = subreaper.receive_pid(ours)
         except BaseException:
             ours.close()
             os.close(output)

@@ -22,7 +22,7 @@ from rq_sched.worker.config import Assignment, WorkerConfig
 from rq_sched.worker.frames import READ, BadFrame, Frame, Frames, Word, pack
 from rq_sched.worker.parent.concealed import reveal
 from rq_sched.worker.parent.nursery import Ended, Nursery, blocked_signals
-from rq_sched.worker.parent.run_record import GONE_SECONDS, Record, clean_up, path_of
+from rq_sched.worker.parent.run_record import GONE_SECONDS, RunRecord, clean_up, path_of
 
 log = logging.getLogger("rq_sched.worker")
 
@@ -58,7 +58,7 @@ class Parent:
         record: the locked record of the node.
     """
 
-    def __init__(self, config: WorkerConfig, record: Record) -> None:
+    def __init__(self, config: WorkerConfig, record: RunRecord) -> None:
         self._config = config
         self._record = record
         self._allow = config.check()
@@ -226,14 +226,14 @@ class Parent:
         try:
             while data := self._agent.sock.recv(READ):
                 for frame in self._agent.frames.feed(data):
-                    self._heard(frame)
+                    self._received(frame)
         except BlockingIOError:
             return
         except (BadFrame, OSError):
             pass
         self._give_up_on_agent()  # its end is closed: it dies, or is as good as dead
 
-    def _heard(self, frame: Frame) -> None:
+    def _received(self, frame: Frame) -> None:
         agent = self._agent
         agent.quiet = 0
         agent.spoken = True
@@ -302,5 +302,5 @@ def run(config: WorkerConfig) -> int:
         return True
 
     log.addFilter(add_node)
-    record = Record(path_of(config.url, config.namespace, config.node_id))
+    record = RunRecord(path_of(config.url, config.namespace, config.node_id))
     return Parent(config, record).run()

@@ -43,7 +43,7 @@ def path_of(url: str, namespace: str, node_id: str) -> Path:
     return state_dir() / "workers" / f"{namespace}+{node_id}+{where}"
 
 
-class Record:
+class RunRecord:
     """The file, locked.
 
     Raises:

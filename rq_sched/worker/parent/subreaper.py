@@ -27,19 +27,19 @@ _NUMBER = 4
 """Bytes in which the child's process id is told."""
 _AGAIN = 0.01
 """Seconds between two attempts to kill all that is left."""
-_HEARD = {signal.SIGCHLD, signal.SIGHUP}
+_SIGNALS = {signal.SIGCHLD, signal.SIGHUP}
 
 
-def heard(sock: socket.socket) -> int:
+def receive_pid(sock: socket.socket) -> int:
     """In the parent: the process id of the child, from the other end of the socket pair.
 
     Raises:
         OSError: the machine has no room for it.
     """
-    told = sock.recv(_NUMBER)
-    if not told:
+    number = sock.recv(_NUMBER)
+    if not number:
         raise OSError(errno.EAGAIN, "a child's subreaper could not fork it")
-    return int.from_bytes(told, "little")
+    return int.from_bytes(number, "little")
 
 
 def main(parent: int, sock: socket.socket, become: Callable[[int], NoReturn]) -> NoReturn:
@@ -86,7 +86,7 @@ def _look_after(child: int, parent: int) -> None:
             if not ended:
                 os.waitpid(seen.si_pid, 0)
         if not ended:
-            signal.sigwait(_HEARD)
+            signal.sigwait(_SIGNALS)
     _end_all(child)
 
 
@@ -102,4 +102,4 @@ def _end_all(child: int) -> None:
                 os.waitpid(pid, os.WNOHANG)
         if set(below) <= {child} and not system.runs(child):
             return
-        signal.sigtimedwait(_HEARD, _AGAIN)
+        signal.sigtimedwait(_SIGNALS, _AGAIN)

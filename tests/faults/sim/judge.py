@@ -19,7 +19,7 @@ import msgpack
 
 from rq_sched import audit
 from rq_sched.link.scripts import Call
-from rq_sched.model.arrays import owner, rest, unmade
+from rq_sched.model.arrays import owner, unmade_count, unmade_element
 from rq_sched.model.classes import need_of
 from rq_sched.model.labels import of_suffix, refused_in
 from rq_sched.model.resources import Resources
@@ -216,8 +216,8 @@ class Judge:
         found: dict[str, list[Any]] = {}
         for array_id, reply in zip(self.arrays, flat, strict=True):
             record = dict(zip(reply[::2], reply[1::2], strict=True))
-            if record and rest(record):
-                element = unmade(record, int(record[b"jn"]), None) or {}
+            if record and unmade_count(record):
+                element = unmade_element(record, int(record[b"jn"]), None) or {}
                 fields = [element.get(name) for name in (b"s", b"c", b"n", b"p", b"O")]
                 found[f"{array_id}/{int(record[b'jn'])}"] = fields
         self.looked["elements that wait"] += len(found)

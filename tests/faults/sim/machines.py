@@ -366,7 +366,7 @@ class Machine:
         if self.on and process is not None and process.alive and self.agent is not None and not self.frozen:
             self.world.tell(f"{self.node_id}: told to stop")
             self.hinder()
-            process.call_soon(self.agent._heard, [Word.CLOSE, False])
+            process.call_soon(self.agent._received, [Word.CLOSE, False])
 
     def freeze(self, *, agent_only: bool = False) -> None:
         process = self.process
