@@ -18,7 +18,7 @@ from rq_sched.worker.frames import ParentChannel, Word, pack
 
 def looked(folder: object, first: str = "") -> str:
     """What a process of its own sees: it goes there."""
-    code = f"import os, resource, errno\nfrom rq_sched.worker import able\n{first}\n"
+    code = f"import os, resource, errno\nfrom rq_sched.worker.child import able\n{first}\n"
     code += f"print(able.why_unable({str(folder)!r}, thorough=True))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -61,7 +61,7 @@ def test_no_more_processes(tmp_path: Path, code: str) -> None:
 def test_a_path_of_imports_that_went_away(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     assert looked(tmp_path, f"able.IMPORT_PATHS = ({str(gone)!r},)").startswith(f"modules are looked for in {gone}")
-    assert str(Path(able.__file__).parents[2]) in able.IMPORT_PATHS or "" in sys.path
+    assert str(Path(able.__file__).parents[3]) in able.IMPORT_PATHS or "" in sys.path
 
 
 def test_descriptors_that_the_agent_has_no_room_for_are_said_to_be_missing() -> None:

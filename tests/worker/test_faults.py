@@ -190,7 +190,7 @@ def test_a_fault_outlives_a_new_registration(desk: Desk, folder: Path) -> None:
 
 NO_PROCESSES = """
 import errno, os
-from rq_sched.worker import nursery
+from rq_sched.worker.parent import nursery
 fork = os.fork
 def full():
     if os.path.exists({flag!r}):
