@@ -109,7 +109,7 @@ def test_the_clients_clock_is_caught(redis_url: str) -> None:
 @pytest.mark.timeout(600)
 def test_orphans_looked_for_only_at_boot_are_caught(redis_url: str) -> None:
     """sidekiq#5540: nobody sweeps once a scheduler has started."""
-    with mock.patch.object(reaper.Reaper, "every", 1e6), mock.patch.object(reaper.Reaper, "rung", False):
+    with mock.patch.object(reaper.Reaper, "every", 1e6), mock.patch.object(reaper.Reaper, "on_bell", False):
         print(f"\norphans looked for only at boot: {play_until_caught(redis_url)} seeds", end=" ")
 
 
