@@ -22,7 +22,7 @@ def progress_bar(label: str, total: float | None, *, visible: bool = True) -> It
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)  # a warning that is printed meanwhile is folded already
     columns = [
         TextColumn(label),
         BarColumn(bar_width=None),

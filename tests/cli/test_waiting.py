@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -102,3 +108,34 @@ def test_a_progress_bar_is_printed_as_it_comes(capsys: pytest.CaptureFixture[str
     assert shown == ["\r 10%|#", " |", "\r 20%|## |", "\r\\x1b[31m30%", "🐟", "\nnext \\xff", ""]
     printer.end()
     assert capsys.readouterr().out == "\r\n"
+
+
+BAR = """
+from rq_sched.cli.bar import progress_bar
+from rq_sched.cli.failure import print_warning
+with progress_bar("waiting", 10) as update:
+    update(3, "3 done, 1 failed or cancelled, and more than has room here")
+    print_warning("look at redis://" + "0123456789" * 8 + " [bold]now[/bold]", as_json=False)
+"""
+
+
+def test_a_warning_beside_the_bar_keeps_a_long_word_whole():
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")} | {"TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "-c", BAR], stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    raw = b""
+    try:
+        while piece := os.read(ours, 65536):
+            raw += piece
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait(20) == 0
+    shown = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line).strip() for line in re.split(r"[\r\n]+", raw.decode())]
+    assert "redis://" + "0123456789" * 8 in shown
+    assert "[bold]now[/bold]" in shown
+    bars = [line for line in shown if line.startswith("wa")]
+    assert bars
+    assert max(map(len, bars)) <= 40  # the bar itself is cut to the screen
