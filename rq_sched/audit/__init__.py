@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from rq_sched.audit.checks import LAST_SEQUENCE, Checks, Offer, largest
+from rq_sched.audit.checks import Checks
+from rq_sched.audit.kinds import LABELLED, STAYS, right_type
 from rq_sched.audit.reads import Check, at_once, decoded, encoded, in_step, pairs, rows
+from rq_sched.audit.records import LAST_SEQUENCE, Offer, largest
 from rq_sched.audit.reserved import ReservedChecks
 from rq_sched.link import Command, Op
 from rq_sched.model.arrays import SEQUENCE, is_countable, unmade_count
@@ -45,24 +47,6 @@ CHECKS = {
     "keys": "no key has a wrong type, is unknown, or has lost its owner",  # I8
 }
 BATCH = 250  # subjects a round trip
-KINDS = {
-    **dict.fromkeys(("task", "counts", "settings", "reservation"), b"hash"),
-    **dict.fromkeys(("payload", "result", "log", "seq", "swept"), b"string"),
-    **dict.fromkeys(("pending", "classes", "groups", "fresh", "dirty", "delayed", "held"), b"zset"),
-    **dict.fromkeys(("finished", "nodes", "gone", "free", "totals", "ends", "preemptible", "apart"), b"zset"),
-    **dict.fromkeys(("lost", "suspects", "live", "arrays"), b"set"),
-    "wake": b"list",
-    "events": b"stream",
-}
-NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list", "grown": b"hash"}
-NAMED = frozenset({  # kind:NAME
-    "task", "payload", "result", "log", "live", "apart", "pending", "classes", "finished", "node",
-})  # fmt: skip
-LABELLED = frozenset({"free", "totals"})  # kind, and kind:LABEL
-STAYS = frozenset({
-    "seq", "counts", "settings", "swept", "events", "wake", "nodes", "gone", "free", "totals", "dirty", "fresh",
-})  # fmt: skip
-"""What is left when every task is done and forgotten, beside the records of nodes and their heartbeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +93,6 @@ def resting(keys: Keys) -> Op[int]:
             if state is None and is_countable(record):
                 more += unmade_count(record) - 1
     return more
-
-
-def right_type(name: str) -> str | None:
-    """The type of the key of that name (without the prefix); None: none of that name belongs here."""
-    kind, colon, rest_ = name.partition(":")
-    right = NODE_KINDS.get(rest_.partition(":")[2].rpartition(":")[2]) if kind == "node" else KINDS.get(kind)
-    if right is None or (bool(colon) != (kind in NAMED) and kind not in LABELLED):
-        return None
-    return decoded(right)
 
 
 def problems(findings: Iterable[Finding]) -> list[Finding]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rq_sched import audit
+from rq_sched.audit.kinds import right_type
 from rq_sched.audit.reads import decoded, encoded
 from rq_sched.link import Command, Op
 from rq_sched.model.arrays import SEQUENCE
@@ -221,7 +222,7 @@ def _repair(mends: Mends, namespace: str) -> Op[list[Mended]]:
         found = audit.problems((yield from audit.check(namespace, limit=LIMIT)))
         before, again = len(done), False
         # First keys of a wrong type: nothing else about them can be mended.
-        types = [f for f in found if f.check == "keys" and audit.right_type(f.subject or "") is not None]
+        types = [f for f in found if f.check == "keys" and right_type(f.subject or "") is not None]
         done += yield from _mend(mends, types, turns)
         for check in ORDER if len(done) == before else ():
             done += yield from _mend(mends, [f for f in found if f.check == check and f.subject is not None], turns)

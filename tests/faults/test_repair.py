@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rq_sched import audit
+from rq_sched.audit import kinds
 from rq_sched.audit.mend import Mends, repair
 from rq_sched.errors import StaleIncarnation, Unreadable
 from rq_sched.link import Link
@@ -31,10 +32,10 @@ def scene(link: Link, store: Store) -> Scene:
 
 def test_a_key_of_another_type_is_dropped(link: Link, store: Store) -> None:
     """For every kind of key that there is: the script and the checker know the same types."""
-    names = [kind if kind not in audit.NAMED else f"{kind}:1:1" for kind in audit.KINDS]
+    names = [kind if kind not in kinds.NAMED else f"{kind}:1:1" for kind in kinds.KINDS]
     names += ["node:n1", *(f"node:n1:i1:{part}" for part in ("tasks", "orders", "grown")), "node:n1:alive"]
     for name in names:
-        right = audit.right_type(name)
+        right = kinds.right_type(name)
         assert right is not None, name
         key = store.keys.prefix + name
         wrong, found = (("SET", key, "x"), "string") if right == "set" else (("SADD", key, "x"), "set")
