@@ -1,40 +1,51 @@
 --@include _base
 -- Whether Redis was there all the time. Sweeps, heartbeats and registrations note when they ran; a hole between two of
 -- them may be an outage, or a jump of the clock, in which no node could renew its lease: it isn't held against the nodes.
--- `swept` holds LAST SINCE SIZE HOLE AT ROW SWEEP (ms): the last note; when the last long hole ended, and its size; the
--- largest short hole of late, and when the last one ended; how many long holes came in a row, with a single note between
--- each two; the last sweep.
+-- `swept` holds LAST BACK HOLES SWEEP (ms): the last note; 1 if the clock went back and no sweep has put the leases right
+-- yet; the holes of the last minute, END:SIZE,… (eight at most: the smallest is left out), `-` none; the last sweep.
 
-local LONG, SHORT = 1500, 250
-local IN_A_ROW = 3 -- long holes that count: outages come so, but where all notes come late the dead would live on for ever
-local SET_BACK = 1e15 -- as SIZE: the clock went back, and no sweep has put the leases right yet
+local SHORT = 250 -- ms: what is shorter is no hole
+local REMEMBERED, MOST_HOLES = 60000, 8
 
 local function swept_text()
   local text = read('GET', P .. 'swept')
   return type(text) == 'string' and text or ''
 end
 
+-- The last hole is this one; of too many the smallest is forgotten.
+local function add_hole(holes, ends, size)
+  local kept, smallest = {}, nil
+  for _, hole in ipairs(holes) do
+    if hole.ends > ends - REMEMBERED then
+      kept[#kept + 1] = hole
+      if not smallest or hole.size < kept[smallest].size then smallest = #kept end
+    end
+  end
+  if #kept >= MOST_HOLES then table.remove(kept, smallest) end
+  kept[#kept + 1] = { ends = ends, size = size }
+  return kept
+end
+
 local function observe(now)
-  local last, since, size, hole, at, row, sweep =
-    string.match(swept_text(), '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
-  local seen = {
-    since = tonumber(since) or 0, size = tonumber(size) or 0, hole = tonumber(hole) or 0, at = tonumber(at) or 0,
-    row = tonumber(row) or 0, sweep = tonumber(sweep) or 0,
-  }
-  last = tonumber(last) or now
-  local gap = now - last
-  seen.row = gap > LONG and seen.row + 1 or 0
+  local last, back, holes, sweep = string.match(swept_text(), '^(%d+) ([01]) ([%d:,-]+) (%d+)$')
+  local seen = { back = back == '1', holes = {}, sweep = tonumber(sweep) or 0 }
+  for ends, size in string.gmatch(holes or '', '(%d+):(%d+)') do
+    seen.holes[#seen.holes + 1] = { ends = tonumber(ends), size = tonumber(size) }
+  end
+  local gap = now - (tonumber(last) or now)
   if gap < 0 then
-    seen.since, seen.size, seen.hole, seen.at = now, SET_BACK, 0, 0
-  elseif gap > LONG then
-    if seen.row <= IN_A_ROW then seen.since, seen.size = now, gap end
+    seen.back, seen.holes = true, {}
   elseif gap > SHORT then
-    seen.hole, seen.at = math.max(gap, seen.hole - math.floor((now - seen.at) / 4)), now -- a large one counts for a while
+    seen.holes = add_hole(seen.holes, now, gap)
   end
   return seen
 end
 
 local function observed(now, seen)
-  local form = '%.0f %.0f %.0f %.0f %.0f %.0f %.0f'
-  call('SET', P .. 'swept', string.format(form, now, seen.since, seen.size, seen.hole, seen.at, seen.row, seen.sweep))
+  local holes = {}
+  for i, hole in ipairs(seen.holes) do
+    holes[i] = whole(hole.ends) .. ':' .. whole(hole.size)
+  end
+  local text = #holes > 0 and table.concat(holes, ',') or '-'
+  call('SET', P .. 'swept', whole(now) .. (seen.back and ' 1 ' or ' 0 ') .. text .. ' ' .. whole(seen.sweep))
 end

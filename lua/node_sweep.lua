@@ -2,12 +2,11 @@
 --- node_sweep: declare dead whose heartbeat has run out (up | draining | faulty → dead).
 -- KEYS: prefix
 -- ARGV: now_ms gap_ms limit
---   gap_ms: so long without a sweep and without any heartbeat means that Redis, not the nodes, was away; holes of a
---   sixth of that prolong the leases that ran meanwhile
+--   gap_ms: so long without a sweep and without any heartbeat means that Redis, not the nodes, was away
 -- Replies: {dead, lost}: how many were declared dead, and all incarnations whose tasks wait to be given back
 -- Refuses: nothing
 -- Promises: the scores in `nodes` and Redis' clock alone decide, expired events only make it sooner; after an outage or
---   a jump of the clock every node gets one more time to live; scores in the future are put right
+--   a jump of the clock every node whose lease ran then gets one more time to live; scores in the future are put right
 --@include _gone
 --@include _observe
 --@include _commit
@@ -16,14 +15,16 @@ arguments_given(3)
 local now, gap, limit = time_given(ARGV[1]), duration_given(ARGV[2], 'gap_ms'), number_given(ARGV[3], 'limit', 0, MOST_BATCH)
 if wrong() then return wrong() end
 local NODES = P .. 'nodes'
+local IN_A_ROW = 3 -- holes that count for one lease
+local PAUSE = 800  -- ms: schedulers sweep twice a second
 
 local function ttl_of(id)
   return whole_of(field_of(P .. 'node:' .. id, 'ttl')) or TTL
 end
 
 local seen = observe(now)
-if seen.size == SET_BACK then
-  seen.size = SET_BACK - 1
+if seen.back then
+  seen.back = false
   for _, id in ipairs(call('ZRANGE', NODES, 0, -1)) do
     call('ZADD', NODES, now + ttl_of(id), id)
   end
@@ -31,14 +32,32 @@ end
 seen.sweep = now
 observed(now, seen)
 
--- Whether the lease, which ran out then, would have been renewed but for a hole.
+-- The largest holes that ended later, in their order: three, as outages come in a row, but no more, or where all calls come
+-- late the dead would live on for ever. Only one of them is so small that it may be the pause between two sweeps.
+local function holes_after(renewed)
+  local found, largest = {}, {}
+  for _, hole in ipairs(seen.holes) do
+    if hole.ends > renewed then found[#found + 1] = hole end
+  end
+  table.sort(found, function(a, b) return a.size > b.size or (a.size == b.size and a.ends < b.ends) end)
+  for i = 1, math.min(IN_A_ROW, #found) do
+    largest[i] = found[i]
+    if found[i].size <= PAUSE then break end
+  end
+  table.sort(largest, function(a, b) return a.ends < b.ends end)
+  return largest
+end
+
+-- Whether the lease, which ran out then, would have been renewed but for holes. One that began while it ran prolongs it by
+-- its length, and leaves time to connect anew: all of a time to live after a long one, half of it after a short one.
 local function excused(id, ran_out)
   local ttl = ttl_of(id)
-  if seen.size > gap and now < seen.since + ttl then return true end
-  if seen.hole <= gap / 6 or seen.at <= ran_out - ttl then return false end
-  local until_then = ran_out + seen.hole
-  if seen.at <= until_then then until_then = math.max(until_then, seen.at + ttl / 2) end -- it must connect anew first
-  return now < until_then
+  for _, hole in ipairs(holes_after(ran_out - ttl)) do
+    if hole.ends - hole.size < ran_out then
+      ran_out = math.max(ran_out + hole.size, hole.ends + (hole.size > gap and ttl or ttl / 2))
+    end
+  end
+  return now < ran_out
 end
 
 for _, id in ipairs(call('ZRANGEBYSCORE', NODES, now + 3600000, '+inf', 'LIMIT', 0, limit)) do

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.faults.sim.judge import Judge
 AGAIN = 0.3
 """How often Redis, hardly back, is away again: perhaps a single call was heard between the two."""
+IN_A_ROW = 3
+"""So often at most: as many as are promised not to be held against the nodes (``lua/node_sweep.lua``)."""
 
 
 class Scheduler:
@@ -222,7 +224,7 @@ class Trouble:
 
     # -- Redis --------------------------------------------------------------------------------------
 
-    def redis_away(self) -> None:
+    def redis_away(self, row: int = 1) -> None:
         if self.network.down:
             return
         seconds = self.world.rng.choice([0.2, 1.0, self._ttl(), 3 * self._ttl()])
@@ -237,8 +239,8 @@ class Trouble:
             self.redis_trouble = self.world.now
             self.network.plainly(("FUNCTION", "FLUSH"))
             self.network.release()
-            if not self.over and self.world.rng.random() < AGAIN:
-                self.world.at(self.world.rng.choice([0.005, 0.05, 0.3]), self.redis_away)
+            if not self.over and row < IN_A_ROW and self.world.rng.random() < AGAIN:
+                self.world.at(self.world.rng.choice([0.005, 0.05, 0.3]), lambda: self.redis_away(row + 1))
 
         self.world.at(seconds, back)
 
