@@ -12,18 +12,22 @@ local function swept_text()
   return type(text) == 'string' and text or ''
 end
 
--- The last hole is this one; of too many the smallest is forgotten.
+-- The last hole is this one; of too many the smallest is forgotten. Holes don't make a hole older: they may be jumps of the
+-- clock.
 local function add_hole(holes, ends, size)
-  local kept, smallest = {}, nil
-  for _, hole in ipairs(holes) do
-    if hole.ends > ends - REMEMBERED then
-      kept[#kept + 1] = hole
-      if not smallest or hole.size < kept[smallest].size then smallest = #kept end
-    end
+  local young, smallest, later = { { ends = ends, size = size } }, nil, size
+  for i = #holes, 1, -1 do
+    local hole = holes[i]
+    if ends - hole.ends - later < REMEMBERED then table.insert(young, 1, hole) end
+    later = later + hole.size
   end
-  if #kept >= MOST_HOLES then table.remove(kept, smallest) end
-  kept[#kept + 1] = { ends = ends, size = size }
-  return kept
+  if #young > MOST_HOLES then
+    for i = 1, #young - 1 do
+      if not smallest or young[i].size < young[smallest].size then smallest = i end
+    end
+    table.remove(young, smallest)
+  end
+  return young
 end
 
 local function observe(now)

@@ -184,6 +184,13 @@ def test_short_holes_in_a_row_count_each(cell: Cell) -> None:
     assert swept(cell, 3050, 3250, 3450, 3549, 3550) == [0] * 4 + [1]  # and now half a second more
 
 
+def test_a_jump_of_the_clock_makes_no_hole_old(cell: Cell) -> None:
+    """Redis was away, its clock jumped by a minute, and it was away again (found by the simulation, seed 21)."""
+    cell.node("a", ttl=1)
+    assert swept(cell, 250, 500, 750, 2900, 2950) == [0] * 5  # a has time until 3900
+    assert swept(cell, 63_000, 63_050, 64_150, 64_350) == [0] * 4
+
+
 def test_small_holes_hide_no_large_one(cell: Cell) -> None:
     """A lone scheduler's sweeps are half a second apart: gaps, and no outages."""
     cell.node("a", ttl=10)
