@@ -23,6 +23,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 # Tests run on all cores, each file on one; JOBS=0: one after the other.
 JOBS ?= logical
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# What lint holds besides the style: imports run one way, links lead somewhere, commands in the docs exist.
+HELD := tests/system/test_imports.py tests/docs/test_pages.py tests/docs/test_command_lines.py
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
 
 .PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal chaos docs clean debian
@@ -41,6 +43,7 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/python -m tools.twins --check
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q $(HELD) -k 'not site_builds'
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
