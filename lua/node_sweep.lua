@@ -2,7 +2,8 @@
 --- node_sweep: declare dead whose heartbeat has run out (up | draining | faulty → dead).
 -- KEYS: prefix
 -- ARGV: now_ms gap_ms limit
---   gap_ms: so long without a sweep and without any heartbeat means that Redis, not the nodes, was away
+--   gap_ms: so long without a sweep and without any heartbeat means that Redis, not the nodes, was away; holes of a
+--   sixth of that count, too
 -- Replies: {dead, lost}: how many were declared dead, and all incarnations whose tasks wait to be given back
 -- Refuses: nothing
 -- Promises: the scores in `nodes` and Redis' clock alone decide, expired events only make it sooner; after an outage or
@@ -37,7 +38,7 @@ observed(now, seen)
 local function holes_after(renewed)
   local found, largest = {}, {}
   for _, hole in ipairs(seen.holes) do
-    if hole.ends > renewed then found[#found + 1] = hole end
+    if hole.ends > renewed and hole.size > gap / 6 then found[#found + 1] = hole end
   end
   table.sort(found, function(a, b) return a.size > b.size or (a.size == b.size and a.ends < b.ends) end)
   for i = 1, math.min(IN_A_ROW, #found) do
