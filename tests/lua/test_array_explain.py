@@ -76,7 +76,7 @@ def test_many_runs_of_named_elements_are_read_to_a_bound(cell: Cell, monkeypatch
     for index in range(2, 40, 2):
         cell.run(cell.store.prioritize(f"a/{index}", -1))
     assert ahead(cell, "a/50") == [30]
-    monkeypatch.setattr("rq_sched.store.position.APART_RUNS", 10)
+    monkeypatch.setattr("rq_sched.store.position.EARLY_RUNS", 10)
     found = why(cell, "a/50")
     assert found["ahead_at_least"] is True
     assert found["ahead"] == 10  # the runs 2, 4 … 20 are read: 1, 3 … 19 are ahead for sure
