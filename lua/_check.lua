@@ -42,7 +42,7 @@ local function arguments_given(number, width)
 end
 
 local function number_given(text, what, least, most)
-  -- As Redis writes numbers, who takes no -0 and no 007: the text may be given on to it.
+  -- As Redis writes numbers: it takes no -0 and no 007, and the text may be given on to it.
   local number = text and (text == '0' or find(text, '^%-?[1-9]%d*$')) and tonumber(text)
   if number and number >= least and number <= most then return number end
   complain('invalid_value', what .. ' must be a whole number from ' .. whole(least) .. ' to ' .. whole(most) .. ', not '

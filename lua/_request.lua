@@ -1,7 +1,7 @@
 --@include _check
--- What is asked for when a task is submitted, as record.py encodes it: checked like everything that is given.
+-- What is asked for when a task is submitted, as records.py encodes it: checked like everything that is given.
 
--- Fields of the record that a submit may set (record.py tells what they are), with their ranges; besides f, a and e.
+-- Fields of the record that a submit may set (records.py tells what they are), with their ranges; besides f, a and e.
 local RANGES = {
   ax = { 1, PY.MOST_PAYLOAD }, X = { 1, PY.MOST_CPU }, Y = { 1, PY.MOST_MEMORY }, r = { 0, PY.MOST_PRIORITY }, C = { 1, PY.MOST_PRIORITY },
   l = { 1, MOST_DURATION }, v = { 1, 1 },

@@ -80,9 +80,9 @@ class Mends(Reads):
         """Counts the pending tasks; again, if something happened meanwhile."""
         newest: Command = ("XREVRANGE", self.keys.events, "+", "-", "COUNT", 1)
         for _ in range(TRIES):
-            last = (yield from self._rows([newest]))[0]
+            last = (yield from self.rows([newest]))[0]
             queues = yield from self._queues()
-            pending = sum(size or 0 for size in (yield from self._rows([("ZCARD", queue) for queue in queues])))
+            pending = sum(size or 0 for size in (yield from self.rows([("ZCARD", queue) for queue in queues])))
             pending += yield from audit.resting(self.keys)
             done = yield from self.count_is(last[0][0].decode() if last else "", pending)
             if done != "moved":

@@ -214,6 +214,13 @@ def _parse_label(text: str, name: str) -> str:
     return parse_labels([text], name)[0]
 
 
+def _parse_priority(text: str, name: str) -> int:
+    from rq_sched.model.options import OPTIONS
+
+    priority: int = OPTIONS["priority"].read(text, name)
+    return priority
+
+
 def _parse_text(text: str, name: str) -> str:
     try:
         text.encode()
@@ -231,20 +238,7 @@ TASK_ID = Parsed("id", _parse_known_id)  # also an element of an array
 NODE_ID = Parsed("node", lambda text, _: _parse_id(text, "node id"))
 
 
-def priority_value(text: str, name: str) -> int:
-    """A priority: any integer in ±2³¹."""
-    from rq_sched.model.task import PRIORITY_LIMIT
-
-    try:
-        value = int(text)
-    except ValueError:
-        value = PRIORITY_LIMIT + 1
-    if abs(value) > PRIORITY_LIMIT:
-        raise InvalidValue(f"{name} must be a whole number in ±2147483648, not {text!r}")
-    return value
-
-
-PRIORITY = Parsed("number", priority_value)
+PRIORITY = Parsed("number", _parse_priority)
 
 task_ids = click.argument("task_ids", metavar="ID...", nargs=-1, required=True, type=TASK_ID)
 one_task_id = click.argument("task_id", metavar="ID", type=TASK_ID)

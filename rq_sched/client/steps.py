@@ -1,7 +1,7 @@
 """The steps that a client's flows are made of, and what flows share.
 
 A flow is a generator of steps. ``Client`` takes each step by blocking, ``AsyncClient`` by awaiting, and both send the
-answer back in; a step that fails is thrown in. So everything worth a thought stands once, in ``flows.py``.
+answer back in; a step that fails is thrown in. So everything worth a thought stands once, in ``flows/``.
 """
 
 from __future__ import annotations

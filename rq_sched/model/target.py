@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from inspect import Parameter, signature
 from types import MethodType
 from typing import Any
@@ -56,7 +56,7 @@ def make_request(
             raise InvalidValue("a TaskRequest already says everything: give no arguments or options beside it")
         return target.check()
     marked: Mapping[str, Any] = getattr(target, TASK_MARK, None) or {}
-    return TaskRequest(target_of(target), args, kwargs, **merge(marked, given)).check()
+    return TaskRequest(target_of(target), args, kwargs, **{**marked, **given}).check()
 
 
 def short_form(
@@ -113,9 +113,15 @@ def _parameters(target: Target) -> Sequence[Parameter] | None:
     if isinstance(target, (str, TaskRequest)):
         return None
     try:
-        return list(signature(target).parameters.values())
+        return _signature(target)
     except (ValueError, TypeError):
         return None
+
+
+@lru_cache(maxsize=1000)
+def _signature(function: Callable[..., Any]) -> Sequence[Parameter]:
+    """Remembered: who submits many tasks mostly names few functions, and looking takes longer than all else here."""
+    return tuple(signature(function).parameters.values())
 
 
 def target_of(target: str | Callable[..., Any]) -> str:

@@ -9,7 +9,6 @@ from rq_sched.model.node import NodeState
 from rq_sched.model.orders import LedgerEntry, Order
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import CancelOutcome, State
-from rq_sched.store.base import BATCH as BATCH
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from rq_sched.link import Op
 from rq_sched.link.scripts import Argument
 from rq_sched.model.resources import Resources
 from rq_sched.store.answers import EndReport, Finished, Resized
-from rq_sched.store.base import BATCH as BATCH
 from rq_sched.store.base import Base, nonce
 from rq_sched.store.order_records import order_of
 

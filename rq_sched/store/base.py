@@ -33,13 +33,13 @@ class Base:
         """A request for a script; the time comes first."""
         return Call(scripts.load(name), self.keys.prefix, (self._now(), *arguments))
 
-    def _paged(self, commands: Sequence[Command]) -> Generator[Sequence[Request], list[Any], list[Any]]:
+    def paged(self, commands: Sequence[Command]) -> Generator[Sequence[Request], list[Any], list[Any]]:
         replies: list[Any] = []
         for i in range(0, len(commands), PAGE):
             replies += yield commands[i : i + PAGE]
         return replies
 
-    def _rows(self, commands: Sequence[Command]) -> Generator[Sequence[Request], list[Any], list[Any]]:
+    def rows(self, commands: Sequence[Command]) -> Generator[Sequence[Request], list[Any], list[Any]]:
         """The same of rows: None for one whose key is of another type."""
         replies: list[Any] = []
         for i in range(0, len(commands), PAGE):

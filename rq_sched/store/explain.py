@@ -177,7 +177,7 @@ class Explain(Reads, SharedSettings):
             "state",
             "fault",
         )
-        running, cpu, memory, state, fault = (yield from self._rows([node]))[0] or (None,) * 5
+        running, cpu, memory, state, fault = (yield from self.rows([node]))[0] or (None,) * 5
         counts = fit_counts(need, (yield from self.rooms()), require=info.require, refused=info.refused)
         return {
             "scheduled_at": iso(info.scheduled_at),

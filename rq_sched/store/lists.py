@@ -167,13 +167,13 @@ class Lists(Reads):
         found: list[TaskInfo] = []
         for i in range(0, len(ids), NODES_BATCH):
             batch = ids[i : i + NODES_BATCH]
-            records = yield from self._rows([("HMGET", self.keys.node(n), "incarnation", "running") for n in batch])
+            records = yield from self.rows([("HMGET", self.keys.node(n), "incarnation", "running") for n in batch])
             busy: list[Command] = [
                 ("HVALS", self.keys.ledger(n, text(record[0])))
                 for n, record in zip(batch, records, strict=True)
                 if record and record[0] and record[1] != b"0"
             ]
-            ledgers = yield from self._rows(busy)
+            ledgers = yield from self.rows(busy)
             tasks = [text(entry.split(b":")[0]) for ledger in ledgers for entry in ledger or ()]
             found += yield from self._matching(tasks, wanted, limit - len(found))
             if len(found) >= limit:
@@ -184,7 +184,7 @@ class Lists(Reads):
         """The classes in which the first pending tasks are: those whose heads are among the first ``limit``."""
         groups = (yield [("ZRANGE", self.keys.groups, 0, -1)])[0]
         names = dict.fromkeys(name for member in groups if (name := group_of(member[SEQUENCE:])))
-        heads = yield from self._rows(
+        heads = yield from self.rows(
             [("ZRANGE", self.keys.classes(name), 0, limit - 1, "WITHSCORES") for name in names]
         )
         scored = ((real(h[i + 1]), text(h[i])) for h in heads for i in range(0, len(h or ()), 2))

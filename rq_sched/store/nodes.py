@@ -14,8 +14,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.task import DEFAULT_GRACE
 from rq_sched.store.answers import Heartbeat, Ledger
 from rq_sched.store.attempts import REFILL
-from rq_sched.store.base import BATCH as BATCH
-from rq_sched.store.base import Base
+from rq_sched.store.base import BATCH, Base
 from rq_sched.store.order_records import order_of
 
 MAX_FAULT = 500

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from rq_sched.model.classes import need_of
 from rq_sched.model.orders import Garbled, Order, Reload, Resize, Start, Stop, Void
 from rq_sched.model.resources import MAX_CPU, MAX_MEMORY, Resources
-from rq_sched.store.base import BATCH as BATCH
 
 
 class StartReply(NamedTuple):

@@ -30,7 +30,7 @@ def ahead(reads: Reads, place: Place) -> Op[tuple[int, bool]]:
     score = repr(place.score)
     members = (yield [("ZRANGE", reads.keys.groups, 0, -1)])[0]
     groups = list(dict.fromkeys(group for member in members if (group := group_of(member[SEQUENCE:]))))
-    sizes = yield from reads._rows([("ZCOUNT", reads.keys.classes(group), "-inf", score) for group in groups])
+    sizes = yield from reads.rows([("ZCOUNT", reads.keys.classes(group), "-inf", score) for group in groups])
     sizes = [size or 0 for size in sizes]
     batches: list[tuple[str, int, int]] = []
     left = AHEAD_CLASSES
@@ -46,7 +46,7 @@ def _rests_ahead(reads: Reads, place: Place) -> Op[tuple[int, bool]]:
     """For how many more tasks than one each the rests of arrays stand that come before a place; False: at least."""
     arrays = yield from reads.resting()
     pending = [(a, record) for a, record in arrays.items() if record.get(b"s", b"pending") == b"pending"]
-    scores = yield from reads._rows(
+    scores = yield from reads.rows(
         [("ZSCORE", reads.keys.pending(text(record[b"c"])), unmade_member(a, record)) for a, record in pending]
     )
     ahead, exact = 0, len(arrays) < ARRAYS

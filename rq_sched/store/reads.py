@@ -52,7 +52,7 @@ class Reads(Base):
         return [state or states.get(task_id) for task_id, state in zip(task_ids, found, strict=True)]
 
     def _recorded_states(self, task_ids: Sequence[str]) -> Op[list[State | None]]:
-        replies = yield from self._rows([("HMGET", self.keys.task(t), "s", "c") for t in task_ids])
+        replies = yield from self.rows([("HMGET", self.keys.task(t), "s", "c") for t in task_ids])
         return [read_state(row[0]) if row and (row[0] or row[1]) else None for row in replies]
 
     def unmade(self, task_ids: Sequence[str]) -> Op[dict[str, dict[bytes, bytes]]]:
@@ -61,9 +61,9 @@ class Reads(Base):
         if not named:
             return {}
         array_ids = sorted({array_id for array_id, _ in named.values()})
-        flat = yield from self._rows([("HGETALL", self.keys.task(array_id)) for array_id in array_ids])
+        flat = yield from self.rows([("HGETALL", self.keys.task(array_id)) for array_id in array_ids])
         arrays = {a: as_dict(record or ()) for a, record in zip(array_ids, flat, strict=True)}
-        runs = yield from self._rows(
+        runs = yield from self.rows(
             [
                 ("ZREVRANGEBYSCORE", self.keys.apart(array_id), index, "-inf", "LIMIT", 0, 1)
                 for array_id, index in named.values()
@@ -130,9 +130,9 @@ class Reads(Base):
     def places(self, task_ids: Sequence[str]) -> Op[list[Place | None]]:
         """Their places in the order of pending tasks; None for one that isn't pending."""
         names = ("c", "n", "j", "jn")
-        records = yield from self._rows([("HMGET", self.keys.task(t), *names) for t in task_ids])
+        records = yield from self.rows([("HMGET", self.keys.task(t), *names) for t in task_ids])
         owners = [element_of(t) if r and r[0] is None else None for t, r in zip(task_ids, records, strict=True)]
-        of_arrays = iter((yield from self._rows([("HMGET", self.keys.task(o[0]), *names) for o in owners if o])))
+        of_arrays = iter((yield from self.rows([("HMGET", self.keys.task(o[0]), *names) for o in owners if o])))
         entries: list[tuple[str, str, str]] = []  # class, member, sequence
         for task_id, own, element in zip(task_ids, records, owners, strict=True):
             values = (next(of_arrays) if element else own) or ()
@@ -146,19 +146,19 @@ class Reads(Base):
                 except (ValueError, LookupError):
                     member = ""  # it can't be read: it has no place
             entries.append((text(record.get(b"c")), member, place))
-        found = yield from self._rows([("ZSCORE", self.keys.pending(c), member) for c, member, _ in entries])
+        found = yield from self.rows([("ZSCORE", self.keys.pending(c), member) for c, member, _ in entries])
         return [
             None if score is None else Place(real(score), place)
             for score, (_, _, place) in zip(found, entries, strict=True)
         ]
 
     def _read(self, task_ids: Sequence[str]) -> Op[list[TaskInfo | None]]:
-        flat = yield from self._rows([("HGETALL", self.keys.task(t)) for t in task_ids])
+        flat = yield from self.rows([("HGETALL", self.keys.task(t)) for t in task_ids])
         records = [as_dict(one or ()) for one in flat]
         missing = [t for t, record in zip(task_ids, records, strict=True) if not record]
         others = yield from self.unmade(missing)
         late = _made_meanwhile(missing, others)
-        again = yield from self._rows([("HGETALL", self.keys.task(t)) for t in late])
+        again = yield from self.rows([("HGETALL", self.keys.task(t)) for t in late])
         others |= {t: as_dict(one or ()) for t, one in zip(late, again, strict=True)}
         records = [record or others.get(t, {}) for t, record in zip(task_ids, records, strict=True)]
         separate: list[Command] = []
@@ -169,7 +169,7 @@ class Reads(Base):
                 separate.append(("GET", self.keys.result(task_id)))
             if b"j" in record:
                 separate.append(("SCARD", self.keys.live(task_id)))
-        long = iter((yield from self._rows(separate)))
+        long = iter((yield from self.rows(separate)))
         infos: list[TaskInfo | None] = []
         for task_id, one, record in zip(task_ids, flat, records, strict=True):
             payload = next(long) if b"ax" in record else None
@@ -202,7 +202,7 @@ class Reads(Base):
         """The records of arrays of which some elements aren't made yet: ``ARRAYS`` of them at most."""
         ids = [text(a) for a in (yield [("SRANDMEMBER", self.keys.arrays, ARRAYS)])[0]]
         names = ("s", "c", "n", "j", "jn", "ja")
-        found = yield from self._rows([("HMGET", self.keys.task(a), *names) for a in ids])
+        found = yield from self.rows([("HMGET", self.keys.task(a), *names) for a in ids])
         records = [{n.encode(): v for n, v in zip(names, r or (), strict=False) if v is not None} for r in found]
         return {a: record for a, record in zip(ids, records, strict=True) if is_countable(record)}
 
@@ -216,7 +216,7 @@ class Reads(Base):
         ]
         runs_out = {text(live[i]): real(live[i + 1]) for i in range(0, len(live), 2)}
         ids = sorted({*runs_out, *map(text, gone)})
-        records = yield from self._rows([("HGETALL", self.keys.node(n)) for n in ids])
+        records = yield from self.rows([("HGETALL", self.keys.node(n)) for n in ids])
         return [
             decode_node(n, as_dict(UNREADABLE_NODE if record is None else record), runs_out.get(n))
             for n, record in zip(ids, records, strict=True)
@@ -225,7 +225,7 @@ class Reads(Base):
 
     def node(self, node_id: str) -> Op[NodeInfo]:
         """One node.  Raises: NodeNotFound."""
-        record, runs_out = yield from self._rows(
+        record, runs_out = yield from self.rows(
             [("HGETALL", self.keys.node(check_id(node_id, "node id"))), ("ZSCORE", self.keys.nodes, node_id)]
         )
         if record is None:
@@ -249,7 +249,7 @@ class Reads(Base):
     def faults(self) -> Op[dict[str, str]]:
         """Which nodes take no tasks because of what fault of their machine."""
         ids = (yield [("ZRANGE", self.keys.nodes, 0, -1)])[0]
-        texts = yield from self._paged([("HGET", self.keys.node(n.decode()), "fault") for n in ids])
+        texts = yield from self.paged([("HGET", self.keys.node(n.decode()), "fault") for n in ids])
         return {n.decode(): t.decode("utf-8", "replace") for n, t in zip(ids, texts, strict=True) if t is not None}
 
     def reservation(self) -> Op[Reservation | None]:
@@ -292,7 +292,7 @@ class Reads(Base):
         """Totals: tasks by state, nodes by state, capacity, what ever happened; when a scheduler was at work last."""
         counts = yield from self.counts()
         nodes = yield from self.nodes()
-        started = yield from self._rows([("HGET", self.keys.node(n.node_id), "started") for n in nodes])
+        started = yield from self.rows([("HGET", self.keys.node(n.node_id), "started") for n in nodes])
         unmade = {b"delayed": 0, b"held": 0}  # an array stands in these indexes for all that isn't made yet
         for record in (yield from self.resting()).values():
             if record.get(b"s") in unmade:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from rq_sched.link import Op
 from rq_sched.model.task import DEFAULT_GRACE
 from rq_sched.store.answers import Placed, Promoted, Reserved
-from rq_sched.store.base import BATCH as BATCH
-from rq_sched.store.base import Base, nonce
+from rq_sched.store.base import BATCH, Base, nonce
 
 PLACE_BATCH = 16
 """Placings and look-ups of one call, so that it stays short (docs/performance.md says how short). 32 cost no less a

@@ -6,7 +6,6 @@ from rq_sched.errors import InvalidValue
 from rq_sched.link import Command, Op
 from rq_sched.model.reading import as_dict, text
 from rq_sched.model.settings import SETTINGS
-from rq_sched.store.base import BATCH as BATCH
 from rq_sched.store.base import Base
 
 

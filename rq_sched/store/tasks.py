@@ -13,8 +13,7 @@ from rq_sched.model.ids import known_id
 from rq_sched.model.states import CancelOutcome, State
 from rq_sched.model.task import DEFAULT_GRACE
 from rq_sched.store.answers import Cancelled
-from rq_sched.store.base import BATCH as BATCH
-from rq_sched.store.base import PIPELINE, Base, nonce
+from rq_sched.store.base import BATCH, PIPELINE, Base, nonce
 from rq_sched.store.elements import made_stretches
 
 

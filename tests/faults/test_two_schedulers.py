@@ -48,7 +48,7 @@ def test_a_scheduler_and_a_node_are_killed_midway(redis_url: str, store: Store, 
         def completed() -> int:
             return int(cluster.run(store.info()).tasks["completed"])
 
-        wait_for(lambda: completed() > TASKS // 4, 60, cluster.logs)
+        wait_for(lambda: completed() > TASKS // 20, 60, cluster.logs)  # the check takes time, and tasks go on
         cluster.check()
 
         def busy() -> NodeInfo | None:
