@@ -1,4 +1,5 @@
 --@include _events
+--@include _schema
 -- Arrays. One record and one entry of a queue stand for all elements of an array that haven't been made yet: its rest.
 -- An element becomes a task of its own, ARRAY/INDEX, when it is placed, or before its turn where somebody names it.
 --
@@ -22,6 +23,7 @@ end
 -- Takes so many sequences, which are behind all that were taken: the first of them; nil, and none is taken, where not so
 -- many are left.
 local function sequences_new(number)
+  schema_say()
   local last = call('INCRBY', P .. 'seq', whole(number))
   if last < PY.SEQUENCES then return last - number + 1 end
   call('DECRBY', P .. 'seq', whole(number))

@@ -59,10 +59,18 @@ local function stamp(now)
   return stamp_text
 end
 
+local OFTEN = { 'schema', 'aging', 'node_choice' } -- settings that most calls go by: they are read at once
+local settings
+
 -- A setting; nil where it has none, or isn't to be read.
 local function setting(name)
-  local value = read('HGET', P .. 'settings', name)
-  return type(value) == 'string' and value or nil
+  if not settings then
+    settings = {}
+    local found = fields_of(P .. 'settings', unpack(OFTEN))
+    for i, one in ipairs(OFTEN) do settings[one] = found[i] end
+  end
+  if settings[name] ~= nil then return settings[name] or nil end
+  return field_of(P .. 'settings', name) or nil
 end
 
 -- What was written by others, as it may stand in a message: nothing in it acts on a terminal, nor on who parses it.

@@ -1,4 +1,4 @@
---@include _base
+--@include _schema
 -- What a script is given is checked before it is used: whoever may call scripts may call them with anything. A script
 -- binds its arguments to names with these functions, and answers what is wrong, if something is, before its first write:
 --   arguments_given(3)
@@ -30,11 +30,13 @@ local function shown(text)
   return "'" .. string.gsub(string.sub(text, 1, 40), '[^ -~]', '?') .. "'"
 end
 
--- So many arguments; where `width` is given, items of so many arguments each follow.
+-- So many arguments; where `width` is given, items of so many arguments each follow. And the data are such as this works on.
 local function arguments_given(number, width)
   if not find(P, '^rqs:{%w[%w._-]*}:$') or #P > 140 or #KEYS ~= 1 then
     complain('invalid_value', 'KEYS must be the prefix of a namespace, rqs:{NAME}:, not ' .. shown(P))
   end
+  local other = schema_wrong()
+  if other then complain('other_schema', other) end
   local more = #ARGV - number
   if more == 0 or (width and more > 0 and more <= MOST_ITEMS * width and more % width == 0) then return end
   complain('invalid_value', #ARGV .. ' arguments are too few, too many or no whole items (' .. number

@@ -1,4 +1,4 @@
---@include _base
+--@include _schema
 -- Whether Redis was there all the time. Sweeps, heartbeats and registrations note when they ran; a hole between two of
 -- them may be an outage, or a jump of the clock, in which no node could renew its lease: it isn't held against the nodes.
 -- `swept` holds LAST BACK HOLES SWEEP (ms): the last note; 1 if the clock went back and no sweep has put the leases right
@@ -51,5 +51,6 @@ local function observed(now, seen)
     holes[i] = whole(hole.ends) .. ':' .. whole(hole.size)
   end
   local text = #holes > 0 and table.concat(holes, ',') or '-'
+  schema_say()
   call('SET', P .. 'swept', whole(now) .. (seen.back and ' 1 ' or ' 0 ') .. text .. ' ' .. whole(seen.sweep))
 end

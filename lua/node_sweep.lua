@@ -1,19 +1,22 @@
 #!lua flags=allow-oom
 --- node_sweep: declare dead whose heartbeat has run out (up | draining | faulty → dead).
 -- KEYS: prefix
--- ARGV: now_ms gap_ms limit
+-- ARGV: now_ms gap_ms limit scheduler features
 --   gap_ms: so long without a sweep and without any heartbeat means that Redis, not the nodes, was away; holes of a
 --   sixth of that count, too
+--   scheduler: the name of who sweeps ('' none); features: those that it knows
 -- Replies: {dead, lost}: how many were declared dead, and all incarnations whose tasks wait to be given back
--- Refuses: nothing
+-- Refuses: feature_missing (it doesn't know what is in use)
 -- Promises: the scores in `nodes` and Redis' clock alone decide, expired events only make it sooner; after an outage or
 --   a jump of the clock every node whose lease ran then gets one more time to live; scores in the future are put right
 --@include _gone
 --@include _observe
+--@include _features
 --@include _commit
 
-arguments_given(3)
+arguments_given(5)
 local now, gap, limit = time_given(ARGV[1]), duration_given(ARGV[2], 'gap_ms'), number_given(ARGV[3], 'limit', 0, MOST_BATCH)
+local scheduler, known = word_given(ARGV[4], 'scheduler', 128), 'PY.SCHEMA' .. labels_given(ARGV[5])
 if wrong() then return wrong() end
 local NODES = P .. 'nodes'
 local IN_A_ROW = 3 -- holes that count for one lease
@@ -23,6 +26,9 @@ local function ttl_of(id)
   return whole_of(field_of(P .. 'node:' .. id, 'ttl')) or TTL
 end
 
+local missing = feature_missing(known)
+if missing then return missing end
+if scheduler ~= '' then scheduler_seen(now, scheduler, known) end
 local seen = observe(now)
 if seen.back then
   seen.back = false

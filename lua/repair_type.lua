@@ -11,8 +11,8 @@
 local KINDS = {
   hash = { 'task', 'counts', 'settings', 'reservation', 'node', 'node:tasks', 'node:grown' },
   string = { 'payload', 'result', 'log', 'seq', 'swept', 'node:alive' },
-  zset = { 'pending', 'classes', 'groups', 'fresh', 'dirty', 'delayed', 'held', 'finished', 'nodes', 'gone', 'free', 'totals',
-    'ends', 'preemptible', 'apart' },
+  zset = { 'pending', 'classes', 'groups', 'fresh', 'dirty', 'delayed', 'held', 'finished', 'nodes', 'schedulers', 'gone', 'free',
+    'totals', 'ends', 'preemptible', 'apart' },
   set = { 'lost', 'suspects', 'live', 'arrays' },
   list = { 'wake', 'node:orders' },
   stream = { 'events' },

@@ -178,6 +178,12 @@ class TooManyLabelSets(Refused):
     code = "too_many_label_sets"
 
 
+class FeatureMissing(Refused):
+    """A process of this namespace, which the message names, doesn't know what a request needs: it is older."""
+
+    code = "feature_missing"
+
+
 class StaleIncarnation(Refused):
     """This registration of the node has been given up: it must stop its tasks and register anew."""
 
@@ -304,6 +310,13 @@ class ServerTooOld(RedisUnavailable):
     """Older than Redis 7."""
 
     code = "server_too_old"
+
+
+class OtherSchema(RedisUnavailable):
+    """The data of the namespace have another version than this process works with: ``rq-sched upgrade`` converts older
+    ones, newer ones need a newer rq-sched."""
+
+    code = "other_schema"
 
 
 class Unreadable(RqSchedError):

@@ -25,6 +25,7 @@ from rq_sched.audit.reads import Check, at_once, decoded, encoded, in_step, pair
 from rq_sched.audit.records import LAST_SEQUENCE, Offer, largest
 from rq_sched.audit.reserved import ReservedChecks
 from rq_sched.link import Command, Op
+from rq_sched.model import schema
 from rq_sched.model.arrays import SEQUENCE, is_countable, unmade_count
 from rq_sched.model.classes import group_of
 from rq_sched.model.labels import of_suffix
@@ -165,7 +166,12 @@ class _Audit:
         for raw, value in settings.items():
             name = decoded(raw)
             setting = SETTINGS.get(name)
-            if setting is None:
+            if name in schema.ENTRIES:
+                if (why := schema.wrong_entry(name, decoded(value))) is not None:
+                    self.wrong_is("settings", name, why)
+                else:
+                    self.right["settings"] += 1
+            elif setting is None:
                 self.wrong_is("settings", name, "there is no such setting")
             elif not setting.may_be(decoded(value)):
                 self.wrong_is(

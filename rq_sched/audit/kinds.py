@@ -6,7 +6,9 @@ KINDS = {
     **dict.fromkeys(("task", "counts", "settings", "reservation"), b"hash"),
     **dict.fromkeys(("payload", "result", "log", "seq", "swept"), b"string"),
     **dict.fromkeys(("pending", "classes", "groups", "fresh", "dirty", "delayed", "held"), b"zset"),
-    **dict.fromkeys(("finished", "nodes", "gone", "free", "totals", "ends", "preemptible", "apart"), b"zset"),
+    **dict.fromkeys(
+        ("finished", "nodes", "schedulers", "gone", "free", "totals", "ends", "preemptible", "apart"), b"zset"
+    ),
     **dict.fromkeys(("lost", "suspects", "live", "arrays"), b"set"),
     "wake": b"list",
     "events": b"stream",
@@ -17,7 +19,8 @@ NAMED = frozenset({  # kind:NAME
 })  # fmt: skip
 LABELLED = frozenset({"free", "totals"})  # kind, and kind:LABEL
 STAYS = frozenset({
-    "seq", "counts", "settings", "swept", "events", "wake", "nodes", "gone", "free", "totals", "dirty", "fresh",
+    "seq", "counts", "settings", "swept", "events", "wake", "nodes", "schedulers", "gone", "free", "totals", "dirty",
+    "fresh",
 })  # fmt: skip
 """What is left when every task is done and forgotten, beside the records of nodes and their heartbeats."""
 

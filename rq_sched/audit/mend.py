@@ -19,6 +19,7 @@ from rq_sched.audit.reads import decoded, encoded
 from rq_sched.link import Command, Op
 from rq_sched.model.arrays import SEQUENCE
 from rq_sched.model.classes import group_of
+from rq_sched.model.schema import SCHEMA
 from rq_sched.store.keys import Keys
 from rq_sched.store.reads import Reads
 
@@ -112,7 +113,10 @@ class Mends(Reads):
         return (yield from self._ask("repair_seq", last))
 
     def setting(self, name: str) -> Op[str]:
-        """Back to its default."""
+        """Back to its default. These data are of our version: others aren't looked at."""
+        if name == "schema":
+            yield [("HSET", self.keys.settings, name, SCHEMA)]
+            return f"it is {SCHEMA}"
         dropped = (yield [("HDEL", self.keys.settings, name)])[0]
         return "it is its default again" if dropped else ""
 

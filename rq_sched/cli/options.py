@@ -60,7 +60,7 @@ class Invocation:
     def link(self) -> Link:
         from rq_sched.link import Link
 
-        return Link(self.url, answer_seconds=self.store.answer_seconds)
+        return Link(self.url, answer_seconds=self.store.answer_seconds, greeting=self.store.check_schema)
 
     @cached_property
     def store(self) -> Store:

@@ -16,6 +16,7 @@ from rq_sched.model.arrays import SEQUENCE
 from rq_sched.model.reading import LAST_MS, real
 from rq_sched.model.reading import text as text
 from rq_sched.model.resources import MEMORY_STEP, Resources
+from rq_sched.model.schema import ENTRIES
 from rq_sched.model.settings import SETTINGS
 from rq_sched.model.task import iso
 from rq_sched.model.values import unpack
@@ -127,7 +128,7 @@ def _field(kind: str, name: str, value: bytes) -> KeyEntry:
     if kind == "node:ID":
         return KeyEntry(name, when(shown) if name == "registered" else shown, NODE_FIELDS.get(name, ""))
     if kind == "settings":
-        return KeyEntry(name, shown, SETTINGS[name].meaning if name in SETTINGS else "")
+        return KeyEntry(name, shown, SETTINGS[name].meaning if name in SETTINGS else ENTRIES.get(name, ""))
     if kind == "reservation":
         return KeyEntry(name, when(shown) if name in _RESERVATION_TIMES and shown else shown, _reservation_field(name))
     if kind.endswith(":grown"):

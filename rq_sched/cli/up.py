@@ -107,6 +107,7 @@ def up_command(
         stack.callback(server.stop)
         server.start()
         session.redis = server.url
+        session.run(session.store.check_schema())
         common = ["--redis", server.url, "--namespace", session.space, "--with-parent", str(os.getpid()),
                   "--log-level", log_level, "--log-format", log_format]  # fmt: skip
         cluster = Cluster(session, server, signals, grace)

@@ -36,10 +36,10 @@ class Connection(Generic[L]):
         file = None if signing_key_file is None else os.fspath(signing_key_file)
         key = find_signing_key(file) if signing_key is None else not_blank(signing_key, "signing_key")
         store = Store(resolve_namespace(namespace), durability=level, signing_key=key)
-        self._use(self._connect(resolve_url(url), store.answer_seconds), Flows(store))
+        self._use(self._connect(resolve_url(url), store), Flows(store))
 
-    def _connect(self, url: str, answer_seconds: float) -> L:
-        """A link; it asks nothing of Redis before the first call."""
+    def _connect(self, url: str, store: Store) -> L:
+        """A link for these operations; it asks nothing of Redis before the first call."""
         raise NotImplementedError
 
     def _use(self, link: L, flows: Flows) -> None:

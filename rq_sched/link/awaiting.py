@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 import redis.asyncio
@@ -33,6 +33,7 @@ class AsyncLink(Talk):
         outage: is told whether Redis can be used (long-running processes log it, and tell it as their health).
         patience: seconds that an operation may take, all its tries together; None: as the timeouts of each try have it.
         for_all: loads the functions of all scripts, for users who may not (schedulers).
+        greeting: what is asked before the first operation (``Talk``).
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class AsyncLink(Talk):
         outage: Outage | None = None,
         patience: float | None = None,
         for_all: bool = False,
+        greeting: Callable[[], Op[None]] | None = None,
     ) -> None:
-        super().__init__(url, client is not None, for_all)
+        super().__init__(url, client is not None, for_all, greeting)
         self._given = client is not None
         self._asked_seconds = answer_seconds
         self._connect(client)

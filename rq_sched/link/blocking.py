@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import redis
@@ -30,12 +30,18 @@ class Link(Talk):
         url: see ``address.py``.
         client: a driver's client to use instead of one made from ``url`` (fakeredis in tests).
         answer_seconds: until an answer that doesn't come counts as lost.
+        greeting: what is asked before the first operation (``Talk``).
     """
 
     def __init__(
-        self, url: str, client: redis.Redis | None = None, *, answer_seconds: float = drivers.ANSWER_SECONDS
+        self,
+        url: str,
+        client: redis.Redis | None = None,
+        *,
+        answer_seconds: float = drivers.ANSWER_SECONDS,
+        greeting: Callable[[], Op[None]] | None = None,
     ) -> None:
-        super().__init__(url, given=client is not None)
+        super().__init__(url, given=client is not None, greeting=greeting)
         self._redis: Any = client or drivers.blocking(url, answer_seconds)
         self._redis.response_callbacks.clear()  # operations read replies as they come
         self._given = client is not None

@@ -6,12 +6,14 @@ Each comes from the module that owns it, so that a limit stands in one place.
 from __future__ import annotations
 
 from rq_sched.model import arrays, labels, output, reading, resources, task, values
+from rq_sched.model.schema import SCHEMA
 from rq_sched.model.settings import SETTINGS
 
 SIGNATURE_BYTES = 64
 """What a signature may add to a payload (``model/signing.py`` needs 18)."""
 
 CONSTANTS: dict[str, int] = {
+    "SCHEMA": SCHEMA,  # the version of the format of the data
     "EXACT": reading.MOST,  # whole numbers from there on aren't exact
     "SEQUENCE": arrays.SEQUENCE,  # hex digits of a sequence
     "SEQUENCES": arrays.SEQUENCES,  # so many sequences there are

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -52,11 +53,15 @@ class Talk:
     Scripts are called as functions. A user who may not call them, or may not load what is missing, sends them as
     scripts from then on, which costs the server 15 to 20 µs more a call; one who may not do that either (the users in
     ``deploy/acl``) needs a scheduler that has loaded them. ``for_all``: where a function is missing, all are loaded,
-    for the users who may not.
+    for the users who may not. ``greeting``: an operation of one step, reads only, that is carried out before the first
+    one, in the round trip in which the server is asked for its version. What it raises, the first operation does.
     """
 
-    def __init__(self, url: str, given: bool, for_all: bool = False) -> None:
+    def __init__(
+        self, url: str, given: bool, for_all: bool = False, greeting: Callable[[], Op[None]] | None = None
+    ) -> None:
         self.url = url
+        self._greeting = greeting
         self._where = f" at {shown(url)}"
         self._checked = given
         self._plain = given
@@ -75,9 +80,7 @@ class Talk:
             RqSchedError
         """
         if not self._checked:
-            (info,) = yield from self._sound([("INFO", "server")])
-            check_version(info, self._where)
-            self._checked = True
+            yield from self._greet()
         replies: list[Any] | None = None
         while True:
             try:
@@ -86,6 +89,18 @@ class Talk:
                 value: T = stop.value
                 return value
             replies = yield from self._ask(requests)
+
+    def _greet(self) -> RoundTrips[None]:
+        """Find out whether this is a server, and a namespace, to work with."""
+        op = self._greeting() if self._greeting is not None else None
+        requests = [] if op is None else next(op)
+        info, *replies = yield [("INFO", "server"), *map(self._command, requests)]
+        self._raise_first([info])
+        check_version(info, self._where)
+        if op is not None:
+            with contextlib.suppress(StopIteration):
+                op.send([answer(reply, request, self._where) for reply, request in zip(replies, requests, strict=True)])
+        self._checked = True
 
     def _ask(self, requests: Sequence[Request]) -> RoundTrips[list[Any]]:
         replies = yield [self._command(request) for request in requests]

@@ -14,7 +14,7 @@ import random
 import signal
 from typing import Any, Protocol
 
-from rq_sched.errors import RqSchedError
+from rq_sched.errors import OtherSchema, RqSchedError
 from rq_sched.link import Outage
 from rq_sched.link.outage import worth_a_line
 from rq_sched.process.backoff import backoff
@@ -51,6 +51,7 @@ class Loop:
         self.done: dict[str, float] = {}
         """When (by the event loop's clock) each actor last did its work, or the loop began."""
         self._why: dict[str, str] = {}
+        self._refused: OtherSchema | None = None
 
     def ring(self) -> None:
         """Bring forward the turn of every actor that listens for the doorbell."""
@@ -75,7 +76,11 @@ class Loop:
             loop.add_signal_handler(name, self.stop)
 
     async def run(self, *listeners: Any) -> None:
-        """Run until stopped. ``listeners`` are coroutines that ring; they are cancelled at the end."""
+        """Run until stopped. ``listeners`` are coroutines that ring; they are cancelled at the end.
+
+        Raises:
+            OtherSchema: the data were upgraded under it.
+        """
         hearing = [asyncio.ensure_future(listener) for listener in listeners]
         try:
             async with asyncio.TaskGroup() as turns:
@@ -85,6 +90,8 @@ class Loop:
             for one in hearing:
                 one.cancel()
             await asyncio.gather(*hearing, return_exceptions=True)
+        if self._refused is not None:
+            raise self._refused
 
     def overdue(self, late: float) -> str | None:
         """Who hasn't done his work for more than ``late`` seconds beyond his period, for how long, and why."""
@@ -111,6 +118,9 @@ class Loop:
                 failures = 0
                 self.done[name] = asyncio.get_running_loop().time()
                 self._why.pop(name, None)
+            except OtherSchema as error:  # there is nothing more to do for this code
+                self._refused = error
+                self.stop()
             except Exception as error:  # whatever it has read: the others go on, and so does it
                 failures += 1
                 wait = backoff(failures)

@@ -60,18 +60,27 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
 
     Raises:
         RqSchedError: Redis can't be used at the start (later outages are waited out).
+        OtherSchema: also later, where the data have been upgraded meanwhile.
     """
     store = Store(config.namespace)
     outage = Outage()
-    link = AsyncLink(config.url, outage=outage, answer_seconds=ANSWER_SECONDS, patience=PATIENCE, for_all=True)
+    link = AsyncLink(
+        config.url,
+        outage=outage,
+        answer_seconds=ANSWER_SECONDS,
+        patience=PATIENCE,
+        for_all=True,
+        greeting=store.check_schema,
+    )
     await _first_call(link, store)
     await link.load(scripts.names())
+    name = str(os.getpid())
+    reaper = Reaper(link, store, f"{os.uname().nodename}:{name}")
+    await reaper.run_once()  # it is there from now on, before it does anything else
     loop = Loop(
-        [Placer(link, store), Promoter(link, store), Reserver(link, store), Reaper(link, store), Janitor(link, store)],
-        outage,
+        [Placer(link, store), Promoter(link, store), Reserver(link, store), reaper, Janitor(link, store)], outage
     )
     loop.stop_on_signals()
-    name = str(os.getpid())
     reporter = Reporter("scheduler", name, config.health_file, url=config.url, namespace=config.namespace)
     log.info("scheduler ready", extra={"namespace": config.namespace})
     if ready is not None:

@@ -24,19 +24,24 @@ class Reaped:
 
 
 class Reaper:
-    """Sweeps every ``every`` seconds, and whenever a heartbeat key expires or a node says goodbye."""
+    """Sweeps every ``every`` seconds, and whenever a heartbeat key expires or a node says goodbye.
+
+    Parameters:
+        name: the scheduler's, by which it says that it lives.
+    """
 
     every = 0.5
     on_bell = True
     min_gap = 0.05  # places ring, too: a death is noticed so much later at most
 
-    def __init__(self, link: AsyncLink, store: Store) -> None:
+    def __init__(self, link: AsyncLink, store: Store, name: str = "") -> None:
         self._link = link
         self._store = store
+        self._name = name
 
     async def run_once(self) -> Reaped:
         """Declare dead, then give back every lost incarnation's tasks, in batches."""
-        dead, lost = await self._link.run(self._store.sweep())
+        dead, lost = await self._link.run(self._store.sweep(scheduler=self._name))
         total = 0
         for incarnation in lost:
             left, back = 1, 0

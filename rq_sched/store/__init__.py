@@ -7,7 +7,7 @@ Each method returns an operation (``link.Op``) that a ``Link`` or ``AsyncLink`` 
 
 Writing is always one script; what a script promises stands at its head (``lua/``). The parts are siblings:
 ``submit.py``; ``tasks.py`` for users; ``schedule.py`` for schedulers; ``nodes.py`` and ``attempts.py`` for agents;
-``reads.py``, ``lists.py`` and ``explain.py`` only ask.
+``reads.py``, ``lists.py`` and ``explain.py`` only ask; ``schema.py`` tells whether the data can be read at all.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from rq_sched.store.keys import Keys
 from rq_sched.store.lists import Lists
 from rq_sched.store.nodes import Nodes
 from rq_sched.store.schedule import Schedule
+from rq_sched.store.schema import Schema
 from rq_sched.store.submit import SUBMIT_PLACINGS, Submit
 from rq_sched.store.tasks import Tasks
 
 
-class Store(Submit, Tasks, Schedule, Nodes, Attempts, Lists, Explain):
+class Store(Submit, Tasks, Schedule, Nodes, Attempts, Lists, Explain, Schema):
     """The operations on one namespace.
 
     Parameters:

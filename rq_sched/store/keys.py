@@ -36,6 +36,8 @@ key                            type     holds; who writes it; how long it lives
 ``node:ID:alive``              string   the heartbeat: holds the incarnation, expires with its time to live
 ``nodes``                      zset     live nodes by when their heartbeat runs out
 ``node:ID:INCARNATION:grown``  hash     token → cores that an elastic attempt holds beyond its need: they count as free
+``schedulers``                 zset     live schedulers, ``HOST:PID`` and what each knows, by when they count as gone;
+                                        sweep
 ``lost``                       set      incarnations whose tasks are to be given back: ``NODE:INCARNATION:HOW``
 ``gone``                       zset     dead or departed nodes by when that was; the janitor trims
 ``free``                       zset     ``up`` nodes that aren't reserved, by room: score = (free + surplus) CPU × 2²⁴ +
@@ -52,7 +54,8 @@ key                            type     holds; who writes it; how long it lives
 ``suspects``                   set      ids of tasks that must run alone on a node before they may fail as poison
 ``wake``                       list     the doorbell of the schedulers: at most one element
 ``counts``                     hash     tasks by state, totals of what ever happened
-``settings``                   hash     what all processes must agree on (``settings.SETTINGS``)
+``settings``                   hash     what all processes must agree on (``settings.SETTINGS``), and of which form the
+                                        data are (``schema.ENTRIES``)
 ``swept``                      string   when Redis was last seen to be there, and holes in that; sweep, heartbeat
 ``events``                     stream   the decision log, trimmed: one entry a script call
 ============================== ======== ==========================================================================
@@ -86,6 +89,7 @@ class Keys:
         self.held = p + "held"
         self.nodes = p + "nodes"
         self.gone = p + "gone"
+        self.schedulers = p + "schedulers"
         self.lost = p + "lost"
         self.free = p + "free"
         self.totals = p + "totals"

@@ -16,6 +16,7 @@ from rq_sched.store.answers import Heartbeat, Ledger
 from rq_sched.store.attempts import REFILL
 from rq_sched.store.base import BATCH, Base
 from rq_sched.store.order_records import order_of
+from rq_sched.store.schema import known_features
 
 MAX_FAULT = 500
 """Characters of what is told of a node's fault."""
@@ -34,10 +35,10 @@ class Nodes(Base):
         ttl: float = 10.0,
         host: str = "",
     ) -> Op[NodeState]:
-        """Join as a new incarnation.  Raises: NodeAlive."""
+        """Join as a new incarnation.  Raises: NodeAlive, FeatureMissing."""
         size = (total.cpu, total.memory, round(ttl * 1000))
         state = yield from self._one(
-            "node_register", check_id(node_id, "node id"), incarnation, *size, host, suffix(labels)
+            "node_register", check_id(node_id, "node id"), incarnation, *size, host, suffix(labels), known_features()
         )
         return NodeState(state.decode())
 

@@ -6,6 +6,7 @@ from rq_sched.link import Op
 from rq_sched.model.task import DEFAULT_GRACE
 from rq_sched.store.answers import Placed, Promoted, Reserved
 from rq_sched.store.base import BATCH, Base, nonce
+from rq_sched.store.schema import known_features
 
 PLACE_BATCH = 16
 """Placings and look-ups of one call, so that it stays short (docs/performance.md says how short). 32 cost no less a
@@ -35,9 +36,16 @@ class Schedule(Base):
         promoted, next_ms, in_ms = yield from self._one("task_promote", limit)
         return Promoted(promoted, int(float(next_ms)) if next_ms else None, int(in_ms) / 1000 if in_ms else None)
 
-    def sweep(self, gap: float = SWEEP_GAP, limit: int = BATCH) -> Op[tuple[int, list[str]]]:
-        """Declare dead whose heartbeat has run out; answers how many, and the incarnations to reap."""
-        dead, lost = yield from self._one("node_sweep", round(gap * 1000), limit)
+    def sweep(self, gap: float = SWEEP_GAP, limit: int = BATCH, *, scheduler: str = "") -> Op[tuple[int, list[str]]]:
+        """Declare dead whose heartbeat has run out; answers how many, and the incarnations to reap.
+
+        Parameters:
+            scheduler: the name of the scheduler that sweeps: it counts as alive for five seconds.
+
+        Raises:
+            FeatureMissing: something is in use that this code doesn't know.
+        """
+        dead, lost = yield from self._one("node_sweep", round(gap * 1000), limit, scheduler, known_features())
         return dead, [entry.decode() for entry in lost]
 
     def reap(self, lost: str, limit: int = REAP_BATCH) -> Op[tuple[int, int]]:

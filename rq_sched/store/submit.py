@@ -11,6 +11,7 @@ from rq_sched.link import Op, Request
 from rq_sched.link.scripts import Argument
 from rq_sched.model.arrays import extent
 from rq_sched.model.durability import Durability
+from rq_sched.model.schema import FEATURES
 from rq_sched.model.signing import Signer
 from rq_sched.model.task import TaskRequest
 from rq_sched.store.base import BATCH, PIPELINE, Base, nonce
@@ -36,6 +37,7 @@ class Submit(Base):
         self.answer_seconds = answer_seconds(durability)
         """How long a link must wait for an answer."""
         self._placings = placings
+        self._in_use: set[str] = set()  # features that this process has found in use
 
     def submit(self, requests: Sequence[TaskRequest], *, watch: str | None = None) -> Op[list[str]]:
         """Submit checked requests. For each: ``new``, ``same`` (it is here already), ``conflict`` (the id is another
@@ -44,8 +46,13 @@ class Submit(Base):
 
         Raises:
             DurabilityNotReached: they are accepted, and not (yet) as safe as asked for.
+            FeatureMissing: one needs what a worker or scheduler that lives doesn't know.
             Unsendable: one has arguments that can't be sent; some of those before it may have been submitted.
         """
+        for feature, is_needed in FEATURES.items():
+            if feature not in self._in_use and any(map(is_needed, requests)):
+                yield from self.use_feature(feature)
+                self._in_use.add(feature)
         safe = self._safekeeping
         if safe is not None:
             yield from safe.check()
@@ -58,6 +65,14 @@ class Submit(Base):
         if short:
             raise _not_safe(requests, outcomes, short[0])
         return outcomes
+
+    def use_feature(self, feature: str) -> Op[bool]:
+        """From now on a feature is in use in this namespace; False: it was already.
+
+        Raises:
+            FeatureMissing: a process that lives doesn't know it; the message names it.
+        """
+        return bool((yield from self._one("feature_use", feature)))
 
     def _calls(self, requests: Sequence[TaskRequest], watch: str) -> Iterator[Request]:
         """The script calls that submit these: a batch of tasks each, or an array."""

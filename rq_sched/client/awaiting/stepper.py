@@ -12,6 +12,7 @@ from rq_sched.client.connection import Connection
 from rq_sched.client.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
 from rq_sched.errors import RqSchedError
 from rq_sched.link import AsyncEars, AsyncLink
+from rq_sched.store import Store
 
 T = TypeVar("T")
 
@@ -19,8 +20,8 @@ T = TypeVar("T")
 class AsyncStepper(Connection[AsyncLink]):
     """What ``AsyncClient`` and its handles take steps with."""
 
-    def _connect(self, url: str, answer_seconds: float) -> AsyncLink:
-        return AsyncLink(url, answer_seconds=answer_seconds)
+    def _connect(self, url: str, store: Store) -> AsyncLink:
+        return AsyncLink(url, answer_seconds=store.answer_seconds, greeting=store.check_schema)
 
     async def __aenter__(self) -> Self:
         return self

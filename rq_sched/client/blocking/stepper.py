@@ -13,6 +13,7 @@ from rq_sched.client.connection import Connection
 from rq_sched.client.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
 from rq_sched.errors import RqSchedError
 from rq_sched.link import Ears, Link
+from rq_sched.store import Store
 
 T = TypeVar("T")
 
@@ -20,8 +21,8 @@ T = TypeVar("T")
 class Stepper(Connection[Link]):
     """What ``Client`` and its handles take steps with."""
 
-    def _connect(self, url: str, answer_seconds: float) -> Link:
-        return Link(url, answer_seconds=answer_seconds)
+    def _connect(self, url: str, store: Store) -> Link:
+        return Link(url, answer_seconds=store.answer_seconds, greeting=store.check_schema)
 
     def __enter__(self) -> Self:
         return self

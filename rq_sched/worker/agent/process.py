@@ -17,7 +17,7 @@ import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from rq_sched.errors import FunctionsMissing, NodeAlive, RedisUnavailable, RqSchedError
+from rq_sched.errors import FeatureMissing, FunctionsMissing, NodeAlive, OtherSchema, RedisUnavailable, RqSchedError
 from rq_sched.link import AsyncLink, Outage
 from rq_sched.link.outage import is_outage
 from rq_sched.model.signing import Signer
@@ -133,8 +133,14 @@ class Agent:
         self._parent = ParentChannel(loop, self._sock, self._received, self._parent_lost)
         patience = min(max(config.ttl / 2, PATIENCE[0]), PATIENCE[1])
         self.outage = Outage()
-        self._link = AsyncLink(config.url, outage=self.outage, answer_seconds=patience / 2, patience=patience)
         self._store = store = Store(config.namespace)
+        self._link = AsyncLink(
+            config.url,
+            outage=self.outage,
+            answer_seconds=patience / 2,
+            patience=patience,
+            greeting=store.check_schema,
+        )
         self.session = Session(config, self._link, store, lambda name: self._parent.send((Word.INCARNATION, name)))
         most = (config.max_tasks_per_child or ENDLESS) if system.LINUX else 1  # elsewhere nothing tells what one leaves
         keep, spare = min(KEEP, config.total.cpu), min(SPARE, config.total.cpu) if most == 1 else 0
@@ -204,7 +210,8 @@ class Agent:
                 await step()
                 return
             except RedisUnavailable as error:
-                if not self._assignment.patient and not isinstance(error, FunctionsMissing):
+                wanted = self._assignment.patient or isinstance(error, FunctionsMissing)
+                if not wanted or isinstance(error, OtherSchema):
                     raise
                 failures += 1
                 if failures == 1 and not is_outage(error):
@@ -223,12 +230,12 @@ class Agent:
             self.attempts.stop_all(Ending.DROPPED, 0)
             await self.attempts.empty.wait()
             self.outbox.clear()
-            await self._insist(lambda: self.session.leave(self.session.incarnation, crashed=False))
-            if self._closing.is_set():
-                return
             try:
+                await self._insist(lambda: self.session.leave(self.session.incarnation, crashed=False))
+                if self._closing.is_set():
+                    return
                 await self._join_again()
-            except NodeAlive as error:
+            except (NodeAlive, OtherSchema, FeatureMissing) as error:
                 self._parent.send((Word.REFUSED, error.code, str(error)))
                 self._loop.call_later(0.1, os._exit, 1)
                 return

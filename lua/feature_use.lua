@@ -1,0 +1,33 @@
+#!lua flags=allow-oom
+--- feature_use: from now on a feature is in use, if every process that lives knows it.
+-- KEYS: prefix
+-- ARGV: now_ms feature
+--   feature: its name, as a label's
+-- Replies: 1 from now on, 0 it was already
+-- Refuses: feature_missing, with the name of a process that doesn't know it
+-- Promises: what is in use every scheduler and worker knows: who comes later without is refused (node_register, node_sweep)
+--@include _features
+
+arguments_given(2)
+local now, feature = time_given(ARGV[1]), labels_given('+' .. (ARGV[2] or ''))
+if wrong() then return wrong() end
+local name = string.sub(feature, 2)
+
+local function lacking()
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'nodes', '(' .. whole(now), '+inf')) do
+    if not is_known(field_of(P .. 'node:' .. id, 'knows') or '', name) then return 'the worker of node ' .. id end
+  end
+  for _, scheduler in ipairs(call('ZRANGEBYSCORE', P .. 'schedulers', '(' .. whole(now), '+inf')) do
+    local who, known = string.match(scheduler, '^(%S+) (%S+)$')
+    if who and not is_known(known, name) then return 'scheduler ' .. who end
+  end
+end
+
+if is_known(features_in_use(), name) then return 0 end
+local who = lacking()
+if who then
+  return refuse('feature_missing', legible(who) .. ' does not know ' .. name .. ': stop it, or start it anew with a newer rq-sched')
+end
+schema_say()
+call('HSET', P .. 'settings', 'features', features_in_use() .. feature)
+return 1

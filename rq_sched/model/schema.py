@@ -1,0 +1,56 @@
+"""The version of the format that the data of a namespace have, and what a process may know beyond it.
+
+Both stand in the namespace's settings. Data of another version are not read, nor written: ``rq-sched upgrade`` converts
+them. A *feature* needs no conversion: it is used from the first request on that needs it, if every process knows it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from rq_sched.errors import OtherSchema
+from rq_sched.model.labels import of_suffix
+from rq_sched.model.task import TaskRequest
+
+SCHEMA = 1
+"""The version that this code reads and writes."""
+VERSION = re.compile(r"\d+(?:>\d+)?")
+"""How a version stands in the settings; FROM>TO while data are converted."""
+FEATURES: dict[str, Callable[[TaskRequest], bool]] = {}
+"""What it knows beyond that: the feature's name (as a label's) → whether a request needs it."""
+ENTRIES = {
+    "schema": "the version of the format of these data; FROM>TO while they are converted",
+    "features": "what is in use beyond that, so that every process must know it: +NAME…",
+}
+"""What stands in the settings beside those that users set."""
+
+
+def wrong_entry(name: str, value: str) -> str | None:
+    """What is wrong with an entry of the settings, if anything is.
+
+    >>> wrong_entry("schema", "x")
+    "can't be 'x': these data are of version 1"
+    """
+    if name == "schema" and value != str(SCHEMA):
+        return f"can't be {value!r}: these data are of version {SCHEMA}"
+    if name == "features" and (unknown := set(of_suffix(value)) - set(FEATURES)):
+        return f"names what isn't known here: {', '.join(sorted(unknown))}"
+    return None
+
+
+def other_schema(namespace: str, found: str) -> OtherSchema:
+    """The error for data of a version that isn't ours.
+
+    >>> print(other_schema("default", "7"))
+    namespace default has data of version 7, and this process works with version 1: install a newer rq-sched here
+    """
+    if not found.isdigit():
+        advice = "they are being converted: wait until `rq-sched upgrade` has ended; if it was stopped, run it again"
+    elif int(found) > SCHEMA:
+        advice = "install a newer rq-sched here"
+    else:
+        advice = "stop all its processes, then run `rq-sched upgrade`"
+    return OtherSchema(
+        f"namespace {namespace} has data of version {found}, and this process works with version {SCHEMA}: {advice}"
+    )
