@@ -15,18 +15,18 @@ local name = string.sub(feature, 2)
 
 local function lacking()
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'nodes', '(' .. whole(now), '+inf')) do
-    if not is_known(field_of(P .. 'node:' .. id, 'knows') or '', name) then return 'the worker of node ' .. id end
+    if not is_known(field_of(P .. 'node:' .. id, 'knows') or '', name) then return 'the worker of node ' .. legible(id) end
   end
   for _, scheduler in ipairs(call('ZRANGEBYSCORE', P .. 'schedulers', '(' .. whole(now), '+inf')) do
     local who, known = string.match(scheduler, '^(%S+) (%S+)$')
-    if who and not is_known(known, name) then return 'scheduler ' .. who end
+    if who and not is_known(known, name) then return 'scheduler ' .. legible(who) end
   end
 end
 
 if is_known(features_in_use(), name) then return 0 end
 local who = lacking()
 if who then
-  return refuse('feature_missing', legible(who) .. ' does not know ' .. name .. ': stop it, or start it anew with a newer rq-sched')
+  return refuse('feature_missing', who .. ' does not know ' .. name .. ': stop it, or start it anew with a newer rq-sched')
 end
 schema_say()
 call('HSET', P .. 'settings', 'features', features_in_use() .. feature)

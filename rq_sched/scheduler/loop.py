@@ -120,7 +120,7 @@ class Loop:
                 self._why.pop(name, None)
             except OtherSchema as error:  # there is nothing more to do for this code
                 self._refused = error
-                self.stop()
+                return self.stop()
             except Exception as error:  # whatever it has read: the others go on, and so does it
                 failures += 1
                 wait = backoff(failures)

@@ -143,6 +143,7 @@ def _calls() -> list[Call]:
         store.reserve(),
         store.promote(),
         store.sweep(),
+        store.use_feature("later"),
         store.reap("a:1:left"),
         store.node_register("a", "1", Resources(1, 1), labels=("gpu",)),
         store.node_heartbeat("a", "1", acked=0),
