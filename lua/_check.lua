@@ -30,17 +30,23 @@ local function shown(text)
   return "'" .. string.gsub(string.sub(text, 1, 40), '[^ -~]', '?') .. "'"
 end
 
--- So many arguments; where `width` is given, items of so many arguments each follow. And the data are such as this works on.
-local function arguments_given(number, width)
+-- What every call must have: a prefix, and so many arguments; where `width` is given, items of so many each follow.
+local function agents_arguments_given(number, width)
   if not find(P, '^rqs:{%w[%w._-]*}:$') or #P > 140 or #KEYS ~= 1 then
     complain('invalid_value', 'KEYS must be the prefix of a namespace, rqs:{NAME}:, not ' .. shown(P))
   end
-  local other = schema_wrong()
-  if other then complain('other_schema', other) end
   local more = #ARGV - number
   if more == 0 or (width and more > 0 and more <= MOST_ITEMS * width and more % width == 0) then return end
   complain('invalid_value', #ARGV .. ' arguments are too few, too many or no whole items (' .. number
     .. (width and ', then at most ' .. MOST_ITEMS .. ' items of ' .. width or '') .. ')')
+end
+
+-- The same, and the data are of the version that this works on. (A call in the name of a registration needs no look:
+-- node_of finds that it was given up, as all are when data are converted.)
+local function arguments_given(number, width)
+  agents_arguments_given(number, width)
+  local other = schema_wrong()
+  if other then complain('other_schema', other) end
 end
 
 local function number_given(text, what, least, most)

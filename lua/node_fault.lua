@@ -10,7 +10,7 @@
 --@include _reservation
 --@include _commit
 
-arguments_given(4)
+agents_arguments_given(4)
 local now, id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local text = bytes_given(ARGV[4], 'the fault', 4096)
 if wrong() then return wrong() end

@@ -28,7 +28,7 @@ local function ledger_digest(node)
   return string.format('%d:%.0f', #flat / 2, sum)
 end
 
-arguments_given(5)
+agents_arguments_given(5)
 local now, id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local acked, digest = number_given(ARGV[4], 'acked', 0, MOST_COUNT), word_given(ARGV[5], 'digest', 64)
 if wrong() then return wrong() end

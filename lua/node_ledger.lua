@@ -8,7 +8,7 @@
 -- Promises: reads only; what is on the ledger from the first batch to the last is in a reply (HSCAN)
 --@include _ledger
 
-arguments_given(4)
+agents_arguments_given(4)
 local id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local cursor = cursor_given(ARGV[4])
 if wrong() then return wrong() end

@@ -8,7 +8,7 @@
 --@include _orders
 --@include _commit
 
-arguments_given(5)
+agents_arguments_given(5)
 local id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local acked, limit = number_given(ARGV[4], 'acked', 0, MOST_COUNT), batch_given(ARGV[5])
 if wrong() then return wrong() end

@@ -43,7 +43,7 @@ local function reports_given()
   if find(table.concat(times), '%D') then complain('invalid_value', 'how long it ran must be a number of ms') end
 end
 
-arguments_given(FIRST - 1, WIDTH)
+agents_arguments_given(FIRST - 1, WIDTH)
 local now, node_id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local acked, nonce = number_given(ARGV[4], 'acked', 0, MOST_COUNT), id_given(ARGV[5], 'nonce')
 local limit, random = number_given(ARGV[6], 'limit', 0, MOST_BATCH), fraction_given(ARGV[7], 'random')

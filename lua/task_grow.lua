@@ -10,7 +10,7 @@
 --@include _surplus
 --@include _commit
 
-arguments_given(4, 1)
+agents_arguments_given(4, 1)
 local node_id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 local idle = duration_given(ARGV[4], 'idle_ms')
 if wrong() then return wrong() end

@@ -16,7 +16,7 @@ local function amount_given(text, what, most)
   return text ~= '' and number_given(text, what, -most, most) or nil
 end
 
-arguments_given(9)
+agents_arguments_given(9)
 local now, nonce, node_id = time_given(ARGV[1]), id_given(ARGV[2], 'nonce'), id_given(ARGV[3], 'node id')
 local incarnation, token = id_given(ARGV[4], 'incarnation'), id_given(ARGV[5], 'token')
 local number, limit = number_given(ARGV[6], 'number', 0, MOST_COUNT), number_given(ARGV[9], 'limit', 0, MOST_BATCH)

@@ -8,7 +8,7 @@
 --@include _ledger
 --@include _commit
 
-arguments_given(3, 1)
+agents_arguments_given(3, 1)
 local now, node_id, incarnation = time_given(ARGV[1]), id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
 if wrong() then return wrong() end
 local node, stale = node_of(node_id, incarnation)

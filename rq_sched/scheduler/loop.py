@@ -119,8 +119,8 @@ class Loop:
                 self.done[name] = asyncio.get_running_loop().time()
                 self._why.pop(name, None)
             except OtherSchema as error:  # there is nothing more to do for this code
-                self._refused = error
-                return self.stop()
+                self._refused, wait = error, 0.0
+                self.stop()
             except Exception as error:  # whatever it has read: the others go on, and so does it
                 failures += 1
                 wait = backoff(failures)

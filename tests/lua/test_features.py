@@ -93,7 +93,7 @@ def test_several_are_in_use_beside_each_other(knows: pytest.MonkeyPatch, cell: C
     assert cell.run(cell.store.use_feature("ham"))
     assert in_use(cell) == b"+jam+ham"
     cell.node("young")
-    assert [process.knows for process in cell.run(cell.store.processes())] == ["1+ham+jam"]
+    assert [process.knows for process in cell.run(cell.store.processes())] == [f"{schema.SCHEMA}+ham+jam"]
 
 
 def test_who_lives_is_told(knows: pytest.MonkeyPatch, cell: Cell) -> None:

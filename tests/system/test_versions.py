@@ -30,8 +30,8 @@ NEWER = str(SCHEMA + 1)
 ELSEWHERE = {"health", "completion", "simulate", "up", "worker", "scheduler"}
 WORDS = {
     "submit": ["m:f"], "status": ["t"], "cancel": ["t"], "wait": ["t"], "result": ["t"], "logs": ["t"],
-    "explain": ["t"], "requeue": ["t"], "hold": ["t"], "unhold": ["t"], "priority": ["--to", "1", "t"], "forget": ["t"], "drain": ["n"],
-    "undrain": ["n"], "reload": ["n"], "top": ["--count", "1"], "inspect": ["t"],
+    "explain": ["t"], "requeue": ["t"], "hold": ["t"], "unhold": ["t"], "priority": ["--to", "1", "t"], "forget": ["t"],
+    "drain": ["n"], "undrain": ["n"], "reload": ["n"], "top": ["--count", "1"], "inspect": ["t"],
 }  # fmt: skip
 
 
@@ -103,26 +103,33 @@ def test_a_scheduler_ends_when_the_data_are_upgraded_under_it(link: Link, store:
     say(link, store, str(SCHEMA))
 
 
+def upgrade(desk: Desk) -> str:
+    """What `rq-sched upgrade` does to those that it counts as dead; the node's incarnation."""
+    incarnation = desk.link.run(desk.store.node("n1")).incarnation
+    desk.link.run(desk.store.node_leave("n1", incarnation, crashed=True))
+    say(desk.link, desk.store, NEWER)
+    return incarnation
+
+
 def test_a_worker_ends_with_its_tasks_when_the_data_are_upgraded_under_it(desk: Desk, node: Node) -> None:
     """What it held stays where it is for others to give back."""
     task = desk.submit("sleep", 60)
     desk.running(task)
     (child,) = node.children[:1]
-    say(desk.link, desk.store, NEWER)
+    upgrade(desk)
     assert node.wait_ended() == 69
     assert "refused: other_schema" in node.log
     wait_for(lambda: not Path(f"/proc/{child}").exists())
     say(desk.link, desk.store, str(SCHEMA))
     assert desk.info(task).state is State.RUNNING
-    desk.link.run(desk.store.node_leave("n1", desk.link.run(desk.store.node("n1")).incarnation, crashed=True))
     desk.turn()
     assert desk.info(task).state in (State.PENDING, State.DELAYED)
 
 
-def test_a_worker_that_was_away_meanwhile_ends_too(desk: Desk, node: Node) -> None:
-    """Its agent was killed, and the next one finds the data upgraded."""
-    agent = node.agent
-    say(desk.link, desk.store, NEWER)
-    os.kill(agent, signal.SIGKILL)
+def test_a_worker_whose_agent_died_meanwhile_ends_too(desk: Desk, node: Node) -> None:
+    """The next agent finds the data upgraded."""
+    os.kill(node.agent, signal.SIGSTOP)
+    upgrade(desk)
+    os.kill(node.agent, signal.SIGKILL)
     assert node.wait_ended() == 69
     say(desk.link, desk.store, str(SCHEMA))

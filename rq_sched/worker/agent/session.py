@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 from typing import TypeVar
 
-from rq_sched.errors import NodeAlive, OtherSchema, StaleIncarnation
+from rq_sched.errors import NodeAlive, StaleIncarnation
 from rq_sched.link import AsyncLink, Op
 from rq_sched.model.node import NodeState
 from rq_sched.store import Store
@@ -66,10 +66,7 @@ class Session:
             raise Superseded
         try:
             answer = await self.run(make(self._config.node_id, incarnation))
-        except (
-            StaleIncarnation,
-            OtherSchema,
-        ):  # the latter: others have converted the data, and give back what was held
+        except StaleIncarnation:
             if incarnation == self.incarnation:
                 self.give_up()
             raise Superseded from None
