@@ -5,11 +5,16 @@
 local VERSION = 'PY.SCHEMA'
 local unsaid = false -- no entry says it yet
 
+-- As versions stand there; FROM>TO while data are converted. Anything else says nothing.
+local function is_version(text)
+  return text and (string.find(text, '^[1-9]%d?$') or string.find(text, '^[1-9]%d?>[1-9]%d?$'))
+end
+
 -- What is said of data of another version; nil: they are of this one.
 local function schema_wrong()
   local found = setting('schema')
   if found == VERSION then return nil end
-  if not found or not string.find(found, '^%d+>?%d*$') then
+  if not is_version(found) then
     unsaid = true
     if VERSION == '1' or call('EXISTS', P .. 'seq', P .. 'counts', P .. 'swept') == 0 then return nil end
     found = '1'

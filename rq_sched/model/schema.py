@@ -15,7 +15,7 @@ from rq_sched.model.task import TaskRequest
 
 SCHEMA = 1
 """The version that this code reads and writes."""
-VERSION = re.compile(r"\d+(?:>\d+)?")
+VERSION = re.compile(r"[1-9]\d?(?:>[1-9]\d?)?")
 """How a version stands in the settings; FROM>TO while data are converted."""
 FEATURES: dict[str, Callable[[TaskRequest], bool]] = {}
 """What it knows beyond that: the feature's name (as a label's) → whether a request needs it."""

@@ -16,7 +16,7 @@ from rq_sched.model.schema import SCHEMA, other_schema
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
 
-OTHER = [str(SCHEMA + 1), f"{SCHEMA - 1}>{SCHEMA}", str(SCHEMA - 1)]
+OTHER = [str(SCHEMA + 1), f"{SCHEMA}>{SCHEMA + 1}", *map(str, range(1, SCHEMA))]
 
 
 def said(link: Link, store: Store) -> Any:
@@ -81,7 +81,7 @@ def test_every_version_but_ours_is_refused_by_name(link: Link, store: Store, fou
 
 
 def test_what_is_to_be_done_is_said() -> None:
-    newer, converting, older = (str(other_schema("ns", found)) for found in OTHER)
+    newer, converting, older = (str(other_schema("ns", found)) for found in (*OTHER[:2], str(SCHEMA - 1)))
     versions = f"namespace ns has data of version {SCHEMA + 1}, and this process works with version {SCHEMA}"
     assert newer == f"{versions}: install a newer rq-sched here"
     assert "wait until `rq-sched upgrade` has ended; if it was stopped, run it again" in converting
@@ -120,7 +120,7 @@ def test_the_greeting_takes_no_round_trip_of_its_own(store: Store, redis_url: st
     link.close()
 
 
-@pytest.mark.parametrize("junk", ["", "x", "1>2>3", "-1", "2 "])
+@pytest.mark.parametrize("junk", ["", "x", "1>2>3", "-1", "0", "2 ", "123", "9" * 30])
 def test_what_is_no_version_says_nothing(link: Link, store: Store, junk: str) -> None:
     """Whoever can write to Redis can write anything there: that stops nobody."""
     link.run(submit(store))

@@ -52,6 +52,7 @@ def cell(link: Link, namespace: str) -> Cell:
     cell.submit("fresh", cpu=2)
     arrays(cell)
     cell.node("n2", 1, 64, labels=("gpu",))
+    cell.run(cell.store.sweep(scheduler="box:17"))
     return cell
 
 

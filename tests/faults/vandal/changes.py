@@ -156,7 +156,10 @@ class Vandal:
             elif rng.random() < 0.25:
                 self._do(f"field-gone {name.decode('latin-1')}", ("HDEL", key, entry))
             else:
-                self._do(f"field-odd {name.decode('latin-1')}", ("HSET", key, entry, self._odd()))
+                odd = self._odd()
+                if entry == b"schema" and odd.isdigit():  # another version isn't damage: it stops everybody
+                    odd = b"x:y"
+                self._do(f"field-odd {name.decode('latin-1')}", ("HSET", key, entry, odd))
         elif kind == "zset":
             if entry is None or rng.random() < 0.3:
                 member = (b"%013x" % rng.randrange(50) if rng.random() < 0.5 else b"") + self._odd()
