@@ -157,8 +157,8 @@ class Vandal:
                 self._do(f"field-gone {name.decode('latin-1')}", ("HDEL", key, entry))
             else:
                 odd = self._odd()
-                if entry == b"schema" and odd.isdigit():  # another version isn't damage: it stops everybody
-                    odd = b"x:y"
+                if (entry == b"schema" and odd.isdigit()) or (entry == b"j" and odd == b"0-999999999"):
+                    odd = b"x:y"  # another version stops everybody, and a billion elements are rightly before others
                 self._do(f"field-odd {name.decode('latin-1')}", ("HSET", key, entry, odd))
         elif kind == "zset":
             if entry is None or rng.random() < 0.3:
