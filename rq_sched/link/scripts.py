@@ -125,8 +125,13 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
         included: set[str] = set()
         wanted = True
         for line in text.splitlines():
-            if not wanted or _MARK.match(line):
+            if not wanted:
                 wanted = True
+                continue
+            if "--@" not in line:  # nearly all
+                lines.append(_with_numbers(line, part))
+                continue
+            if _MARK.match(line):
                 continue
             if condition := _WITH.match(line):
                 wanted = condition[1] in done
@@ -163,7 +168,7 @@ def _with_numbers(line: str, part: str) -> str:
             raise ScriptError(f"{part}.lua: no constant {found[1]} in rq_sched/link/constants.py")
         return str(CONSTANTS[found[1]])
 
-    return _CONSTANT.sub(number, line)
+    return _CONSTANT.sub(number, line) if "PY." in line else line
 
 
 def enclose_includes(lines: list[str]) -> list[str]:
@@ -181,15 +186,16 @@ def enclose_includes(lines: list[str]) -> list[str]:
         if line.startswith(_PART):
             parts.append([])
         parts[-1].append(line)
-    words = [_words(part) for part in parts]
+    words = [_words(tuple(part)) for part in parts]
     text: list[str] = []
     for part, own in zip(parts, words, strict=True):
         name, own_lines = part[0].removeprefix(_PART), part[1:]
         if not name.startswith("_"):
             text += own_lines
             continue
+        own_variables = _variables_of(tuple(own_lines))
         for other, others_words in zip(parts, words, strict=True):
-            if other[0] != part[0] and (taken := _variables_of(own_lines) & others_words):
+            if other[0] != part[0] and (taken := own_variables & others_words):
                 user = other[0].removeprefix(_PART)
                 raise ScriptError(f"{user}.lua uses {', '.join(sorted(taken))} of {name}.lua: ask it by a function")
         functions = [found[1] for line in own_lines if (found := _FUNCTION.match(line))]
@@ -206,16 +212,18 @@ def enclose_includes(lines: list[str]) -> list[str]:
     return text
 
 
-def _words(lines: list[str]) -> set[str]:
+@cache  # scripts share their includes
+def _words(lines: tuple[str, ...]) -> frozenset[str]:
     """What these lines name: neither text nor comments, nor fields after a dot."""
-    return set(_WORD.findall("\n".join(_TEXT.sub("''", line).partition("--")[0] for line in lines)))
+    return frozenset(_WORD.findall("\n".join(_TEXT.sub("''", line).partition("--")[0] for line in lines)))
 
 
-def _variables_of(lines: list[str]) -> set[str]:
+@cache
+def _variables_of(lines: tuple[str, ...]) -> frozenset[str]:
     """The names at the left margin of an include that are neither functions, constants nor other names of what Lua and
     Redis give."""
     found = [match for line in lines if (match := _VARIABLE.match(line)) and not _ALIAS.match(line)]
-    return {name for match in found for name in match[1].split(", ") if not name.isupper()}
+    return frozenset(name for match in found for name in match[1].split(", ") if not name.isupper())
 
 
 def _gives(line: str, names: Sequence[str]) -> bool:
