@@ -47,7 +47,7 @@ class Wire:
 
     def ask(self, *commands: Command) -> list[Any]:
         """The replies; errors among them as exceptions."""
-        self._socket.sendall(b"".join(pack(_plain(command)) for command in commands))
+        self._socket.sendall(b"".join([pack(command) for command in commands]))
         return [self.read() for _ in commands]
 
     def read(self) -> Any:
@@ -57,10 +57,6 @@ class Wire:
 
     def close(self) -> None:
         self._socket.close()
-
-
-def _plain(command: Command) -> tuple[str | bytes, ...]:
-    return tuple(part if isinstance(part, str | bytes) else str(part) for part in command)
 
 
 @dataclass(slots=True)
