@@ -91,6 +91,8 @@ def test_what_no_map_takes(client: InlineClient) -> None:
 
 def test_results_come_in_batches_and_in_order(client: InlineClient, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
+    size = 20
+    monkeypatch.setattr(steps.batches, "__defaults__", (size,))
 
     def noted(ids: list[str]) -> list[str]:
         asked.append(len(ids))
@@ -98,11 +100,11 @@ def test_results_come_in_batches_and_in_order(client: InlineClient, monkeypatch:
 
     status = client._store.status
     monkeypatch.setattr(client._store, "status", lambda ids: status(noted(ids)))
-    handles = client.map("math:sqrt", [n * n for n in range(steps.BATCH + 5)])
+    handles = client.map("math:sqrt", [n * n for n in range(size + 5)])
     client.wait(handles)
     asked.clear()
-    assert list(handles.results()) == list(range(steps.BATCH + 5))
-    assert asked == [steps.BATCH, 5]
+    assert list(handles.results()) == list(range(size + 5))
+    assert asked == [size, 5]
 
 
 def test_the_results_before_an_error_come_first(client: InlineClient) -> None:
