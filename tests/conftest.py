@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,6 +30,12 @@ settings.load_profile("bounded")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--server", type=Path, help="the server binary to test against; default: the embedded one")
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays to the end: collections of garbage needn't look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
