@@ -192,11 +192,14 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def printed(results: Sequence[Results], around: Mapping[str, str], as_json: bool) -> None:
-    """Writes everything to standard output."""
+def printed(results: Sequence[Results], around: Mapping[str, str], as_json: bool, notes: Sequence[str] = ()) -> None:
+    """Writes everything to standard output. ``notes``: what else must be known to read the tables."""
     if as_json:
-        print(json.dumps({"circumstances": around, **{r.title: r.to_json() for r in results}}, indent=2))
+        told = {"circumstances": around, **{r.title: r.to_json() for r in results}}
+        print(json.dumps(told | ({"notes": list(notes)} if notes else {}), indent=2))
         return
     print("\n".join(f"{name}: {value}" for name, value in around.items()))
     for one in results:
         print(f"\n{one.show()}")
+    for note in notes:
+        print(f"\n{note}")
