@@ -116,7 +116,7 @@ def apart(name: str, module: str, arguments: Sequence[str], url: str) -> dict[st
         )
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or ["no word"])[-1])
-    figures: dict[str, float] = json.loads(done.stdout)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])  # Ray may have said something before
     return figures
 
 

@@ -22,28 +22,29 @@ _kept: list[Any] = []
 """Dask forgets a task that nobody holds the future of."""
 
 
-def node(name: str, cpus: int, gigabytes: int) -> list[str]:
+def node(number: int, cpus: int, gigabytes: int) -> list[str]:
     """A worker of this capacity."""
-    return [*_WORKER, "--name", name, "--nthreads", str(cpus), "--resources", f"CPU={cpus} GB={gigabytes}"]
+    return [*_WORKER, "--nthreads", str(cpus), "--resources", f"CPU={cpus} GB={gigabytes}"]
 
 
 @cache
-def client() -> Client:
+def connected() -> Client:
+    """The client, once the scheduler is there."""
     return Client(ADDRESS)
 
 
 def submit(numbers: Sequence[int]) -> None:
-    _kept.extend(client().map(noop.f, numbers, ["x"] * len(numbers), pure=False))
+    _kept.extend(connected().map(noop.f, numbers, ["x"] * len(numbers), pure=False))
 
 
 def submit_one(number: int) -> None:
-    _kept.append(client().submit(noop.f, number, "x", pure=False))
+    _kept.append(connected().submit(noop.f, number, "x", pure=False))
 
 
 def submit_timed(path: str, tasks: Iterable[Task]) -> None:
     for task in tasks:
         needs = {"CPU": task.cpus, "GB": task.gigabytes}
-        _kept.append(client().submit(timed.f, path, task.number, task.seconds, resources=needs, pure=False))
+        _kept.append(connected().submit(timed.f, path, task.number, task.seconds, resources=needs, pure=False))
 
 
 def worker(node: int, task: int) -> int:

@@ -1,8 +1,8 @@
 """HyperQueue: a worker of two CPUs, its default on two cores; tasks are programs. With needs: CPUs alone, as the
 package has no ``hq``, and its Python interface declares nothing else.
 
-``python -m bench.peers.app_hyperqueue server`` and ``… worker NAME CPUS``: its parts as processes. Its ``LocalCluster``
-has them as threads of one, where no worker can be killed.
+``python -m bench.peers.app_hyperqueue server`` and ``… worker NUMBER CPUS``: its parts as processes. Its own
+``LocalCluster`` has them as threads of one, where no worker can be killed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from bench.peers.noop import BACK, DONE, EVERY, URL
 
 _START = ["python", "-m", "bench.peers.app_hyperqueue"]
 SERVER = [[*_START, "server"]]
-WORKERS = {"2 CPUs": [[*_START, "worker", "a", "2"]]}
 COUNTS = {"2 CPUs": 2000}
 _PLACE = Path(FOLDER) / "server"
 _SLEEP = """
@@ -35,13 +34,17 @@ echo "$2 ended ${EPOCHREALTIME/[.,]/}000 $$" >> "$1"
 """``timed.f`` as a program."""
 
 
-def node(name: str, cpus: int, gigabytes: int) -> list[str]:
+def node(number: int, cpus: int, gigabytes: int) -> list[str]:
     """A worker of these CPUs."""
-    return [*_START, "worker", name, str(cpus)]
+    return [*_START, "worker", str(number), str(cpus)]
+
+
+WORKERS = {"2 CPUs": [node(1, 2, 4)]}
 
 
 @cache
-def client() -> Client:
+def connected() -> Client:
+    """The client, once the server is there."""
     return patiently(lambda: Client(_PLACE), Exception)
 
 
@@ -62,7 +65,7 @@ def submit(numbers: Sequence[int]) -> None:
     job = Job()
     for n in numbers:
         job.program(_noop(n), stdout=None, stderr=None)
-    client().submit(job)
+    connected().submit(job)
 
 
 def submit_one(number: int) -> None:
@@ -74,7 +77,7 @@ def submit_timed(path: str, tasks: Iterable[Task]) -> None:
     for task in tasks:
         command = ["bash", "-c", _SLEEP, "bash", path, str(task.number), str(task.seconds)]
         job.program(command, stdout=None, stderr=None, resources=ResourceRequest(cpus=task.cpus))
-    client().submit(job)
+    connected().submit(job)
 
 
 def worker(node: int, task: int) -> int:

@@ -14,19 +14,20 @@ _START = ["rq-sched", "--redis", URL, "--namespace", NAMESPACE]
 SERVER = [[*_START, "scheduler"]]
 
 
-def node(name: str, cpus: int, gigabytes: int) -> list[str]:
+def node(number: int, cpus: int, gigabytes: int) -> list[str]:
     """A worker of this capacity."""
     capacity = ["--cpu", str(cpus), "--memory", f"{gigabytes}G"]
-    return [*_START, "worker", "--node-id", name, *capacity, "--allow", "bench.peers.timed:*"]
+    return [*_START, "worker", "--node-id", f"n{number}", *capacity, "--allow", "bench.peers.timed:*"]
 
 
 @cache
-def client() -> Client:
+def connected() -> Client:
+    """The client."""
     return Client(URL, NAMESPACE)
 
 
 def submit_timed(path: str, tasks: Iterable[Task]) -> None:
-    client().submit_many(
+    connected().submit_many(
         TaskRequest(
             "bench.peers.timed:f", [path, task.number, task.seconds], cpu=task.cpus, memory=f"{task.gigabytes}G"
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ class System:
     def __init__(self, name: str) -> None:
         self.app: Any = importlib.import_module(f"bench.peers.app_{name}")
         self._rounds = 0
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """With its server, and a connection to it. A node of Ray gives up if the head comes late."""
+        with running(self.app.SERVER):
+            self.app.connected()
+            yield
 
     def submit(self, tasks: Sequence[Task]) -> Path:
         """Submit them; the file that they note their runs in."""
@@ -65,7 +73,7 @@ def until(condition: Callable[[], object], what: str) -> None:
 def mixed(system: System, count: int = TASKS) -> dict[str, float]:
     """Tasks with four kinds of needs on one node: from before the first submit to the last end, beside the bound."""
     tasks = workload(count)
-    with running(system.app.SERVER), running([system.app.node("a", CPUS, GIGABYTES)]):
+    with system.serving(), running([system.app.node(1, CPUS, GIGABYTES)]):
         system.run(workload(WARM_UP))
         begun = time.time()
         found = system.run(tasks)
@@ -79,8 +87,8 @@ def recovery(system: System, what: str) -> dict[str, float]:
 
     ``what`` is killed at once: ``worker``, the process that is the worker, or ``node``, all processes of the node.
     """
-    commands = [system.app.node(name, STRUCK, 2 * STRUCK) for name in ("a", "b")]
-    with running(system.app.SERVER), running(commands) as nodes:
+    commands = [system.app.node(number, STRUCK, 2 * STRUCK) for number in (1, 2)]
+    with system.serving(), running(commands) as nodes:
         fill(system)
         path = system.submit([Task(number, 1, 1, 2 * PATIENCE) for number in range(STRUCK)])
         until(lambda: len(runs(path)) == STRUCK, "the tasks have begun")
@@ -98,14 +106,17 @@ def recovery(system: System, what: str) -> dict[str, float]:
 
 
 def fill(system: System) -> None:
-    """Run tasks until both nodes were full: both are there. They become longer, as Ray starts one process after the other
-    and gives a task to one that came free meanwhile."""
-    seconds = 0.5
-    while True:
+    """Run tasks until both nodes were full: both are there. They become longer, as Ray starts one process after the
+    other and gives a task to one that came free meanwhile.
+
+    Raises:
+        TimeoutError: they never were.
+    """
+    for seconds in (0.5, 1, 2, 4, 8, 16):
         tasks = [Task(number, 1, 1, seconds) for number in range(2 * STRUCK)]
         if most_at_once(system.run(tasks), tasks)[0] == len(tasks):
             return
-        seconds *= 2
+    raise TimeoutError("the two nodes were never full")
 
 
 def family(top: int) -> list[int]:

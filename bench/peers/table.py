@@ -14,19 +14,19 @@ OURS = "rq-sched"
 
 QUEUE = "The queue is in Redis. Tasks have no needs: a worker runs as many at once as it is told to."
 NOTES = {
-    OURS: "All state is in Redis. A killed node counts as dead after its time to live (10 s unless --ttl says otherwise); "
-    "of a worker that is killed alone its agent tells at once. Memory is enforced.",
-    "dask": "State is in the memory of scheduler and client: when one of them ends, its tasks are gone. Tasks are threads "
-    "of one process. Needs are counted, not enforced. A closed connection tells that a worker is dead; one that falls "
-    "silent counts as dead after 5 minutes.",
+    OURS: "All state is in Redis. Needs are counted, memory is enforced. A killed node counts as dead after its time "
+    "to live (10 s unless --ttl says otherwise); of a worker that is killed alone its agent tells at once.",
+    "dask": "State is in the memory of scheduler and client: when one of them ends, its tasks are gone. Tasks are "
+    "threads of one process. Needs are counted, not enforced. A closed connection tells that a worker is dead; one that "
+    "falls silent counts as dead after 5 minutes.",
     "hyperqueue": "From its package for Python: no journal, and workers that declare CPUs alone, so that nothing holds "
     "the mixed workload to its memory (hq worker start --resource would). Each task is a program; the no-op is true. A "
     "closed connection tells that a worker is dead.",
-    "ray": "State is in the memory of driver and head: when one of them ends, its tasks are gone. No priorities. Each task "
-    "has a process to itself, which is used again. Needs are counted, not enforced. A closed connection tells that a node "
-    "is dead.",
+    "ray": "State is in the memory of driver and head: when one of them ends, its tasks are gone. No priorities. Each "
+    "task has a process to itself, which is used again. Needs are counted, not enforced. A closed connection tells "
+    "that a node is dead.",
 }
-BLANK = "Bulk submit is blank where tasks may still be in the client when submit returns."
+BLANK = "Blank: a submit may return before the tasks have left the client, so its rate says nothing."
 
 
 def notes(names: Iterable[str]) -> list[str]:
