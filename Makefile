@@ -115,7 +115,7 @@ $(VENV)/.dev: $(VENV)/.python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
 	@touch $(VENV)/.embedded $@
 
-# The environment for bench-peers alone: some 400 MB more.
+# The environment for bench-peers alone: some 300 MB more.
 $(VENV)/.peers: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev,peers]'
 	@touch $@

@@ -50,7 +50,7 @@ SLOTS = (8, 64)
 TASKS_OF_OURS = 10_000
 KILLED = {"worker": "the worker's process", "node": "all its processes"}
 TITLES = {
-    "rates": "no-op tasks with two small arguments; one client, one machine",
+    "rates": "no-op tasks with two small arguments; one client, one machine; medians ± half the range",
     "mixed": f"{TASKS:,} tasks of 50 ms with four kinds of needs on {CPUS} CPUs and {GIGABYTES} GB; "
     f"no schedule takes less than {bound(workload(TASKS)):.2f} s",
     "recovery": f"one of two nodes of {STRUCK} CPUs is killed while {STRUCK} tasks run",

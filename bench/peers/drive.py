@@ -88,8 +88,8 @@ def answered(peer: Peer, number: int, patience: float) -> bool:
 
 
 def bulk(peer: Peer) -> dict[str, float]:
-    """Submits them all with nobody to take them. Not measured where they don't go to Redis: a peer that has a server of
-    its own may have sent none of them yet."""
+    """Submits them all with nobody to take them. No figures for a peer that has a server of its own: Dask and Ray may
+    have sent none of them yet."""
     line().flushall()
     peer.call(peer.app.submit, [1])  # connections, scripts
     before = line().info("memory")["used_memory"]

@@ -17,8 +17,8 @@ NOTES = {
     OURS: "All state is in Redis. Needs are counted, memory is enforced. A killed node counts as dead after its time "
     "to live (10 s unless --ttl says otherwise); of a worker that is killed alone its agent tells at once.",
     "dask": "State is in the memory of scheduler and client: when one of them ends, its tasks are gone. Tasks are "
-    "threads of one process. Needs are counted, not enforced. A closed connection tells that a worker is dead; one that "
-    "falls silent counts as dead after 5 minutes.",
+    "threads of one process. Needs are counted, not enforced. A closed connection tells that a worker is dead; one "
+    "that falls silent counts as dead after 5 minutes.",
     "hyperqueue": "From its package for Python: no journal, and workers that declare CPUs alone, so that nothing holds "
     "the mixed workload to its memory (hq worker start --resource would). Each task is a program; the no-op is true. A "
     "closed connection tells that a worker is dead.",
@@ -26,7 +26,6 @@ NOTES = {
     "task has a process to itself, which is used again. Needs are counted, not enforced. A closed connection tells "
     "that a node is dead.",
 }
-BLANK = "Blank: a submit may return before the tasks have left the client, so its rate says nothing."
 
 
 def notes(names: Iterable[str]) -> list[str]:
@@ -34,8 +33,7 @@ def notes(names: Iterable[str]) -> list[str]:
     names = list(names)
     queues = [name for name in names if name not in NOTES]
     lines = [f"{', '.join(queues)}: {QUEUE}"] if queues else []
-    lines += [f"{name}: {NOTES[name]}" for name in NOTES if name in names]
-    return [*lines, BLANK]
+    return lines + [f"{name}: {NOTES[name]}" for name in NOTES if name in names]
 
 
 def ratios(results: Results) -> list[str]:
