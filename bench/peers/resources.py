@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,22 +89,34 @@ def recovery(system: System, what: str) -> dict[str, float]:
 
     ``what`` is killed at once: ``worker``, the process that is the worker, or ``node``, all processes of the node.
     """
-    commands = [system.app.node(number, STRUCK, 2 * STRUCK) for number in (1, 2)]
-    with system.serving(), running(commands) as nodes:
-        fill(system)
+    with two_nodes(system) as nodes:
         path = system.submit([Task(number, 1, 1, 2 * PATIENCE) for number in range(STRUCK)])
         until(lambda: len(runs(path)) == STRUCK, "the tasks have begun")
         first = runs(path)
         node = next(node for node in nodes if first[0].process in family(node))
         struck = [run for run in first if run.process in family(node)]
+        doomed = [system.app.worker(node, first[0].process)] if what == "worker" else family(node)
         killed = time.time()
-        for process in [system.app.worker(node, first[0].process)] if what == "worker" else family(node):
-            psutil.Process(process).kill()
+        for process in doomed:
+            with suppress(ProcessLookupError):  # it may end with the one before
+                os.kill(process, signal.SIGKILL)
         try:
             until(lambda: len(again(struck, runs(path))) == len(struck), "all that were struck run again")
         except TimeoutError:
             pass  # the figures say so
         return figures(struck, again(struck, runs(path)), killed)
+
+
+@contextmanager
+def two_nodes(system: System) -> Iterator[list[int]]:
+    """With two nodes that run tasks; the processes at their tops. One starts after the other, as a node of Ray gives up
+    after 30 s."""
+    one, other = (system.app.node(number, STRUCK, 2 * STRUCK) for number in (1, 2))
+    with system.serving(), running([one]) as first:
+        system.run([Task(0, 1, 1, 0.0)])
+        with running([other]) as second:
+            fill(system)
+            yield [*first, *second]
 
 
 def fill(system: System) -> None:
