@@ -1,6 +1,6 @@
 """Runs in a process of its own: measures a system that knows resources, and prints what it found as JSON.
 
-``python -m bench.peers.resources NAME mixed`` or ``… recovery worker|node`` with ``BENCH_URL`` and what
+``python -m bench.peers.resources NAME mixed [COUNT]`` or ``… recovery worker|node`` with ``BENCH_URL`` and what
 ``bench.peers.meeting`` reads.
 """
 
@@ -158,7 +158,7 @@ def figures(struck: Sequence[Run], seconds: Sequence[Run], killed: float) -> dic
 
 def main(name: str, part: str, *options: str) -> dict[str, float]:
     system = System(name)
-    return recovery(system, *options) if part == "recovery" else mixed(system)
+    return recovery(system, *options) if part == "recovery" else mixed(system, *map(int, options))
 
 
 if __name__ == "__main__":

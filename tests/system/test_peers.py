@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.common import ROOT, Results
+from bench.common import ROOT, Results, server
 from bench.peers import __main__ as peers
 from bench.peers import timed
 from bench.peers.mixed import CPUS, GIGABYTES, KINDS, Task, bound, most_at_once, workload
@@ -179,6 +179,17 @@ def test_each_part_has_its_rows() -> None:
     ]  # fmt: skip
     assert [row for row, _ in peers.mixed(found)] == ["rq-sched", "dask 2026"]
     assert len(list(peers.recovery(found))) == 4
+
+
+def test_ours_keeps_to_both_resources_and_to_the_bound() -> None:
+    port = peers.free_port()
+    with server("off", port):
+        found = peers.apart(
+            "rq_sched", "bench.peers.resources", ["rq_sched", "mixed", "80"], f"redis://127.0.0.1:{port}/0"
+        )
+    assert found["× bound"] >= 1
+    assert 4 <= found["most CPUs"] <= CPUS
+    assert 4 <= found["most GB"] <= GIGABYTES
 
 
 def test_a_process_that_fails_says_why_in_one_line() -> None:
