@@ -31,7 +31,7 @@ DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-a
 # Without compiled modules each of the thousands of processes that tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-full check lint format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal chaos docs clean debian
+.PHONY: demo test test-full check lint style format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal chaos docs clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -39,15 +39,17 @@ demo: $(VENV)/.embedded
 
 test: $(VENV)/.dev check
 
-check: lint
+check: style
 	$(PYTEST)
 
-lint:
+lint: style
+	$(BIN)/python -m pytest -q $(HELD) -k 'not site_builds'
+
+style:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m tools.twins --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q $(HELD) -k 'not site_builds'
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
