@@ -75,7 +75,6 @@ def simulated(world: World, network: Network) -> Iterator[None]:
             (agent, "Watchdog", SimWatchdog),
             (agent, "Lease", partial(Lease, clock=lambda: world.now)),
             (agent, "_allow_many_descriptors", lambda: None),
-            (Reporter, "note", lambda *_: None),  # files in the home of whoever plays
         ):
             stack.enter_context(mock.patch.object(target, name, value, create=name == "network"))
         try:
@@ -146,7 +145,8 @@ class Simulation:
         """
         world = self.world
         try:
-            with simulated(world, self.network):
+            no_files = mock.patch.object(Reporter, "note")  # in the home of whoever plays
+            with simulated(world, self.network), no_files:
                 self._play()
         except BaseException as error:
             error.add_note(f"seed {world.seed}; again: python -m tests.faults.sim --seed {world.seed} --verbose")
