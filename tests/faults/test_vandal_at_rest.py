@@ -53,6 +53,7 @@ def test_whatever_is_changed_a_repair_leaves_nothing_to_find(link: Link) -> None
         vandal = Vandal(seed, AtRest(scene), story.append, shared=True, spared=NOBODY)
         for _ in range(1 + seed % MOST):
             vandal.act()
+        vandal.expire()
         changed += vandal.count
         for _ in range(2):  # what was given up by the first may have left something for the second
             link.run(repair(scene.store.keys.namespace))

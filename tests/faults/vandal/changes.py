@@ -25,6 +25,7 @@ ODD = [word.encode() for word in _WORDS.split("|")]
 """What things are changed to."""
 ODD += [b"9" * 30, b"-" + b"9" * 20, b"\xff\xfe", b"\x1b[31mred\x1b[0m\x07", b"a\nb", b"y" * 3000]
 ODD += [b"\x81\xa1a" * 50, b"\x91" * 200, b"\x92\x90\x80"]
+HOUR = 3_600_000
 NODES = ("n0", "n1")
 ODD_OF_NOBODY = [word for word in ODD if word.decode("latin-1") not in NODES]
 """As an entry of an index the name of a node isn't one task's own: it says where the node stands there."""
@@ -67,9 +68,11 @@ class Vandal:
         self.count: Counter[str] = Counter()
         self.touched: set[str] = set()
         """Tasks whose state he may have written."""
+        self._expiring: list[bytes] = []
 
     def act(self) -> None:
         """Change one thing."""
+        self.expire()
         rng = self.rng
         keys: list[bytes] = sorted(self.network.plainly(("KEYS", self.prefix.decode() + "*"))[0])
         for _ in range(50):
@@ -94,6 +97,14 @@ class Vandal:
         words = b" ".join(_bytes(part).removeprefix(self.prefix)[:60] for part in commands[-1])
         self._tell(f"vandal: {what}: {words!r}")
 
+    def expire(self) -> None:
+        """What he gave a time to live is gone, if it still has one. By the real clock no story would be
+        told twice."""
+        for key in self._expiring:
+            if self.network.plainly(("PTTL", key))[0] > 0:
+                self.network.plainly(("DEL", key))
+        self._expiring.clear()
+
     def _note(self, name: bytes) -> None:
         self.touched.add(name.partition(b":")[2].decode("latin-1"))
 
@@ -105,7 +116,8 @@ class Vandal:
         if choice == "gone":
             self._do("key-gone", ("DEL", key))
         elif choice == "expires":
-            self._do("key-expires", ("PEXPIRE", key, rng.choice([1, 50])))
+            self._do("key-expires", ("PEXPIRE", key, HOUR))
+            self._expiring.append(key)
         elif choice == "other":
             others = [one for one in keys if not self.spared.search(one) and one != key]
             self._do("key-of-another", ("COPY", rng.choice(others), key, "REPLACE"))

@@ -107,6 +107,7 @@ class Scene:
                 self.vandal.act()
             if self.rng.random() < 0.25:
                 self.terminal.type(self.rng.choice(self.terminal.commands(self.innocents)))
+        self.vandal.expire()
         if self.shared:
             world.run(world.now + 1)
             self._repair()
