@@ -41,6 +41,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from rq_sched.worker.switchboard import Switchboard
 
 READ = 64 * 1024
-"""Bytes that one read takes at most."""
+"""Bytes that one read takes at most, and so the most that is sent at a time: of a longer packet the rest is lost."""
 LIMIT = 4 * 1024 * 1024
 """Bytes of frames that wait to be taken apart: more than any frame of ours has."""
 FIELDS = 16
@@ -86,6 +87,17 @@ class Word(IntEnum):
 
 class BadFrame(Exception):
     """What came isn't a frame: someone else wrote to the socket."""
+
+
+def child_pair() -> tuple[socket.socket, socket.socket]:
+    """The socket pair of the agent and a child. Who waits there for something to read is woken when there is something;
+    at a pair of streams (what macOS has) also when what it has sent was read: twice a task.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    kind = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
+    return socket.socketpair(socket.AF_UNIX, kind)
 
 
 pack: Callable[[Frame | tuple[Any, ...]], bytes] = msgpack.Packer(autoreset=True).pack
@@ -179,7 +191,7 @@ class Channel:
         data = pack(frame)
         if not self._unsent:
             try:
-                sent = self._sock.send(data)
+                sent = self._sock.send(data[:READ])
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -193,7 +205,7 @@ class Channel:
 
     def _write(self) -> None:
         try:
-            del self._unsent[: self._sock.send(self._unsent)]
+            del self._unsent[: self._sock.send(self._unsent[:READ])]
         except BlockingIOError:
             return
         except OSError:
@@ -212,8 +224,7 @@ class Channel:
             data = self._receive()
         except BlockingIOError:
             return False
-        except OSError as error:
-            self.unread = isinstance(error, ConnectionResetError)
+        except OSError:
             data = b""
         try:
             if not data:
@@ -230,7 +241,11 @@ class Channel:
         return True
 
     def _receive(self) -> bytes:
-        return self._sock.recv(READ)
+        try:
+            return self._sock.recv(READ)
+        except ConnectionResetError:  # said once, perhaps ahead of what the other end has still sent
+            self.unread = True
+            return self._sock.recv(READ)
 
     def close(self) -> None:
         """Close it; harmless when it is closed already."""

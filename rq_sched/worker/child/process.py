@@ -56,7 +56,9 @@ class Line:
                 raise NotInTask("this task has ended")
             if frame[0] == Word.DONE:
                 self.token = ""
-            self._sock.sendall(pack(frame))
+            data = pack(frame)
+            while data:
+                data = data[self._sock.send(data[:READ]) :]
 
     def receive(self, wait: bool = True) -> Frame | None:
         """The next frame. None: none has come yet (only without ``wait``).

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from rq_sched.worker import system
+from rq_sched.worker.frames import child_pair
 from rq_sched.worker.parent import subreaper
 
 
@@ -80,7 +81,7 @@ class Nursery:
         Raises:
             OSError: the machine has no room for one.
         """
-        ours, theirs = socket.socketpair()
+        ours, theirs = child_pair()
         output, into = os.pipe()
         try:
             try:
