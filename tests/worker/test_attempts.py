@@ -593,6 +593,18 @@ async def test_a_child_that_died_before_it_read_its_order_costs_nothing() -> Non
     assert s.outbox.outcomes == [("k1", "completed")]
 
 
+@in_loop
+async def test_a_death_with_news_unread_is_a_crash_all_the_same() -> None:
+    """What it hasn't read is that it got more, or less: few tasks look."""
+    s = Scene(idle=1)
+    s.start()
+    s.attempts.resize(Resize(2, "k1", "task-k1", Resources(2, 64)))
+    child = s.child()
+    child.channel.unread = True
+    s.dies(child, signal.SIGSEGV)
+    assert s.outbox.outcomes == [("k1", "crashed")]
+
+
 @pytest.mark.parametrize("token", ["", "k1"])
 def test_a_node_that_cannot_run_tasks_looks_again_now_and_then(token: str) -> None:
     async def scene() -> None:

@@ -80,6 +80,7 @@ class Allocations:
             assert attempt.child is not None
             if answer:
                 attempt.asked -= 1
+            attempt.sized = True
             attempt.child.channel.send((Word.SIZE, *attempt.allocation, answer))
 
     @staticmethod

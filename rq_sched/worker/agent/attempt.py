@@ -61,6 +61,7 @@ class Attempt:
         "ordered",
         "output",
         "resizes",
+        "sized",
         "start_reported",
         "timer",
         "why",
@@ -81,6 +82,7 @@ class Attempt:
         self.timer: asyncio.TimerHandle | None = None
         self.asked = 0  # wishes of the task for another allocation that it has no answer to yet
         self.resizes = 0
+        self.sized = False  # whether its child was told of another allocation
         self.ordered = order.number  # the order as of which its allocation is known
         self.line: asyncio.Lock | None = None  # its requests for another allocation stand in line
         self.why = ""  # the text that goes with its ending

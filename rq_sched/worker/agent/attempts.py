@@ -226,7 +226,7 @@ class Attempts:
             self._end(attempt, *how_we_ended(attempt))
         elif attempt.final is not None:
             self._settle(attempt, attempt.final)
-        elif child.channel.unread:  # its order, so that it died before the task began
+        elif child.channel.unread and not attempt.sized:  # its order, so that it died before the task began
             self._unbind(attempt, child)
             self.faults.died_early(f"children die before they begin a task: the last one {how_it_ended(status)}")
             self.launch(attempt)
@@ -301,7 +301,7 @@ class Attempts:
     def _unbind(self, attempt: Attempt, child: Child) -> None:
         self.allocations.take_back(attempt)
         attempt.child = child.attempt = None
-        attempt.lasts = False
+        attempt.lasts = attempt.sized = False
         if attempt.timer is not None:
             attempt.timer.cancel()
 
