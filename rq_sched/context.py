@@ -49,6 +49,7 @@ class CurrentTask:
         report: Callable[[float], None],
         resize: Callable[[int | None, int | None], Resources],
         refresh: Callable[[], Resources | None] = lambda: None,
+        pid: int | None = None,
     ) -> None:
         self._id = task_id
         self._attempt = attempt
@@ -56,7 +57,7 @@ class CurrentTask:
         self._report = report
         self._resize = resize
         self._refresh = refresh
-        self._pid = os.getpid()
+        self._pid = pid or os.getpid()
         self._lock = threading.Lock()
         self._reported = (-1.0, 0.0)  # fraction, when
         self._cancelled = False
@@ -200,7 +201,11 @@ class CurrentTask:
         return self._cooperative
 
 
-_current: CurrentTask | None = None
+def _nobody() -> CurrentTask | None:
+    return None
+
+
+_find = _nobody
 
 
 def current_task() -> CurrentTask:
@@ -213,12 +218,18 @@ def current_task() -> CurrentTask:
     Traceback (most recent call last):
     rq_sched.errors.NotInTask: no task runs here: current_task() works inside a function that a worker runs
     """
-    if _current is None:
+    task = _find()
+    if task is None:
         raise NotInTask("no task runs here: current_task() works inside a function that a worker runs")
-    return _current
+    return task
 
 
 def set_current(task: CurrentTask | None) -> None:
     """For those who run tasks: what ``current_task()`` answers from now on."""
-    global _current
-    _current = task
+    find_current(lambda: task)
+
+
+def find_current(find: Callable[[], CurrentTask | None]) -> None:
+    """The same, where it is made when it is asked for: ``find`` is called by each ``current_task()``, in any thread."""
+    global _find
+    _find = find

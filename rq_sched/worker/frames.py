@@ -43,7 +43,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -63,8 +62,8 @@ FIELDS = 16
 Frame = list[Any]
 
 
-class Word(IntEnum):
-    """The first element of a frame."""
+class Word:
+    """The first element of a frame. (Members of an enum would take several times as long to name, compare and pack.)"""
 
     FORK = 1
     SIGNAL = 2

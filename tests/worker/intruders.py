@@ -130,7 +130,7 @@ def _write(data: bytes) -> None:
 
 def forge(frame: list[Any] | bytes) -> str:
     if isinstance(frame, list):
-        words = [Word[frame[0]].value, *frame[1:]] if frame else []
+        words = [getattr(Word, frame[0]), *frame[1:]] if frame else []
         frame = (
             msgpack.packb([_token() if word == "mine" else word for word in words], default=str) if frame else b"\x90"
         )
@@ -147,7 +147,7 @@ def spoken_for(path: str) -> str:
     """Stands for a process of the task before that got away: it writes what that one would write. Once."""
     if _kept and not os.path.exists(path):
         open(path, "w").close()
-        _write(msgpack.packb([Word.DONE.value, _kept[-1], None, b"\xa6forged", None, None, "", 0]))
+        _write(msgpack.packb([Word.DONE, _kept[-1], None, b"\xa6forged", None, None, "", 0]))
         time.sleep(60)
     return "its own"
 

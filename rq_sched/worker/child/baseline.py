@@ -21,7 +21,10 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.machinery import ExtensionFileLoader
+from operator import call
 from typing import NamedTuple
 
 from rq_sched.worker import system
@@ -83,6 +86,16 @@ class Baseline:
             _kept_open, ("/proc/self/timers", "/proc/self/oom_score_adj", "/proc/self/ns")
         )
         self._score = os.pread(self._oom_score, 16, 0)
+        self._looks: list[Callable[[], object]] = [
+            partial(fcntl.fcntl, self._standard[1], fcntl.F_GETFL),
+            *(partial(_signal.getitimer, timer) for timer in _TIMERS),
+            *(partial(_signal.getsignal, number) for number in self._handled),
+            partial(os.getpriority, os.PRIO_PROCESS, 0),
+            partial(os.sched_getscheduler, 0),
+            partial(os.pread, self._oom_score, 16, 0),
+            *([partial(_place, "/")] if self._privileged else ()),
+        ]
+        self._seen = [*map(call, self._looks)]
         self._rare = self._look_at_rare()
         self._offspring: object = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._trimmed = 0  # MB that were kept when that was looked at closely
@@ -117,7 +130,7 @@ class Baseline:
         return ""
 
     def _restore(self, more: int) -> None:
-        """In one piece, as it is run after every task: what is seldom to be done stands elsewhere."""
+        """What is run after every task, in as few steps as possible: what is seldom to be done stands elsewhere."""
         status, standard = self._status, self._standard
         if len(sys.modules) != self._loaded:
             self._note_modules()
@@ -126,28 +139,15 @@ class Baseline:
         os.dup2(standard[0], 0)
         os.dup2(standard[1], 1)
         os.dup2(standard[2], 2)
-        if fcntl.fcntl(standard[1], fcntl.F_GETFL) != self._flags:  # not to block: it holds for all who write there
-            fcntl.fcntl(standard[1], fcntl.F_SETFL, self._flags)
         if not status.look():
             self._await_threads()
         if self._children.remain():
             raise Spent("processes go on")
         _signal.set_wakeup_fd(-1)  # or signals are written into what gets that number next
-        for timer in _TIMERS:
-            if _signal.getitimer(timer)[0]:
-                _signal.setitimer(timer, 0)
-        if status.changed & OF_SIGNALS or [*map(_signal.getsignal, self._handled)] != self._ours:
-            self._restore_signals()
-        if status.changed:
-            self._restore_status()
-        if self._privileged and _place("/") != self._root:
-            raise Spent("its files are others")
-        if os.pread(self._oom_score, 16, 0) != self._score:
-            raise Spent("it is another choice when memory runs out")
+        if status.changed or [*map(call, self._looks)] != self._seen:
+            self._put_back()
         if status.cores_changed and not self.pinned:
             os.sched_setaffinity(0, self._cores)
-        if _scheduling() != self._scheduling:
-            self._restore_scheduling()
         before, self._offspring = self._offspring, resource.getrusage(resource.RUSAGE_CHILDREN)
         if (self._native or self._offspring != before) and self._look_at_rare() != self._rare:
             self._restore_rare()
@@ -157,6 +157,24 @@ class Baseline:
             self._trim()
         if self._descriptors.count() != self._open + more:
             raise Spent("descriptors are left open")
+
+    def _put_back(self) -> None:
+        """What has changed of its status, and of all else that is looked at every time."""
+        for timer in _TIMERS:
+            _signal.setitimer(timer, 0)
+        if self._status.changed & OF_SIGNALS or [*map(_signal.getsignal, self._handled)] != self._ours:
+            self._restore_signals()
+        if self._status.changed:
+            self._restore_status()
+        fcntl.fcntl(self._standard[1], fcntl.F_SETFL, self._flags)  # that it blocks: for all who write there
+        if _scheduling() != self._scheduling:
+            nice, policy = self._scheduling
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+            os.sched_setscheduler(0, policy, os.sched_param(0))
+        if self._privileged and _place("/") != self._root:
+            raise Spent("its files are others")
+        if os.pread(self._oom_score, 16, 0) != self._score:
+            raise Spent("it is another choice when memory runs out")
 
     def _await_threads(self) -> None:
         """Who was joined is gone for Python, and for the kernel a moment later."""
@@ -188,11 +206,6 @@ class Baseline:
         if self._status.changed:
             lines = ", ".join(sorted(name.decode() for name in self._status.changed))
             raise Spent(f"{lines} of its process can't be as before")
-
-    def _restore_scheduling(self) -> None:
-        nice, policy = self._scheduling
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
-        os.sched_setscheduler(0, policy, os.sched_param(0))
 
     def _trim(self) -> None:
         """Give back what is free: what is kept then is really kept."""

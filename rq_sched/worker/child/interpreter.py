@@ -13,7 +13,9 @@ import logging
 import sys
 import threading
 import warnings
-from operator import itemgetter
+from collections.abc import Callable
+from functools import partial
+from operator import call, itemgetter
 from typing import Any
 
 _OBJECTS = (
@@ -50,33 +52,32 @@ class Interpreter:
         self._locale = _locale.setlocale(_locale.LC_ALL, None)
         self._set_locale = ctypes.CDLL(None).setlocale
         self._set_locale.restype = ctypes.c_void_p
-        self._saved = self._look()
-
-    def _look(self) -> tuple[Any, ...]:
-        return (
-            sys.gettrace(),
-            sys.getprofile(),
-            sys.getrecursionlimit(),
-            sys.getswitchinterval(),
-            gc.isenabled(),
-            gc.get_threshold(),
-            _socket.getdefaulttimeout(),
-            self._logs["level"],
-            self._manager["_disable"],
-            self._set_locale(_locale.LC_ALL, None),  # where the name stands: it is another place when it has changed
-            _objects(self._sys),
-            _of_threads(self._threads),
-        )
+        self._looks: list[Callable[[], Any]] = [
+            sys.gettrace,
+            sys.getprofile,
+            sys.getrecursionlimit,
+            sys.getswitchinterval,
+            gc.isenabled,
+            gc.get_threshold,
+            _socket.getdefaulttimeout,
+            partial(itemgetter("level"), self._logs),
+            partial(itemgetter("_disable"), self._manager),
+            partial(_objects, self._sys),
+            partial(_of_threads, self._threads),
+            # Where the name stands: it is another place when it has changed.
+            partial(self._set_locale, _locale.LC_ALL, None),
+        ]
+        self._saved = [*map(call, self._looks)]
 
     def restore(self) -> None:
         """As it was before the task."""
-        if self._look() != self._saved or self._lists != self._contents:
+        if [*map(call, self._looks)] != self._saved or self._lists != self._contents:
             self._put_back()
-            self._saved = self._look()
+            self._saved = [*map(call, self._looks)]
 
     def _put_back(self) -> None:
         trace, profile, recursion, interval, collects, thresholds, patience, *more = self._saved
-        level, disabled, _, objects, of_threads = more
+        level, disabled, objects, of_threads, _ = more
         sys.settrace(trace)
         sys.setprofile(profile)
         sys.setrecursionlimit(recursion)

@@ -18,7 +18,7 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from rq_sched.context import CurrentTask, StopRequested, set_current
+from rq_sched.context import CurrentTask, StopRequested, find_current
 from rq_sched.errors import Unsendable
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason
@@ -34,6 +34,9 @@ from rq_sched.worker.frames import Frame, Word
 
 if TYPE_CHECKING:
     import asyncio
+
+
+NONE = pack(None, "the result")
 
 
 class Outcome(NamedTuple):
@@ -80,11 +83,15 @@ class Runner:
         self._modules = Modules()
         self._functions = Functions(allow, self._modules)
         self._loop: asyncio.Runner | None = None
-        self._task: CurrentTask | None = None
+        self._frame: Frame | None = None
+        """The order of the attempt that runs."""
+        self._tasks: dict[str, CurrentTask] = {}
+        """What that attempt knows of itself, by its token, once it has asked."""
+        find_current(self._current)
         self._coroutine: asyncio.Task[Any] | None = None
         self._interruptible = False
         self._stop_requested = False
-        self._allocation: Resources | None = None
+        self._allocation: tuple[int, int] | None = None
 
     def run(self, frame: Frame) -> Outcome | str:
         """Run what a RUN frame says; how that ended. A text: why it wasn't begun; empty: SIGTERM has come, or its code
@@ -102,19 +109,18 @@ class Runner:
         except StopRequested as error:  # it came a moment too late: at most one is raised for a task
             outcome = Outcome(Reason.ERROR, None, errors_text.describe(error), None)
         self._interruptible = False
-        if self._task is not None:
-            self._task._over = True
-            self._task = None
-        set_current(None)
+        self._frame = None
+        if self._tasks:
+            for task in self._tasks.values():
+                task._over = True
+            self._tasks = {}
         return outcome
 
     def stop(self, *_: object) -> None:
         """SIGTERM came. It may be ahead of the task that it is meant for; in any case this child ends after it."""
         self._stop_requested = True
-        task = self._task
-        if task is None:
-            return
-        cooperative = task._tell_to_stop()
+        told = [task._tell_to_stop() for task in list(self._tasks.values())]
+        cooperative = any(told)
         if self._coroutine is not None:
             if not cooperative:
                 self._coroutine.get_loop().call_soon_threadsafe(self._coroutine.cancel)
@@ -123,16 +129,13 @@ class Runner:
             raise StopRequested("told to stop")
 
     def _attempt(self, frame: Frame) -> Outcome:
-        _, token, task_id, attempt, function, arguments, cpu, memory, _, _, cores = frame
-        allocation = Resources(cpu, memory)
+        _, _, task_id, attempt, function, arguments, cpu, memory, _, _, cores = frame
         if cores is not None:
             affinity.pin_self(cores)
-        self._task = CurrentTask(
-            task_id, attempt, allocation, partial(self._progress, token), partial(self._resize, token), self._refresh
-        )
-        set_current(self._task)
+        self._frame = frame
         self._environment.tell_task(task_id, attempt)
-        self._tell_size(allocation)
+        if (cpu, memory) != self._allocation:
+            self._tell_size(Resources(cpu, memory))
         reason: str | None = None
         result: bytes | None = None
         text: str | None = None
@@ -252,6 +255,21 @@ class Runner:
 
     # -- current_task() ---------------------------------------------------------------------------
 
+    def _current(self) -> CurrentTask | None:
+        """What the attempt that runs knows of itself: made when it is first asked for, which most never do."""
+        frame = self._frame
+        if frame is None:
+            return None
+        _, token, task_id, attempt, _, _, cpu, memory, _, _, _ = frame
+        task = self._tasks.get(token)
+        if task is None:
+            progress, resize = partial(self._progress, token), partial(self._resize, token)
+            made = CurrentTask(task_id, attempt, Resources(cpu, memory), progress, resize, self._refresh, self._pid)
+            task = self._tasks.setdefault(token, made)  # another thread may have been faster
+            if self._stop_requested:
+                task._tell_to_stop()
+        return task
+
     def _progress(self, token: str, fraction: float) -> None:
         self._line.speak((Word.PROGRESS, token, fraction))
 
@@ -278,9 +296,8 @@ class Runner:
         return allocation
 
     def _tell_size(self, allocation: Resources) -> None:
-        if allocation != self._allocation:
-            self._allocation = allocation
-            self._environment.tell_size(allocation)
+        self._allocation = allocation
+        self._environment.tell_size(allocation)
 
 
 def _nothing_left(loop: asyncio.AbstractEventLoop) -> bool:
@@ -304,6 +321,8 @@ def _nothing_left(loop: asyncio.AbstractEventLoop) -> bool:
 
 def _packed(value: Any) -> bytes:
     """A result as it is sent.  Raises: Refusal: it can't be, however often the task is tried."""
+    if value is None:
+        return NONE
     try:
         return pack(value, "the result")
     except Unsendable as error:
