@@ -21,6 +21,7 @@ from rq_sched.worker.agent.attempt import OUTPUT_LIMIT
 from rq_sched.worker.agent.attempts import MOST_ASKED, Attempt, Attempts, Ending
 from rq_sched.worker.agent.faults import RECHECK
 from rq_sched.worker.agent.pool import FAT, IDLE_SECONDS, Pool
+from rq_sched.worker.agent.waiting import Pace
 from rq_sched.worker.frames import Word, pack
 from tests.client.stepped import play
 
@@ -132,10 +133,10 @@ class FakeErrands:
 
 
 class Scene:
-    def __init__(self, idle: int = 1) -> None:
+    def __init__(self, idle: int = 1, pace: Pace | None = None) -> None:
         self.pool, self.outbox, self.errands = FakePool(idle), FakeOutbox(), FakeErrands()
         loop = asyncio.get_running_loop()
-        self.attempts = Attempts(loop, self.pool, self.outbox, self.errands, 10.0)  # type: ignore[arg-type]
+        self.attempts = Attempts(loop, self.pool, self.outbox, self.errands, 10.0, pace=pace)  # type: ignore[arg-type]
         self.number = 0
 
     def start(self, token: str = "k1", *, payload: int = 0, memory: int = 64) -> Start:

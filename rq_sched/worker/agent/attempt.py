@@ -65,6 +65,7 @@ class Attempt:
         "start_reported",
         "timer",
         "why",
+        "young",
     )
 
     def __init__(self, order: Start) -> None:
@@ -86,6 +87,7 @@ class Attempt:
         self.ordered = order.number  # the order as of which its allocation is known
         self.line: asyncio.Lock | None = None  # its requests for another allocation stand in line
         self.why = ""  # the text that goes with its ending
+        self.young = False  # whether it runs, and began lately
 
     @property
     def runs(self) -> bool:

@@ -8,7 +8,6 @@ only when all of its processes are gone; so is one that left processes behind.
 from __future__ import annotations
 
 import asyncio
-import collections
 import logging
 import os
 import signal
@@ -30,6 +29,7 @@ from rq_sched.worker.agent.faults import Faults
 from rq_sched.worker.agent.outbox import Outbox
 from rq_sched.worker.agent.pool import FAT, FAT_SHARE, Pool
 from rq_sched.worker.agent.remembered import Remembered
+from rq_sched.worker.agent.waiting import Pace, Waiting, short_at_a_time
 from rq_sched.worker.frames import Frame, Word
 
 log = logging.getLogger("rq_sched.worker")
@@ -52,6 +52,7 @@ class Attempts:
         errands: gets what attempts need from Redis.
         grace: seconds for a task to end after its time limit.
         cores: the cores of this node; None: tasks aren't pinned to them.
+        pace: says how many begin at a time; None: as many as suit this machine.
     """
 
     def __init__(
@@ -62,13 +63,15 @@ class Attempts:
         errands: Errands,
         grace: float,
         cores: Cores | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._loop = loop
         self._pool = pool
         self._outbox = outbox
         self._errands = errands
         self._grace = grace
-        self._waiting: collections.deque[Attempt] = collections.deque()
+        self._pace = pace or Pace(short_at_a_time())
+        self._waiting = Waiting(loop, pool, self._begin, lambda: not (self.paused or self.closing), self._pace)
         self.all: Final[dict[str, Attempt]] = {}
         self.empty = asyncio.Event()
         self.empty.set()
@@ -129,16 +132,11 @@ class Attempts:
         if self.paused:
             self._waiting.append(attempt)
             self.faults.tell()
-            return
-        if attempt.order.attempt >= ANNOUNCED and not attempt.start_reported:
+        elif attempt.order.attempt >= ANNOUNCED and not attempt.start_reported:
             self._outbox.tell_start(attempt)  # and then we are called again
-            return
-        child = self._pool.take()
-        if child is not None:
-            self._begin(attempt, child)
         else:
             self._waiting.append(attempt)
-            self._grow()
+            self._waiting.wake()
 
     def cannot_launch(self, attempt: Attempt, why: str) -> None:
         """Its arguments are gone."""
@@ -254,13 +252,10 @@ class Attempts:
     def go_on(self) -> None:
         """There is no fault any more."""
         self.paused = False
-        waiting, self._waiting = self._waiting, collections.deque()
+        waiting = list(self._waiting)
+        self._waiting.clear()
         for attempt in waiting:
             self.launch(attempt)
-
-    def _grow(self) -> None:
-        while not self.paused and self._pool.starting < len(self._waiting):
-            self._pool.grow()
 
     # -- the life of an attempt -------------------------------------------------------------------
 
@@ -270,6 +265,7 @@ class Attempts:
         child.attempt = attempt
         child.tasks_left -= 1
         self.last_start = attempt.begun = self._loop.time()
+        self._pace.began(attempt)
         cores = self.allocations.give(attempt, child)
         if order.time_limit is not None:
             attempt.timer = self._loop.call_later(order.time_limit, self._stop, attempt, Ending.TIMEOUT, self._grace)
@@ -300,6 +296,7 @@ class Attempts:
 
     def _unbind(self, attempt: Attempt, child: Child) -> None:
         self.allocations.take_back(attempt)
+        self._pace.forget(attempt)
         attempt.child = child.attempt = None
         attempt.lasts = attempt.sized = False
         if attempt.timer is not None:
@@ -308,12 +305,13 @@ class Attempts:
     def _done(self, attempt: Attempt, child: Child, frame: Frame) -> None:
         _, _, reason, result, error, exit_code, spent, child.base = frame
         child.drain_before()
-        order = attempt.order
+        order, now = attempt.order, self._loop.time()
+        self._pace.ended(attempt)
         report = EndReport(
             order.token,
             order.task_id,
             "completed" if reason is None else "failed",
-            self._loop.time() - attempt.begun,
+            now - attempt.begun,
             reason,
             result,
             error,
@@ -336,9 +334,9 @@ class Attempts:
             log.debug("a child kept much memory", extra=about(attempt, pid=child.pid, kept=child.base))
         if fat or child.tasks_left <= 0:
             self._pool.retire(child)
-            self._grow()
+            self._waiting.wake()
         elif child.gone:
-            self._grow()
+            self._waiting.wake()
         else:
             self.ready(child)
 
@@ -383,6 +381,7 @@ class Attempts:
         if attempt.timer is not None:
             attempt.timer.cancel()
         del self.all[attempt.order.token]
+        self._pace.forget(attempt)
         self.allocations.take_back(attempt)
         self.allocations.settle()
         for watcher in self.watchers:
