@@ -118,17 +118,14 @@ LONGEST_TEXT = 32 * 1024
 def sound(frame: Frame) -> bool:
     """Whether a child's frame is as it should be: what a task may forge must not get further than here."""
     match frame:
-        case [Word.DONE, str(), None, bytes(result), None, code, str(spent), int(kept)]:
-            return (
-                _number(code, 0, 0)
-                and _number(kept, 0, MAX_MEMORY)
-                and len(result) <= MAX_PAYLOAD
-                and len(spent) <= LONGEST_TEXT
-            )
-        case [Word.DONE, str(), str(reason), None, str(error), code, str(spent), int(kept)]:
-            if not (_number(code, -(2**31), 2**31) and _number(kept, 0, MAX_MEMORY)):
+        case [Word.DONE, token, reason, result, error, code, spent, kept]:  # in plain steps: it comes with every task
+            if not (type(token) is type(spent) is str and type(kept) is int and 0 <= kept <= MAX_MEMORY):
                 return False
-            return reason in _REASONS and len(error) + len(spent) <= LONGEST_TEXT
+            if reason is None:
+                told = type(result) is bytes and error is None and _number(code, 0, 0)
+                return told and len(result) <= MAX_PAYLOAD and len(spent) <= LONGEST_TEXT
+            told = type(reason) is type(error) is str and result is None and _number(code, -(2**31), 2**31)
+            return told and reason in _REASONS and len(error) + len(spent) <= LONGEST_TEXT
         case [Word.PROGRESS, str(), float(fraction)]:
             return 0 <= fraction <= 1
         case [Word.RESIZE, str(), cpu, memory]:

@@ -186,7 +186,9 @@ class Attempts:
             self._pool.end(child)
             return
         word, token = frame[0], frame[1]
-        if word == Word.NOT_BEGUN and (attempt is None or token in ("", attempt.order.token)):
+        if word == Word.DONE and attempt is not None and token == attempt.order.token:
+            self._done(attempt, child, frame)
+        elif word == Word.NOT_BEGUN and (attempt is None or token in ("", attempt.order.token)):
             self._not_begun(attempt, child, frame[2])
         elif word == Word.LOOKED and attempt is None:
             self.faults.checked(child, frame[2])
@@ -194,8 +196,6 @@ class Attempts:
             self._pool.end(child)
         elif token != attempt.order.token:
             self._confused(attempt, child, token)
-        elif word == Word.DONE:
-            self._done(attempt, child, frame)
         elif word == Word.PROGRESS:
             self._outbox.progress[token] = frame[2]
         elif word == Word.RESIZE and attempt.asked < MOST_ASKED:
