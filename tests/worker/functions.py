@@ -231,6 +231,33 @@ def about_me() -> list[Any]:
     return [me.id, me.attempt, me.cpu, me.memory]
 
 
+def ask_in_a_fork() -> str:
+    """The first to ask is a process that the task has forked."""
+    ears, mouth = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            current_task().progress(0.5)
+        except Exception as error:
+            os.write(mouth, str(error).encode())
+        os._exit(0)
+    os.close(mouth)
+    with open(ears) as heard:
+        said = heard.read()
+    os.waitpid(pid, 0)
+    return said
+
+
+def ask_when_told_to_stop(path: str) -> None:
+    """It asks nothing before."""
+    _note(path, "begun")
+    try:
+        time.sleep(60)
+    except StopRequested:
+        _note(path, f"cancelled: {current_task().cancelled}")
+        raise
+
+
 def resize() -> list[Any]:
     """Gives back, asks for more than there is, then for what there is."""
     me = current_task()
