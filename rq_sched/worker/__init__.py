@@ -15,10 +15,10 @@ is reported (``nursery.py``).
 What they say to each other stands in ``frames.py``. Each kind has a room: ``parent/``, ``agent/``, ``child/``.
 
 **The life of a task here.** A start order comes with a reply or is fetched (``orders.py``). The attempt gets an idle
-child, or one is forked (``attempts.py``, ``pool.py``). The child finds the function, if ``--allow`` names it, and
-calls it (``functions.py``, ``runner.py``); what it prints goes through a pipe to the agent. The end goes out with the
-next report, whose reply brings the next orders (``outbox.py``). To stop a task: SIGTERM to its group, after the grace
-SIGKILL.
+child, or one is forked (``attempts.py``, ``waiting.py``, ``pool.py``). The child finds the function, if ``--allow``
+names it, and calls it (``functions.py``, ``runner.py``); what it prints goes through a pipe to the agent. The end goes
+out with the next report, whose reply brings the next orders (``outbox.py``). To stop a task: SIGTERM to its
+group, after the grace SIGKILL.
 
 **Who notices what.**
 
