@@ -31,19 +31,21 @@ NODE = Resources(16, 64 * 1024)
 CYCLES = 20_000  # life cycles of the bare loop
 READ_AHEAD = 2000
 
-# What no scheduler that keeps its state in Redis can do without: record, queue, ledger, node, record, index of ended.
+# What no scheduler that keeps its state in Redis can do without: request, queue, ledger, node, attempt, outcome, index of
+# ended.
 BARE = """
 local P, id = KEYS[1], nil
 for i = 1, tonumber(ARGV[1]) do
   id = 'bare' .. (ARGV[2] + i)
-  redis.call('HSET', P .. 'task:' .. id, 'c', '1:100', 'n', i, 'q', 'digest', 't', 1, 'f', 'm:f', 'a', 'args')
+  redis.call('SET', P .. 'task:' .. id, 'class=1:100\nturn=' .. i .. '\ndigest=digest\nat=1\nrun=m:f\nwith=args')
   redis.call('ZADD', P .. 'pending', 0, id)
   redis.call('ZPOPMIN', P .. 'pending')
   redis.call('HSET', P .. 'ledger', id, id)
   redis.call('HSET', P .. 'node', 'free_cpu', i, 'free_memory', i)
-  redis.call('HSET', P .. 'task:' .. id, 's', 'assigned', 'k', 'token', 'i', 'node', 'T', 1)
+  redis.call('HSET', P .. 'placed', id, 'token node:i 1 1')
   redis.call('HDEL', P .. 'ledger', id)
-  redis.call('HSET', P .. 'task:' .. id, 's', 'completed', 'F', 1, 'R', 'r')
+  redis.call('HDEL', P .. 'placed', id)
+  redis.call('SET', P .. 'ended:' .. id, 'state=completed\nat=1\nattempt=token node:i 1 1\nresult=r')
   redis.call('ZADD', P .. 'finished', 1, id)
 end
 """

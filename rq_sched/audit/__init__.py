@@ -34,6 +34,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.settings import SETTINGS
 from rq_sched.model.states import State
 from rq_sched.store.keys import Keys
+from rq_sched.store.parts import answered, asked, with_array
 
 CHECKS = {
     "tasks": "each task is whole and in the index of its state",  # I1
@@ -85,14 +86,14 @@ def resting(keys: Keys) -> Op[int]:
     """For how many tasks the rests of arrays in the queues stand, beyond one each."""
     ids = [decoded(one) for one in (yield from rows([("SMEMBERS", keys.arrays)]))[0] or ()]
     more = 0
-    names = (b"c", b"n", b"j", b"jn", b"ja")
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
-        found = yield from rows([("HMGET", keys.task(one), "s", "c", "n", "j", "jn", "ja") for one in batch])
-        for state, *values in (row for row in found if row):
-            record = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-            if state is None and is_countable(record):
-                more += unmade_count(record) - 1
+        records = answered(batch, (yield asked(keys, batch)))
+        changes = yield from rows([("HGETALL", keys.array(one)) for one in batch])
+        for record, of_array in zip(records, changes, strict=True):
+            if record and record[b"state"] == b"pending":
+                array = with_array(record, of_array or ())
+                more += unmade_count(array) - 1 if is_countable(array) else 0
     return more
 
 
@@ -300,13 +301,15 @@ class _Audit:
         keys, checks = self.keys, self.checks
         if kind == "task":
             yield _Subject("tasks", name, partial(checks.task, name))
-        elif kind in ("live", "apart"):
+        elif kind == "placed":
+            yield _Walk("HSCAN", keys.placed, self.placed)
+        elif kind in ("live", "apart", "array"):
             yield _Subject("keys", f"{kind}:{name}", partial(checks.arrays.owned, kind, name))
             if kind == "live":
                 yield _Walk("SSCAN", keys.live(name), partial(self.live, name))
         elif kind == "arrays":
             yield _Walk("SSCAN", keys.arrays, self.listed)
-        elif kind in ("payload", "result", "log"):
+        elif kind in ("ended", "payload", "result", "log"):
             yield _Subject("keys", f"{kind}:{name}", partial(checks.beside, kind, name))
         elif kind == "pending":
             queue, index = keys.pending(name), keys.classes(group_of(name))
@@ -344,6 +347,9 @@ class _Audit:
 
     def live(self, array_id: str, index: str) -> _Subject:
         return _Subject("indexes", f"live:{array_id} {index}", partial(self.checks.arrays.live, array_id, index))
+
+    def placed(self, task_id: str) -> _Subject:
+        return _Subject("indexes", f"placed {task_id}", partial(self.checks.placed, task_id))
 
     def listed(self, array_id: str) -> _Subject:
         return _Subject("indexes", f"arrays {array_id}", partial(self.checks.arrays.listed, array_id))

@@ -9,9 +9,10 @@ from rq_sched.link import Command, Op
 from rq_sched.model import arrays
 from rq_sched.model.states import FINAL, State
 from rq_sched.store.keys import Keys
+from rq_sched.store.parts import Record, answered, asked, with_array
 
 WAITING = frozenset({State.PENDING, State.DELAYED, State.HELD})
-NEEDED = (b"j", b"jn", b"n", b"c", b"t")
+NEEDED = (b"array", b"next", b"turn", b"class", b"at", b"run", b"with")
 
 
 class Arrays:
@@ -21,29 +22,35 @@ class Arrays:
         self.keys = keys
         self.aging = 0.0
 
+    def read(self, array_id: str, *more: Command) -> Op[tuple[Record, list[Any]]]:
+        """The record of an array, and the replies to more reads at the same time."""
+        parts = asked(self.keys, [array_id])
+        replies = yield [*parts, ("HGETALL", self.keys.array(array_id)), *more]
+        (record,) = answered([array_id], replies[: len(parts)])
+        return with_array(record, replies[len(parts)]) if record else {}, replies[len(parts) + 1 :]
+
     def array(self, array_id: str) -> Op[str | None]:
         """The record of an array, its rest in the index of its state, and the sums of its elements."""
-        keys, key = self.keys, self.keys.task(array_id)
-        read: Command = ("HGETALL", key)
-        before = _record((yield [read])[0])
-        if b"j" not in before:
+        keys = self.keys
+        before, _ = yield from self.read(array_id)
+        if b"array" not in before:
             return None  # it has gone meanwhile
         if missing := [name.decode() for name in NEEDED if name not in before]:
             return f"its record lacks {', '.join(missing)}"
-        state = decoded(before.get(b"s", b"pending"))
-        again, place, resting, live, runs, ended, length = yield [
-            read,
+        state = decoded(before[b"state"])
+        again, (place, resting, live, runs, ended, length) = yield from self.read(
+            array_id,
             self._place(array_id, state, before),
             ("SISMEMBER", keys.arrays, array_id),
             ("SCARD", keys.live(array_id)),
             ("ZRANGE", keys.apart(array_id), 0, -1, "WITHSCORES"),
             ("ZSCORE", keys.finished("array"), array_id),
             ("STRLEN", keys.payload(array_id)),
-        ]
-        if _record(again) != before:
+        )
+        if again != before:
             return None
-        if length != int(before.get(b"ax", 0)):
-            return f"its arguments have {length} bytes, not {int(before.get(b'ax', 0))}"
+        if length != int(before.get(b"payload", 0)):
+            return f"its arguments have {length} bytes, not {int(before.get(b'payload', 0))}"
         spans = [(int(first), int(last)) for last, first in pairs(runs)]
         return (
             self._rest(before, state, place, resting)
@@ -51,12 +58,12 @@ class Arrays:
             or _ended(before, state, live, ended)
         )
 
-    def _place(self, array_id: str, state: str, record: dict[bytes, bytes]) -> Command:
+    def _place(self, array_id: str, state: str, record: Record) -> Command:
         if state == State.PENDING:
-            return ("ZSCORE", self.keys.pending(decoded(record[b"c"])), arrays.unmade_member(array_id, record))
+            return ("ZSCORE", self.keys.pending(decoded(record[b"class"])), arrays.unmade_member(array_id, record))
         return ("ZSCORE", self.keys.held if state == State.HELD else self.keys.delayed, array_id)
 
-    def _rest(self, record: dict[bytes, bytes], state: str, place: Any, resting: int) -> str | None:
+    def _rest(self, record: Record, state: str, place: Any, resting: int) -> str | None:
         """Where what isn't made waits."""
         left = arrays.unmade_count(record)
         if (left > 0) != (state in WAITING) or (left > 0) != bool(resting):
@@ -64,70 +71,74 @@ class Arrays:
         if (state in WAITING) != (place is not None):
             return f"it is {state}, its score in the index of that state is {place}"
         if state == State.PENDING:
-            right = -int(record.get(b"p", 0)) + self.aging * int(record[b"t"]) / 3_600_000
+            right = -int(record.get(b"priority", 0)) + self.aging * int(record[b"at"]) / 3_600_000
             if abs(float(place) - right) > 1e-6:
                 return f"its rest has score {float(place)}, not {right}"
-        if state == State.DELAYED and number(place) != int(record.get(b"d", 0)):
-            return f"it is due at {place}, not {record.get(b'd')!r}"
+        if state == State.DELAYED and number(place) != int(record.get(b"due", 0)):
+            return f"it is due at {place}, not {record.get(b'due')!r}"
         return None
 
     def live(self, array_id: str, index: str) -> Op[str | None]:
         """A member of ``live:ARRAY`` is an element that hasn't ended."""
-        found, (state, task_class) = yield [
-            ("SISMEMBER", self.keys.live(array_id), index),
-            ("HMGET", self.keys.task(f"{array_id}/{index}"), "s", "c"),
-        ]
-        if found and (task_class is None or decoded(state) in FINAL):
-            return f"its element is {decoded(state) or 'not there'}"
+        element = f"{array_id}/{index}"
+        *parts, found = yield [*asked(self.keys, [element]), ("SISMEMBER", self.keys.live(array_id), index)]
+        (record,) = answered([element], parts)
+        if found and (not record or b"class" not in record or decoded(record[b"state"]) in FINAL):
+            return f"its element is {decoded(record[b'state']) if record else 'not there'}"
         return None
+
+    def entry(self, index: str, state: str, member: str, array_id: str) -> Op[str | None]:
+        """An entry of an index of states that is an array's."""
+        record, (found,) = yield from self.read(array_id, ("ZSCORE", index, member))
+        if found is None or b"array" not in record:
+            return None
+        is_state = decoded(record[b"state"])
+        if state == "array":
+            return None if is_state in FINAL else f"its task is {is_state}"
+        if is_state != state:
+            return f"its task is {is_state}"
+        place = self._place(array_id, is_state, record)
+        return None if place == ("ZSCORE", index, member) else f"its task has its place at {place[1:]}"
 
     def listed(self, array_id: str) -> Op[str | None]:
         """A member of ``arrays`` is an array of which something isn't made."""
-        found, flat = yield [("SISMEMBER", self.keys.arrays, array_id), ("HGETALL", self.keys.task(array_id))]
-        record = _record(flat)
-        if found and (b"j" not in record or not arrays.unmade_count(record)):
+        record, (found,) = yield from self.read(array_id, ("SISMEMBER", self.keys.arrays, array_id))
+        if found and (b"array" not in record or not arrays.unmade_count(record)):
             return "nothing of it is left to be made"
         return None
 
     def owned(self, kind: str, array_id: str) -> Op[str | None]:
-        """``live:ARRAY`` and ``apart:ARRAY`` have their array."""
-        exists, known = yield [
-            ("EXISTS", f"{self.keys.prefix}{kind}:{array_id}"),
-            ("HEXISTS", self.keys.task(array_id), "j"),
-        ]
-        return "its array is gone" if exists and not known else None
+        """``live:ARRAY``, ``apart:ARRAY`` and ``array:ARRAY`` have their array."""
+        record, (exists,) = yield from self.read(array_id, ("EXISTS", f"{self.keys.prefix}{kind}:{array_id}"))
+        return "its array is gone" if exists and b"array" not in record else None
 
 
-def _record(flat: Any) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _sums(record: dict[bytes, bytes], state: str, live: int, runs: list[tuple[int, int]]) -> str | None:
+def _sums(record: Record, state: str, live: int, runs: list[tuple[int, int]]) -> str | None:
     """What was made before its turn, and all elements together."""
-    first, last = arrays.extent(record[b"j"])
+    first, last = arrays.extent(record[b"array"])
     counted = arrays.elements(record, live)
     if sum(counted.values()) != last - first + 1:
         return f"its elements are {counted}, which isn't {last - first + 1} together"
     made_early = sum(end - begin + 1 for begin, end in runs)
-    if b"jx" not in record:
-        right, said = made_early, int(record.get(b"ja", 0))
+    if b"cut" not in record:
+        right, said = made_early, int(record.get(b"apart", 0))
         what = f"{right} were made before their turn, its record says {said}"
     else:
-        cut = int(record[b"jx"])
+        cut = int(record[b"cut"])
         right = last - cut + 1 - sum(end - max(begin, cut) + 1 for begin, end in runs if end >= cut)
-        said = int(record.get(b"jv", 0))
+        said = int(record.get(b"unmade", 0))
         what = f"{right} were cancelled and have no record, its record says {said}"
     return what if said != right else None
 
 
-def _ended(record: dict[bytes, bytes], state: str, live: int, ended: Any) -> str | None:
+def _ended(record: Record, state: str, live: int, ended: Any) -> str | None:
     """Whether it has ended when its elements have."""
     over = not live and not arrays.unmade_count(record)
-    if over != (state in FINAL) or over != (b"F" in record):
+    if over != (state in FINAL) or over != (b"finished" in record):
         return f"it is {state}; {live} of its elements go on"
-    without = int(record.get(b"jv", 0)) + int(record.get(b"jfo", 0))
-    bare = over and without == arrays.size(decoded(record[b"j"]))
-    right = int(record[b"F"]) if bare else None
+    without = int(record.get(b"unmade", 0)) + int(record.get(b"forgotten", 0))
+    bare = over and without == arrays.size(decoded(record[b"array"]))
+    right = int(record[b"finished"]) if bare else None
     if number(ended) != right:
         return f"its score in finished:array is {number(ended)}, not {right}"
     return None

@@ -6,13 +6,17 @@ from typing import Any
 
 from rq_sched.audit.arrays import Arrays
 from rq_sched.audit.reads import decoded, first, number, peek
-from rq_sched.audit.records import LAST_SEQUENCE, MARKS, TASK_FIELDS, NodeSnapshot, Offer, TaskFields, amount_text
+from rq_sched.audit.records import LAST_SEQUENCE, MARKS, NodeSnapshot, Offer, TaskFields, amount_text
 from rq_sched.link import Command, Op
 from rq_sched.model.arrays import SEQUENCE, element_of
 from rq_sched.model.classes import group_of
 from rq_sched.model.labels import of_suffix, refused_in
 from rq_sched.model.states import FINAL, State
 from rq_sched.store.keys import Keys
+from rq_sched.store.parts import asked
+
+PARTS = 3
+"""Replies that make up the record of a task."""
 
 
 class Checks:
@@ -29,8 +33,10 @@ class Checks:
         self.last = 0  # the last sequence that a task was seen to have
         self._candidates: dict[str, str | None] = {}
 
-    def record(self, task_id: str) -> Command:
-        return ("HMGET", self.keys.task(task_id), *TASK_FIELDS)
+    def read(self, task_id: str, *more: Command) -> Op[tuple[TaskFields | None, list[Any]]]:
+        """The record of a task, and the replies to more reads at the same time."""
+        replies = yield [*asked(self.keys, [task_id]), *more]
+        return TaskFields.of(task_id, replies[:PARTS]), replies[PARTS:]
 
     def candidate(self, task_class: str) -> str | None:
         """A node that would have room for this class."""
@@ -42,12 +48,11 @@ class Checks:
     # -- tasks, from the record ---------------------------------------------------------------------
 
     def task(self, task_id: str) -> Op[str | None]:
-        (reply,) = yield [self.record(task_id)]
-        record = TaskFields.of(task_id, reply)
+        record, _ = yield from self.read(task_id)
         if record is None:
             return None
         self.last = max(self.last, min(record.last, LAST_SEQUENCE - 1))
-        if "j" in record.fields:
+        if "array" in record.fields:
             problem = yield from self.arrays.array(task_id)
             if not problem and record.state == State.PENDING:
                 self._seems_to_fit(record)
@@ -55,11 +60,11 @@ class Checks:
         if problem := record.malformed():
             return problem
         element = element_of(task_id)
-        separate = [(self.keys.payload(task_id), "ax"), (self.keys.result(task_id), "rx")]
+        separate = [(self.keys.payload(task_id), "payload"), (self.keys.result(task_id), "stored")]
         sizes = [("STRLEN", key) for key, field in separate if field in record.fields]
         live = [("SISMEMBER", self.keys.live(element[0]), element[1])] if element else []
-        again, found, *more = yield [self.record(task_id), self._place(record), *live, *sizes]
-        if TaskFields.of(task_id, again) != record:
+        again, (found, *more) = yield from self.read(task_id, self._place(record), *live, *sizes)
+        if again != record:
             return None  # it has moved on meanwhile
         lengths = more[len(live) :]
         if element and bool(more[0]) == (record.state in FINAL):
@@ -72,16 +77,16 @@ class Checks:
         return self._misplaced(record, found)
 
     def _seems_to_fit(self, record: TaskFields) -> None:
-        if record.fields["c"] not in self.fresh and self.candidate(record.fields["c"]):
+        if record.fields["class"] not in self.fresh and self.candidate(record.fields["class"]):
             self.unplaced.append(record.task_id)
 
     def _place(self, record: TaskFields) -> Command:
         """How to look it up in the index of its state."""
         if record.state == State.PENDING:
-            return ("ZSCORE", self.keys.pending(record.fields["c"]), record.member)
+            return ("ZSCORE", self.keys.pending(record.fields["class"]), record.member)
         if record.state in MARKS:
-            node_id, _, incarnation = record.fields["i"].partition(":")
-            return ("HGET", self.keys.ledger(node_id, incarnation), record.fields["k"])
+            node_id, _, incarnation = record.fields["node"].partition(":")
+            return ("HGET", self.keys.ledger(node_id, incarnation), record.fields["token"])
         return ("ZSCORE", self._waits_in(record.state), record.task_id)
 
     def _waits_in(self, state: str) -> str:
@@ -106,23 +111,22 @@ class Checks:
     def _score(self, record: TaskFields) -> float | None:
         if record.state == State.PENDING:
             return record.score(self.aging)
-        field = {State.DELAYED: "d", State.HELD: ""}.get(State(record.state), "F")
+        field = {State.DELAYED: "due", State.HELD: ""}.get(State(record.state), "finished")
         return float(record.number(field, -1)) if field else None
 
     def room(self, task_id: str) -> Op[str | None]:
         """Whether it fits on a node whose room has been offered already (I11). Read at one instant only."""
-        (reply,) = yield [self.record(task_id)]
-        record = TaskFields.of(task_id, reply)
+        record, _ = yield from self.read(task_id)
         if record is None or record.state != State.PENDING:
             return None
-        task_class = record.fields["c"]
+        task_class = record.fields["class"]
         node_id = self.candidate(task_class) or ""
         fresh: Command = ("ZRANGE", self.keys.fresh, 0, -1)
-        asked: list[Command] = [("HGETALL", self.keys.node(node_id)), ("ZSCORE", self.keys.dirty, node_id), fresh]
-        again, node_reply, dirty, entries = yield [self.record(task_id), *asked]
+        more: list[Command] = [("HGETALL", self.keys.node(node_id)), ("ZSCORE", self.keys.dirty, node_id), fresh]
+        again, (node_reply, dirty, entries) = yield from self.read(task_id, *more)
         node = NodeSnapshot.of(node_reply, ())
         looked_at_soon = dirty is not None or task_class in {decoded(entry)[SEQUENCE:] for entry in entries}
-        if TaskFields.of(task_id, again) != record or looked_at_soon or node.state != "up":
+        if again != record or looked_at_soon or node.state != "up":
             return None
         offer = Offer(node.room, frozenset(node.labels), node_id, node.record.get("incarnation", ""))
         if offer.holds(task_class) and "reserved" not in node.record:
@@ -134,14 +138,15 @@ class Checks:
     def entry(self, index: str, state: str, member: str) -> Op[str | None]:
         """An entry of pending:CLASS, delayed, held, finished:STATE."""
         task_id = member[SEQUENCE:].removesuffix("/") if state == State.PENDING else member
-        found, reply = yield [("ZSCORE", index, member), self.record(task_id)]
+        record, (found,) = yield from self.read(task_id, ("ZSCORE", index, member))
         if found is None:
             return None
-        record = TaskFields.of(task_id, reply)
         if record is None:
             return "there is no such task"
+        if "array" in record.fields:
+            return (yield from self.arrays.entry(index, state, member, task_id))
         if state == "array":
-            return None if "j" in record.fields and record.state in FINAL else f"its task is {record.state}"
+            return "its task is no array"
         if record.state != state:
             return f"its task is {record.state}"
         if self._place(record) != ("ZSCORE", index, member):
@@ -153,17 +158,25 @@ class Checks:
         get: Command = ("HGET", self.keys.ledger(node_id, incarnation), token)
         (entry,) = yield [get]
         task_id = decoded(entry).split(":")[0]
-        found, reply = yield [get, self.record(task_id)]
+        record, (found,) = yield from self.read(task_id, get)
         if found is None or found != entry:
             return None
-        record = TaskFields.of(task_id, reply)
         if record is None:
             return f"there is no task {task_id}"
-        if record.state not in MARKS or record.fields.get("k") != token:
-            return f"task {task_id} is {record.state} with token {record.fields.get('k')}"
-        if record.fields.get("i") != f"{node_id}:{incarnation}":
-            return f"task {task_id} is on {record.fields.get('i')}"
+        if record.state not in MARKS or record.fields.get("token") != token:
+            return f"task {task_id} is {record.state} with token {record.fields.get('token')}"
+        if record.fields.get("node") != f"{node_id}:{incarnation}":
+            return f"task {task_id} is on {record.fields.get('node')}"
         return None
+
+    def placed(self, task_id: str) -> Op[str | None]:
+        """An entry of ``placed`` is an attempt of a task. (That it is on its node's ledger the task's check sees.)"""
+        record, (entry,) = yield from self.read(task_id, ("HGET", self.keys.placed, task_id))
+        if entry is None:
+            return None
+        if record is None or "class" not in record.fields:
+            return "there is no such task"
+        return None if record.state in MARKS else f"it isn't where an attempt is: {decoded(entry)!r}"
 
     # -- heads, nodes, keys beside a record ---------------------------------------------------------
 
@@ -242,9 +255,8 @@ class Checks:
 
     def beside(self, kind: str, task_id: str) -> Op[str | None]:
         """What is kept beside a record has a record that says so."""
-        exists, reply = yield [("EXISTS", f"{self.keys.prefix}{kind}:{task_id}"), self.record(task_id)]
-        record = TaskFields.of(task_id, reply)
-        field = {"payload": "ax", "result": "rx", "log": "c"}[kind]
+        record, (exists,) = yield from self.read(task_id, ("EXISTS", f"{self.keys.prefix}{kind}:{task_id}"))
+        field = {"payload": "payload", "result": "stored", "log": "class", "ended": "class"}[kind]
         if exists and (record is None or field not in record.fields):
             return "its task is gone" if record is None else "its task's record doesn't mention it"
         return None

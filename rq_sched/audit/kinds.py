@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 KINDS = {
-    **dict.fromkeys(("task", "counts", "settings", "reservation"), b"hash"),
-    **dict.fromkeys(("payload", "result", "log", "seq", "swept"), b"string"),
+    **dict.fromkeys(("placed", "array", "counts", "settings", "reservation"), b"hash"),
+    **dict.fromkeys(("task", "ended", "payload", "result", "log", "seq", "swept"), b"string"),
     **dict.fromkeys(("pending", "classes", "groups", "fresh", "dirty", "delayed", "held"), b"zset"),
     **dict.fromkeys(
         ("finished", "nodes", "schedulers", "gone", "free", "totals", "ends", "preemptible", "apart"), b"zset"
@@ -15,7 +15,7 @@ KINDS = {
 }
 NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list", "grown": b"hash"}
 NAMED = frozenset({  # kind:NAME
-    "task", "payload", "result", "log", "live", "apart", "pending", "classes", "finished", "node",
+    "task", "ended", "array", "payload", "result", "log", "live", "apart", "pending", "classes", "finished", "node",
 })  # fmt: skip
 LABELLED = frozenset({"free", "totals"})  # kind, and kind:LABEL
 STAYS = frozenset({

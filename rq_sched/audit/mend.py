@@ -204,7 +204,7 @@ class Mends(Reads):
     def _of_key(self, name: str) -> Iterator[Op[str]]:
         kind, *parts = name.split(":")
         yield self.type_of(name)
-        if kind in ("payload", "result", "log", "live", "apart") and len(parts) == 1:
+        if kind in ("ended", "array", "payload", "result", "log", "live", "apart") and len(parts) == 1:
             yield self.key(kind, parts[0])
         elif kind == "node" and len(parts) == 3 and parts[2] in ("orders", "grown"):
             yield self.ledger(parts[0], parts[1])

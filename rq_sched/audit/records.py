@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rq_sched.audit.reads import decoded, number, pairs
-from rq_sched.model.arrays import SEQUENCES, size, unmade_member
+from rq_sched.model.arrays import SEQUENCES, size
 from rq_sched.model.classes import group_of, need_of
 from rq_sched.model.ids import ELEMENT_PATTERN, ID_PATTERN
 from rq_sched.model.labels import of_suffix, refused_in, suffix
@@ -18,33 +18,13 @@ from rq_sched.model.reading import whole
 from rq_sched.model.resources import MEMORY_STEP, Resources
 from rq_sched.model.states import FINAL, State
 from rq_sched.model.task import DEFAULT_CRASH_LIMIT
+from rq_sched.store.parts import answered
 
 LAST_SEQUENCE = SEQUENCES - 1
-TASK_FIELDS = (
-    "s",
-    "c",
-    "n",
-    "p",
-    "t",
-    "k",
-    "i",
-    "A",
-    "d",
-    "F",
-    "r",
-    "y",
-    "z",
-    "C",
-    "ax",
-    "rx",
-    "j",
-    "jn",
-    "u",
-    "l",
-    "X",
-    "Y",
-)
-WHOLE = ("t", "d", "F", "r", "y", "z", "C", "u", "l", "X", "Y", "ax", "rx")
+WHOLE = (
+    "at", "due", "finished", "placed", "started", "retries", "retries_used", "crashes", "crash_limit", "attempt",
+    "attempts", "time_limit", "max_cpu", "max_memory", "payload", "stored",
+)  # fmt: skip
 """Fields that hold a whole number from 0, where they are there."""
 SEQUENCE_FORM = re.compile(r"[0-9a-f]{13}")
 EXTENT = re.compile(r"\d{1,9}-\d{1,9}")
@@ -54,19 +34,21 @@ MARKS = {State.ASSIGNED: "as", State.RUNNING: "rs"}  # state of a task → marks
 
 @dataclass(frozen=True, slots=True)
 class TaskFields:
-    """The fields of a task's record that matter here."""
+    """The record of a task, its three parts as one."""
 
     task_id: str
     fields: dict[str, str]
 
     @classmethod
-    def of(cls, task_id: str, reply: Sequence[Any]) -> TaskFields | None:
-        fields = {name: decoded(value) for name, value in zip(TASK_FIELDS, reply, strict=True) if value is not None}
+    def of(cls, task_id: str, replies: Sequence[Any]) -> TaskFields | None:
+        """``replies``: to ``parts.asked``."""
+        (record,) = answered([task_id], replies)
+        fields = {decoded(name): decoded(value) for name, value in (record or {}).items()}
         return cls(task_id, fields) if fields else None
 
     @property
     def state(self) -> str:
-        return self.fields.get("s", State.PENDING)
+        return self.fields["state"]
 
     @property
     def final(self) -> bool:
@@ -74,47 +56,44 @@ class TaskFields:
 
     @property
     def member(self) -> str:
-        if "j" in self.fields and "jn" in self.fields:
-            return unmade_member(self.task_id, {name.encode(): value.encode() for name, value in self.fields.items()})
-        return self.fields.get("n", "") + self.task_id
+        return self.fields.get("turn", "") + self.task_id
 
     def number(self, name: str, default: int = 0) -> int:
         return int(self.fields.get(name, default))
 
     def score(self, aging: float) -> float:
         """Its place in the order of its class (promise 4)."""
-        return -self.number("p") + aging * self.number("t") / 3_600_000
+        return -self.number("priority") + aging * self.number("at") / 3_600_000
 
     def allocation(self) -> str:
         """CPU:MEMORY that its attempt holds."""
-        return self.fields.get("A") or amount_text(need_of(self.fields["c"]))
+        return self.fields.get("allocated") or amount_text(need_of(self.fields["class"]))
 
     @property
     def last(self) -> int:
         """The last sequence that it has: an array's is that of its last element."""
-        place = int(self.fields["n"], 16) if SEQUENCE_FORM.fullmatch(self.fields.get("n", "")) else 0
-        return place + (size(self.fields["j"]) - 1 if EXTENT.fullmatch(self.fields.get("j", "")) else 0)
+        place = int(self.fields["turn"], 16) if SEQUENCE_FORM.fullmatch(self.fields.get("turn", "")) else 0
+        return place + (size(self.fields["array"]) - 1 if EXTENT.fullmatch(self.fields.get("array", "")) else 0)
 
     def malformed(self) -> str | None:
         """What is wrong with it by itself."""
         if not ELEMENT_PATTERN.fullmatch(self.task_id) and not ID_PATTERN.fullmatch(self.task_id) and not self.final:
             return "its id is none"
-        if (task_class := self.fields.get("c")) is not None and not group_of(task_class):
+        if (task_class := self.fields.get("class")) is not None and not group_of(task_class):
             return f"its class is {task_class!r}"
-        if (place := self.fields.get("n")) is not None and not SEQUENCE_FORM.fullmatch(place):
+        if (place := self.fields.get("turn")) is not None and not SEQUENCE_FORM.fullmatch(place):
             return f"its place in the order is {place!r}"
         for name in WHOLE:
             if name in self.fields and whole(self.fields[name], -1, 0) < 0:
                 return f"{name} is {self.fields[name]!r}"
-        needed = "cntki" if self.state in MARKS else "cnt"
-        missing = [name for name in needed if name not in self.fields]
+        missing = [name for name in ("class", "turn", "at", "run", "with") if name not in self.fields]
         if missing:
             return f"its record lacks {', '.join(missing)}"
         if self.state not in list(State):
             return f"its state is {self.state!r}"
-        if self.number("y") > self.number("r"):
-            return f"{self.number('y')} retries used of {self.number('r')}"
-        crashes, most = self.number("z"), self.number("C", DEFAULT_CRASH_LIMIT)
+        if self.number("retries_used") > self.number("retries"):
+            return f"{self.number('retries_used')} retries used of {self.number('retries')}"
+        crashes, most = self.number("crashes"), self.number("crash_limit", DEFAULT_CRASH_LIMIT)
         if crashes > most or (crashes == most and self.state not in FINAL):
             return f"{crashes} crashes, the limit is {most}"
         return None

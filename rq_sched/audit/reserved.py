@@ -6,7 +6,9 @@ from rq_sched.audit.reads import decoded, number, pairs
 from rq_sched.link import Command, Op
 from rq_sched.model.arrays import element_of, unmade_element
 from rq_sched.model.classes import need_of
+from rq_sched.model.states import State
 from rq_sched.store.keys import Keys
+from rq_sched.store.parts import Record, answered, asked, with_array
 
 NEEDED = ("task", "class", "score", "sequence", "node", "incarnation", "spare_cpu", "spare_memory")
 
@@ -28,32 +30,34 @@ class ReservedChecks:
             return f"it lacks {', '.join(missing)}"
         node_id, task_id = before["node"], before["task"]
         fields = ("state", "incarnation", "reserved", "total_cpu", "total_memory")
-        again, node, task, tokens = yield [
+        again, node, tokens, *parts = yield [
             read,
             ("HMGET", self.keys.node(node_id), *fields),
-            ("HMGET", self.keys.task(task_id), "s", "c", "n"),
             ("HKEYS", self.keys.ledger(node_id, before["incarnation"])),
+            *asked(self.keys, [task_id]),
         ]
-        if task[1] is None and (element := element_of(task_id)):
+        (task,) = answered([task_id], parts)
+        if not task and (element := element_of(task_id)):
             task = yield from self._unmade(*element)
         if {name: decoded(value) for name, value in pairs(again)} != before:
             return None
         state, incarnation, reserved, *total = map(decoded, node)
         if (state, incarnation, reserved) != ("up", before["incarnation"], task_id):
             return f"node {node_id} is {state or 'unknown'} ({incarnation}), reserved for {reserved or 'nobody'}"
-        if task[0] is not None or (decoded(task[1]), decoded(task[2])) != (before["class"], before["sequence"]):
-            state, task_class, sequence = map(decoded, task)
-            return f"its task {task_id} is {state or 'pending'}, class {task_class}, sequence {sequence}"
+        state, task_class, turn = (decoded((task or {}).get(name)) for name in (b"state", b"class", b"turn"))
+        if (state, task_class, turn) != (State.PENDING, before["class"], before["sequence"]):
+            return f"its task {task_id} is {state or 'gone'}, class {task_class}, sequence {turn}"
         return self._spare(before, [int(amount) for amount in total], {decoded(token) for token in tokens})
 
-    def _unmade(self, array_id: str, index: int) -> Op[list[bytes | None]]:
-        """State, class and sequence of an element that isn't made yet."""
-        flat, run = yield [
-            ("HGETALL", self.keys.task(array_id)),
+    def _unmade(self, array_id: str, index: int) -> Op[Record]:
+        """The record that an element which isn't made yet would have."""
+        changes, run, *parts = yield [
+            ("HGETALL", self.keys.array(array_id)),
             ("ZREVRANGEBYSCORE", self.keys.apart(array_id), index, "-inf", "LIMIT", 0, 1),
+            *asked(self.keys, [array_id]),
         ]
-        record = unmade_element(dict(zip(flat[::2], flat[1::2], strict=True)), index, run[0] if run else None) or {}
-        return [record.get(name) for name in (b"s", b"c", b"n")]
+        (array,) = answered([array_id], parts)
+        return (unmade_element(with_array(array, changes), index, run[0] if run else None) or {}) if array else {}
 
     def _spare(self, record: dict[str, str], total: list[int], tokens: set[str]) -> str | None:
         lent = {name[1:]: need_of(value) for name, value in record.items() if name.startswith("+")}
@@ -112,17 +116,18 @@ class ReservedChecks:
         get: Command = ("HGET", self.keys.ledger(node_id, incarnation), token)
         entry = decoded((yield [get])[0])
         task_id = entry.split(":")[0]
-        again, task, score, node = yield [
+        again, score, node, *parts = yield [
             get,
-            ("HMGET", self.keys.task(task_id), "v", "p", "k"),
             ("ZSCORE", self.keys.preemptible, f"{token} {node_id}"),
             ("HMGET", self.keys.node(node_id), "incarnation", "state"),
+            *asked(self.keys, [task_id]),
         ]
+        task = answered([task_id], parts)[0] or {}
         if decoded(node[0]) != incarnation or node[1] == b"dead":
             return None
-        if decoded(again) != entry or not task[0] or decoded(task[2]) != token:
+        if decoded(again) != entry or b"preemptible" not in task or decoded(task.get(b"token")) != token:
             return None
-        right = float(task[1] or 0)
+        right = float(task.get(b"priority", 0))
         if number(score) != right and (score is not None or not entry.endswith(":s")):
             return f"task {task_id} is preemptible with priority {right:g}; its score there is {number(score)}"
         return None

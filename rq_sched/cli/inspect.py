@@ -15,7 +15,7 @@ from rq_sched.cli.table import Column, table
 from rq_sched.errors import InvalidValue, NotFound
 from rq_sched.model.arrays import owner
 from rq_sched.model.states import FINAL
-from rq_sched.store.records import FIELDS
+from rq_sched.store.node_records import FIELDS
 
 if TYPE_CHECKING:
     from rq_sched.link import Op
@@ -58,6 +58,8 @@ def inspect_command(session: Invocation, what: str | None, limit: int) -> None:
         raise InvalidValue(f"{what!r} isn't of namespace {session.space}, whose keys begin with {prefix} (--namespace)")
     names = _names(session, None if what is None else what.removeprefix(prefix))
     keys = [found for name in names if (found := session.run(_look(prefix, name, limit))) is not None]
+    if what is not None and (attempt := session.run(_attempt(session.store.keys.placed, what))) is not None:
+        keys.insert(1, attempt)
     if what is not None and not keys:
         raise NotFound(_nothing(session, what))
     if session.json:
@@ -80,7 +82,7 @@ def _names(session: Invocation, name: str | None) -> list[str]:
         return [f"pending:{name}"]
     names = [name]
     if ":" not in name:
-        kinds = ("task", "payload", "result", "log", "live", "apart", "node")
+        kinds = ("task", "ended", "payload", "result", "log", "array", "live", "apart", "node")
         names += [f"{kind}:{name}" for kind in kinds] + [f"node:{name}:alive"]
         incarnation = session.run(_field(session.store.keys.node(name), "incarnation"))
         if incarnation:
@@ -104,6 +106,16 @@ def _field(key: str, name: str) -> Op[bytes | None]:
 
     found = (yield [Row(("HGET", key, name))])[0]
     return found if isinstance(found, bytes) else None
+
+
+def _attempt(key: str, task_id: str) -> Op[Found | None]:
+    """The entry of a task among those that are placed."""
+    entry = yield from _field(key, task_id)
+    if entry is None:
+        return None
+    found = Found(key, "hash", f"of that the entry {task_id}: its attempt", 1, None)
+    found.entries = schema.lines("attempt", entry) or [KeyEntry(task_id, schema.text(entry), "")]
+    return found
 
 
 def _look(prefix: str, name: str, limit: int) -> Op[Found | None]:
@@ -136,6 +148,8 @@ def _entries(key: str, type_: str, kind: str, limit: int) -> Op[list[KeyEntry]]:
         return [schema.member(kind, schema.text(m), float(s)) for m, s in zip(flat[::2], flat[1::2], strict=True)]
     if type_ == "string":
         value = (yield [("GETRANGE", key, 0, STRING_BYTES - 1)])[0]
+        if kind in schema.OF_LINES:
+            return schema.lines(kind, value)
         return [KeyEntry("", schema.string(kind, value), "")]
     if type_ == "list":
         items = (yield [("LRANGE", key, 0, limit - 1)])[0]
@@ -164,7 +178,7 @@ def _print(found: Found) -> None:
     expires = f", expires in {show.duration(found.expires_in)}" if found.expires_in is not None else ""
     show.heading(found.key)
     show.paragraph(f"{found.type}, {size}{expires}: {found.meaning}", indent=2)
-    if found.type == "string":
+    if found.type == "string" and not any(entry.name for entry in found.entries):
         show.pairs((("holds", entry.value) for entry in found.entries), indent=4)
     else:
         _print_entries(found)
@@ -186,5 +200,5 @@ def _print_entries(found: Found) -> None:
             lines += show.fold(meaning, screen, margin, margin) if meaning else []
         for one in lines:
             show.line(one)
-    if found.size > len(found.entries):
+    if found.type != "string" and found.size > len(found.entries):
         show.line(f"    ... {found.size - len(found.entries):,} more (--limit shows more)")

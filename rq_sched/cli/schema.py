@@ -1,7 +1,7 @@
 """What a key of the schema means, and how its contents read: the knowledge behind ``inspect``.
 
-Names and meanings of keys come from the table in the docstring of ``keys``, fields of records from ``records.FIELDS``
-and ``node_records.FIELDS``, so that nothing is told twice.
+Names and meanings of keys come from the table in the docstring of ``keys``, those of fields from ``parts`` and
+``node_records``, so that nothing is told twice.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from rq_sched.model.task import iso
 from rq_sched.model.values import unpack
 from rq_sched.store import keys
 from rq_sched.store.node_records import FIELDS as NODE_FIELDS
-from rq_sched.store.records import FIELDS as TASK_FIELDS
+from rq_sched.store.parts import ARRAY, ATTEMPT, OUTCOME, REQUEST, of_attempt, of_lines
 
 _ROW = re.compile(r"^``(?P<name>[^`]+)``\s+(?P<type>\w+)\s+(?P<text>.+)$")
 _PARTS = {"ID": r"[^:]+", "INCARNATION": r"[^:]+", "CLASS": r"\d+:\d+.*", "GROUP": r"\d+:\d+.*", "STATE": r"[a-z]+",
           "LABEL": r"[a-z0-9._-]+"}  # fmt: skip
-_TASK_TIMES = frozenset({"t", "T", "S", "F", "d", "jt"})
+_TASK_TIMES = frozenset({"at", "due", "placed", "started", "cut_at"})
+_OF_TASKS = {"task:ID": REQUEST, "attempt": ATTEMPT, "ended:ID": OUTCOME, "array:ID": ARRAY}
 _RESERVATION_TIMES = frozenset({"since", "at", "until", "preempting"})
+OF_LINES = ("task:ID", "ended:ID")
 RESERVATION_FIELDS = {
     "first": "the first blocked task that some node could hold when empty",
     "since": "ms, since when it is that",
@@ -111,7 +113,7 @@ def packed(value: bytes) -> str:
 
 def fields(kind: str, record: Mapping[bytes, bytes]) -> list[KeyEntry]:
     """The fields of a hash, those of records in the order in which they are explained."""
-    order = list({"task:ID": TASK_FIELDS, "node:ID": NODE_FIELDS}.get(kind, {}))
+    order = list(NODE_FIELDS if kind == "node:ID" else _OF_TASKS.get(kind, ()))
     place = {name: number for number, name in enumerate(order)}
     names = sorted(record, key=lambda name: (place.get(text(name), len(order)), name))
     return [_field(kind, text(name), record[name]) for name in names]
@@ -119,12 +121,12 @@ def fields(kind: str, record: Mapping[bytes, bytes]) -> list[KeyEntry]:
 
 def _field(kind: str, name: str, value: bytes) -> KeyEntry:
     shown = text(value)
-    if kind == "task:ID":
+    if kind in _OF_TASKS:
         if name in _TASK_TIMES:
             shown = when(shown)
-        elif name in ("a", "R"):
-            shown = packed(value)
-        return KeyEntry(name, shown, TASK_FIELDS.get(name, ""))
+        elif name in ("with", "result"):
+            shown = packed(value) if value else ""
+        return KeyEntry(name, shown, _OF_TASKS[kind].get(name, ""))
     if kind == "node:ID":
         return KeyEntry(name, when(shown) if name == "registered" else shown, NODE_FIELDS.get(name, ""))
     if kind == "settings":
@@ -176,8 +178,13 @@ def member(kind: str, name: str, score: float) -> KeyEntry:
     return KeyEntry(name, when(score), "")
 
 
+def lines(kind: str, value: bytes) -> list[KeyEntry]:
+    """The lines of a request or an outcome; the fields of an attempt."""
+    return fields(kind, of_attempt(value) if kind == "attempt" else of_lines(value))
+
+
 def string(kind: str, value: bytes) -> str:
-    """How the content of a string reads."""
+    """How the content of another string reads."""
     if kind in ("payload:ID", "result:ID"):
         return packed(value)
     return when(text(value).split(" ")[0]) if kind == "swept" else text(value)

@@ -22,7 +22,11 @@ MAX_INDEX = 10**9 - 1
 """The last index that an element may have."""
 _EXTENT = re.compile(r"(\d{1,9})-(\d{1,9})")
 _INDEX = re.compile(r"\d{1,9}")
-_OF_ELEMENTS = {b"j", b"jn", b"ja", b"jx", b"jt", b"jv", b"jco", b"jfa", b"jca", b"jfo", b"jw", b"q", b"w", b"o", b"F"}
+_OF_THE_WHOLE = frozenset({
+    b"array", b"next", b"apart", b"cut", b"cut_at", b"unmade", b"completed", b"failed", b"cancelled", b"forgotten",
+    b"digest", b"watch", b"operation", b"after",
+})  # fmt: skip
+"""What an element doesn't have of its array."""
 
 
 def parse_array(value: Any) -> str:
@@ -109,34 +113,34 @@ def owner(task_id: str) -> str:
 
 def unmade_count(record: Mapping[bytes, bytes]) -> int:
     """How many elements of an array haven't been made, and will be."""
-    _, last = extent(record[b"j"])
-    return max(0, last - int(record[b"jn"]) + 1 - int(record.get(b"ja", 0)))
+    _, last = extent(record[b"array"])
+    return max(0, last - int(record[b"next"]) + 1 - int(record.get(b"apart", 0)))
 
 
 def is_countable(record: Mapping[bytes, bytes]) -> bool:
     """Whether what is read of an array is in order: then what is left of it can be worked out."""
     try:
         unmade_count(record)
-        sequence(record, int(record[b"jn"]))
+        sequence(record, int(record[b"next"]))
     except (ValueError, LookupError):
         return False
-    return b"c" in record
+    return b"class" in record
 
 
 def sequence(record: Mapping[bytes, bytes], index: int) -> str:
     """The sequence of an element, as it stands in members."""
-    return f"{int(record[b'n'], 16) + index - extent(record[b'j'])[0]:0{SEQUENCE}x}"
+    return f"{int(record[b'turn'], 16) + index - extent(record[b'array'])[0]:0{SEQUENCE}x}"
 
 
 def index_at(record: Mapping[bytes, bytes], place: str) -> int:
     """The first element, of those from the next on, whose sequence isn't before ``place``; none: one after the last."""
-    first, last = extent(record[b"j"])
-    return min(max(first + int(place, 16) - int(record[b"n"], 16), int(record[b"jn"])), last + 1)
+    first, last = extent(record[b"array"])
+    return min(max(first + int(place, 16) - int(record[b"turn"], 16), int(record[b"next"])), last + 1)
 
 
 def unmade_member(array_id: str, record: Mapping[bytes, bytes]) -> str:
     """The entry of an array's rest in the queue of its class."""
-    return f"{sequence(record, int(record[b'jn']))}{array_id}/"
+    return f"{sequence(record, int(record[b'next']))}{array_id}/"
 
 
 def unmade_element(record: Mapping[bytes, bytes], index: int, made_until: bytes | None) -> dict[bytes, bytes] | None:
@@ -146,23 +150,23 @@ def unmade_element(record: Mapping[bytes, bytes], index: int, made_until: bytes 
         record: its array's.
         made_until: the last index of the run in ``apart:ID`` that begins at or before it, if there is one.
     """
-    if b"j" not in record or (made_until is not None and index <= int(made_until)):
+    if b"array" not in record or (made_until is not None and index <= int(made_until)):
         return None
-    first, last = extent(record[b"j"])
-    cut = int(record[b"jx"]) if b"jx" in record else last + 1
-    if not first <= index <= last or index < min(int(record[b"jn"]), cut):
+    first, last = extent(record[b"array"])
+    cut = int(record[b"cut"]) if b"cut" in record else last + 1
+    if not first <= index <= last or index < min(int(record[b"next"]), cut):
         return None
-    element = {name: value for name, value in record.items() if name not in _OF_ELEMENTS}
-    element[b"n"] = sequence(record, index).encode()
+    element = {name: value for name, value in record.items() if name not in _OF_THE_WHOLE}
+    element[b"turn"] = sequence(record, index).encode()
     if index >= cut:
-        element |= {b"s": b"cancelled", b"F": record[b"jt"]}
+        element |= {b"state": b"cancelled", b"finished": record[b"cut_at"]}
     return element
 
 
 def elements(record: Mapping[bytes, bytes], live: int) -> dict[str, int]:
     """How many elements of an array are where: ``waiting`` (not made yet), ``active`` (made, and not ended), and how
     the others have ended."""
-    ended = {"completed": b"jco", "failed": b"jfa", "cancelled": b"jca"}
+    ended = {"completed": b"completed", "failed": b"failed", "cancelled": b"cancelled"}
     return {
         "waiting": unmade_count(record),
         "active": live,

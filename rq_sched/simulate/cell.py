@@ -21,7 +21,7 @@ from rq_sched.simulate.workload import Row, Workload
 from rq_sched.store import Store
 from rq_sched.store.answers import EndReport, Finished, Reserved, Resized
 from rq_sched.store.base import BATCH
-from rq_sched.store.records import encode
+from rq_sched.store.requests import encode
 from rq_sched.store.schedule import PLACE_BATCH
 from rq_sched.store.submit import WORDS
 
@@ -107,10 +107,10 @@ class Cell:
         batch: list[Any] = []
         arrived = 0
         for row in rows:
-            encoded = encode(self._request(row))
+            _, *encoded = encode(self._request(row))
             for k in range(row.tasks):
-                encoded[0] = task_id = row.name(k)
-                batch += encoded
+                task_id = row.name(k)
+                batch += (task_id, *encoded)
                 self.waiting[task_id] = (row.first + k, row)
                 arrived += 1
                 if arrived % BATCH == 0:

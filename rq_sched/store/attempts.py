@@ -29,17 +29,13 @@ class Attempts(Base):
         """Report ends of attempts and get the next orders, in one call.  Raises: StaleIncarnation."""
         arguments: list[Argument] = []
         for r in reports:
-            arguments += (
-                r.token,
-                r.task_id,
-                r.outcome,
-                "" if r.ran is None else round(r.ran * 1000),
-                r.reason or "",
-                r.result or b"",
-                r.error or "",
-                "" if r.exit_code is None else r.exit_code,
-                r.output,
-            )
+            ran = "-" if r.ran is None else round(r.ran * 1000)
+            head = f"{r.token} {r.task_id} {r.outcome} {ran}"
+            if r.reason:
+                head += f" reason={r.reason}"
+            if r.exit_code is not None:
+                head += f" exit_code={r.exit_code}"
+            arguments += (head, (r.result if r.outcome == "completed" else r.error) or "", r.output)
         outcomes, orders = yield from self._one(
             "task_finish", node_id, incarnation, acked, nonce(), limit, random.random(), *arguments
         )

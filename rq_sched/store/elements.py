@@ -11,7 +11,7 @@ def made_stretches(keys: Keys, array_id: str, first: int, last: int) -> Op[tuple
     """From which index to which the elements of an array were made: in their turn, then before it; and whether some
     were cancelled without."""
     (begun, cut), runs = yield [
-        ("HMGET", keys.task(array_id), "jn", "jx"),
+        ("HMGET", keys.array(array_id), "next", "cut"),
         ("ZRANGE", keys.apart(array_id), 0, -1, "WITHSCORES"),
     ]
     in_turn = (first, min(last, whole(cut or begun, first) - 1))

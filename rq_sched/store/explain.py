@@ -24,9 +24,11 @@ from rq_sched.model.reading import LAST_MS, as_dict, real, text, whole
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo, TaskRequest, iso
+from rq_sched.store.parts import of_lines
 from rq_sched.store.position import ahead
 from rq_sched.store.reads import Reads
-from rq_sched.store.records import decode, encode
+from rq_sched.store.records import decode
+from rq_sched.store.requests import encode
 from rq_sched.store.shared_settings import SharedSettings
 
 LOG_BATCH = 200
@@ -63,9 +65,9 @@ class Explain(Reads, SharedSettings):
             answer |= yield from self._why_there(info)
         if info.error is not None:
             answer["error"] = info.error
-        said = (yield [("HGET", self.keys.task(task_id), "Z")])[0]
-        if said is not None:
-            answer["refusals"] = dict(line.partition(": ")[::2] for line in said.decode("utf-8", "replace").split("\n"))
+        (record,) = yield from self.records([task_id])
+        if record and (said := record.get(b"refusal")) is not None:
+            answer["refusals"] = dict(one.partition(": ")[::2] for one in said.decode("utf-8", "replace").split("\n"))
         if info.attempt:
             answer |= yield from self._history(info)
             if info.state in ACTIVE:
@@ -82,11 +84,11 @@ class Explain(Reads, SharedSettings):
         Raises:
             TaskExists: the id is another request's.
         """
-        task_id, digest = str(request.task_id), encode(request)[1]
-        known = (yield [("HGET", self.keys.task(task_id), "q")])[0]
-        if known is not None and known != digest:
+        task_id, _, digest, _ = encode(request)
+        (known,) = yield from self.records([task_id])
+        if known and known.get(b"digest") != digest:
             raise TaskExists(f"the id {task_id} is taken by another request: choose another id")
-        if known is not None:
+        if known:
             return Explanation.of((yield from self._explained(task_id)) | {"dry_run": True, "exists": True})
         now = yield from self.now()
         aging = real((yield [("HGET", self.keys.settings, "aging")])[0])
@@ -101,14 +103,14 @@ class Explain(Reads, SharedSettings):
 
     def _next_of(self, info: TaskInfo) -> Op[TaskInfo]:
         """The next element of an array."""
-        index = (yield [("HGET", self.keys.task(info.task_id), "jn")])[0]
+        index = (yield [("HGET", self.keys.array(info.task_id), "next")])[0]
         return replace(info, task_id=f"{info.task_id}/{whole(index)}")
 
     def _aside_until(self, task_id: str, state: State) -> Op[dict[str, Any]]:
         """How long it is delayed, since when held; of an element that isn't made yet: its array."""
-        names = dict.fromkeys((task_id, owner(task_id)))
+        names = list(dict.fromkeys((task_id, owner(task_id))))
         if state is State.DELAYED:
-            found = yield [("HGET", self.keys.task(name), "d") for name in names]
+            found = [record.get(b"due") if record else None for record in (yield from self.records(names))]
         else:
             found = yield [("ZSCORE", self.keys.held, name) for name in names]
         at = next((real(value) for value in found if value is not None), None)
@@ -282,13 +284,8 @@ def _heading(info: TaskInfo) -> dict[str, Any]:
 
 def _imagined(request: TaskRequest, now: int) -> TaskInfo:
     """The task that a request would become."""
-    _, _, task_class, priority, _, _, _, *fields = encode(request)
-    record = {
-        str(n).encode(): v if isinstance(v, bytes) else str(v).encode()
-        for n, v in zip(fields[::2], fields[1::2], strict=True)
-    }
-    record |= {b"c": str(task_class).encode(), b"p": str(priority).encode(), b"t": str(now).encode()}
-    record.pop(b"ax", None)
+    _, task_class, _, text = encode(request)
+    record = {b"class": task_class.encode(), b"at": b"%d" % now} | of_lines(text)
     if request.array is not None:
-        record |= {b"j": str(request.array).encode(), b"jn": b"%d" % extent(str(request.array))[0]}
+        record |= {b"array": str(request.array).encode(), b"next": b"%d" % extent(str(request.array))[0]}
     return decode(str(request.task_id), record)

@@ -6,8 +6,13 @@ slot, which lets one script change several of them at once. Times are millisecon
 ============================== ======== ==========================================================================
 key                            type     holds; who writes it; how long it lives
 ============================== ======== ==========================================================================
-``task:ID``                    hash     the record of a task (short field names: ``records.FIELDS``); every task
-                                        script; until forgotten
+``task:ID``                    string   what was asked for: lines ``name=value`` (``parts.REQUEST``); submit, and
+                                        what changes a task that waits; until forgotten
+``placed``                     hash     where tasks are: id → ``TOKEN NODE:INCARNATION PLACED ATTEMPT`` and more
+                                        (``parts.ATTEMPT``); from placing to the attempt's end
+``ended:ID``                   string   how its last attempt ended: lines ``name=value`` (``parts.OUTCOME``); finish,
+                                        and what else ends a task
+``array:ID``                   hash     of an array: what changes of it (``parts.ARRAY``)
 ``payload:ID``                 string   msgpack ``[args, kwargs]`` where too long for the record; submit
 ``result:ID``                  string   msgpack result, or the error text, where too long for the record; finish
 ``log:ID``                     string   its last output (64 KiB), with marks (``output.py``); ``task_output``
@@ -81,6 +86,7 @@ class Keys:
         self.namespace = check_id(namespace, "namespace")
         self.prefix = p = f"rqs:{{{namespace}}}:"
         self.seq = p + "seq"
+        self.placed = p + "placed"
         self.arrays = p + "arrays"
         self.groups = p + "groups"
         self.fresh = p + "fresh"
@@ -105,6 +111,12 @@ class Keys:
 
     def task(self, task_id: str) -> str:
         return f"{self.prefix}task:{task_id}"
+
+    def ended(self, task_id: str) -> str:
+        return f"{self.prefix}ended:{task_id}"
+
+    def array(self, array_id: str) -> str:
+        return f"{self.prefix}array:{array_id}"
 
     def payload(self, task_id: str) -> str:
         """The long arguments; the elements of an array share theirs."""

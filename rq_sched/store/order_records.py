@@ -1,83 +1,85 @@
-"""Orders as scripts give them (``_orders.lua``)."""
+"""Orders as scripts give them (``_orders.lua``): a line, and behind that of a start the request as it stands."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import re
+from functools import lru_cache
 
 from rq_sched.model.classes import need_of
 from rq_sched.model.orders import Garbled, Order, Reload, Resize, Start, Stop, Void
+from rq_sched.model.reading import whole
 from rq_sched.model.resources import MAX_CPU, MAX_MEMORY, Resources
+from rq_sched.store.parts import of_lines
+
+# A request that says nothing of what an attempt may have beside its need: most are such.
+_PLAIN = re.compile(
+    rb"class=([^\n]*)\nturn=[^\n]*\ndigest=[^\n]*\nat=[^\n]*\n(?:watch=[^\n]*\n)?(?:priority=[^\n]*\n)?run=([^\n]*)\nwith="
+)
 
 
-class StartReply(NamedTuple):
-    """A start order as ``start_order`` in ``lua/_fill.lua`` gives it: the same names, in the same order."""
-
-    number: int
-    kind: bytes
-    token: bytes
-    task_id: bytes
-    attempt: bytes | int
-    target: bytes
-    arguments: bytes
-    payload_bytes: bytes
-    task_class: bytes
-    max_cpu: bytes
-    max_memory: bytes
-    time_limit: bytes
-    elastic: bytes
-
-
-class OtherReply(NamedTuple):
-    """Any other order. ``amount``: the grace of a stop, the allocation of a resize. A void order has a number alone."""
-
-    number: int
-    kind: bytes
-    token: bytes = b""
-    task_id: bytes = b""
-    amount: bytes = b""
-
-
-def order_of(raw: list[Any]) -> Order:
+def order_of(raw: bytes) -> Order:
     """An order as ``_orders.lua`` gives it. One that can't be read is one that says so: those behind it are others'."""
+    line, _, request = raw.partition(b"\n")
+    number, *words = line.split(b" ")
     try:
-        return _read_start(StartReply(*raw)) if b"start" in raw[1:2] else _read_other(OtherReply(*raw))
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        token, task_id = (str(part, "utf-8", "replace") for part in (*raw[2:4], b"", b"")[:2])
-        return Garbled(int(raw[0]), token, task_id, f"its order can't be read ({type(error).__name__}: {error})")
+        if words[0] == b"start":
+            _, token, task_id, attempt = words
+            return _start(int(number), token.decode(), task_id.decode(), _within(attempt, 2**52), request)
+        return _other(int(number), *(word.decode() for word in words))
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+        names = [str(word, "utf-8", "replace") for word in (*words[1:], b"", b"")]
+        return Garbled(whole(number), names[0], names[1], f"its order can't be read ({type(error).__name__}: {error})")
 
 
-def _read_other(raw: OtherReply) -> Order:
-    if raw.kind == b"void":
-        return Void(raw.number)
-    if raw.kind == b"reload":
-        return Reload(raw.number)
-    token, task_id = raw.token.decode(), raw.task_id.decode()
-    if raw.kind == b"stop":
-        return Stop(raw.number, token, task_id, int(raw.amount) / 1000)
-    if raw.kind == b"resize":
-        return Resize(raw.number, token, task_id, need_of(raw.amount.decode()))
-    raise ValueError(f"no kind of order: {raw.kind!r}")
+def _other(number: int, kind: str, token: str = "", task_id: str = "", amount: str = "") -> Order:
+    """``amount``: the grace of a stop in ms, the allocation of a resize."""
+    match kind:
+        case "stop":
+            return Stop(number, token, task_id, int(amount) / 1000)
+        case "resize":
+            return Resize(number, token, task_id, need_of(amount))
+        case "reload":
+            return Reload(number)
+        case "void":
+            return Void(number)
+    raise ValueError(f"no kind of order: {kind!r}")
 
 
-def _read_start(raw: StartReply) -> Start:
-    need = need_of(raw.task_class.decode())
-    maximum = Resources(int(raw.max_cpu or need.cpu), int(raw.max_memory or need.memory))
-    for amount in (need, maximum):
-        if not (1 <= amount.cpu <= MAX_CPU and 1 <= amount.memory <= MAX_MEMORY):
-            raise ValueError(f"{amount.cpu} CPU, {amount.memory} MB")
+def _start(number: int, token: str, task_id: str, attempt: int, request: bytes) -> Start:
+    plain = _PLAIN.match(request)
+    if plain is not None:
+        need = _need(plain[1])
+        function, arguments = plain[2].decode(), request[plain.end() :]
+        return Start(number, token, task_id, attempt, function, arguments, 0, need, need, None, "cpu")
+    fields = of_lines(request)
+    need = _need(fields[b"class"])
+    maximum = Resources(int(fields.get(b"max_cpu", need.cpu)), int(fields.get(b"max_memory", need.memory)))
+    elastic = fields.get(b"released") or fields.get(b"elastic") or b"cpu"
     return Start(
-        number=raw.number,
-        token=raw.token.decode(),
-        task_id=raw.task_id.decode(),
-        attempt=_within(raw.attempt, 2**52),
-        function=raw.target.decode(),
-        arguments=raw.arguments,
-        payload_bytes=_within(raw.payload_bytes, 2**52),
+        number=number,
+        token=token,
+        task_id=task_id,
+        attempt=attempt,
+        function=fields[b"run"].decode(),
+        arguments=fields[b"with"],
+        payload_bytes=_within(fields.get(b"payload", 0), 2**52),
         allocation=need,
-        maximum=maximum,
-        time_limit=_within(raw.time_limit, 10**12) / 1000 if raw.time_limit else None,
-        elastic=raw.elastic.decode(),
+        maximum=_possible(maximum),
+        time_limit=_within(fields[b"time_limit"], 10**12) / 1000 if b"time_limit" in fields else None,
+        elastic="off" if b"asked" in fields else elastic.decode(),
     )
+
+
+@lru_cache(maxsize=1000)
+def _need(task_class: bytes) -> Resources:
+    """The need of a class: few classes make up most tasks."""
+    return _possible(need_of(task_class.decode()))
+
+
+def _possible(amount: Resources) -> Resources:
+    if not (1 <= amount.cpu <= MAX_CPU and 1 <= amount.memory <= MAX_MEMORY):
+        raise ValueError(f"{amount.cpu} CPU, {amount.memory} MB")
+    return amount
 
 
 def _within(text: bytes | int, most: int) -> int:

@@ -45,9 +45,9 @@ def ahead(reads: Reads, place: Place) -> Op[tuple[int, bool]]:
 def _rests_ahead(reads: Reads, place: Place) -> Op[tuple[int, bool]]:
     """For how many more tasks than one each the rests of arrays stand that come before a place; False: at least."""
     arrays = yield from reads.resting()
-    pending = [(a, record) for a, record in arrays.items() if record.get(b"s", b"pending") == b"pending"]
+    pending = [(a, record) for a, record in arrays.items() if record[b"state"] == b"pending"]
     scores = yield from reads.rows(
-        [("ZSCORE", reads.keys.pending(text(record[b"c"])), unmade_member(a, record)) for a, record in pending]
+        [("ZSCORE", reads.keys.pending(text(record[b"class"])), unmade_member(a, record)) for a, record in pending]
     )
     ahead, exact = 0, len(arrays) < ARRAYS
     for (array_id, record), score in zip(pending, scores, strict=True):
@@ -64,8 +64,8 @@ def _rests_ahead(reads: Reads, place: Place) -> Op[tuple[int, bool]]:
 
 def _elements_before(reads: Reads, array_id: str, record: Mapping[bytes, bytes], index: int) -> Op[tuple[int, bool]]:
     """How many elements before this one aren't made yet; False: at least so many."""
-    begin = int(record[b"jn"])
-    if not int(record.get(b"ja", 0)) or index <= begin:
+    begin = int(record[b"next"])
+    if not int(record.get(b"apart", 0)) or index <= begin:
         return index - begin, True
     command: Command = ("ZRANGEBYSCORE", reads.keys.apart(array_id), "-inf", f"({index}", "LIMIT", 0, EARLY_RUNS,
                         "WITHSCORES")  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rq_sched.errors import NodeNotFound, TaskNotFound
-from rq_sched.link import Command, Op
+from rq_sched.link import Command, Op, Row
 from rq_sched.model.arrays import element_of, is_countable, sequence, unmade_count, unmade_element, unmade_member
 from rq_sched.model.events import Event, events_of
 from rq_sched.model.fit import Place, Reservation, Room, fit_counts, pending_reason
@@ -21,8 +21,9 @@ from rq_sched.model.reading import as_dict, real, text, whole
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import FINAL, Reason, State, read_state
 from rq_sched.model.task import TaskInfo
-from rq_sched.store.base import Base
+from rq_sched.store.base import PAGE, Base
 from rq_sched.store.node_records import decode as decode_node
+from rq_sched.store.parts import Record, answered, asked, with_array
 from rq_sched.store.records import damaged
 from rq_sched.store.records import decode as decode_task
 
@@ -46,14 +47,29 @@ class Reads(Base):
         found = yield from self._recorded_states(task_ids)
         missing = [t for t, state in zip(task_ids, found, strict=True) if state is None]
         unmade = yield from self.unmade(missing)
-        states: dict[str, State | None] = {task_id: read_state(record.get(b"s")) for task_id, record in unmade.items()}
+        states: dict[str, State | None] = {t: read_state(record.get(b"state")) for t, record in unmade.items()}
         late = _made_meanwhile(missing, unmade)
         states |= dict(zip(late, (yield from self._recorded_states(late)), strict=True))
         return [state or states.get(task_id) for task_id, state in zip(task_ids, found, strict=True)]
 
     def _recorded_states(self, task_ids: Sequence[str]) -> Op[list[State | None]]:
-        replies = yield from self.rows([("HMGET", self.keys.task(t), "s", "c") for t in task_ids])
-        return [read_state(row[0]) if row and (row[0] or row[1]) else None for row in replies]
+        records = yield from self.records(task_ids)
+        return [read_state(record[b"state"]) if record else None for record in records]
+
+    def records(self, task_ids: Sequence[str]) -> Op[list[Record | None]]:
+        """The records of tasks: empty for an unknown one, None for one whose key is of another type."""
+        found: list[Record | None] = []
+        for i in range(0, len(task_ids), PAGE):
+            page = task_ids[i : i + PAGE]
+            records = answered(page, (yield [Row(command) for command in asked(self.keys, page)]))
+            arrays = [t for t, record in zip(page, records, strict=True) if record and b"array" in record]
+            changes = yield from self.rows([("HGETALL", self.keys.array(t)) for t in arrays])
+            of_arrays = dict(zip(arrays, changes, strict=True))
+            found += [
+                with_array(record, of_arrays[t] or ()) if record and t in of_arrays else record
+                for t, record in zip(page, records, strict=True)
+            ]
+        return found
 
     def unmade(self, task_ids: Sequence[str]) -> Op[dict[str, dict[bytes, bytes]]]:
         """Of tasks without a record the elements that aren't made yet: id → the record that it would have."""
@@ -61,8 +77,8 @@ class Reads(Base):
         if not named:
             return {}
         array_ids = sorted({array_id for array_id, _ in named.values()})
-        flat = yield from self.rows([("HGETALL", self.keys.task(array_id)) for array_id in array_ids])
-        arrays = {a: as_dict(record or ()) for a, record in zip(array_ids, flat, strict=True)}
+        records = yield from self.records(array_ids)
+        arrays = {a: record or {} for a, record in zip(array_ids, records, strict=True)}
         runs = yield from self.rows(
             [
                 ("ZREVRANGEBYSCORE", self.keys.apart(array_id), index, "-inf", "LIMIT", 0, 1)
@@ -129,23 +145,21 @@ class Reads(Base):
 
     def places(self, task_ids: Sequence[str]) -> Op[list[Place | None]]:
         """Their places in the order of pending tasks; None for one that isn't pending."""
-        names = ("c", "n", "j", "jn")
-        records = yield from self.rows([("HMGET", self.keys.task(t), *names) for t in task_ids])
-        owners = [element_of(t) if r and r[0] is None else None for t, r in zip(task_ids, records, strict=True)]
-        of_arrays = iter((yield from self.rows([("HMGET", self.keys.task(o[0]), *names) for o in owners if o])))
+        records = yield from self.records(task_ids)
+        owners = [element_of(t) if not record else None for t, record in zip(task_ids, records, strict=True)]
+        of_arrays = iter((yield from self.records([owner[0] for owner in owners if owner])))
         entries: list[tuple[str, str, str]] = []  # class, member, sequence
         for task_id, own, element in zip(task_ids, records, owners, strict=True):
-            values = (next(of_arrays) if element else own) or ()
-            record = {name.encode(): value for name, value in zip(names, values, strict=False) if value is not None}
-            place = text(record.get(b"n"))
+            record = (next(of_arrays) if element else own) or {}
+            place = text(record.get(b"turn"))
             member = place + task_id
-            if b"j" in record:  # its rest stands there, for this one too
+            if b"array" in record:  # its rest stands there, for this one too
                 try:
-                    place = sequence(record, element[1] if element else int(record[b"jn"]))
+                    place = sequence(record, element[1] if element else int(record[b"next"]))
                     member = unmade_member(element[0] if element else task_id, record)
                 except (ValueError, LookupError):
                     member = ""  # it can't be read: it has no place
-            entries.append((text(record.get(b"c")), member, place))
+            entries.append((text(record.get(b"class")), member, place))
         found = yield from self.rows([("ZSCORE", self.keys.pending(c), member) for c, member, _ in entries])
         return [
             None if score is None else Place(real(score), place)
@@ -153,31 +167,30 @@ class Reads(Base):
         ]
 
     def _read(self, task_ids: Sequence[str]) -> Op[list[TaskInfo | None]]:
-        flat = yield from self.rows([("HGETALL", self.keys.task(t)) for t in task_ids])
-        records = [as_dict(one or ()) for one in flat]
-        missing = [t for t, record in zip(task_ids, records, strict=True) if not record]
+        found = yield from self.records(task_ids)
+        missing = [t for t, record in zip(task_ids, found, strict=True) if not record]
         others = yield from self.unmade(missing)
         late = _made_meanwhile(missing, others)
-        again = yield from self.rows([("HGETALL", self.keys.task(t)) for t in late])
-        others |= {t: as_dict(one or ()) for t, one in zip(late, again, strict=True)}
-        records = [record or others.get(t, {}) for t, record in zip(task_ids, records, strict=True)]
+        again = yield from self.records(late)
+        others |= {t: record or {} for t, record in zip(late, again, strict=True)}
+        records = [record or others.get(t, {}) for t, record in zip(task_ids, found, strict=True)]
         separate: list[Command] = []
         for task_id, record in zip(task_ids, records, strict=True):
-            if b"ax" in record:
+            if b"payload" in record:
                 separate.append(("GET", self.keys.payload(task_id)))
-            if b"rx" in record:
+            if b"stored" in record:
                 separate.append(("GET", self.keys.result(task_id)))
-            if b"j" in record:
+            if b"array" in record:
                 separate.append(("SCARD", self.keys.live(task_id)))
         long = iter((yield from self.rows(separate)))
         infos: list[TaskInfo | None] = []
-        for task_id, one, record in zip(task_ids, flat, records, strict=True):
-            payload = next(long) if b"ax" in record else None
-            result = next(long) if b"rx" in record else None
-            live = (next(long) or 0) if b"j" in record else 0
+        for task_id, one, record in zip(task_ids, found, records, strict=True):
+            payload = next(long) if b"payload" in record else None
+            result = next(long) if b"stored" in record else None
+            live = (next(long) or 0) if b"array" in record else 0
             if one is None:
                 infos.append(damaged(task_id, "its record is a key of another type"))
-            elif record and b"c" not in record:
+            elif record and b"class" not in record:
                 infos.append(damaged(task_id, "its record doesn't say what it needs"))
             else:
                 infos.append(decode_task(task_id, record, payload, result, live) if record else None)
@@ -201,10 +214,8 @@ class Reads(Base):
     def resting(self) -> Op[dict[str, dict[bytes, bytes]]]:
         """The records of arrays of which some elements aren't made yet: ``ARRAYS`` of them at most."""
         ids = [text(a) for a in (yield [("SRANDMEMBER", self.keys.arrays, ARRAYS)])[0]]
-        names = ("s", "c", "n", "j", "jn", "ja")
-        found = yield from self.rows([("HMGET", self.keys.task(a), *names) for a in ids])
-        records = [{n.encode(): v for n, v in zip(names, r or (), strict=False) if v is not None} for r in found]
-        return {a: record for a, record in zip(ids, records, strict=True) if is_countable(record)}
+        found = yield from self.records(ids)
+        return {a: record for a, record in zip(ids, found, strict=True) if record and is_countable(record)}
 
     # -- nodes ------------------------------------------------------------------------------------
 
@@ -295,8 +306,8 @@ class Reads(Base):
         started = yield from self.rows([("HGET", self.keys.node(n.node_id), "started") for n in nodes])
         unmade = {b"delayed": 0, b"held": 0}  # an array stands in these indexes for all that isn't made yet
         for record in (yield from self.resting()).values():
-            if record.get(b"s") in unmade:
-                unmade[record[b"s"]] += unmade_count(record) - 1
+            if record[b"state"] in unmade:
+                unmade[record[b"state"]] += unmade_count(record) - 1
         delayed, held, *ended = yield [
             ("ZCARD", self.keys.delayed),
             ("ZCARD", self.keys.held),

@@ -16,7 +16,7 @@ from rq_sched.model.signing import Signer
 from rq_sched.model.task import TaskRequest
 from rq_sched.store.base import BATCH, PIPELINE, Base, nonce
 from rq_sched.store.keys import Keys
-from rq_sched.store.records import encode
+from rq_sched.store.requests import encode
 from rq_sched.store.safekeeping import Safekeeping, answer_seconds
 
 SUBMIT_PLACINGS = 8
@@ -83,14 +83,13 @@ class Submit(Base):
             if request.array is None:
                 batch += encoded
                 count += 1
-                size += len(encoded[5]) if encoded[5] else 100  # type: ignore[arg-type]
+                size += len(encoded[-1])
             if batch and (request.array is not None or count == BATCH or size > BATCH_BYTES):
                 yield self.call("task_submit", nonce(), self._placings, watch, *batch)
                 batch, count, size = [], 0, 0
             if request.array is not None:
-                request_and_fields = (*encoded[:6], *encoded[7:])
                 indexes = extent(str(request.array))
-                yield self.call("array_submit", nonce(), self._placings, watch, *indexes, *request_and_fields)
+                yield self.call("array_submit", nonce(), self._placings, watch, *indexes, *encoded)
         if batch:
             yield self.call("task_submit", nonce(), self._placings, watch, *batch)
 

@@ -108,7 +108,7 @@ class Tasks(Base):
     def _forget_array(self, array_id: str, first: int, last: int) -> Op[int]:
         """Drop its elements: those that were made in their turn, then those that were made before it. Says how many,
         with those that never had a record."""
-        unmade = (yield [("HGET", self.keys.task(array_id), "jv")])[0]
+        unmade = (yield [("HGET", self.keys.array(array_id), "unmade")])[0]
         made, _ = yield from made_stretches(self.keys, array_id, first, last)
         dropped = 0
         for begin, end in made:  # at least one call, also where none was made: the array goes with the last

@@ -1,0 +1,220 @@
+"""A task as it stands in Redis: three parts, each written once (``docs/decisions/028-the-three-parts-of-a-task.md``).
+
+What was asked for is the string ``task:ID``; where the task is now, an entry of the hash ``placed``; how its last
+attempt ended, the string ``ended:ID``. What changes of an array is the hash ``array:ID``. The scripts read and write
+them in ``lua/_record.lua``. Here they become one: the record of the task, a mapping of names to values.
+
+>>> joined(b"class=1:256\\nturn=0000000000001\\nrun=math:sqrt\\nwith=\\x92", None, None)[b"state"]
+b'pending'
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rq_sched.link import Command
+from rq_sched.model.arrays import is_countable, unmade_count
+from rq_sched.model.states import FINAL
+from rq_sched.store.keys import Keys
+
+REQUEST = {
+    # name: what it is. What is missing has its default. They stand in this order.
+    "class": "CPU:MEMORY, +LABEL for each label that it requires, !NODE:INCARNATION for each that has refused it",
+    "turn": "its place in the order, 13 hex digits: the sequence",
+    "digest": "of the request: the same id with another one is refused; empty: an element of an array",
+    "at": "submitted, ms",
+    "watch": "channels of the clients that wait for its end",
+    "state": "held or delayed (where its id stands)",
+    "due": "ms, delayed until then",
+    "delay": "ms, asked for at submit",
+    "priority": "its priority (0)",
+    "retries": "retries allowed (0)",
+    "retries_used": "retries used (0)",
+    "crashes": "how often its process or node died (0)",
+    "crash_limit": "crashes after which it fails (3)",
+    "time_limit": "ms that it may run (none)",
+    "elastic": "off, cpu or all (cpu)",
+    "preemptible": "1: it may be stopped for a task of higher priority",
+    "max_cpu": "cores that it may use at most (the need)",
+    "max_memory": "MB that it may use at most (the need)",
+    "payload": "bytes of the arguments in payload:ID (none there)",
+    "attempts": "attempts that are over, of a task that waits again (0)",
+    "preempted": "how often it was preempted (0)",
+    "released": "cpu: it was killed for memory that had been released, so only its CPU is released from now on",
+    "first_memory": "MB that it needed at first: its need has grown since, after it was killed for memory",
+    "asked": "class that it asked for: it is suspect, so its class is a whole node until it has run alone",
+    "refusal": "what a node has said that has refused it: a line NODE: TEXT each",
+    "reason": "why it waits",
+    "operation": "the last operation's id: a driver's retry of it changes nothing",
+    "array": "it is an array: FIRST-LAST, the indexes of its elements",
+    "run": "function",
+    "with": "msgpack [args, kwargs], and the signature where there is one (none)",
+}
+ATTEMPT = {
+    # TOKEN NODE:INCARNATION PLACED ATTEMPT stand in front; then name=value
+    "token": "of the attempt, as on the ledger",
+    "node": "NODE:INCARNATION",
+    "placed": "when, ms",
+    "attempt": "its number",
+    "started": "when, ms (not yet)",
+    "allocated": "CPU:MEMORY, where that isn't its need",
+    "resize": "number of the last resize",
+    "after": "it is told to stop; what follows: requeue (behind its equals), end, back (its old place)",
+    "reason": "why it is told to stop",
+    "progress": "0 to 1",
+    "watch": "channels of the clients that wait for its end",
+    "more": "1: its end must read the request",
+}
+OUTCOME = {
+    "state": "completed, failed or cancelled; retry: of the last attempt of a task that goes on",
+    "at": "when, ms",
+    "attempt": "the attempt as it stood in placed (it ended while it waited)",
+    "reason": "why it ended so",
+    "exit_code": "of its process",
+    "stored": "bytes of the result or error in result:ID",
+    "result": "msgpack",
+    "error": "text",
+}
+ARRAY = {
+    "next": "the first element that isn't made yet",
+    "apart": "elements behind that one that were made before their turn",
+    "completed": "elements completed",
+    "failed": "elements failed",
+    "cancelled": "elements cancelled",
+    "forgotten": "elements forgotten",
+    "cut": "the element from which on those that weren't made were cancelled",
+    "cut_at": "when that was, ms",
+    "unmade": "how many of these have no record",
+    "after": "end: it was cancelled as a whole",
+    "watch": "channels of the clients that wait for elements that aren't made yet",
+}
+TO_THE_END = ("with", "result", "error")
+"""The last of a request or outcome: any bytes, up to the end."""
+_LAST = tuple(name.encode() + b"=" for name in TO_THE_END)
+_IN_FRONT = (b"token", b"node", b"placed", b"attempt")
+_ATTEMPT = re.compile(rb"([^ ]+) ([^ ]+:[^ ]+) (\d+) (\d+)((?: [a-z_]+=[^ ]*)*)")
+_OF_THE_STOP = frozenset({b"after", b"reason", b"watch", b"more"})
+_FINAL = frozenset(str(state).encode() for state in FINAL)
+Record = dict[bytes, bytes]
+"""The parts of a task as one. Beside the names of the parts: ``state``, which is always there; ``attempt``, its number;
+``finished``, when it ended."""
+
+
+def of_lines(text: bytes) -> Record:
+    """The fields of a request or an outcome. Refusals stand in a line each.
+
+    >>> of_lines(b"state=failed\nerror=first\nsecond")
+    {b'state': b'failed', b'error': b'first\nsecond'}
+    """
+    fields: Record = {}
+    refusals: list[bytes] = []
+    start, end = 0, len(text)
+    while start < end:
+        stop = -1 if text.startswith(_LAST, start) else text.find(b"\n", start)
+        line = text[start : stop if stop >= 0 else end]
+        name, _, value = line.partition(b"=")
+        if name == b"refusal":
+            refusals.append(value)
+        else:
+            fields[name] = value
+        start += len(line) + 1
+    if refusals:
+        fields[b"refusal"] = b"\n".join(refusals)
+    return fields
+
+
+def to_lines(fields: Mapping[bytes, bytes]) -> bytes:
+    """The request or outcome that has these fields; they stand in this order, but for the one that goes to the end.
+
+    >>> to_lines({b"error": b"boom", b"state": b"failed"})
+    b'state=failed\nerror=boom'
+    """
+    names = sorted(fields, key=lambda name: name + b"=" in _LAST)
+    values = {name: fields[name].split(b"\n") if name == b"refusal" else [fields[name]] for name in names}
+    return b"\n".join(name + b"=" + value for name in names for value in values[name])
+
+
+def of_attempt(text: bytes) -> Record:
+    """The fields of an attempt; none: the text is none.
+
+    >>> of_attempt(b"5f.1.1 n1:a0 1764000000000 1 started=1764000000005")[b"node"]
+    b'n1:a0'
+    """
+    found = _ATTEMPT.fullmatch(text)
+    if found is None:
+        return {}
+    fields = dict(zip(_IN_FRONT, found.groups(), strict=False))
+    return fields | {name: value for name, _, value in (part.partition(b"=") for part in found[5].split(b" ")[1:])}
+
+
+def to_attempt(fields: Mapping[bytes, bytes]) -> bytes:
+    """The entry of ``placed`` that has these fields."""
+    more = [name + b"=" + value for name, value in fields.items() if name not in _IN_FRONT]
+    return b" ".join([*(fields[name] for name in _IN_FRONT), *more])
+
+
+def joined(request: bytes | None, attempt: bytes | None, outcome: bytes | None) -> Record:
+    """The record of a task (of an array: ``with_array``); empty: there is none."""
+    record = of_lines(request or b"")
+    ended = of_lines(outcome or b"")
+    if b"attempts" in record:
+        record[b"attempt"] = record[b"attempts"]
+    if attempt is not None and (now := of_attempt(attempt)):
+        record |= now
+        record[b"state"] = b"running" if b"started" in now else b"assigned"
+    elif ended.get(b"state") in _FINAL:
+        return _ended(record, ended)
+    if record:
+        record |= {name: ended[name] for name in (b"error", b"stored") if name in ended}  # of the attempt before
+        record.setdefault(b"state", b"pending")
+    return record
+
+
+def _ended(record: Record, ended: Record) -> Record:
+    """With its outcome, and what the outcome keeps of the attempt."""
+    record.pop(b"reason", None)
+    if b"attempt" in ended:
+        attempt = of_attempt(ended.pop(b"attempt"))
+        record |= {name: value for name, value in attempt.items() if name not in _OF_THE_STOP}
+    if b"at" in ended:
+        ended[b"finished"] = ended.pop(b"at")
+    return record | ended
+
+
+def with_array(record: Record, changes: Sequence[bytes]) -> Record:
+    """The record of an array, with what changes of it (the reply to HGETALL)."""
+    record = dict(zip(changes[::2], changes[1::2], strict=True)) | record
+    if record[b"state"] == b"pending" and is_countable(record) and not unmade_count(record):
+        record[b"state"] = b"running"
+    return record
+
+
+def asked(keys: Keys, task_ids: Sequence[str]) -> list[Command]:
+    """Reads the parts of tasks, in the order in which a task passes through them: one that moves on meanwhile is seen
+    where it was, or where it is. ``answered`` makes records of the replies."""
+    if not task_ids:
+        return []
+    return [
+        ("HMGET", keys.placed, *task_ids),
+        *(("GET", keys.task(task_id)) for task_id in task_ids),
+        ("MGET", *(keys.ended(task_id) for task_id in task_ids)),
+    ]
+
+
+def answered(task_ids: Sequence[str], replies: Sequence[Any]) -> list[Record | None]:
+    """The records of tasks, of arrays without what changes of them (``with_array``): empty for one that there isn't.
+
+    Parameters:
+        replies: to ``asked``; an exception for a key of another type. Where that is the request's the record is None.
+    """
+    if not task_ids:
+        return []
+    attempts, *requests, outcomes = replies
+    if not isinstance(attempts, list):
+        attempts = [None] * len(task_ids)
+    return [
+        None if isinstance(request, Exception) else joined(request, attempt, outcome)
+        for request, attempt, outcome in zip(requests, attempts, outcomes, strict=True)
+    ]

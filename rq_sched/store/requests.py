@@ -1,0 +1,80 @@
+"""What is asked for, as a submit sends it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+
+from rq_sched.model.classes import class_of
+from rq_sched.model.resources import Resources
+from rq_sched.model.signing import Signer
+from rq_sched.model.task import DEFAULT_CRASH_LIMIT, TaskRequest
+
+SHAPES = 1000
+"""Kinds of requests that are remembered: who submits many tasks mostly asks for few."""
+Encoded = tuple[str, str, bytes, bytes]
+
+
+def encode(request: TaskRequest, signer: Signer | None = None) -> Encoded:
+    """Id, class, digest and text of a checked request, as ``task_submit.lua`` takes them.
+
+    The digest is the same whether the request is signed or not, and with which key.
+
+    Raises:
+        Unsendable: its arguments can't be sent.
+    """
+    task_class, text = _shape(
+        request.function,
+        request.cpu_needed,
+        request.memory_needed,
+        request.max_cpu_needed,
+        request.max_memory_needed,
+        request.require,
+        request.priority,
+        request.delay,
+        request.retries,
+        request.crash_limit,
+        request.time_limit,
+        request.elastic,
+        request.preemptible,
+    )
+    arguments = request.pack_arguments()
+    extent = b"" if request.array is None else f" {request.array}".encode()
+    digest = blake2b(b"%b%b\n%b%b" % (task_class.encode(), extent, text, arguments), digest_size=8).digest()
+    if signer is not None:
+        arguments = signer.sign(str(request.task_id), request.function, arguments, request.time_limit)
+    return request.task_id or "", task_class, base64.b64encode(digest)[:11], text + arguments
+
+
+@lru_cache(maxsize=SHAPES)
+def _shape(
+    function: str,
+    cpu: int,
+    memory: int,
+    max_cpu: int | None,
+    max_memory: int | None,
+    require: Sequence[str],
+    priority: int,
+    delay: float,
+    retries: int,
+    crash_limit: int,
+    time_limit: float | None,
+    elastic: str,
+    preemptible: bool,
+) -> tuple[str, bytes]:
+    """The class, and the text up to the arguments: what requests have in common that differ by id and arguments."""
+    lines = {
+        "priority": priority,
+        "delay": round(delay * 1000),
+        "retries": retries,
+        "crash_limit": crash_limit if crash_limit != DEFAULT_CRASH_LIMIT else 0,
+        "time_limit": round(time_limit * 1000) if time_limit is not None else 0,
+        "elastic": elastic if elastic != "cpu" else 0,
+        "preemptible": int(preemptible),
+        "max_cpu": max_cpu if max_cpu != cpu else 0,
+        "max_memory": max_memory if max_memory != memory else 0,
+    }
+    rare = "".join(f"{name}={value}\n" for name, value in lines.items() if value)
+    return class_of(Resources(cpu, memory), require), f"{rare}run={function}\nwith=".encode()
