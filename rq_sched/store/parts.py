@@ -117,8 +117,7 @@ def of_lines(text: bytes) -> Record:
         name, _, value = line.partition(b"=")
         if name == b"refusal":
             refusals.append(value)
-        else:
-            fields[name] = value
+        fields[name] = value
         start += len(line) + 1
     if refusals:
         fields[b"refusal"] = b"\n".join(refusals)
@@ -162,6 +161,7 @@ def joined(request: bytes | None, attempt: bytes | None, outcome: bytes | None) 
     if b"attempts" in record:
         record[b"attempt"] = record[b"attempts"]
     if attempt is not None and (now := of_attempt(attempt)):
+        record.pop(b"watch", None)  # there those of the attempt count
         record |= now
         record[b"state"] = b"running" if b"started" in now else b"assigned"
     elif ended.get(b"state") in _FINAL:

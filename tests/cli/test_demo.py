@@ -41,7 +41,7 @@ def outcome(tmp_path: Path) -> checks.Outcome:
         leave_note(tmp_path / TALLY, str(file))
     tasks = {}
     for task_id, file in files.items():
-        info = decode(task_id, {b"c": b"1:64", b"s": b"completed", b"u": b"1"})
+        info = decode(task_id, {b"class": b"1:64", b"state": b"completed", b"attempt": b"1"})
         info.result = count_file(str(file))
         tasks[task_id] = info
     sources = {task_id: Source(file.name, file, file.stat().st_size) for task_id, file in files.items()}

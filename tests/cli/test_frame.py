@@ -125,7 +125,7 @@ def test_wrong_password(cli: Cli, tmp_path: Path, server_binary: Path | None, fr
 @pytest.mark.no_audit("a foreign key is planted")
 @pytest.mark.parametrize("words", [["submit", "m:f", "--id", "t1"], ["status", "t1"], ["inspect", "t1"], ["doctor"]])
 def test_wrong_type_at_a_key(cli: Cli, link: Link, namespace: str, words):
-    link.run(ask("SET", Keys(namespace).task("t1"), "something else"))
+    link.run(ask("SADD", Keys(namespace).task("t1"), "something else"))
     if words[0] == "inspect":
         assert "WRONG TYPE" in cli(*words).out
     elif words[0] == "doctor":

@@ -5,17 +5,14 @@ from __future__ import annotations
 import pytest
 
 from rq_sched.cli import main
-from rq_sched.link import Link, Op
+from rq_sched.link import Link
 from rq_sched.model.values import pack
 from rq_sched.store.keys import Keys
 from tests.cli.kit import Cli, HandCell, ask
+from tests.support.records import alter, attempt, outcome, request
 
 ESC = "\x1b[31m\x9b31m\r\x07\x08\u202e"
 BAD = [c for c in ESC if not c.isprintable()]
-
-
-def written(key: str, arguments: bytes) -> Op[None]:
-    yield [("HSET", key, "a", arguments)]
 
 
 @pytest.fixture
@@ -29,15 +26,20 @@ def hostile(link: Link, namespace: str) -> HandCell:
     cell.run_one("failed", outcome="failed", reason="error", error=f"Boom {ESC}\nsecond {ESC}")
     cell.begin("runs")
     for task_id in ("done", "failed", "runs", "waits"):
-        link.run(ask("HSET", keys.task(task_id), "f", f"exec:/x{ESC}"))
-    for task_id, arguments in (("done", [[ESC], {ESC: ESC}]), ("waits", [[b"\x9b", {ESC: [ESC]}], {}])):
-        link.run(written(keys.task(task_id), pack(arguments, "")))
-    link.run(written(keys.task("runs"), b"\x92\x91\xa6\x1b[31m\x9b\x80"))  # no UTF-8
-    link.run(written(keys.task("failed"), b"\xc1"))  # no msgpack
-    link.run(ask("HSET", keys.task("failed"), "m", f"error{ESC}"))
+        alter(link.run, keys, request(task_id, run=f"exec:/x{ESC}"))
+    arguments = {
+        "done": pack([[ESC], {ESC: ESC}], ""),
+        "waits": pack([[b"\x9b", {ESC: [ESC]}], {}], ""),
+        "runs": b"\x92\x91\xa6\x1b[31m\x9b\x80",  # no UTF-8
+        "failed": b"\xc1",  # no msgpack
+    }
+    alter(link.run, keys, *(request(task_id, **{"with": packed}) for task_id, packed in arguments.items()))
+    alter(link.run, keys, outcome("failed", reason=f"error{ESC}"), attempt("runs", reason=f"stopping{ESC}"))
     link.run(ask("HSET", keys.node("n1"), "host", f"host{ESC}"))
     link.run(ask("XADD", keys.events, "*", "t", f"{ESC}", f"odd{ESC}", f"placed{ESC}"))
-    link.run(ask("HSET", keys.task("odd"), f"field{ESC}", f"value{ESC}", "c", "1:1", "s", "held", "n", "0", "q", "x"))
+    odd = {f"field{ESC}": f"value{ESC}", "class": "1:1", "turn": "0", "digest": "x", "state": "held"}
+    alter(link.run, keys, request("odd", **odd))
+    link.run(ask("SET", keys.ended("odd"), f"field{ESC}=value{ESC}\nstate=retry\nerror={ESC}"))
     return cell
 
 

@@ -15,6 +15,7 @@ from rq_sched.link import Link
 from rq_sched.process.embedded import EmbeddedServer
 from tests.cli.kit import HandCell
 from tests.support import wait_for
+from tests.support.records import record_of
 
 RUN = [sys.executable, str(Path(__file__).parents[2] / "cli.py")]
 PATIENCE = 30.0
@@ -66,11 +67,7 @@ def place(tmp_path: Path, server_binary: Path | None) -> Iterator[Place]:
 
 
 def watched(hand: HandCell, task_id: str) -> bool:
-    return bool(hand.link.run(_asked("HGET", hand.store.keys.task(task_id), "w")))
-
-
-def _asked(*words: str):
-    return (yield [words])[0]
+    return "watch" in hand.link.run(record_of(hand.store.keys, task_id))
 
 
 def test_followers_ride_out_a_restart(place: Place):

@@ -17,8 +17,9 @@ import pytest
 
 from rq_sched.cli.logs import _Printer
 from rq_sched.cli.options import Invocation
-from tests.cli.kit import Cli, HandCell, ask
+from tests.cli.kit import Cli, HandCell
 from tests.support import wait_for
+from tests.support.records import alter, record_of, request
 
 RUN = [sys.executable, str(Path(__file__).parents[2] / "cli.py")]
 
@@ -85,10 +86,9 @@ def test_what_is_forgotten_while_it_is_waited_for_is_counted(cli: Cli, hand: Han
     hand.submit(*ids)
     place = ["--redis", redis_url, "--namespace", namespace]
     wait = subprocess.Popen([*RUN, "--json", "wait", *ids, *place], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    keys = [hand.store.keys.task(t) for t in ids]
-    wait_for(lambda: all(hand.link.run(ask("HGET", key, "w")) for key in keys), 20)
-    for key in keys[1:]:
-        hand.link.run(ask("HDEL", key, "w"))  # as if the doorbell were lost
+    keys = hand.store.keys
+    wait_for(lambda: all("watch" in hand.link.run(record_of(keys, t)) for t in ids), 20)
+    alter(hand.link.run, keys, *(request(t, watch=None) for t in ids[1:]))  # as if the doorbell were lost
     for task_id in ids:
         cli("cancel", "--no-requeue", task_id)
     cli("forget")

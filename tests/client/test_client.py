@@ -20,6 +20,7 @@ from rq_sched.store import Store
 from rq_sched.testing.node import InlineNode
 from tests.client.kit import PATIENCE, whole  # noqa: F401  (a fixture)
 from tests.support import wait_for
+from tests.support.records import record_of
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_a_wait_hears_the_doorbell(client: Client, node: InlineNode) -> None:
 
 def wait_until_watched(client: Client, task_id: str) -> None:
     def watched() -> bool:
-        return bool(client._link.run(one("HEXISTS", client._store.keys.task(task_id), "w")))
+        return "watch" in client._link.run(record_of(client._store.keys, task_id))
 
     wait_for(watched, PATIENCE)
 

@@ -18,6 +18,7 @@ from rq_sched.store import Store
 from tests.client.kit import cluster
 from tests.faults.servers import Server
 from tests.support import wait_for
+from tests.support.records import record_of, request
 
 PATIENCE = 40.0
 KEEPS = {"appendonly": "yes", "appendfsync": "always"}
@@ -97,14 +98,13 @@ def test_a_task_that_is_forgotten_while_it_is_waited_for_says_why(redis_url: str
     store = Store(namespace)
 
     def vanish(task_id: str, quietly: bool) -> Op[None]:
-        record = (yield [("HGETALL", store.keys.task(task_id))])[0]
-        assert b"w" in record, "somebody waits for it"
+        assert "watch" in (yield from record_of(store.keys, task_id)), "somebody waits for it"
         if quietly:  # as if its doorbell was lost
-            yield [("HDEL", store.keys.task(task_id), "w")]
+            yield from request(task_id, watch=None).made(store.keys)
         yield from together(store.cancel(task_id, requeue=False), store.forget_ids([task_id]))  # nobody looks between
 
     def watched(task_id: str) -> Op[bool]:
-        return bool((yield [("HEXISTS", store.keys.task(task_id), "w")])[0])
+        return "watch" in (yield from record_of(store.keys, task_id))
 
     with Client(redis_url, namespace) as client, ThreadPoolExecutor(3) as threads, client.executor() as pool:
         one, two = client.submit("m:f"), client.submit("m:f")

@@ -57,11 +57,11 @@ class Compared(RuleBasedStateMachine):
         """Sequences and due times of what has just gone to the back or into a back-off: the model knows the bounds."""
         tasks = list(self.model.tasks.values())
         known = max((task.sequence for task in tasks if not task.new_sequence), default="")
-        records = self.run(plainly(*(("HMGET", self.store.keys.task(task.task_id), "n", "d") for task in tasks)))
+        records = self.run(self.store.records([task.task_id for task in tasks]))
         unmade = self.run(self.store.unmade([task.task_id for task in tasks]))
-        for task, (sequence, due) in zip(tasks, records, strict=True):
-            if task.task_id in unmade:
-                sequence, due = (unmade[task.task_id].get(name) for name in (b"n", b"d"))
+        for task, record in zip(tasks, records, strict=True):
+            record = record or unmade[task.task_id]
+            sequence, due = record[b"turn"], record.get(b"due")
             if task.new_sequence:
                 assert sequence.decode() > known, f"{task.task_id} isn't behind its equals"
                 task.sequence, task.new_sequence = sequence.decode(), False

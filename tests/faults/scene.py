@@ -16,9 +16,12 @@ from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
 from rq_sched.store.answers import EndReport
 from rq_sched.store.keys import Keys
+from tests.support.records import Altered, record_of
 
 damaged = pytest.mark.no_audit("damage is planted")
 K = Keys("NS")  # planted commands are written for this namespace and sent to the test's own
+Planted = Sequence[Any] | Altered
+"""Damage: a command, or a change of one part of a task."""
 
 
 def plainly(*commands: Sequence[Any]) -> Op[list[Any]]:
@@ -43,10 +46,14 @@ class Scene:
     store: Store
     tokens: dict[str, str]
 
-    def plant(self, *commands: Sequence[Any]) -> None:
-        prefix = self.store.keys.prefix
-        mine = [[part.replace(K.prefix, prefix) if isinstance(part, str) else part for part in c] for c in commands]
-        self.link.run(plainly(*mine))
+    def plant(self, *damage: Planted) -> None:
+        keys = self.store.keys
+        for one in damage:
+            if isinstance(one, Altered):
+                self.link.run(one.made(keys))
+            else:
+                mine = [part.replace(K.prefix, keys.prefix) if isinstance(part, str) else part for part in one]
+                self.link.run(plainly(mine))
 
     def found(self) -> dict[tuple[str, str | None], str]:
         problems = audit.problems(self.link.run(audit.check(self.store.keys.namespace)))
@@ -56,8 +63,10 @@ class Scene:
 
     def member(self, task_id: str) -> str:
         """The task's entry in its queue."""
-        (sequence,) = self.link.run(plainly(("HGET", self.store.keys.task(task_id), "n")))
-        return str(sequence.decode()) + task_id
+        return self.record(task_id)["turn"] + task_id
+
+    def record(self, task_id: str) -> dict[str, str]:
+        return self.link.run(record_of(self.store.keys, task_id))
 
 
 def build(link: Link, store: Store) -> Scene:

@@ -11,9 +11,11 @@ from rq_sched.link import Link
 from rq_sched.model.resources import Resources
 from rq_sched.store import Store
 from rq_sched.store.answers import EndReport
-from tests.faults.scene import K, Scene, damaged, plainly, request, start_all
+from tests.faults.scene import K, Planted, Scene, damaged, plainly, start_all
+from tests.faults.scene import request as task
+from tests.support.records import Altered, outcome, request
 
-A, QUEUE, HEADS = K.task("a"), K.pending("4:1000"), K.classes("4:1024")
+A, E, QUEUE = K.array("a"), K.array("e"), K.pending("4:1000")
 
 
 @pytest.fixture
@@ -23,12 +25,12 @@ def scene(link: Link, store: Store) -> Scene:
     was made when it was cancelled, and z/2 was requeued and is held."""
     run = link.run
     run(store.node_register("n1", "i1", Resources(4, 4000), ttl=600))
-    run(store.submit([request("e", array="1-4")]))
+    run(store.submit([task("e", array="1-4")]))
     tokens = start_all(link, store, acked=0)
     reports = [EndReport(tokens[f"e/{i}"], f"e/{i}", "completed", 0.1, result=b"\xc0") for i in (3, 4)]
     run(store.task_finish("n1", "i1", acked=4, reports=reports))
-    run(store.submit([request("z", cpu=4, array="1-5"), request("a", cpu=4, array="1-9", args=["x" * 99])]))
-    run(store.submit([request("d", array="1-3", delay=600)]))
+    run(store.submit([task("z", cpu=4, array="1-5"), task("a", cpu=4, array="1-9", args=["x" * 99])]))
+    run(store.submit([task("d", array="1-3", delay=600)]))
     run(store.cancel("z", requeue=False))
     run(store.requeue("z/2"))
     for index in (4, 3):
@@ -51,17 +53,19 @@ def test_the_scene_is_in_order(scene: Scene) -> None:
     ops = [mends.task(t) for t in ("a", "d", "e", "z", "a/3", "a/6", "a/9", "e/1", "e/3", "z/1", "z/2")]
     ops += [mends.entry(*which) for which in (("arrays", "a"), ("arrays", "d"), ("live:a", "3"), ("live:e", "1"))]
     ops += [mends.entry("pending:4:1000", entry(scene)), mends.entry("delayed", "d"), mends.entry("held", "a/6")]
-    ops += [mends.key(*which) for which in (("live", "a"), ("apart", "a"), ("apart", "z"), ("payload", "a"))]
+    ops += [
+        mends.key(*which) for which in (("live", "a"), ("apart", "a"), ("apart", "z"), ("payload", "a"), ("array", "a"))
+    ]
     for op in ops:
         assert scene.link.run(op) == ""
     assert snapshot(scene) == before
 
 
-DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
+DAMAGE: dict[str, tuple[list[Planted], set[tuple[str, str]]]] = {
     "rest lost from its queue": ([("ZREM", QUEUE, "@a")], {("tasks", "a"), ("counts", "pending")}),
     "rest with the wrong score": ([("ZADD", QUEUE, 5, "@a")], {("tasks", "a")}),
     "rest of another element": (
-        [("HSET", A, "jn", 2), ("HSET", A, "jco", 1)],
+        [("HSET", A, "next", 2, "completed", 1)],
         {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("counts", "pending")},
     ),
     "not listed": ([("SREM", K.arrays, "a")], {("tasks", "a"), ("counts", "pending")}),
@@ -73,28 +77,32 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
         {("tasks", "e"), ("indexes", "live:e 3"), ("tasks", "e/3")},
     ),
     "element goes on that isn't made": ([("SADD", K.live("a"), 9)], {("tasks", "a"), ("indexes", "live:a 9")}),
-    "miscounted ends": ([("HINCRBY", K.task("e"), "jco", 1)], {("tasks", "e")}),
-    "ends uncounted": ([("HDEL", K.task("e"), "jco")], {("tasks", "e")}),
-    "miscounted apart": ([("HSET", A, "ja", 2)], {("tasks", "a"), ("counts", "pending")}),
+    "miscounted ends": ([("HINCRBY", E, "completed", 1)], {("tasks", "e")}),
+    "ends uncounted": ([("HDEL", E, "completed")], {("tasks", "e")}),
+    "miscounted apart": ([("HSET", A, "apart", 2)], {("tasks", "a"), ("counts", "pending")}),
     "runs of nobody": ([("ZADD", K.apart("q"), 1, 2)], {("keys", "apart:q")}),
     "goes on, of nobody": ([("SADD", K.live("q"), 2)], {("keys", "live:q"), ("indexes", "live:q 2")}),
     "record lost": (
-        [("DEL", K.task("d"))],
+        [("DEL", K.task("d"), K.array("d"))],
         {("indexes", "delayed d"), ("indexes", "arrays d")},
     ),
+    "request lost": (
+        [("DEL", K.task("d"))],
+        {("indexes", "delayed d"), ("indexes", "arrays d"), ("keys", "array:d")},
+    ),
     "next lost": (
-        [("HDEL", A, "jn")],
+        [("HDEL", A, "next")],
         {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("counts", "pending"), ("indexes", "arrays a")},
     ),
-    "waits, and nothing is left": ([("HDEL", K.task("e"), "s")], {("tasks", "e")}),
+    "waits, and nothing is left": ([request("e", state="held")], {("tasks", "e")}),
     "runs, and something is left": (
-        [("HSET", A, "s", "running")],
-        {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("counts", "pending")},
+        [("HSET", A, "next", 10, "apart", 0)],
+        {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("indexes", "arrays a"), ("counts", "pending")},
     ),
-    "ended too early": ([("HSET", K.task("e"), "s", "completed", "F", 7)], {("tasks", "e")}),
+    "ended too early": ([outcome("e", state="completed", at=7)], {("tasks", "e")}),
     "delayed, index lost": ([("ZREM", K.delayed, "d")], {("tasks", "d")}),
     "delayed, wrong time": ([("ZADD", K.delayed, 7, "d")], {("tasks", "d")}),
-    "cancelled, miscounted": ([("HINCRBY", K.task("z"), "jv", 1)], {("tasks", "z")}),
+    "cancelled, miscounted": ([("HINCRBY", K.array("z"), "unmade", 1)], {("tasks", "z")}),
     "indexed as ended": ([("ZADD", K.finished("array"), 7, "e")], {("tasks", "e"), ("indexes", "finished:array e")}),
 }
 
@@ -115,7 +123,7 @@ def entry(scene: Scene) -> str:
 def test_planted_damage_is_found_and_mended(scene: Scene, kind: str) -> None:
     commands, expected = DAMAGE[kind]
     scene.tokens["@a"] = entry(scene)
-    scene.plant(*([filled_in(scene, part) for part in command] for command in commands))
+    scene.plant(*(one if isinstance(one, Altered) else [filled_in(scene, part) for part in one] for one in commands))
     assert set(scene.found()) == {(check, filled_in(scene, subject)) for check, subject in expected}
     assert scene.link.run(repair(scene.store.keys.namespace))
     assert scene.found() == {}

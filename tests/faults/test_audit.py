@@ -3,6 +3,7 @@ is found. A checker that misses one proves nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from rq_sched import audit
 from rq_sched.link import Link
 from rq_sched.model.arrays import SEQUENCE
 from rq_sched.store import Store
-from tests.faults.scene import K, Scene, build, damaged
+from tests.faults.scene import K, Planted, Scene, build, damaged
+from tests.support.records import Altered, attempt, outcome, request
 
 
 @pytest.fixture
@@ -31,25 +33,25 @@ TASK, LEDGER, NODE = K.task, K.ledger("n1", "i1"), K.node("n1")
 P_QUEUE, P_HEADS = K.pending("2:1000"), K.classes("2:1024")
 LATE = f"{255:0{SEQUENCE}x}"  # a sequence that no task of the scene has
 
-DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
+DAMAGE: dict[str, tuple[list[Planted], set[tuple[str, str]]]] = {
     # -- records and the indexes of states
     "state without index": (
-        [("HSET", TASK("d1"), "s", "held")],
+        [request("d1", state="held")],
         {("tasks", "d1"), ("indexes", "delayed d1")},
     ),
-    "unknown state": ([("HSET", TASK("d1"), "s", "asleep")], {("tasks", "d1"), ("indexes", "delayed d1")}),
-    "record without class": ([("HDEL", TASK("d1"), "c")], {("tasks", "d1")}),
+    "unknown state": ([request("d1", state="asleep")], {("tasks", "d1"), ("indexes", "delayed d1")}),
+    "record without class": ([request("d1", **{"class": None})], {("tasks", "d1")}),
     "delayed, index lost": ([("ZREM", K.delayed, "d1")], {("tasks", "d1")}),
     "held, index lost": ([("ZREM", K.held, "h1")], {("tasks", "h1")}),
     "completed, index lost": ([("ZREM", K.finished("completed"), "c1")], {("tasks", "c1")}),
     "wrong due time": ([("ZINCRBY", K.delayed, 1000, "d1")], {("tasks", "d1")}),
     "wrong end": ([("ZINCRBY", K.finished("failed"), 1000, "f1")], {("tasks", "f1")}),
     "in two indexes": ([("ZADD", K.held, 1, "c1")], {("indexes", "held c1")}),
-    "record lost": ([("DEL", TASK("c1"))], {("indexes", "finished:completed c1")}),
+    "record lost": ([("DEL", TASK("c1"), K.ended("c1"))], {("indexes", "finished:completed c1")}),
     "delayed record lost": ([("DEL", TASK("d1"))], {("indexes", "delayed d1")}),
-    "more retries than allowed": ([("HSET", TASK("d1"), "y", 1)], {("tasks", "d1")}),
-    "more crashes than allowed": ([("HSET", TASK("d1"), "z", 3)], {("tasks", "d1")}),
-    "number that is none": ([("HSET", TASK("d1"), "y", "x")], {("tasks", "d1")}),
+    "more retries than allowed": ([request("d1", retries_used=1)], {("tasks", "d1")}),
+    "more crashes than allowed": ([request("d1", crashes=3)], {("tasks", "d1")}),
+    "number that is none": ([request("d1", retries_used="x")], {("tasks", "d1")}),
     # -- queues and the indexes of their heads
     "pending, not queued": ([("ZREM", P_QUEUE, "@p1")], {("tasks", "p1"), ("counts", "pending")}),
     "head lost from its queue": (
@@ -126,11 +128,27 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
         {("ledgers", "n1:i1 t.9")},
     ),
     "allocation of an ended task": (
-        [("HSET", TASK("r1"), "s", "completed", "F", 5), ("ZADD", K.finished("completed"), 5, "r1")],
+        [("HDEL", K.placed, "r1"), outcome("r1", state="completed", at=5), ("ZADD", K.finished("completed"), 5, "r1")],
         {("ledgers", "n1:i1 #r1")},
     ),
-    "allocation of another attempt": ([("HSET", TASK("r1"), "k", "t.9")], {("tasks", "r1"), ("ledgers", "n1:i1 #r1")}),
-    "allocation of another size": ([("HSET", TASK("r1"), "A", "1:900")], {("tasks", "r1")}),
+    "an attempt without a task": (
+        [("HSET", K.placed, "gone", "t.9 n1:i1 5 1")],
+        {("indexes", "placed gone")},
+    ),
+    "an attempt of one that waits": (
+        [("HSET", K.placed, "d1", "t.9 n1:i1 5 1")],
+        {("tasks", "d1"), ("indexes", "delayed d1")},
+    ),
+    "an attempt that says nothing": ([("HSET", K.placed, "c1", "what")], {("indexes", "placed c1")}),
+    "attempt lost": ([("HDEL", K.placed, "r1")], {("tasks", "r1"), ("ledgers", "n1:i1 #r1")}),
+    "outcome lost": ([("DEL", K.ended("c1"))], {("tasks", "c1"), ("indexes", "finished:completed c1")}),
+    "outcome of nobody": ([("SET", K.ended("nobody"), "state=failed\nat=5")], {("keys", "ended:nobody")}),
+    "an outcome that says nothing": (
+        [("SET", K.ended("c1"), "what")],
+        {("tasks", "c1"), ("indexes", "finished:completed c1")},
+    ),
+    "allocation of another attempt": ([attempt("r1", token="t.9")], {("tasks", "r1"), ("ledgers", "n1:i1 #r1")}),
+    "allocation of another size": ([attempt("r1", allocated="1:900")], {("tasks", "r1")}),
     "wrong mark": ([("HSET", LEDGER, "#r1", "r1:1:1000:a")], {("tasks", "r1"), ("nodes", "n1")}),
     "entry that is none": (
         [("HSET", LEDGER, "#r1", "what")],
@@ -143,7 +161,7 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     "task on an incarnation that is gone": (
         [
             ("HSET", K.ledger("n3", "i3"), "t.1", "r1:1:1000:r"),
-            ("HSET", TASK("r1"), "k", "t.1", "i", "n3:i3"),
+            attempt("r1", token="t.1", node="n3:i3"),
             ("HDEL", LEDGER, "#r1"),
             ("HINCRBY", NODE, "free_cpu", 1),
             ("HINCRBY", NODE, "free_memory", 1000),
@@ -222,12 +240,16 @@ DAMAGE: dict[str, tuple[list[tuple[Any, ...]], set[tuple[str, str]]]] = {
     # -- keys
     "unknown key": ([("SET", K.prefix + "lock:3", 1)], {("keys", "lock:3")}),
     "wrong type": (
-        [("DEL", K.task("c1")), ("SET", K.task("c1"), 1), ("ZREM", K.finished("completed"), "c1")],
+        [
+            ("DEL", K.task("c1"), K.ended("c1")),
+            ("SADD", K.task("c1"), 1),
+            ("ZREM", K.finished("completed"), "c1"),
+        ],
         {("keys", "task:c1")},
     ),
     "arguments of nobody": ([("SET", K.payload("nobody"), 1)], {("keys", "payload:nobody")}),
     "output of nobody": ([("SET", K.log("nobody"), 1)], {("keys", "log:nobody")}),
-    "result unmentioned": ([("HDEL", TASK("long"), "rx")], {("keys", "result:long")}),
+    "result unmentioned": ([outcome("long", stored=None)], {("keys", "result:long")}),
     "arguments lost": ([("DEL", K.payload("long"))], {("tasks", "long")}),
     "result cut short": ([("SET", K.result("long"), "r")], {("tasks", "long")}),
     "orders of nobody": ([("RPUSH", K.orders("n3", "i0"), 1)], {("keys", "node:n3:i0:orders")}),
@@ -247,11 +269,15 @@ def filled_in(scene: Scene, part: Any) -> Any:
     return before + scene.tokens[task_id]
 
 
+def filled(scene: Scene, damage: Sequence[Planted]) -> list[Planted]:
+    return [one if isinstance(one, Altered) else [filled_in(scene, part) for part in one] for one in damage]
+
+
 @damaged
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_planted_damage_is_found_exactly(scene: Scene, kind: str) -> None:
     commands, expected = DAMAGE[kind]
     right = {(check, filled_in(scene, subject)) for check, subject in expected}
-    scene.plant(*([filled_in(scene, part) for part in command] for command in commands))
+    scene.plant(*filled(scene, commands))
     found = scene.found()
     assert set(found) == right, found

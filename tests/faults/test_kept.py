@@ -11,6 +11,7 @@ from rq_sched.audit.mend import repair
 from rq_sched.link import Link
 from tests.faults.scene import damaged, plainly
 from tests.lua.cell import Cell
+from tests.support.records import record_of
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def cell(link: Link, namespace: str) -> Cell:
     cell.node("b", 2, 1000, ttl=10**6)
     cell.submit("may", cpu=2, memory=10, priority=5, preemptible=True)
     cell.place()
-    cell.token = run(plainly(("HGET", store.keys.task("may"), "k")))[0].decode()  # type: ignore[attr-defined]
-    cell.used = run(plainly(("HGET", store.keys.task("spare"), "k")))[0].decode()  # type: ignore[attr-defined]
+    cell.token = run(record_of(store.keys, "may"))["token"]  # type: ignore[attr-defined]
+    cell.used = run(record_of(store.keys, "spare"))["token"]  # type: ignore[attr-defined]
     return cell
 
 

@@ -18,8 +18,10 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.states import State
 from rq_sched.store import Store
 from tests.faults.scene import K, Scene, build, damaged, plainly
-from tests.faults.test_audit import DAMAGE, filled_in
+from tests.faults.scene import request as task
+from tests.faults.test_audit import DAMAGE, filled, filled_in
 from tests.faults.test_audit_live import Churn
+from tests.support.records import attempt, request
 
 UNMENDED = {"unknown key"}
 """What only a person can judge: `doctor` goes on finding it."""
@@ -60,7 +62,7 @@ def state(scene: Scene, task_id: str) -> State | None:
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_planted_damage_is_mended(scene: Scene, kind: str) -> None:
     commands, expected = DAMAGE[kind]
-    scene.plant(*([filled_in(scene, part) for part in command] for command in commands))
+    scene.plant(*filled(scene, commands))
     done = mend(scene)
     left = scene.found()
     if kind in UNMENDED:
@@ -83,11 +85,13 @@ def test_what_is_in_order_is_not_written_to(scene: Scene) -> None:
     ops += [mends.node_of(node) for node in ("n1", "n2", "n3", "unknown")]
     ops += [mends.ledger("n1", "i1", token) for token in scene.tokens.values()]
     ops += [mends.ledger(*which) for which in (("n1", "i1"), ("n2", "i2"), ("n3", "i3"), ("n9", "i9"))]
-    ops += [mends.entry(*which) for which in (("delayed", "d1"), ("held", "h1"), ("finished:completed", "c1"))]
-    ops += [mends.entry("pending:2:1000", scene.member("p1")), mends.entry("finished:failed", "f1")]
+    ops += [mends.entry(*which) for which in (("delayed", "d1"), ("held", "h1"), ("placed", "r1"))]
+    ops += [mends.entry("pending:2:1000", scene.member("p1"))]
+    ops += [mends.entry(*which) for which in (("finished:completed", "c1"), ("finished:failed", "f1"))]
     heads = [scene.member(task_id)[:SEQUENCE] + name for task_id, name in (("p3", "2:1000"), ("q1", "3:1000"))]
     ops += [mends.head(group_of(head[SEQUENCE:]), [head, head[SEQUENCE:]]) for head in heads]
     ops += [mends.key(*which) for which in (("payload", "long"), ("result", "long"), ("result", "f1"), ("log", "long"))]
+    ops += [mends.key("ended", name) for name in ("c1", "f1", "x1")]
     ops += [mends.count()]
     for op in ops:
         assert run(op) == ""
@@ -148,11 +152,10 @@ def test_a_lost_attempt_goes_back_to_its_place(scene: Scene) -> None:
 
 @damaged
 def test_an_attempt_on_the_ledger_goes_on(scene: Scene) -> None:
-    scene.plant(("HSET", K.task("r1"), "k", "t.9"))
+    scene.plant(attempt("r1", token="t.9"))
     mend(scene)
     assert state(scene, "r1") is State.RUNNING
-    token = scene.link.run(plainly(("HGET", scene.store.keys.task("r1"), "k")))[0]
-    assert token.decode() == scene.tokens["r1"]
+    assert scene.record("r1")["token"] == scene.tokens["r1"]
 
 
 @damaged
@@ -183,7 +186,7 @@ def test_lost_orders_are_given_again(scene: Scene) -> None:
 
 @damaged
 def test_lost_arguments_end_a_task_that_waits(scene: Scene) -> None:
-    scene.plant(("HSET", K.task("h1"), "ax", 300))
+    scene.plant(request("h1", payload=300))
     mend(scene)
     assert state(scene, "h1") is State.FAILED
     (info,) = scene.link.run(scene.store.status(["h1"]))
@@ -193,10 +196,8 @@ def test_lost_arguments_end_a_task_that_waits(scene: Scene) -> None:
 
 @damaged
 def test_more_findings_than_one_turn_mends(link: Link, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.faults.scene import request
-
     monkeypatch.setattr("rq_sched.audit.mend.LIMIT", 20)
-    link.run(store.submit([request(f"t{i}", delay=600) for i in range(110)]))
+    link.run(store.submit([task(f"t{i}", delay=600) for i in range(110)]))
     link.run(plainly(("DEL", store.keys.delayed)))
     assert len(link.run(repair(store.keys.namespace))) == 110
     assert audit.problems(link.run(audit.check(store.keys.namespace))) == []
@@ -243,7 +244,9 @@ def test_a_node_that_does_not_say_who_it_is_is_given_up(scene: Scene, field: str
 def test_a_task_whose_state_is_none_is_placed_after_a_repair(scene: Scene, state: str) -> None:
     """A pending task has no state in its record: with one it would be taken for a stray in its queue."""
     keys, run = scene.store.keys, scene.link.run
-    run(plainly(("HSET", keys.task("p3"), "s", state), ("ZREM", keys.pending("2:1000"), scene.member("p3"))))
+    member = scene.member("p3")
+    scene.plant(request("p3", state=state))
+    run(plainly(("ZREM", keys.pending("2:1000"), member)))
     run(repair(keys.namespace))
     run(scene.store.node_register("n9", "i9", Resources(2, 1000), ttl=600))
     run(scene.store.place())

@@ -27,6 +27,7 @@ from rq_sched.errors import InvalidValue, NotSerializable, PayloadTooLarge, Task
 from rq_sched.model.task import TaskRequest
 from rq_sched.model.values import MAX_PAYLOAD, pack, unpack
 from rq_sched.store.records import decode
+from tests.support.records import alter, outcome
 
 
 class Number(enum.IntEnum):
@@ -254,7 +255,7 @@ def test_what_is_no_value_is_shown_all_the_same(packed: bytes) -> None:
     with pytest.raises(UnreadableValue) as error:
         unpack(packed)
     assert repr(packed[:40])[:-1] in str(error.value)
-    info = decode("t", {b"s": b"completed", b"R": packed, b"a": packed})
+    info = decode("t", {b"state": b"completed", b"result": packed, b"with": packed})
     assert info.args is None
     assert repr(packed[:40])[:-1] in str(show.plain(info.to_dict())["result"])
 
@@ -263,7 +264,7 @@ def test_the_result_of_a_task_that_cant_be_read_is_an_error_of_ours() -> None:
     with testing.cluster() as client:
         handle = client.submit("math:sqrt", 4.0)
         assert handle.result() == 2.0
-        client._link._redis.hset(client._store.keys.task(handle.id), "R", b"\x81\x91\x01\x01")
+        alter(client._link.run, client._store.keys, outcome(handle.id, result=b"\x81\x91\x01\x01"))
         with pytest.raises(UnreadableValue, match=f"the result of task {handle.id} can't be read"):
             handle.result()
         assert isinstance(client.status(handle.id).result, UnreadableValue)
@@ -278,7 +279,8 @@ def test_a_result_that_cant_be_sent_fails_once() -> None:
 
 
 def test_deep_values_are_shown_in_part() -> None:
-    info = decode("t", {b"s": b"completed", b"R": pack(nested(1000), "it"), b"a": msgpack.packb([[nested(900)], {}])})
+    arguments = msgpack.packb([[nested(900)], {}])
+    info = decode("t", {b"state": b"completed", b"result": pack(nested(1000), "it"), b"with": arguments})
     assert str(show.plain(info.to_dict())).count("…") == 2
 
 

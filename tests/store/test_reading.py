@@ -13,28 +13,79 @@ from rq_sched.model.events import events_of
 from rq_sched.model.fit import Reservation, Room
 from rq_sched.model.states import Reason, State
 from rq_sched.store import node_records, records
+from rq_sched.store.parts import joined, of_attempt, of_lines, to_attempt, to_lines, with_array
 
 ODD = [
     b"", b"x", b"-1", b"1e9", b"inf", b"nan", b"9" * 400, b"9" * 5000, b"\xff\xfe", b"\x1b[31m", b"1:2:3", b":", b"-",
     b"0-0", b"\x81\x91\x01\x01", b"\x91" * 3000, b" ",
 ]  # fmt: skip
-TASK = dict(
-    pair.split(b"=", 1)
-    for pair in (
-        b"s=running c=2:512+gpu n=0000000001 p=1 f=m:f a=\x92\x91\x01\x80 t=1000 X=4 Y=1024 r=2 C=3 l=500 "
-        b"e=cpu v=1 d=1 D=5 u=1 y=1 z=0 k=k.1.1 i=n1:inc A=1:100 T=1 S=2 F=3 m=error R=\x01 E=boom x=1 g=0.5 j=1-9 jn=3 ja=1 jco=1"  # noqa: E501
-    ).split(b" ")
+REQUEST = (
+    b"class=2:512+gpu\nturn=0000000000001\ndigest=x\nat=1000\nwatch=c\nstate=delayed\ndue=1\ndelay=5\npriority=1\nretries=2\n"
+    b"retries_used=1\ncrashes=0\ncrash_limit=3\ntime_limit=500\nelastic=cpu\npreemptible=1\nmax_cpu=4\nmax_memory=1024\n"
+    b"attempts=0\nreason=retry\narray=1-9\nrun=m:f\nwith=\x92\x91\x01\x80"
 )
+ATTEMPT = b"k.1.1 n1:inc 1 1 started=2 allocated=1:100 progress=0.5"
+OUTCOME = b"state=failed\nat=3\nattempt=k.1.1 n1:inc 1 1 started=2\nreason=error\nexit_code=1\nerror=boom"
+ARRAY = [b"next", b"3", b"apart", b"1", b"completed", b"1"]
+TASK = with_array(joined(REQUEST, ATTEMPT, OUTCOME), ARRAY)
 
 
 @pytest.mark.parametrize("array", [False, True])
 def test_a_field_that_cannot_be_read_costs_itself(array: bool) -> None:
     for name, odd in product(TASK, ODD):
-        fields = {key: value for key, value in TASK.items() if array or not key.startswith(b"j")} | {name: odd}
+        fields = {key: value for key, value in TASK.items() if array or key != b"array"} | {name: odd}
         info = records.decode("t1", fields)
         json.dumps(show.plain(info.to_dict()), allow_nan=False)
-        assert info.priority == 1 or name == b"p"
-        assert info.state is State.RUNNING or name == b"s"
+        assert info.priority == 1 or name == b"priority"
+        assert info.state is State.RUNNING or name == b"state"
+
+
+def test_parts_are_written_as_they_are_read() -> None:
+    assert to_lines(of_lines(REQUEST)) == REQUEST
+    assert to_lines(of_lines(OUTCOME)) == OUTCOME
+    assert to_attempt(of_attempt(ATTEMPT)) == ATTEMPT
+    refused = b"class=1:1\nrefusal=n1: no\nrefusal=n2: never\nrun=m:f\nwith=a\nrefusal=b"
+    assert of_lines(refused)[b"refusal"] == b"n1: no\nn2: never"
+    assert to_lines(of_lines(refused)) == refused
+
+
+def test_where_an_id_stands_says_its_state() -> None:
+    waits = REQUEST.replace(b"state=delayed\n", b"").replace(b"array=1-9\n", b"")
+    retried = OUTCOME.replace(b"state=failed", b"state=retry")
+    states = {
+        (waits, None, None): b"pending",
+        (waits, None, retried): b"pending",
+        (REQUEST, None, retried): b"delayed",
+        (REQUEST, None, OUTCOME): b"failed",
+        (REQUEST, ATTEMPT, OUTCOME): b"running",
+        (waits, b"k.1.1 n1:inc 1 1", retried): b"assigned",
+        (waits, b"k.1.1", None): b"pending",  # no attempt
+    }
+    for parts, state in states.items():
+        assert joined(*parts)[b"state"] == state, parts
+    assert joined(None, None, None) == {}
+    assert joined(waits, None, retried)[b"error"] == b"boom"
+    left = [b"next", b"9", b"apart", b"1"]
+    assert with_array(joined(REQUEST.replace(b"state=delayed\n", b""), None, None), left)[b"state"] == b"running"
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_parts_may_be_anything(part: int) -> None:
+    for odd in (
+        *ODD,
+        b"=",
+        b"\n\n",
+        b"with=",
+        b"refusal=\n" * 9,
+        b"a=" * 9,
+        REQUEST[:-40],
+        ATTEMPT[:-40],
+        OUTCOME[:40],
+    ):
+        parts: list[bytes | None] = [REQUEST, None, OUTCOME]
+        parts[part] = odd
+        info = records.decode("t1", joined(*parts))
+        json.dumps(show.plain(info.to_dict()), allow_nan=False)
 
 
 def test_a_row_as_a_dict_and_by_its_old_name() -> None:
@@ -48,11 +99,11 @@ def test_a_row_as_a_dict_and_by_its_old_name() -> None:
 
 
 def test_a_row_says_what_of_it_cannot_be_read() -> None:
-    info = records.decode("t1", TASK | {b"l": b"soon", b"s": b"elsewhere"})
+    info = records.decode("t1", TASK | {b"time_limit": b"soon", b"state": b"elsewhere"})
     assert info.reason == Reason.UNREADABLE
     assert info.error is not None
-    assert "s (state), l (time_limit, ms (none))" in info.error
-    assert records.decode("t1", {k: v for k, v in TASK.items() if k[:1] != b"j"}).reason == "error"
+    assert "can't be read in full: state, time_limit;" in info.error
+    assert records.decode("t1", joined(REQUEST.replace(b"array=1-9\n", b""), None, OUTCOME)).reason == "error"
 
 
 def test_a_node_that_cannot_be_read_is_a_row() -> None:

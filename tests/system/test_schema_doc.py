@@ -9,17 +9,14 @@ from typing import Any
 
 import pytest
 
-from rq_sched.link import Link, Op
+from rq_sched.link import Link
 from rq_sched.model.states import FINAL
 from rq_sched.model.task import TaskRequest
 from tests.lua.cell import Cell
+from tests.support.records import record_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "redis-schema.md"
 COMMANDS = [line for block in re.findall(r"```\n(.*?)```", PAGE.read_text(), re.S) for line in block.splitlines()]
-
-
-def ask_token(cell: Cell, task_id: str) -> Op[str]:
-    return (yield [("HGET", cell.store.keys.task(task_id), "k")])[0].decode()  # type: ignore[no-any-return]
 
 
 def arrays(cell: Cell) -> None:
@@ -45,7 +42,7 @@ def cell(link: Link, namespace: str) -> Cell:
     cell.place()
     cell.finish("n1", cell.starts("n1", "i1")["bad"], "failed", incarnation="i1", reason="error", error="boom")
     cell.run(cell.store.reserve())
-    tokens = [cell.run(ask_token(cell, task_id)) for task_id in ("t1", "t2")]
+    tokens = [cell.run(record_of(cell.store.keys, task_id))["token"] for task_id in ("t1", "t2")]
     cell.run(cell.store.task_start("n1", "i1", tokens))
     cell.place()
     cell.run(cell.store.task_grow("n1", "i1", tokens, idle=2))

@@ -29,7 +29,7 @@ def test_an_end_whose_record_was_destroyed_holds_up_nobody_and_gives_its_room_ba
     go, key = tmp_path / "go", desk.store.keys.task("t")
     desk.running(desk.submit("wait_for_file", str(go), task_id="t"))
     desk.link.run(ask("RENAME", key, key + "-kept"))
-    desk.link.run(ask("SET", key, "not ours"))
+    desk.link.run(ask("SADD", key, "not ours"))
     go.touch()
     assert desk.run("add", 1, 2).result == 3
     wait_for(lambda: "an end came too late" in node.log, 20, lambda: node.log)

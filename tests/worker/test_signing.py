@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rq_sched.link import Op
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo, TaskRequest
 from rq_sched.store import Store
-from rq_sched.store.keys import Keys
+from tests.support.records import alter, request
 from tests.worker.kit import FUNCTIONS, Desk
 
 KEY = "a secret of the submitters and the workers"
@@ -19,13 +18,9 @@ def submit(desk: Desk, task_id: str, *args: object, key: str | None = KEY) -> No
     desk.link.run(store.submit([TaskRequest(f"{FUNCTIONS}:add", args, task_id=task_id).check()]))
 
 
-def write(desk: Desk, task_id: str, field: str, value: str | bytes) -> None:
+def write(desk: Desk, task_id: str, **fields: str | bytes | int | None) -> None:
     """What somebody does who can write to Redis."""
-
-    def op() -> Op[None]:
-        yield [("HSET", Keys(desk.store.keys.namespace).task(task_id), field, value)]
-
-    desk.link.run(op())
+    alter(desk.link.run, desk.store.keys, request(task_id, **fields))
 
 
 def assert_refused(info: TaskInfo) -> None:
@@ -50,9 +45,10 @@ def test_what_was_changed_after_it_was_signed_is_not_run(desk: Desk) -> None:
     submit(desk, "function", 1, 2)
     submit(desk, "arguments", 1, 2)
     submit(desk, "donor", 3, 4)
-    write(desk, "function", "f", f"{FUNCTIONS}:other")
-    donated = desk.link.run(_field(desk, "donor", "a"))
-    write(desk, "arguments", "a", donated)  # signed, but for another id
+    write(desk, "function", run=f"{FUNCTIONS}:other")
+    (donor,) = desk.link.run(desk.store.records(["donor"]))
+    assert donor
+    write(desk, "arguments", **{"with": donor[b"with"]})  # signed, but for another id
     desk.node(signing_key=KEY)
     assert_refused(desk.end("function"))
     assert_refused(desk.end("arguments"))
@@ -63,7 +59,7 @@ def test_what_was_changed_after_it_was_signed_is_not_run(desk: Desk) -> None:
 def test_arguments_beyond_the_limit_are_not_fetched(desk: Desk) -> None:
     """Whatever somebody has written to Redis."""
     submit(desk, "huge", "x" * 3000, "y")
-    write(desk, "huge", "ax", str(300 * 1024))
+    write(desk, "huge", payload=300 * 1024)
     desk.node()
     info = desk.end("huge")
     assert (info.state, info.reason) == (State.FAILED, "error")
@@ -74,8 +70,3 @@ def test_a_worker_without_a_key_runs_signed_requests_too(desk: Desk) -> None:
     desk.node()
     submit(desk, "t", 1, 2)
     assert desk.end("t").result == 3
-
-
-def _field(desk: Desk, task_id: str, field: str) -> Op[bytes]:
-    value: bytes = (yield [("HGET", desk.store.keys.task(task_id), field)])[0]
-    return value

@@ -26,6 +26,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.states import FINAL, State
 from rq_sched.model.task import TaskInfo
 from rq_sched.store import Store
+from rq_sched.store.parts import Record
 from tests.faults.sim.charges import CLEARS, Charges, History
 from tests.faults.sim.clockwork import Violated, World
 from tests.faults.sim.machines import Machine, Run
@@ -109,10 +110,9 @@ class Judge:
 
     def _needs(self, ids: list[str]) -> None:
         """Whoever has just ended, or failed and waits, needs what it was submitted with."""
-        records = self.network.plainly(*(("HMGET", self.store.keys.task(task_id), "c", "O") for task_id in ids))
-        for task_id, (task_class, asked) in zip(ids, records, strict=True):
-            if task_class is not None:
-                self.charges.needs(task_id, task_class, asked, pending=False)
+        for task_id, record in zip(ids, self.network.run_plainly(self.store.records(ids)), strict=True):
+            if record:
+                self.charges.needs(task_id, record[b"class"], record.get(b"asked"), pending=False)
 
     def audit(self, why: str) -> None:
         """Everything in Redis adds up."""
@@ -161,16 +161,12 @@ class Judge:
         is where all labels are that it requires."""
         ids, nodes = list(self.known), list(self.machines)
         keys = self.store.keys
-        replies = self.network.plainly(
-            *(("HMGET", keys.task(task_id), "s", "c", "n", "p", "O") for task_id in ids),
-            *(("HMGET", keys.node(node), *NODE_FIELDS) for node in nodes),
-        )
-        tasks = dict(zip(ids, replies, strict=False))
+        replies = self.network.plainly(*(("HMGET", keys.node(node), *NODE_FIELDS) for node in nodes))
+        records = self.network.run_plainly(self.store.records(ids))
+        tasks = {task_id: record for task_id, record in zip(ids, records, strict=True) if record}
         tasks |= self._next_elements()
         free, carried, places = {}, {}, {}
-        for node, (cpu, memory, total_cpu, total_memory, labels, incarnation) in zip(
-            nodes, replies[len(ids) :], strict=True
-        ):
+        for node, (cpu, memory, total_cpu, total_memory, labels, incarnation) in zip(nodes, replies, strict=True):
             if cpu is None:
                 continue
             places[node] = f"{node}:{(incarnation or b'').decode()}"
@@ -179,20 +175,20 @@ class Judge:
                 self.violated(f"{node} has {free[node]} free of {total_cpu} {total_memory}")
         pending = [
             (
-                (-int(priority or 0), sequence),
-                need_of(task_class.decode()),
-                set(of_suffix(task_class.decode())),
-                refused_in(task_class.decode()),
+                _rank(record),
+                need_of(record[b"class"].decode()),
+                set(of_suffix(record[b"class"].decode())),
+                refused_in(record[b"class"].decode()),
                 task_id,
             )
-            for task_id, (state, task_class, sequence, priority, _) in tasks.items()
-            if task_class is not None and state is None
+            for task_id, record in tasks.items()
+            if record[b"state"] == b"pending"
         ]
-        for task_id, (state, task_class, _, _, asked) in tasks.items():
-            if task_class is not None and state is None:
-                self.charges.needs(task_id, task_class, asked, pending=True)
+        for task_id, record in tasks.items():
+            if record[b"state"] == b"pending":
+                self.charges.needs(task_id, record[b"class"], record.get(b"asked"), pending=True)
         for task_id, node in reversed(placed):
-            _, task_class, sequence, priority, _ = tasks[task_id]
+            task_class, order = tasks[task_id][b"class"], _rank(tasks[task_id])
             need = need_of(task_class.decode())
             require = set(self.known[task_id].request.require)
             if not require <= carried[node]:
@@ -201,7 +197,6 @@ class Judge:
             if places[node] in refused_in(task_class.decode()):
                 self.violated(f"{task_id} was put on {node}, which has refused it")
             free[node] = free[node].plus(need)
-            order = (-int(priority or 0), sequence)
             passed_over = [
                 name
                 for rank, other, labels, refused, name in pending
@@ -210,16 +205,13 @@ class Judge:
             if passed_over and not self.is_reserved(node):
                 self.violated(f"{task_id} was put on {node} before {passed_over}, with {free[node]} free")
 
-    def _next_elements(self) -> dict[str, list[Any]]:
+    def _next_elements(self) -> dict[str, Record]:
         """Of each array that waits the first element that isn't made: as its record would be."""
-        flat = self.network.plainly(*(("HGETALL", self.store.keys.task(array_id)) for array_id in self.arrays))
-        found: dict[str, list[Any]] = {}
-        for array_id, reply in zip(self.arrays, flat, strict=True):
-            record = dict(zip(reply[::2], reply[1::2], strict=True))
-            if record and unmade_count(record):
-                element = unmade_element(record, int(record[b"jn"]), None) or {}
-                fields = [element.get(name) for name in (b"s", b"c", b"n", b"p", b"O")]
-                found[f"{array_id}/{int(record[b'jn'])}"] = fields
+        found: dict[str, Record] = {}
+        records = self.network.run_plainly(self.store.records([*self.arrays]))
+        for array_id, record in zip(self.arrays, records, strict=True):
+            if record and unmade_count(record) and (element := unmade_element(record, int(record[b"next"]), None)):
+                found[f"{array_id}/{int(record[b'next'])}"] = element
         self.looked["elements that wait"] += len(found)
         return found
 
@@ -334,16 +326,10 @@ class Judge:
 
     def all_final(self) -> bool:
         """Whether nothing is left to do."""
-        keys = self.store.keys
-        counted = self.network.plainly(
-            *(("HGET", keys.task(task_id), "s") for task_id in self.known),
-            *(("EXISTS", keys.task(task_id)) for task_id in self.known),
-        )
-        n = len(self.known)
         if not all(state is None or state.final for state in self._array_states().values()):
             return False
-        final = {state.encode() for state in FINAL}
-        return all(state in final or not exists for state, exists in zip(counted[:n], counted[n:], strict=True))
+        records = self.network.run_plainly(self.store.records([*self.known]))
+        return all(not record or record[b"state"].decode() in FINAL for record in records)
 
     def ends(self) -> None:
         """Everything has ended: rightly?"""
@@ -416,6 +402,11 @@ class Judge:
         left = audit.problems(self.network.run_plainly(audit.leftovers(self.store.keys.namespace)))
         if left:
             self.violated("; ".join(str(problem) for problem in left))
+
+
+def _rank(record: Record) -> tuple[int, bytes]:
+    """Its place in the order."""
+    return -int(record.get(b"priority", 0)), record[b"turn"]
 
 
 def unpacked(result: bytes) -> Any:

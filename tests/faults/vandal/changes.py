@@ -25,6 +25,12 @@ ODD = [word.encode() for word in _WORDS.split("|")]
 """What things are changed to."""
 ODD += [b"9" * 30, b"-" + b"9" * 20, b"\xff\xfe", b"\x1b[31mred\x1b[0m\x07", b"a\nb", b"y" * 3000]
 ODD += [b"\x81\xa1a" * 50, b"\x91" * 200, b"\x92\x90\x80"]
+_LINES = (
+    "state=held state=delayed state=completed state=retry due=5 array=1-9 after=end after=requeue started=5 priority=7 "
+    "allocated=9:9 payload=300 stored=300 watch=c attempts=-1 asked=1:100 retries=x class=9:9 turn=0 digest="
+)
+LINES = [line.encode() for line in _LINES.split(" ")]
+"""Lines of requests and outcomes, words of attempts."""
 HOUR = 3_600_000
 NODES = ("n0", "n1")
 ODD_OF_NOBODY = [word for word in ODD if word.decode("latin-1") not in NODES]
@@ -80,7 +86,7 @@ class Vandal:
             name = key.removeprefix(self.prefix)
             if self.spared.search(name):
                 continue
-            own = re.match(rb"(task|payload|result|log|live|apart):x", name) is not None
+            own = re.match(rb"(task|ended|array|payload|result|log|live|apart):x", name) is not None
             kind = self.network.plainly(("TYPE", key))[0].decode()
             if self.shared and rng.random() < 0.02:
                 self._do("library", ("FUNCTION", "FLUSH"))
@@ -142,7 +148,7 @@ class Vandal:
             values = dict(zip(entries, ask(("HVALS", key))[0], strict=True))
             entries = [one for one in entries if not self.spared.search(one) and not self.spared.search(values[one])]
             if not own and not self.shared:
-                entries = [one for one in entries if values[one].startswith(b"x")]
+                entries = [one for one in entries if (one if name == b"placed" else values[one]).startswith(b"x")]
         elif kind == "zset":
             entries = ask(("ZRANGE", key, 0, -1))[0]
         elif kind == "set":
@@ -160,7 +166,9 @@ class Vandal:
     def _change(self, name: bytes, key: bytes, kind: str, entry: bytes | None, own: bool) -> bool:
         rng = self.rng
         index = name.partition(b":")[0] in (b"classes", b"groups", b"fresh")
-        if kind == "hash":
+        if name == b"placed":
+            self._placed(key, entry)
+        elif kind == "hash":
             if entry is None:
                 if not own and not self.shared and not name.endswith((b":tasks", b":grown")):
                     return False
@@ -199,12 +207,44 @@ class Vandal:
         elif kind == "string":
             if not own and not self.shared:
                 return False
-            self._do(f"string-odd {name.decode('latin-1')}", ("SET", key, self._odd()))
+            text = self.network.plainly(("GET", key))[0]
+            lines = name.startswith((b"task:", b"ended:")) and text and rng.random() < 0.8
+            changed = self._in_parts(text, b"\n") if lines else self._odd()
+            self._do(f"string-odd {name.decode('latin-1')}", ("SET", key, changed))
         elif kind == "stream":
             self._do("entry-new events", ("XADD", key, "*", self._odd(), self._odd()))
         else:
             return False
         return True
+
+    def _placed(self, key: bytes, entry: bytes | None) -> None:
+        """Where a task is."""
+        rng = self.rng
+        task_id = entry or self._odd()
+        self.touched.add(task_id.decode("latin-1"))
+        text = self.network.plainly(("HGET", key, task_id))[0]
+        if text is None or rng.random() < 0.2:
+            self._do("attempt-odd", ("HSET", key, task_id, self._odd()))
+        elif rng.random() < 0.25:
+            self._do("attempt-gone", ("HDEL", key, task_id))
+        else:
+            self._do("attempt-odd", ("HSET", key, task_id, self._in_parts(text, b" ")))
+
+    def _in_parts(self, text: bytes, between: bytes) -> bytes:
+        """A text of which one part is another: the value behind a name, or all of it; or it is gone, or one more."""
+        rng = self.rng
+        parts = text.split(between)
+        at = rng.randrange(len(parts))
+        name, equals, _ = parts[at].partition(b"=")
+        odd = rng.choice([self._odd(), rng.choice(LINES)])
+        choice = rng.choice(["value", "value", "whole", "gone", "more"])
+        if choice == "gone":
+            del parts[at]
+        elif choice == "more":
+            parts.insert(at, odd)
+        else:
+            parts[at] = name + equals + odd if choice == "value" and equals else odd
+        return between.join(parts)
 
     def _odd(self) -> bytes:
         return self.rng.choice(ODD if self.shared else ODD_OF_NOBODY)

@@ -14,6 +14,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.states import FINAL, State
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
+from rq_sched.store.parts import Record
 from rq_sched.worker.config import WorkerConfig
 from tests.faults.sim.clockwork import Violated, World
 from tests.faults.sim.machines import Behaviour, Machine, Run
@@ -160,23 +161,23 @@ class Scene:
         if left:
             found = audit.problems(self.network.run_plainly(audit.check(self.namespace)))
             raise Violated(f"innocents have not ended: {left}; " + "; ".join(map(str, found)))
-        keys = self.network.keys
         ran = {task_id: [run for run in self.runs.get(task_id, ()) if run.how == "done"] for task_id in self.innocents}
-        for task_id in self.innocents:
-            state, result, reason = self.network.plainly(("HMGET", keys.task(task_id), "s", "R", "m"))[0]
-            if state != b"completed":
-                raise Violated(f"{task_id} is innocent and ended {state!r} ({reason!r})")
-            if not any(run.token.encode() in (result or b"") for run in ran[task_id]):
+        for task_id, record in self._records():
+            if not record or record[b"state"] != b"completed":
+                raise Violated(f"{task_id} is innocent and ended so: {record!r}")
+            result = record.get(b"result", b"")
+            if not any(run.token.encode() in result for run in ran[task_id]):
                 raise Violated(f"{task_id} is completed with {result!r}, and never was: {self.runs.get(task_id)}")
             if not self.shared and len(self.runs[task_id]) != 1:
                 raise Violated(f"{task_id} is innocent and ran {len(self.runs[task_id])} times")
         self.said["innocents"] += len(self.innocents)
 
     def _open(self) -> list[str]:
-        keys = self.network.keys
-        states = self.network.plainly(*(("HGET", keys.task(task_id), "s") for task_id in self.innocents), ("PING",))
-        final = {state.encode() for state in FINAL}
-        return [task_id for task_id, state in zip(self.innocents, states, strict=False) if state not in final]
+        return [t for t, record in self._records() if not record or record[b"state"].decode("latin-1") not in FINAL]
+
+    def _records(self) -> Iterable[tuple[str, Record | None]]:
+        """What stands in Redis of the innocents."""
+        return zip(self.innocents, self.network.run_plainly(self.store.records(self.innocents)), strict=True)
 
     def _check_processes(self) -> None:
         processes = [(one.name, one.process) for one in self.schedulers]
