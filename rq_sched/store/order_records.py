@@ -9,26 +9,39 @@ from rq_sched.model.classes import need_of
 from rq_sched.model.orders import Garbled, Order, Reload, Resize, Start, Stop, Void
 from rq_sched.model.reading import whole
 from rq_sched.model.resources import MAX_CPU, MAX_MEMORY, Resources
-from rq_sched.store.parts import of_lines
+from rq_sched.store.parts import Record, of_lines
 
-# A request that says nothing of what an attempt may have beside its need: most are such.
+# The start of a task whose request says nothing of what an attempt may have beside its need: most are such.
 _PLAIN = re.compile(
+    rb"(\d{1,15}) start ([^ \n]+) ([^ \n]+) (\d{1,15})\n"
     rb"class=([^\n]*)\nturn=[^\n]*\ndigest=[^\n]*\nat=[^\n]*\n(?:watch=[^\n]*\n)?(?:priority=[^\n]*\n)?run=([^\n]*)\nwith="
 )
 
 
 def order_of(raw: bytes) -> Order:
     """An order as ``_orders.lua`` gives it. One that can't be read is one that says so: those behind it are others'."""
+    plain = _PLAIN.match(raw)
+    try:
+        return _read(raw) if plain is None else _read_plain(plain, raw[plain.end() :])
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+        words = [str(word, "utf-8", "replace") for word in raw.partition(b"\n")[0].split(b" ")]
+        number, _, token, task_id, *_ = (*words, "", "", "")
+        return Garbled(whole(number), token, task_id, f"its order can't be read ({type(error).__name__}: {error})")
+
+
+def _read_plain(plain: re.Match[bytes], arguments: bytes) -> Start:
+    number, token, task_id, attempt, task_class, function = plain.groups()
+    need, name, target = _need(task_class), task_id.decode(), function.decode()
+    return Start(int(number), token.decode(), name, int(attempt), target, arguments, 0, need, need, None, "cpu")
+
+
+def _read(raw: bytes) -> Order:
     line, _, request = raw.partition(b"\n")
     number, *words = line.split(b" ")
-    try:
-        if words[0] == b"start":
-            _, token, task_id, attempt = words
-            return _start(int(number), token.decode(), task_id.decode(), _within(attempt, 2**52), request)
+    if words[0] != b"start":
         return _other(int(number), *(word.decode() for word in words))
-    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
-        names = [str(word, "utf-8", "replace") for word in (*words[1:], b"", b"")]
-        return Garbled(whole(number), names[0], names[1], f"its order can't be read ({type(error).__name__}: {error})")
+    _, token, task_id, attempt = words
+    return _start(int(number), token.decode(), task_id.decode(), _within(attempt, 2**52), of_lines(request))
 
 
 def _other(number: int, kind: str, token: str = "", task_id: str = "", amount: str = "") -> Order:
@@ -45,13 +58,7 @@ def _other(number: int, kind: str, token: str = "", task_id: str = "", amount: s
     raise ValueError(f"no kind of order: {kind!r}")
 
 
-def _start(number: int, token: str, task_id: str, attempt: int, request: bytes) -> Start:
-    plain = _PLAIN.match(request)
-    if plain is not None:
-        need = _need(plain[1])
-        function, arguments = plain[2].decode(), request[plain.end() :]
-        return Start(number, token, task_id, attempt, function, arguments, 0, need, need, None, "cpu")
-    fields = of_lines(request)
+def _start(number: int, token: str, task_id: str, attempt: int, fields: Record) -> Start:
     need = _need(fields[b"class"])
     maximum = Resources(int(fields.get(b"max_cpu", need.cpu)), int(fields.get(b"max_memory", need.memory)))
     elastic = fields.get(b"released") or fields.get(b"elastic") or b"cpu"

@@ -25,7 +25,7 @@ def encode(request: TaskRequest, signer: Signer | None = None) -> Encoded:
     Raises:
         Unsendable: its arguments can't be sent.
     """
-    task_class, text = _shape(
+    task_class, text, covered = _shape(
         request.function,
         request.cpu_needed,
         request.memory_needed,
@@ -39,10 +39,10 @@ def encode(request: TaskRequest, signer: Signer | None = None) -> Encoded:
         request.time_limit,
         request.elastic,
         request.preemptible,
+        request.array,
     )
     arguments = request.pack_arguments()
-    extent = b"" if request.array is None else f" {request.array}".encode()
-    digest = blake2b(b"%b%b\n%b%b" % (task_class.encode(), extent, text, arguments), digest_size=8).digest()
+    digest = blake2b(covered + arguments, digest_size=8).digest()
     if signer is not None:
         arguments = signer.sign(str(request.task_id), request.function, arguments, request.time_limit)
     return request.task_id or "", task_class, base64.b64encode(digest)[:11], text + arguments
@@ -63,8 +63,10 @@ def _shape(
     time_limit: float | None,
     elastic: str,
     preemptible: bool,
-) -> tuple[str, bytes]:
-    """The class, and the text up to the arguments: what requests have in common that differ by id and arguments."""
+    array: str | None,
+) -> tuple[str, bytes, bytes]:
+    """What requests have in common that differ by id and arguments: the class, the text up to the arguments, and what
+    the digest covers before them."""
     lines = {
         "priority": priority,
         "delay": round(delay * 1000),
@@ -77,4 +79,5 @@ def _shape(
         "max_memory": max_memory if max_memory != memory else 0,
     }
     rare = "".join(f"{name}={value}\n" for name, value in lines.items() if value)
-    return class_of(Resources(cpu, memory), require), f"{rare}run={function}\nwith=".encode()
+    task_class, text = class_of(Resources(cpu, memory), require), f"{rare}run={function}\nwith="
+    return task_class, text.encode(), f"{task_class} {array}\n{text}".encode()
