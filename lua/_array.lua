@@ -1,19 +1,18 @@
 --@include _events
 --@include _schema
--- Arrays. One record and one entry of a queue stand for all elements of an array that haven't been made yet: its rest.
+--@include _record
+-- Arrays. One request and one entry of a queue stand for all elements of an array that haven't been made yet: its rest.
 -- An element becomes a task of its own, ARRAY/INDEX, when it is placed, or before its turn where somebody names it.
 --
--- The record has the fields j… beside those of a task; elements get what they need from it. The entry's member is the
--- sequence of the next element, the array's id and '/'. All elements have their sequences from the beginning, so each
--- has its place in the order. Beside the record: `live:ID` (indexes of elements that were made and haven't ended),
+-- What changes of an array stands in the hash `array:ID`; elements get what they need from its request. The entry's member is
+-- the sequence of the next element, the array's id and '/'. All elements have their sequences from the beginning, so each
+-- has its place in the order. Beside them: `live:ID` (indexes of elements that were made and haven't ended),
 -- `apart:ID` (those that were made before their turn: runs, the first as score, the last as member) and the set
 -- `arrays` (arrays that have a rest).
 
 local SEQUENCE_FORM = '%0' .. PY.SEQUENCE .. 'x' -- there are 2^52 sequences, as many as a number holds exactly
 local REST = 47 -- '/'
--- What is read of an array: of itself, and from the fifth on what its elements get of it (`jw` becomes `w`).
-local ARRAY_FIELDS = { 'j', 'jn', 'n', 'ja', 'c', 'f', 'a', 'ax', 't', 'p', 'X', 'Y', 'r', 'C', 'l', 'e', 'v', 'D', 'jw' }
-local OWN_FIELDS, SEQUENCE_AT = 4, 2 -- the latter: in the record of an element
+local OF_THE_ARRAY = { state = true, due = true, operation = true, array = true, reason = true } -- no element gets these
 local arrays_seen = {} -- id → array; false: there is none
 
 local function sequence_text(number)
@@ -42,18 +41,19 @@ end
 local function array_load(id)
   local array = arrays_seen[id]
   if array ~= nil then return array or nil end
-  local values = fields_of(P .. 'task:' .. id, unpack(ARRAY_FIELDS))
-  local extent, next_index, sequence, apart_read, class_name = unpack(values)
-  local first, last = string.match(extent or '', '^(%d+)-(%d+)$')
+  local key = P .. 'array:' .. id
+  local request = names_task(id) and request_of(id) or {}
+  local next_index, apart_read, watch = unpack(request.array and fields_of(key, 'next', 'apart', 'watch') or {})
+  local first, last = string.match(request.array or '', '^(%d+)-(%d+)$')
   first, last = whole_of(first), whole_of(last)
-  local number, base = whole_of(next_index), tonumber(string.match(sequence or '', '^%x+$') or '', 16)
+  local number, base = whole_of(next_index), tonumber(string.match(request.turn or '', '^%x+$') or '', 16)
   local apart = whole_of(apart_read or 0)
-  local sound = first and last and number and base and apart and names_task(id) and first <= last and last <= PY.MOST_INDEX
+  local sound = first and last and number and base and apart and first <= last and last <= PY.MOST_INDEX
     and number >= first and number <= last + 1 and base < PY.SEQUENCES
   array = sound and {
-    id = id, key = P .. 'task:' .. id, first = first, last = last, base = base,
-    next = number, apart = apart, head = nil, made = {}, taken = false, score = nil,
-    read = values, apart_read = apart, class_name = class_name, record = nil, shared = nil,
+    id = id, key = key, first = first, last = last, base = base, next = number, apart = apart, head = nil, made = {},
+    taken = false, score = nil, request = request, watch = watch or nil, apart_read = apart, class_name = request.class,
+    before = nil, behind = nil,
   } or false
   arrays_seen[id] = array
   return array or nil
@@ -102,24 +102,18 @@ local function array_advance(array)
   array.next = last + 1
 end
 
--- The record of an element as names and values, its sequence first; and by name.
-local function element_record(array, sequence)
-  if not array.shared then
-    local record, by_name = { 'n', '' }, {}
-    for i = OWN_FIELDS + 1, #ARRAY_FIELDS do
-      local name, value = ARRAY_FIELDS[i], array.read[i]
-      if value then
-        by_name[name] = value
-        record[#record + 1], record[#record + 2] = name == 'jw' and 'w' or name, value
-      end
-    end
-    array.record, array.shared = record, by_name
+-- The request of an element with this sequence: all else is the same for each.
+local function element_text(array, sequence)
+  if not array.behind then
+    local shared = {}
+    for name, value in pairs(array.request) do shared[name] = not OF_THE_ARRAY[name] and value or nil end
+    shared.turn, shared.digest, shared.watch = '?', '', array.watch
+    array.before, array.behind = string.match(request_format(shared), '^(class=[^\n]*\nturn=)%?(.*)$')
   end
-  array.record[SEQUENCE_AT] = sequence -- all else is the same for each
-  return array.record, array.shared
+  return array.before .. sequence .. array.behind
 end
 
--- The next element is a task from now on: its record must be written, and array_write() must follow.
+-- The next element is a task from now on: its request must be written, and array_write() must follow.
 local function array_take(array)
   array.made[#array.made + 1] = whole(array.next)
   array_advance(array)
@@ -129,10 +123,9 @@ end
 local function array_write(array)
   if #array.made > 0 then read('SADD', P .. 'live:' .. array.id, unpack(array.made)) end
   array.made = {}
-  call('HSET', array.key, 'jn', whole(array.next))
-  if array.apart ~= array.apart_read then call('HSET', array.key, 'ja', whole(array.apart)) end
+  hash_set(array.key, 'next', whole(array.next))
+  if array.apart ~= array.apart_read then call('HSET', array.key, 'apart', whole(array.apart)) end
   if array.next <= array.last then return true end
-  call('HSET', array.key, 's', 'running')
   read('SREM', P .. 'arrays', array.id)
   return false
 end

@@ -5,19 +5,21 @@
 local function head_aside(now, class, id, score, member)
   local owner = string.byte(id, -1) == REST and string.sub(id, 1, -2) or id
   local array = owner ~= id and array_load(owner)
-  local state, name, sequence, extent = unpack(fields_of(P .. 'task:' .. owner, 's', 'c', 'n', 'j'))
+  local task = task_read(owner)
   class_drop(class, 1)
   -- It has its state, and its place, elsewhere, or all of it is made: this entry was a stray.
-  if (owner == id and state) or (array and array_rest(array) == 0) then return end
-  local known = owner == id or array
+  if (owner == id and task and task.state ~= 'pending') or (array and array_rest(array) == 0) then return end
+  local request = task and task.request or {}
+  local known, name = owner == id or array, request.class
   if known and name and name ~= class.name and class_of(name) and names_task(owner) then -- so was this one
-    local own = array and array_member(array) or (is_sequence(sequence) and sequence or string.sub(member, 1, PY.SEQUENCE)) .. id
+    local sequence = is_sequence(request.turn) and request.turn or string.sub(member, 1, PY.SEQUENCE)
+    local own = array and array_member(array) or sequence .. id
     if not call('ZSCORE', P .. 'pending:' .. name, own) then
       queue_add(name, score, own, array and array_rest(array) or 1)
     end
     return
   end
-  if extent or (owner == id and name) then
+  if task and (owner == id or request.array) then
     task_unreadable(now, owner)
   else
     event('damaged', legible(id), nil, nil, 'no_record')

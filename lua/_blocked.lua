@@ -96,7 +96,7 @@ local function first_blocked()
   local task = string.sub(member, PY.SEQUENCE + 1)
   return {
     class = class, score = score, sequence = string.sub(member, 1, PY.SEQUENCE), task = task,
-    key = array and array.key or P .. 'task:' .. task,
+    request = array and array.request or request_of(task) or {},
   }
 end
 

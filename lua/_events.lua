@@ -2,14 +2,14 @@
 -- The decision log: a script collects what it did and writes one stream entry.
 -- Entry: field = type of event, value = items `ID[@NODE][#ATTEMPT][=REASON]` with spaces between.
 
-local happened, happened_types = {}, {}
+local happened = {} -- the types in their order, and type → items
 
 local function event(kind, id, node, attempt, reason)
   local items = happened[kind]
   if not items then
     items = {}
     happened[kind] = items
-    happened_types[#happened_types + 1] = kind
+    happened[#happened + 1] = kind
   end
   local item = id
   if node and attempt and not reason then
@@ -28,9 +28,9 @@ local function events_text(kind)
 end
 
 local function events_flush()
-  if #happened_types == 0 then return end
+  if #happened == 0 then return end
   local entry = {}
-  for _, kind in ipairs(happened_types) do
+  for _, kind in ipairs(happened) do
     entry[#entry + 1] = kind
     entry[#entry + 1] = table.concat(happened[kind], ' ')
   end
@@ -39,7 +39,7 @@ local function events_flush()
     call('DEL', log)
     call('XADD', log, '*', unpack(entry))
   end
-  happened, happened_types = {}, {}
+  happened = {}
 end
 
 -- Totals and live counts, written once a script.

@@ -1,4 +1,5 @@
 --@include _labelled
+--@include _record
 -- Where a blocked task is expected to find room first: by the time limits of what runs on the nodes, or by what they lack.
 
 local LACKING = 1000 -- nodes with most CPU free that are looked at for what they lack
@@ -12,12 +13,14 @@ local function expected(node, cpu, memory)
   local flat = call('HVALS', node.path .. ':tasks')
   if #flat > 256 or limits_read + #flat > LIMITS then return nil end
   limits_read = limits_read + #flat
-  local ends = {}
+  local ends, ids = {}, {}
+  for _, text in ipairs(flat) do ids[#ids + 1] = entry_parse(text) end
+  records_fetch(ids, 'request')
+  records_fetch(ids, 'attempt')
   for _, text in ipairs(flat) do
     local id, own_cpu, own_memory = entry_parse(text)
-    local started, placed, limit = unpack(id and fields_of(P .. 'task:' .. id, 'S', 'T', 'l') or {})
-    local began = whole_of(started or placed)
-    limit = whole_of(limit)
+    local request, attempt = id and request_of(id) or {}, id and attempt_of(id) or {}
+    local began, limit = whole_of(attempt.started or attempt.placed), whole_of(request.time_limit)
     if began and limit then ends[#ends + 1] = { at = began + limit, cpu = own_cpu, memory = own_memory } end
   end
   table.sort(ends, function(a, b) return a.at < b.at end)

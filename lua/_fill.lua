@@ -4,39 +4,22 @@
 --@include _aside
 --@include _reservation
 
-local ORDER_FIELDS = { 'k', 'u', 'f', 'a', 'ax', 'c', 'X', 'Y', 'l', 'e', 'h', 'v', 'p', 'O', 's' }
+local MOST_READ = 32 -- records that are read at once for those that are placed next
 
--- A start order as the agent gets it, from the record's ORDER_FIELDS; `attempt`: the number of the attempt, where the record
--- doesn't say it yet. (order_records.py reads it by the same names, in this order.)
-local function start_order(number, token, task_id, record, attempt)
-  local _, used, target, arguments, payload_bytes, task_class, max_cpu, max_memory, time_limit, elastic, released, _, _, alone =
-    unpack(record, 1, #ORDER_FIELDS)
-  return {
-    number, 'start', token, task_id, attempt or used or '1', target, arguments or '', payload_bytes or '0', task_class,
-    max_cpu or '', max_memory or '', time_limit or '', alone and 'off' or released or elastic or 'cpu',
-  }
-end
-
--- What an order is made of: read from the record; for an element that is made just now, what its array shares.
-local function order_record(key, array)
-  if not array then return read('HMGET', key, unpack(ORDER_FIELDS)) end
-  local _, shared = element_record(array, '')
-  local record = {}
-  for i, name in ipairs(ORDER_FIELDS) do record[i] = shared[name] end
-  return record
+-- A start order as the agent gets it: the request as it stands, behind what the attempt adds. (order_records.py reads it.)
+local function start_order(number, token, id, attempt, text)
+  return whole(number) .. ' start ' .. token .. ' ' .. id .. ' ' .. attempt .. '\n' .. text
 end
 
 local placings = 0
 
--- What is written of an attempt: the token and the place come from here, the rest from the record.
-local function begun(now, node, key, id, member, array, token, attempt)
-  local attempt_text = whole(attempt)
-  if array then
-    local record = element_record(array, string.sub(member, 1, PY.SEQUENCE))
-    hash_set(key, unpack(record)) -- what is of another type is nobody's, under an element's name
-  end
-  call('HSET', key, 's', 'assigned', 'u', attempt_text, 'k', token, 'i', node.place, 'T', stamp(now))
-  event('placed', id, node.id, attempt_text)
+-- The request of the head of a class, where it still waits; nil: there is none, or it is elsewhere. What is read for it is
+-- read for as many of those behind it as the node has room for.
+local function head_request(node, class, id, array, member)
+  if array then return element_text(array, string.sub(member, 1, PY.SEQUENCE)) end
+  local most = math.min(math.floor(room_cpu(node) / class.cpu), math.floor(node.memory / class.memory), MOST_READ)
+  records_fetch(most > 1 and ids_ahead(class, most) or { id })
+  return is_waiting(id) and request_text(id) or nil
 end
 
 -- Puts the head of `class` on `node`; with `orders`, the node's orders are added there in full. False: it can't be
@@ -44,33 +27,28 @@ end
 local function assign(now, nonce, node, class, orders)
   local score, member, array = class_peek(class)
   local id = string.sub(member, PY.SEQUENCE + 1)
-  local key = P .. 'task:' .. id
-  local record, used, name, limit, preemptible, priority, state, _
-  if orders or array then
-    record = order_record(key, array)
-    _, used, _, _, _, name, _, _, limit, _, _, preemptible, priority, _, state = unpack(record, 1, #ORDER_FIELDS)
-  else
-    used, preemptible, priority, limit, state, name = unpack(read('HMGET', key, 'u', 'v', 'p', 'l', 's', 'c'))
-  end
-  local attempt = not used and 0 or whole_of(used)
-  if state or name ~= class.name or not attempt or (limit and not whole_of(limit)) or not names_task(id) then
+  local text = head_request(node, class, id, array, member)
+  local name, watch, request = request_read(text or '')
+  local attempt, limit = whole_of(request.attempts or '0'), request.time_limit
+  if request.state or name ~= class.name or not attempt or (limit and not whole_of(limit)) or not names_task(id) then
     head_aside(now, class, id, score, member)
     return false
   end
   if not allocate(node, class, orders) then return nil end
   class_take(class, score, member, array)
-  attempt = attempt + 1
   placings = placings + 1
   -- With the order's number: nonces come again (a driver sends a call twice; 32 bits), and a node takes a token that it
   -- has seen before for an old order.
   local token = nonce .. '.' .. whole(placings) .. '.' .. whole(node.ordered + 1)
   entry_add(node, token, id, class.need)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
-  local number = order_add(node, 'start ' .. token .. ' ' .. id)
-  if orders then orders[#orders + 1] = start_order(number, token, id, record, attempt) end
+  local number, attempt_number = order_add(node, 'start ' .. token .. ' ' .. id), whole(attempt + 1)
+  if orders then orders[#orders + 1] = start_order(number, token, id, attempt_number, text) end
   node_ends(now, node, limit)
-  if preemptible then read('ZADD', P .. 'preemptible', tonumber(priority) or 0, token .. ' ' .. node.id) end
-  begun(now, node, key, id, member, array, token, attempt)
+  if request.preemptible then read('ZADD', P .. 'preemptible', tonumber(request.priority) or 0, token .. ' ' .. node.id) end
+  if array then request_put(id, text) end
+  attempt_begin(id, token, node.place, stamp(now), attempt_number, watch, request)
+  event('placed', id, node.id, attempt_number)
   return true
 end
 

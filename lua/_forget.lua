@@ -1,40 +1,37 @@
 --@include _events
+--@include _record
 -- Dropping ended tasks: the record and everything beside it. An array goes with the last of its elements; where some were
 -- cancelled before they were made, it is in the index of ended arrays from then on.
 
 local function drop(state, ids)
-  local keys = {}
-  for _, id in ipairs(ids) do
-    for _, kind in ipairs({ 'task:', 'payload:', 'result:', 'log:' }) do keys[#keys + 1] = P .. kind .. id end
-  end
-  call('UNLINK', unpack(keys))
+  records_drop(ids)
   call('ZREM', P .. 'finished:' .. state, unpack(ids))
 end
 
 local function drop_array(id, unmade)
   drop('array', { id })
-  call('UNLINK', P .. 'apart:' .. id)
+  call('UNLINK', P .. 'array:' .. id, P .. 'apart:' .. id)
   count('unmade', -unmade)
   count('forgotten', unmade)
 end
 
 -- So many elements of an array are forgotten.
 local function array_less(id, number)
-  local key = P .. 'task:' .. id
-  local extent, never_made, ended_at = unpack(fields_of(key, 'j', 'jv', 'F'))
-  local first, last = string.match(extent or '', '^(%d+)-(%d+)$')
+  local key = P .. 'array:' .. id
+  local first, last = string.match((request_of(id) or {}).array or '', '^(%d+)-(%d+)$')
   if not first then return end
-  local unmade = whole_of(never_made) or 0
-  local forgotten = read('HINCRBY', key, 'jfo', whole(number))
+  local unmade = whole_of(field_of(key, 'unmade')) or 0
+  local forgotten = read('HINCRBY', key, 'forgotten', whole(number))
   if type(forgotten) == 'table' or forgotten + unmade < last - first + 1 then return end
   if unmade == 0 then return drop_array(id, 0) end
-  call('ZADD', P .. 'finished:array', whole_of(ended_at) or 0, id)
+  local outcome = outcome_of(id)
+  call('ZADD', P .. 'finished:array', outcome and whole_of(outcome.at) or 0, id)
 end
 
 local function forget(state, ids)
   if #ids == 0 then return end
   if state == 'array' then
-    for _, id in ipairs(ids) do drop_array(id, whole_of(field_of(P .. 'task:' .. id, 'jv')) or 0) end
+    for _, id in ipairs(ids) do drop_array(id, whole_of(field_of(P .. 'array:' .. id, 'unmade')) or 0) end
     return
   end
   drop(state, ids)

@@ -102,6 +102,15 @@ local function entry_add(node, token, id, need)
   entries[n + 1], entries[n + 2] = token, id .. ':' .. need .. ':a'
 end
 
+-- It has begun.
+local function entry_started(node, token, id, need)
+  node_touch(node)
+  node.started = node.started + 1
+  local entries = node.entries
+  local n = #entries
+  entries[n + 1], entries[n + 2] = token, id .. ':' .. need .. ':r'
+end
+
 -- When all that runs on the node will have ended, by time limits: nil from a task without one on until the node is empty
 -- again, and while it is empty. Called after `entry_add`; `limit` is the new task's, in ms.
 local function node_ends(now, node, limit)

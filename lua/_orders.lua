@@ -1,22 +1,22 @@
 --@include _fill
--- Reading a node's orders in full: what a start needs is in the task's record.
+-- Reading a node's orders in full: what a start needs is in the task's request and its attempt.
 
 local function orders_read(node, limit, orders)
-  for i, text in ipairs(read('LRANGE', node.path .. ':orders', node.trimmed, node.trimmed + limit - 1)) do
-    local number, kind, token, id, amount = string.match(text, '^(%d+) (%a+) (%S+) (%S+) ?(%S*)$')
-    number = whole_of(number)
-    if not number then
-      orders[#orders + 1] = { node.acked + i, 'void' } -- it says nothing: the ledger tells what was meant
+  local texts, ids = read('LRANGE', node.path .. ':orders', node.trimmed, node.trimmed + limit - 1), {}
+  for _, text in ipairs(texts) do ids[#ids + 1] = string.match(text, '^%d+ start %S+ (%S+)$') end
+  records_fetch(ids, 'attempt')
+  records_fetch(ids, 'request')
+  for i, text in ipairs(texts) do
+    local number, kind, token, id = string.match(text, '^(%d+) (%a+) (%S+) (%S+) ?%S*$')
+    local attempt = kind == 'start' and attempt_of(id)
+    if not whole_of(number) then
+      orders[#orders + 1] = whole(node.acked + i) .. ' void' -- it says nothing: the ledger tells what was meant
     elseif kind ~= 'start' then -- stop with its grace, resize with the allocation, reload with nothing
-      orders[#orders + 1] = { number, kind, token, id, amount }
+      orders[#orders + 1] = text
+    elseif attempt and attempt.token == token then
+      orders[#orders + 1] = start_order(number, token, id, attempt.number, request_text(id) or '')
     else
-      local record = read('HMGET', P .. 'task:' .. id, unpack(ORDER_FIELDS))
-      local current = unpack(record)
-      if current == token then
-        orders[#orders + 1] = start_order(number, token, id, record)
-      else
-        orders[#orders + 1] = { number, 'void' } -- overtaken: the attempt is over
-      end
+      orders[#orders + 1] = number .. ' void' -- overtaken: the attempt is over
     end
   end
 end

@@ -12,9 +12,9 @@ local PAGES = 16          -- of so many, in which those on nodes with the labels
 local function victim(now, token, entry, above)
   local id, cpu, memory, mark = entry_parse(entry or '')
   if mark ~= 'r' then return nil end
-  local started_at, preempted, preemptible, urgency = unpack(fields_of(P .. 'task:' .. id, 'S', 'P', 'v', 'p'))
-  local started, times, priority = whole_of(started_at), whole_of(preempted) or 0, tonumber(urgency or 0) or 0
-  if not preemptible or priority >= above or not started or now - started < LEAST_RUN or times >= MOST_PREEMPTED then return nil end
+  local request, attempt = request_of(id) or {}, attempt_of(id) or {}
+  local started, times, priority = whole_of(attempt.started), whole_of(request.preempted) or 0, tonumber(request.priority) or 0
+  if not request.preemptible or priority >= above or not started or now - started < LEAST_RUN or times >= MOST_PREEMPTED then return nil end
   return { token = token, id = id, cpu = cpu, memory = memory, started = started, times = times, priority = priority }
 end
 
@@ -108,7 +108,7 @@ end
 -- Whom to stop for the first blocked task: the node, its size, and the tasks; nil if nobody. Where the candidates of no
 -- node are enough, those nodes that have most of them are looked at as a whole.
 local function victims(now, first)
-  local above = tonumber(field_of(first.key, 'p') or 0) or 0
+  local above = tonumber(first.request.priority) or 0
   local nodes = candidates_by_node(now, above, first.class)
   local best = best_of(nodes, first.class)
   local budget = CANDIDATES
@@ -129,7 +129,9 @@ local function preempt(chosen, grace)
   local node = chosen.node
   for _, one in ipairs(chosen.tasks) do
     stop_attempt(one.id, node.id, node.incarnation, one.token, 'back', 'preempting', grace)
-    call('HSET', P .. 'task:' .. one.id, 'P', one.times + 1)
+    local request = request_of(one.id)
+    request.preempted = one.times + 1
+    request_put(one.id, request)
     call('ZREM', P .. 'preemptible', one.token .. ' ' .. node.id)
     event('preempting', one.id, node.id)
   end

@@ -140,6 +140,15 @@ local function entry_peek(class)
   return tonumber(buffer[class.position + 1]), buffer[class.position]
 end
 
+-- The ids of the entries that were read of the queue and aren't taken yet, at most so many.
+local function ids_ahead(class, most)
+  local ids, buffer = {}, class.buffer
+  for i = class.position, math.min(#buffer, class.position + 2 * most - 1), 2 do
+    if string.byte(buffer[i], -1) ~= REST then ids[#ids + 1] = string.sub(buffer[i], PY.SEQUENCE + 1) end
+  end
+  return ids
+end
+
 -- The earliest task of the class that this script hasn't taken yet: score, member, and the array that makes it.
 local function class_peek(class)
   local score, member = entry_peek(class)
@@ -182,15 +191,11 @@ local function class_take(class, score, member, array)
   end
 end
 
--- The entries that leave the queue of a class by this script; nil: none leaves any queue.
+-- Whether entries leave their queues by this script; those that leave the queue of a class, where one is given.
 local function taken_of(class_name)
+  if not class_name then return something_taken end
   local class = something_taken and classes_seen[class_name]
-  return class and class.removed or nil
-end
-
--- Whether an entry leaves its queue by this script.
-local function is_something_taken()
-  return something_taken
+  return class and class.removed or {}
 end
 
 -- Takes the earliest entry out of the queue, whatever it is. `tasks`: for how many it counts.
@@ -309,27 +314,27 @@ local function queue_flush()
   return news
 end
 
-local taken_to, taken_end = 0, 0 -- those taken from Redis that aren't given out yet
+local sequences = { given = 0, last = 0 } -- the last one that was given out, and the last that was taken from Redis
 
 -- Takes so many sequence numbers at once; false: there aren't so many. What isn't given out is never used.
 local function sequences_take(number)
   local first = sequences_new(number)
   if not first then return false end
-  taken_to, taken_end = first - 1, first - 1 + number
+  sequences.given, sequences.last = first - 1, first - 1 + number
   return true
 end
 
 -- A new sequence number: behind everything that has one. Nil: they are used up.
 local function next_sequence()
-  if taken_to == taken_end and not sequences_take(1) then return nil end
-  taken_to = taken_to + 1
-  return sequence_text(taken_to)
+  if sequences.given == sequences.last and not sequences_take(1) then return nil end
+  sequences.given = sequences.given + 1
+  return sequence_text(sequences.given)
 end
 
 -- Those that weren't given out are there again: a submit of what is here already changes nothing.
 local function sequences_back()
-  if taken_to < taken_end then call('DECRBY', P .. 'seq', whole(taken_end - taken_to)) end
-  taken_to, taken_end = 0, 0
+  if sequences.given < sequences.last then call('DECRBY', P .. 'seq', whole(sequences.last - sequences.given)) end
+  sequences = { given = 0, last = 0 }
 end
 
 local aging

@@ -21,21 +21,21 @@ local function somebody_could(need)
 end
 
 -- True: another node is to say. Else `report.error` is what all have said.
-local function refused(id, record, node_id, report)
+local function refused(task, node_id, report)
   local most, characters = 16, 300 -- refusals that are remembered, and what is kept of each
-  local key = P .. 'task:' .. id
-  local own, before = unpack(call('HMGET', key, 'i', 'Z'))
+  local request, own = task.request, task.attempt.place
+  local before = request.refusal
   local said = node_id .. ': ' .. string.sub(string.gsub(report.error, '%s+', ' '), 1, characters)
   if before then said = string.sub(before, 1, most * (characters + 130)) .. '\n' .. said end
-  suspect_no_more(id, record)
-  if not own or not string.find(own, '^[%w._-]+:[%w._-]+$') or not record.c or not class_of(record.c) then return false end
+  suspect_no_more(task)
+  if not string.find(own, '^[%w._-]+:[%w._-]+$') or not class_of(request.class or '') then return false end
   local places = { own }
-  for place, node, incarnation in string.gmatch(record.c, REFUSED) do -- those that are registered anew are asked again
+  for place, node, incarnation in string.gmatch(request.class, REFUSED) do -- those that are registered anew are asked again
     local known = node_load(node)
     if place ~= own and known and known.incarnation == incarnation then places[#places + 1] = place end
   end
   table.sort(places)
-  local class = string.match(record.c, '^[^!]+') .. '!' .. table.concat(places, '!')
+  local class = string.match(request.class, '^[^!]+') .. '!' .. table.concat(places, '!')
   --@mark all_have_refused
   if #places > most or not somebody_could(class_of(class)) then
     if before then report.error = said end
@@ -45,7 +45,6 @@ local function refused(id, record, node_id, report)
     report.error = said .. '\nno more nodes were asked: too many tasks that were refused, or require labels, wait already'
     return false
   end
-  record.c = class
-  call('HSET', key, 'c', class, 'Z', said)
+  request.class, request.refusal = class, said
   return true
 end

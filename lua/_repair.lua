@@ -1,4 +1,5 @@
 --@include _ledger
+--@include _record
 --@include _commit
 -- Putting right what doesn't add up. Everything is looked at again in the script that mends it: what is in order is
 -- never written to, so that a repair may run at any time, any number of times.
@@ -44,8 +45,8 @@ local function ledger_sum(path)
       sum.cpu, sum.memory, sum.entries = sum.cpu + cpu, sum.memory + memory, sum.entries + 1
       if mark == 'r' then sum.started = sum.started + 1 end
       if mark == 's' then
-        local token, started = unpack(call('HMGET', P .. 'task:' .. id, 'k', 'S'))
-        if token == flat[i] and started then sum.stopping = sum.stopping + 1 end
+        local attempt = attempt_of(id)
+        if attempt and attempt.token == flat[i] and attempt.started then sum.stopping = sum.stopping + 1 end
         sum.orders[#sum.orders + 1] = 'stop ' .. flat[i] .. ' ' .. id .. ' 10000'
       elseif mark == 'a' then
         sum.orders[#sum.orders + 1] = 'start ' .. flat[i] .. ' ' .. id

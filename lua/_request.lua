@@ -1,16 +1,17 @@
 --@include _check
--- What is asked for when a task is submitted, as records.py encodes it: checked like everything that is given.
+-- What is asked for when a task is submitted, as records.py encodes it: lines of its request, checked like everything that is
+-- given.
 
--- Fields of the record that a submit may set (records.py tells what they are), with their ranges; besides f, a and e.
+-- Lines of the request that a submit may set, with their ranges; besides run, with and elastic.
 local RANGES = {
-  ax = { 1, PY.MOST_PAYLOAD }, X = { 1, PY.MOST_CPU }, Y = { 1, PY.MOST_MEMORY }, r = { 0, PY.MOST_PRIORITY }, C = { 1, PY.MOST_PRIORITY },
-  l = { 1, MOST_DURATION }, v = { 1, 1 },
+  priority = { -PY.MOST_PRIORITY, PY.MOST_PRIORITY }, delay = { 0, MOST_DURATION }, retries = { 0, PY.MOST_PRIORITY },
+  crash_limit = { 1, PY.MOST_PRIORITY }, time_limit = { 1, MOST_DURATION }, preemptible = { 1, 1 },
+  max_cpu = { 1, PY.MOST_CPU }, max_memory = { 1, PY.MOST_MEMORY },
 }
-local MOST_SHORT, MOST_DIGEST, MOST_ID = 64, 64, 128 -- bytes
+local MOST_DIGEST, MOST_ID = 64, 128 -- bytes
 local ELASTIC = { off = true, cpu = true, all = true }
 
-local needs_given, functions_given, priorities_given = {}, {}, { ['0'] = true } -- that were right in this call: few differ
-local fields_given, fields_round = {}, 0    -- field → the task that had it last
+local needs_given, heads_given = {}, {} -- that were right in this call: few differ. (A head is all before the arguments.)
 
 -- Well-formed UTF-8, of any planes, without surrogates.
 local function is_utf8(text)
@@ -29,7 +30,6 @@ local function function_given(text)
   if #text > 4096 or string.find(text, '%c') or not string.find(text, '.:.') or not is_utf8(text) then
     complain('invalid_target', 'bad target ' .. shown(text) .. ': write a function as pkg.mod:func, a command as exec:PATH')
   end
-  functions_given[text] = true
 end
 
 -- CPU and memory of a class's name, CPU:MEMORY+LABEL….
@@ -45,29 +45,20 @@ local function class_given(name)
   return need
 end
 
--- A field; those that nearly all requests have are looked at before (request_given). Answers its number, if it is one.
-local function field_given(name, value, need)
+local function line_given(name, value, need)
   local range = RANGES[name]
   if range then
     local number = number_given(value, name, unpack(range))
-    if (name == 'X' and number < need.cpu) or (name == 'Y' and number < need.memory) then
+    if (name == 'max_cpu' and number < need.cpu) or (name == 'max_memory' and number < need.memory) then
       complain('invalid_value', 'the maximum ' .. whole(number) .. ' is below the need')
     end
-    return number
-  elseif name == 'f' then
+  elseif name == 'run' then
     function_given(value)
-  elseif name == 'a' then
-    bytes_given(value, 'the arguments', PY.MOST_PAYLOAD)
-  elseif name == 'e' then
+  elseif name == 'elastic' then
     choice_given(value, 'elastic', ELASTIC)
   else
-    complain('invalid_value', 'a submit sets no field ' .. shown(name))
+    complain('invalid_value', 'a submit sets no line ' .. shown(name))
   end
-end
-
--- Whether these were right in this call already; what is usual costs no more.
-local function were_given(class, priority, target)
-  return needs_given[class] and priorities_given[priority] and functions_given[target]
 end
 
 -- Ids of tasks; those of a batch in one go.
@@ -77,35 +68,46 @@ local function ids_given(ids)
   for _, id in ipairs(ids) do id_given(id, 'task id') end
 end
 
--- What stands in ARGV from `at` on, but for its id: digest, class, priority, delay, payload; from `first` to `last` the fields.
-local function request_given(at, first, last)
-  local digest, class, priority = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  if #ARGV[at] > MOST_ID then id_given(ARGV[at], 'task id') end
-  if #digest > MOST_DIGEST then complain('invalid_value', 'the digest has more than ' .. MOST_DIGEST .. ' bytes') end
+-- Whether these were right in this call already, and the arguments are short: what is usual costs no more.
+local function were_given(class, text)
+  local head = string.match(text, '^run=[^\n]*\nwith=')
+  return head and heads_given[head] and needs_given[class] and #text - #head <= PY.INLINE
+end
+
+-- What is asked for, name → value, but for the id: the lines, and behind the last one's name the arguments as they are.
+local function request_given(class, digest, text)
+  if digest == '' or #digest > MOST_DIGEST or find(digest, '[%c ]') then
+    complain('invalid_value', 'the digest must be 1 to ' .. MOST_DIGEST .. ' bytes without spaces, not ' .. shown(digest))
+  end
   local need = needs_given[class] or class_given(class)
-  if not priorities_given[priority] then
-    number_given(priority, 'priority', -PY.MOST_PRIORITY, PY.MOST_PRIORITY)
-    priorities_given[priority] = true
+  local request, lines = {}, 0
+  local arguments_at = find('\n' .. text, '\nwith=', 1, true) or #text + 1
+  for name, value in string.gmatch(string.sub(text, 1, arguments_at - 1), '([a-z_]+)=([^\n]*)\n') do
+    if request[name] then complain('invalid_value', 'the line ' .. shown(name) .. ' is given twice') end
+    line_given(name, value, need)
+    request[name], lines = value, lines + #name + #value + 2
   end
-  if ARGV[at + 4] ~= '0' then duration_given(ARGV[at + 4], 'delay') end
-  local payload, long, round = ARGV[at + 5], 0, fields_round + 1
-  fields_round = round
-  for i = first, last, 2 do
-    local name, value = ARGV[i], ARGV[i + 1]
-    if fields_given[name] == round then complain('invalid_value', 'the field ' .. shown(name) .. ' is given twice') end
-    fields_given[name] = round
-    if not functions_given[value] or name ~= 'f' then
-      if name ~= 'a' or #value > MOST_SHORT then
-        local number = field_given(name, value, need)
-        if name == 'ax' then long = number end
-      end
-    end
+  if lines ~= arguments_at - 1 or arguments_at > #text then
+    complain('invalid_value', 'what is asked for must be lines name=value, the last one the arguments: with=…')
   end
-  if fields_given.f ~= round then complain('invalid_target', 'no function is given') end
-  if payload ~= '' or long > 0 then
-    bytes_given(payload, 'the arguments', PY.MOST_PAYLOAD)
-    if long ~= #payload or fields_given.a == round then
-      complain('invalid_value', 'the arguments are not as long as they are said to be, or stand in two places')
-    end
+  if not request.run then complain('invalid_target', 'no function is given') end
+  request.with = bytes_given(string.sub(text, arguments_at + 5), 'the arguments', PY.MOST_PAYLOAD)
+  if not wrong() then heads_given[string.sub(text, 1, arguments_at + 4)] = true end
+  return request
+end
+
+-- Of a request that was given: what isn't the default goes, and long arguments go beside it.
+local function request_begin(id, request, class, digest, now, watch)
+  request.class, request.digest, request.at, request.watch = class, digest, stamp(now), watch ~= '' and watch or nil
+  if request.priority == '0' then request.priority = nil end
+  if request.delay == '0' then request.delay = nil end
+  if request.elastic == 'cpu' then request.elastic = nil end
+  if #request.with > PY.INLINE then
+    call('SET', P .. 'payload:' .. id, request.with)
+    request.payload, request.with = whole(#request.with), ''
+  end
+  if request.delay then
+    request.state, request.due = 'delayed', whole(now + tonumber(request.delay))
+    read('ZADD', P .. 'delayed', request.due, id)
   end
 end

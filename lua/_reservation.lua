@@ -55,8 +55,8 @@ end
 -- When the head of a class will have ended if it starts now, by its time limit; nil: it has none.
 local function head_ends(now, class)
   local _, member, array = class_peek(class)
-  local key = member and (array and array.key or P .. 'task:' .. string.sub(member, PY.SEQUENCE + 1))
-  local limit = key and whole_of(field_of(key, 'l'))
+  local request = member and (array and array.request or request_of(string.sub(member, PY.SEQUENCE + 1)))
+  local limit = request and whole_of(request.time_limit)
   return limit and now + limit or nil
 end
 
@@ -96,8 +96,8 @@ end
 
 -- Before queue_flush(): when the task leaves its queue for whatever reason, its reservation ends.
 local function reservation_flush(now)
-  if not is_something_taken() or not reservation() then return end
-  for _, member in ipairs(taken_of(reservation_read.class) or {}) do
+  if not taken_of() or not reservation() then return end
+  for _, member in ipairs(taken_of(reservation_read.class)) do
     local id = string.sub(member, PY.SEQUENCE + 1)
     if id == reservation_read.task or id == string.match(reservation_read.task, '^.+/') then return unreserve(now) end
   end

@@ -1,4 +1,5 @@
 --@include _ledger
+--@include _record
 -- Allocations that change while their task runs. CPU that an elastic attempt holds beyond its need is surplus
 -- (node:…:grown, token → cores): it counts as free, and is taken back in the script that gives it to another.
 -- Changes are written at once: a script may look at an allocation again.
@@ -9,7 +10,7 @@ local function allocation_set(node, token, entry, cpu, memory)
   if not room_take(node, cpu - entry.cpu, memory - entry.memory) then return false end
   entry.cpu, entry.memory = cpu, memory
   hash_set(node.path .. ':tasks', token, entry.id .. ':' .. cpu .. ':' .. memory .. ':' .. entry.mark)
-  call('HSET', P .. 'task:' .. entry.id, 'A', cpu .. ':' .. memory)
+  attempt_change(entry.id, { allocated = cpu .. ':' .. memory })
   event('resized', entry.id, node.id, nil, cpu .. ':' .. memory)
   return true
 end

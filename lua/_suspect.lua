@@ -1,10 +1,9 @@
 --@include _labelled
 --@include _pending
 -- A suspect would have failed as poison by a node's death that may have been the doing of another task there. It must run
--- alone first: until it has, its need is a whole node (its class; `O` keeps what it asked for), so that it waits, is
+-- alone first: until it has, its need is a whole node (its class; `asked` keeps what it asked for), so that it waits, is
 -- placed and finds a node reserved for it like any task that needs so much. The set `suspects` holds the ids.
 
-local SUSPECTS = P .. 'suspects'
 local NODES_A_BATCH, MOST_BATCHES = 16, 64
 local alone_classes = {} -- what is asked for → what alone_class() found
 
@@ -42,21 +41,22 @@ local function alone_class(asked, node_id)
   return known
 end
 
--- Before it goes back to its queue.
-local function suspect(id, record, node_id)
-  record.O = record.O or record.c
+-- Before it goes back to its queue, which writes the request.
+local function suspect(task, node_id)
+  local request = task.request
+  request.asked = request.asked or request.class
   --@mark alone
-  record.c = alone_class(record.O, node_id) or record.c
-  call('HSET', P .. 'task:' .. id, 'O', record.O, 'c', record.c)
-  call('SADD', SUSPECTS, id)
+  request.class = alone_class(request.asked, node_id) or request.class
+  call('SADD', P .. 'suspects', task.id)
 end
 
--- It has run alone and its node lives, or it has ended: it needs what it asked for. (It isn't in a queue.)
-local function suspect_no_more(id, record)
-  if not record.O then return end
+-- It has run alone and its node lives, or it has ended: it needs what it asked for. (It isn't in a queue; who calls writes
+-- the request.)
+local function suspect_no_more(task)
+  local request = task.request
+  if not request.asked then return end
+  call('SREM', P .. 'suspects', task.id)
   --@mark suspect_cleared
-  call('HSET', P .. 'task:' .. id, 'c', record.O)
-  call('HDEL', P .. 'task:' .. id, 'O')
-  call('SREM', SUSPECTS, id)
-  record.c, record.O = record.O, nil
+  request.class = request.asked
+  request.asked = nil
 end

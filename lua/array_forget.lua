@@ -16,18 +16,19 @@ local from, to = number_given(ARGV[3], 'from', 0, PY.MOST_INDEX), number_given(A
 if to - from >= MOST_BATCH then complain('invalid_value', 'a stretch has at most ' .. MOST_BATCH .. ' elements') end
 if wrong() then return wrong() end
 
-local ended_at, extent, array_state = unpack(fields_of(P .. 'task:' .. id, 'F', 'j', 's'))
-if extent and not ended_at then
-  return refuse('task_not_final', 'array ' .. id .. ' is ' .. (array_state or 'pending') .. ': cancel it with --no-requeue first')
+local array = task_read(id)
+if array and array.request.array and not array.outcome then
+  return refuse('task_not_final', 'array ' .. id .. ' is ' .. array.state .. ': cancel it with --no-requeue first')
 end
 
-local found, dropped = {}, 0
-for index = from, to do
-  local element = id .. '/' .. whole(index)
-  local state, class = unpack(fields_of(P .. 'task:' .. element, 's', 'c'))
-  if class and state then
-    found[state] = found[state] or {}
-    table.insert(found[state], element)
+local found, dropped, elements = {}, 0, {}
+for index = from, to do elements[#elements + 1] = id .. '/' .. whole(index) end
+records_fetch(elements)
+for _, element in ipairs(elements) do
+  local task = task_read(element)
+  if task and FINAL[task.state] then
+    found[task.state] = found[task.state] or {}
+    table.insert(found[task.state], element)
     dropped = dropped + 1
   end
 end

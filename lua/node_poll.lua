@@ -2,7 +2,7 @@
 --- node_poll: a node reads its orders.
 -- KEYS: prefix
 -- ARGV: now_ms node_id incarnation acked limit
--- Replies: the orders after `acked`, in full, at most `limit`
+-- Replies: the orders after `acked`, in full (as of task_finish), at most `limit`
 -- Refuses: stale_incarnation
 -- Promises: an order is kept until a later call acknowledges it
 --@include _orders

@@ -22,19 +22,22 @@ local path = P .. 'node:' .. id .. ':' .. incarnation
 local node = node_load(id)
 if node and node.incarnation ~= incarnation then node = nil end -- it came back: that ledger is another
 local entries = call('HRANDFIELD', path .. ':tasks', limit, 'WITHVALUES') or {}
-local tokens, report = {}, { error = '', exit_code = '', random = 0, among = how == 'crashed' }
+local tokens, ids, report = {}, {}, { error = '', exit_code = '', random = 0, among = how == 'crashed' }
 local died = how ~= 'left'
+for i = 2, #entries, 2 do ids[#ids + 1] = entry_parse(entries[i]) end
+records_fetch(ids)
 for i = 1, #entries, 2 do
   local token = entries[i]
   local task_id, cpu, memory, mark = entry_parse(entries[i + 1])
-  local record = task_id and end_record(task_id, mark) or {}
+  local task = task_id and task_of_attempt(now, task_id, id .. ':' .. incarnation, token, mark) or {}
+  local attempt, request = task.attempt, task.request or {}
   tokens[#tokens + 1] = token
-  if node and task_id then give_back(node, token, cpu, memory, record.S) end
-  if record.v then read('ZREM', P .. 'preemptible', token .. ' ' .. id) end
-  if record.k == token then
+  if node and task_id then give_back(node, token, cpu, memory, attempt and attempt.started) end
+  if request.preemptible then read('ZREM', P .. 'preemptible', token .. ' ' .. id) end
+  if attempt and attempt.token == token then
     --@mark charged
     local outcome = died and mark ~= 'a' and 'crashed' or 'returned'
-    end_safely(now, task_id, record, id, mark, outcome, report)
+    end_safely(now, task, id, mark, outcome, report)
   end
 end
 if #tokens > 0 then call('HDEL', path .. ':tasks', unpack(tokens)) end

@@ -11,36 +11,37 @@
 arguments_given(2)
 local now, id = time_given(ARGV[1]), found_given(ARGV[2], 'task id')
 if wrong() then return wrong() end
-local key = P .. 'task:' .. id
 
-local function off_its_ledger(token, place)
-  local node_id, incarnation = string.match(place or '', '^([^:]+):([^:]+)$')
+local function off_its_ledger(attempt)
+  local node_id, incarnation = string.match(attempt.place, '^([^:]+):([^:]+)$')
   local path = node_id and P .. 'node:' .. node_id .. ':' .. incarnation .. ':tasks'
-  if not token or not path or read('HDEL', path, token) ~= 1 then return end
+  if not path or read('HDEL', path, attempt.token) ~= 1 then return end
   if field_of(P .. 'node:' .. node_id, 'incarnation') ~= incarnation then return end
   node_recompute(now, node_id)
-  stop_order(node_id, token, names_task(id) and id or 'unknown')
+  stop_order(node_id, attempt.token, names_task(id) and id or 'unknown')
 end
 
-local function give_up()
-  local class, sequence, token, place = unpack(fields_of(key, 'c', 'n', 'k', 'i'))
+local function give_up(request)
+  local attempt = attempt_of(id)
   for _, index in ipairs({ 'delayed', 'held', 'finished:completed', 'finished:failed', 'finished:cancelled' }) do
     read('ZREM', P .. index, id)
   end
-  if class and sequence then read('ZREM', P .. 'pending:' .. class, sequence .. id, sequence .. id .. '/') end
-  off_its_ledger(token, place)
-  for _, name in ipairs({ 'p', 't', 'X', 'Y', 'r', 'C', 'l', 'd', 'u', 'y', 'z', 'F', 'T', 'S', 'ax', 'rx' }) do
-    local value = call('HGET', key, name)
-    if value and not whole_of(value) and not (name == 'p' and tonumber(value)) then call('HDEL', key, name) end
+  if request.class and request.turn then
+    read('ZREM', P .. 'pending:' .. request.class, request.turn .. id, request.turn .. id .. '/')
   end
-  if not class_of(class or '') then call('HSET', key, 'c', '1:1') end
-  if not is_sequence(sequence) then call('HSET', key, 'n', sequence_text(0)) end
-  call('HSETNX', key, 't', stamp(now))
-  call('HDEL', key, 'y', 'z', 'ax', 'rx', 'R')
+  if attempt then off_its_ledger(attempt) end
   call('UNLINK', P .. 'payload:' .. id, P .. 'result:' .. id)
   task_unreadable(now, id)
+  -- What can be read stays.
+  local left = {
+    class = class_of(request.class or '') and request.class or '1:1', turn = is_sequence(request.turn) and request.turn or sequence_text(0),
+    digest = request.digest, at = whole_of(request.at) and request.at or stamp(now), watch = request.watch,
+    priority = tonumber(request.priority) and request.priority or nil, run = request.run,
+  }
+  request_put(id, left)
   did('failed: its record can\'t be mended')
 end
 
-if key_type(key) == 'hash' then give_up() end
+local known = request_of(id)
+if known then give_up(known) end
 return repaired(now)

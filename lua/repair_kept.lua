@@ -21,12 +21,9 @@ local function is_sound(stored)
   local state_of_node, incarnation, reserved, total_cpu, total_memory =
     unpack(call('HMGET', P .. 'node:' .. stored.node, 'state', 'incarnation', 'reserved', 'total_cpu', 'total_memory'))
   if state_of_node ~= 'up' or incarnation ~= stored.incarnation or reserved ~= stored.task then return false end
-  local state, class, sequence = unpack(call('HMGET', P .. 'task:' .. stored.task, 's', 'c', 'n'))
-  local array, index = element_of(stored.task)
-  if not class and array and unmade_state(array, index) == 'pending' then
-    state, class, sequence = nil, call('HGET', array.key, 'c'), array_sequence(array, index)
-  end
-  if state or class ~= stored.class or sequence ~= stored.sequence then return false end
+  local task = task_read(stored.task) or unmade_task(stored.task)
+  if not task or task.state ~= 'pending' then return false end
+  if task.request.class ~= stored.class or task.request.turn ~= stored.sequence then return false end
   local cpu, memory = string.match(stored.class, '^(%d+):(%d+)')
   cpu, memory = cpu + stored.spare_cpu, memory + stored.spare_memory
   for name, value in pairs(stored) do
@@ -63,13 +60,13 @@ local function repair_attempt()
     return
   end
   local id, _, _, mark = entry_parse(entry)
-  local preemptible, priority, current = unpack(id and call('HMGET', P .. 'task:' .. id, 'v', 'p', 'k') or {})
-  if current ~= token then return end
+  local task = id and task_read(id)
+  if not task or not task.attempt or task.attempt.token ~= token then return end
   local score = call('ZSCORE', P .. 'preemptible', member)
-  if not preemptible then
+  if not task.request.preemptible then
     index_set('preemptible', member, nil)
   elseif score or mark ~= 's' then
-    index_set('preemptible', member, tonumber(priority or 0))
+    index_set('preemptible', member, tonumber(task.request.priority or 0))
   end
 end
 

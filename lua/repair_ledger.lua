@@ -43,13 +43,11 @@ local function allocation()
   local entry = call('HGET', path .. ':tasks', token)
   if not entry then return end
   local task_id = entry_parse(entry)
-  local state, current, place = unpack(task_id and call('HMGET', P .. 'task:' .. task_id, 's', 'k', 'i') or {})
-  local active = state == 'assigned' or state == 'running'
-  if active and current == token then
-    if place == id .. ':' .. incarnation then return end
-    local node_id, other = string.match(place or '', '^([^:]+):([^:]+)$')
-    if not node_id or call('HEXISTS', P .. 'node:' .. node_id .. ':' .. other .. ':tasks', token) == 0 then
-      call('HSET', P .. 'task:' .. task_id, 'i', id .. ':' .. incarnation)
+  local attempt = task_id and request_text(task_id) and attempt_of(task_id)
+  if attempt and attempt.token == token then
+    if attempt.place == id .. ':' .. incarnation then return end
+    if call('HEXISTS', P .. 'node:' .. attempt.place .. ':tasks', token) == 0 then
+      attempt_change(task_id, { place = id .. ':' .. incarnation })
       return did('its task is said to be here')
     end
   end

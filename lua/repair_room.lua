@@ -12,10 +12,12 @@ arguments_given(2)
 local id = found_given(ARGV[2], 'task id')
 if wrong() then return wrong() end
 
-local state, class, sequence, extent = unpack(call('HMGET', P .. 'task:' .. id, 's', 'c', 'n', 'j'))
-local array = extent and array_load(id)
-local member = array and array_member(array) or (sequence or '') .. id
-if class and not state and call('ZSCORE', P .. 'pending:' .. class, member) then
+local task = task_read(id)
+local request = task and task.request or {}
+local array = request.array and array_load(id)
+local member = array and array_member(array) or (request.turn or '') .. id
+local class = request.class
+if class and task.state == 'pending' and call('ZSCORE', P .. 'pending:' .. class, member) then
   local score, head = first_of(P .. 'pending:' .. class)
   if call('ZADD', P .. 'fresh', score, string.sub(head, 1, PY.SEQUENCE) .. class) == 1 then
     did('offered to the schedulers')

@@ -9,8 +9,8 @@
 --@include _repair
 
 local KINDS = {
-  hash = { 'task', 'counts', 'settings', 'reservation', 'node', 'node:tasks', 'node:grown' },
-  string = { 'payload', 'result', 'log', 'seq', 'swept', 'node:alive' },
+  hash = { 'placed', 'array', 'counts', 'settings', 'reservation', 'node', 'node:tasks', 'node:grown' },
+  string = { 'task', 'ended', 'payload', 'result', 'log', 'seq', 'swept', 'node:alive' },
   zset = { 'pending', 'classes', 'groups', 'fresh', 'dirty', 'delayed', 'held', 'finished', 'nodes', 'schedulers', 'gone', 'free',
     'totals', 'ends', 'preemptible', 'apart' },
   set = { 'lost', 'suspects', 'live', 'arrays' },

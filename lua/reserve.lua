@@ -88,14 +88,14 @@ local function run()
 end
 
 -- Suspects whose whole node is no longer the largest: it left, or a larger one came. A few a call, at random.
-for _, id in ipairs(call('SRANDMEMBER', SUSPECTS, 16)) do
-  local record = waiting_record(id)
-  local class = record and record.O and record.s == 'pending' and alone_class(record.O)
-  if class and class ~= record.c then
-    take_out(id, record)
-    record.c = class
-    call('HSET', P .. 'task:' .. id, 'c', class)
-    task_pending(id, record, record.n)
+for _, id in ipairs(call('SRANDMEMBER', P .. 'suspects', 16)) do
+  local suspected = waiting_task(id)
+  local request = suspected and suspected.request
+  local class = request and request.asked and suspected.state == 'pending' and alone_class(request.asked)
+  if class and class ~= request.class then
+    take_out(suspected)
+    request.class = class
+    task_pending(suspected, request.turn)
   end
 end
 settle(now)

@@ -22,14 +22,18 @@ local now, id, operation = time_given(ARGV[1]), task_given(ARGV[2]), id_given(AR
 local requeue, grace = flag_given(ARGV[4], 'requeue'), whole(duration_given(ARGV[5], 'grace_ms'))
 local note, waiting = word_given(ARGV[6], 'note', 1024), flag_given(ARGV[7], 'waiting')
 if wrong() then return wrong() end
-local key = P .. 'task:' .. id
-local record = waiting_record(id)
-if not record then return refuse('task_not_found', 'no task ' .. id) end
+local task = waiting_task(id)
+if not task then return refuse('task_not_found', 'no task ' .. id) end
+local request = task.request
+
+local function is_active()
+  return task.state == 'assigned' or task.state == 'running'
+end
 
 local function repeated()
-  if record.s == 'assigned' or record.s == 'running' then return record.b and 'stopping' or 'requeued' end
-  if record.s == 'pending' then return 'requeued' end
-  if record.s == 'cancelled' then return 'cancelled' end
+  if is_active() then return task.attempt and task.attempt.after and 'stopping' or 'requeued' end
+  if task.state == 'pending' then return 'requeued' end
+  if task.state == 'cancelled' then return 'cancelled' end
   return 'unchanged'
 end
 
@@ -37,57 +41,59 @@ end
 local function cancel_rest()
   local array = array_load(id)
   local left = array_rest(array)
-  call('HSET', key, 'b', 'end')
+  call('HSET', array.key, 'after', 'end')
   if left > 0 then
-    take_out(id, record)
+    take_out(task)
     --@mark rest_cancelled
-    call('HSET', key, 'jx', whole(array.next), 'jt', stamp(now), 'jn', whole(array.last + 1), 'ja', '0', 's', 'running')
-    call('HDEL', key, 'd', 'm')
-    call('HINCRBY', key, 'jca', whole(left))
-    call('HINCRBY', key, 'jv', whole(left))
+    call('HSET', array.key, 'cut', whole(array.next), 'cut_at', stamp(now), 'next', whole(array.last + 1), 'apart', '0')
+    call('HINCRBY', array.key, 'cancelled', whole(left))
+    call('HINCRBY', array.key, 'unmade', whole(left))
     read('SREM', P .. 'arrays', id)
+    request.state, request.due, request.reason = nil, nil, nil
+    request_put(id, request)
     count('cancelled', left)
     count('unmade', left)
     event('cancelling', id, nil, nil, note ~= '' and note or nil)
   end
-  record.s = array_settle(now, id) or 'running'
-  return record.s == 'running' and 'stopping' or 'cancelled'
+  task.state = array_settle(now, id) or 'running'
+  return task.state == 'running' and 'stopping' or 'cancelled'
 end
 
 local function cancel()
   --@mark same_operation
-  if record.o == operation then return repeated() end
-  if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then return 'already' end
-  if requeue and (record.s == 'delayed' or record.s == 'held') then return 'unchanged' end
-  if waiting and (record.s == 'assigned' or record.s == 'running') then return 'unchanged' end
-  if requeue and record.j and record.s == 'running' then return 'requeued' end -- nothing is left of it
-  local sequence = requeue and record.s == 'pending' and sequence_behind(id, record)
+  if request.operation == operation then return repeated() end
+  if FINAL[task.state] then return 'already' end
+  if requeue and (task.state == 'delayed' or task.state == 'held') then return 'unchanged' end
+  if waiting and is_active() then return 'unchanged' end
+  if requeue and request.array and task.state == 'running' then return 'requeued' end -- nothing is left of it
+  local sequence = requeue and task.state == 'pending' and sequence_behind(task)
   if sequence == nil then return nil end
-  waiting_change(id, record)
-  call('HSET', key, 'o', operation)
-  if record.j and not requeue then return cancel_rest() end
-  if record.s == 'assigned' or record.s == 'running' then
+  waiting_change(task)
+  request = task.request
+  request.operation = operation
+  request_put(id, request)
+  if request.array and not requeue then return cancel_rest() end
+  if is_active() then
     --@mark intention
-    local intention = (record.b == 'end' or not requeue) and 'end' or 'requeue'
-    local node_id, incarnation = string.match(record.i, '^([^:]+):(.+)$')
-    stop_attempt(id, node_id, incarnation, record.k, intention, 'cancelling', grace)
-    event('cancelling', id, node_id, record.u, note ~= '' and note or nil)
+    local intention = (task.attempt.after == 'end' or not requeue) and 'end' or 'requeue'
+    local node_id, incarnation = string.match(task.attempt.place, '^([^:]+):(.+)$')
+    stop_attempt(id, node_id, incarnation, task.attempt.token, intention, 'cancelling', grace)
+    event('cancelling', id, node_id, task.attempt.number, note ~= '' and note or nil)
     return 'stopping'
   end
-  if not requeue then
-    take_out(id, record)
-    call('HDEL', key, 'd', 'm')
-    task_end(now, id, record, 'cancelled', nil, note ~= '' and note or nil)
-    record.s = 'cancelled'
-    return 'cancelled'
+  take_out(task)
+  if requeue then
+    local number = last_attempt(task).number
+    task_pending(task, sequence)
+    event('requeued', id, nil, number, 'cancelled')
+    return 'requeued'
   end
-  take_out(id, record)
-  task_pending(id, record, sequence)
-  event('requeued', id, nil, record.u, 'cancelled')
-  return 'requeued'
+  task_end(now, task, 'cancelled', nil, note ~= '' and note or nil)
+  task.state = 'cancelled'
+  return 'cancelled'
 end
 
 local outcome = cancel()
 if not outcome then return sequences_used_up() end
 commit(now)
-return { outcome, record.s, tonumber(record.u or 0) }
+return { outcome, task.state, tonumber(last_attempt(task).number or 0) }

@@ -12,14 +12,14 @@
 arguments_given(2)
 local id = task_given(ARGV[2])
 if wrong() then return wrong() end
-local record = waiting_record(id)
-if not record then return refuse('task_not_found', 'no task ' .. id) end
-local state = record.s
-if state ~= 'completed' and state ~= 'failed' and state ~= 'cancelled' then
+local task = waiting_task(id)
+if not task then return refuse('task_not_found', 'no task ' .. id) end
+local state = task.state
+if not FINAL[state] then
   return refuse('task_not_final', 'task ' .. id .. ' is ' .. state .. ': cancel it with --no-requeue first')
 end
-if record.j then return record.j end
-waiting_change(id, record)
+if task.request.array then return task.request.array end
+waiting_change(task)
 forget(state, { id })
 commit()
 return 1

@@ -27,11 +27,11 @@ if node.state ~= 'up' or node.cpu < 1 or asked_for then return { 0, 1000 } end
 local function candidate(token)
   local entry = allocation_of(node, token)
   if not entry or entry.mark == 's' then return nil end
-  local class, max_cpu, elastic = unpack(fields_of(P .. 'task:' .. entry.id, 'c', 'X', 'e'))
-  local need = whole_of(string.match(class or '', '^%d+'))
+  local request = request_of(entry.id) or {}
+  local need = whole_of(string.match(request.class or '', '^%d+'))
   if not need then return nil end
-  local most = math.max(tonumber(max_cpu or nil) or 0, need)
-  if elastic == 'off' or entry.cpu >= most then return nil end
+  local most = math.max(tonumber(request.max_cpu) or 0, need)
+  if request.elastic == 'off' or entry.cpu >= most then return nil end
   return { token = token, entry = entry, need = need, most = most, cpu = entry.cpu }
 end
 

@@ -12,20 +12,20 @@
 arguments_given(2)
 local now, id = time_given(ARGV[1]), task_given(ARGV[2])
 if wrong() then return wrong() end
-local record = waiting_record(id)
-if not record then return refuse('task_not_found', 'no task ' .. id) end
-if record.s == 'held' then return 'held' end
-if record.j and record.s == 'running' then return 'running' end
-if record.s == 'assigned' or record.s == 'running' then
-  return refuse('wrong_state', 'task ' .. id .. ' is ' .. record.s .. ': only a waiting task can be held; cancel it first')
+local task = waiting_task(id)
+if not task then return refuse('task_not_found', 'no task ' .. id) end
+local state = task.state
+if state == 'held' then return 'held' end
+if task.request.array and state == 'running' then return 'running' end
+if state == 'assigned' or state == 'running' then
+  return refuse('wrong_state', 'task ' .. id .. ' is ' .. state .. ': only a waiting task can be held; cancel it first')
 end
-if record.s ~= 'pending' and record.s ~= 'delayed' then
-  return refuse('task_final', 'task ' .. id .. ' is already ' .. record.s)
-end
-waiting_change(id, record)
+if FINAL[state] then return refuse('task_final', 'task ' .. id .. ' is already ' .. state) end
+waiting_change(task)
 --@mark queue_left
-take_out(id, record)
-call('HSET', P .. 'task:' .. id, 's', 'held')
+take_out(task)
+task.request.state = 'held'
+request_put(id, task.request)
 call('ZADD', P .. 'held', now, id)
 event('held', id)
 commit(now)

@@ -13,20 +13,22 @@ arguments_given(3)
 local now, id = time_given(ARGV[1]), task_given(ARGV[2])
 local priority = number_given(ARGV[3], 'priority', -PY.MOST_PRIORITY, PY.MOST_PRIORITY)
 if wrong() then return wrong() end
-local record = waiting_record(id)
-if not record then return refuse('task_not_found', 'no task ' .. id) end
-if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then
-  return refuse('task_final', 'task ' .. id .. ' is already ' .. record.s)
-end
-if tonumber(record.p or 0) == priority then return record.s end
-waiting_change(id, record)
-call('HSET', P .. 'task:' .. id, 'p', whole(priority))
-event('prioritized', id, nil, nil, whole(priority))
-if record.s == 'pending' then
-  take_out(id, record)
+local task = waiting_task(id)
+if not task then return refuse('task_not_found', 'no task ' .. id) end
+if FINAL[task.state] then return refuse('task_final', 'task ' .. id .. ' is already ' .. task.state) end
+if tonumber(task.request.priority or 0) == priority then return task.state end
+waiting_change(task)
+local request = task.request
+if task.state == 'pending' then
+  take_out(task)
   settle(now)
-  local member, number = entry_of(id, record, record.n)
-  queue_add(record.c, score_of(priority, tonumber(record.t)), member, number)
+end
+request.priority = priority ~= 0 and whole(priority) or nil
+request_put(id, request)
+event('prioritized', id, nil, nil, whole(priority))
+if task.state == 'pending' then
+  local member, number = entry_of(task, request.turn)
+  queue_add(request.class, score_of(priority, tonumber(request.at)), member, number)
 end
 commit(now)
-return record.s
+return task.state

@@ -7,6 +7,7 @@
 -- Refuses: nothing
 -- Promises: only attempts on the ledger may write
 --@include _ledger
+--@include _record
 
 arguments_given(3, 2)
 local node_id, incarnation = id_given(ARGV[2], 'node id'), id_given(ARGV[3], 'incarnation')
@@ -18,8 +19,9 @@ for i = 4, #ARGV, 2 do
   local entry = call('HGET', P .. 'node:' .. node_id .. ':' .. incarnation .. ':tasks', ARGV[i])
   local id = entry_parse(entry or '')
   if id then
-    call('HSET', P .. 'task:' .. id, 'g', ARGV[i + 1])
+    attempt_change(id, { progress = ARGV[i + 1] })
     n = n + 1
   end
 end
+records_flush()
 return n

@@ -14,23 +14,25 @@ local now, limit = time_given(ARGV[1]), batch_given(ARGV[2])
 if wrong() then return wrong() end
 
 -- The more are delayed, the later: whoever delays very many can't make this run all the time.
-local function postpone(id)
+local function postpone(task)
   local again = whole(now + 1000 + call('ZCARD', P .. 'delayed'))
-  call('HSET', P .. 'task:' .. id, 'd', again, 'm', 'too_many_label_sets')
-  call('ZADD', P .. 'delayed', again, id)
+  task.request.due, task.request.reason = again, 'too_many_label_sets'
+  request_put(task.id, task.request)
+  call('ZADD', P .. 'delayed', again, task.id)
 end
 
 local due = call('ZRANGEBYSCORE', P .. 'delayed', '-inf', now, 'LIMIT', 0, limit)
+records_fetch(due)
 for _, id in ipairs(due) do
-  local record = waiting_record(id)
+  local task = waiting_task(id)
   --@mark promoted
   call('ZREM', P .. 'delayed', id)
-  if record and record.s == 'delayed' then
-    if may_wait(record.c) then
-      task_pending(id, record, record.n)
+  if task and task.state == 'delayed' then
+    if may_wait(task.request.class) then
+      task_pending(task, task.request.turn)
       event('promoted', id)
     else
-      postpone(id)
+      postpone(task)
     end
   end
 end

@@ -11,27 +11,30 @@
 arguments_given(3)
 local id, operation = task_given(ARGV[2]), id_given(ARGV[3], 'operation')
 if wrong() then return wrong() end
-local key = P .. 'task:' .. id
-local record = waiting_record(id)
-if not record then return refuse('task_not_found', 'no task ' .. id) end
-if record.o == operation or record.s == 'pending' then return record.s end
-if record.j and record.s ~= 'held' and record.s ~= 'delayed' then
-  return refuse('wrong_state', 'array ' .. id .. ' is ' .. record.s .. ': requeue its elements, such as ' .. id .. '/' .. string.match(record.j, '^%d+'))
+local task = waiting_task(id)
+if not task then return refuse('task_not_found', 'no task ' .. id) end
+local state, request = task.state, task.request
+if request.operation == operation or state == 'pending' then return state end
+if request.array and state ~= 'held' and state ~= 'delayed' then
+  return refuse('wrong_state', 'array ' .. id .. ' is ' .. state .. ': requeue its elements, such as ' .. id .. '/' .. string.match(request.array, '^%d+'))
 end
-if record.s == 'held' or record.s == 'assigned' or record.s == 'running' then
-  local instead = record.s == 'held' and 'unhold' or 'cancel'
-  return refuse('wrong_state', 'task ' .. id .. ' is ' .. record.s .. ': use ' .. instead)
+if state == 'held' or state == 'assigned' or state == 'running' then
+  local instead = state == 'held' and 'unhold' or 'cancel'
+  return refuse('wrong_state', 'task ' .. id .. ' is ' .. state .. ': use ' .. instead)
 end
-record.c = string.match(record.c, '^[^!]+') -- nodes that have refused it are asked again
-if not may_wait(record.c) then return too_many_label_sets() end
-local sequence = sequence_behind(id, record)
+local class = string.match(request.class, '^[^!]+') -- nodes that have refused it are asked again
+if not may_wait(class) then return too_many_label_sets() end
+local sequence = sequence_behind(task)
 if not sequence then return sequences_used_up() end
-waiting_change(id, record)
-take_out(id, record)
-if call('HGET', key, 'rx') then call('DEL', P .. 'result:' .. id) end
-call('HDEL', key, 'y', 'z', 'E', 'rx', 'Z')
-call('HSET', key, 'o', operation, 'c', record.c)
-task_pending(id, record, sequence)
-event('requeued', id, nil, record.u, 'asked')
+waiting_change(task)
+take_out(task)
+request = task.request
+if task.outcome and task.outcome.stored then call('DEL', P .. 'result:' .. id) end
+request.class, request.operation = class, operation
+request.retries_used, request.crashes, request.refusal = nil, nil, nil
+local number = last_attempt(task).number
+task_pending(task, sequence)
+outcome_put(id, nil)
+event('requeued', id, nil, number, 'asked')
 commit()
 return 'pending'

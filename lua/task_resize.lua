@@ -27,27 +27,32 @@ if stale then return stale end
 local entry = allocation_of(node, token)
 if not entry then return { 0, 0, node.ordered } end
 
-local class, max_cpu, max_memory, last_number, elastic, alone =
-  unpack(fields_of(P .. 'task:' .. entry.id, 'c', 'X', 'Y', 'N', 'e', 'O'))
-local need = class_of(class or '')
+local request, attempt = request_of(entry.id) or {}, attempt_of(entry.id) or {}
+local need = class_of(request.class or '')
 if not need then return { entry.cpu, entry.memory, node.ordered } end
 local cpu, memory = wanted_cpu or entry.cpu, wanted_memory or entry.memory
-local most_cpu = math.max(tonumber(max_cpu or nil) or 0, need.cpu)
-local most_memory = math.max(tonumber(max_memory or nil) or 0, need.memory)
+local most_cpu = math.max(tonumber(request.max_cpu) or 0, need.cpu)
+local most_memory = math.max(tonumber(request.max_memory) or 0, need.memory)
 local grows, shrinks = cpu > entry.cpu or memory > entry.memory, cpu < entry.cpu or memory < entry.memory
 
 local available = cpu <= need.cpu and room_cpu(node) or node.cpu -- up to its need it may take others' surplus
 -- A reservation counts on what runs there to need no more than it asked for.
 local into_reservation = node.reserved and ((cpu > entry.cpu and cpu > need.cpu) or (memory > entry.memory and memory > need.memory))
-local refused = entry.mark == 's' or alone or number <= (whole_of(last_number) or 0)
+local refused = entry.mark == 's' or request.asked or number <= (whole_of(attempt.resize) or 0)
   or cpu < 1 or memory < 1 or cpu > most_cpu or memory > most_memory
   or cpu - entry.cpu > available or memory - entry.memory > node.memory or into_reservation
-if not refused then call('HSET', P .. 'task:' .. entry.id, 'N', whole(number)) end
-if refused or not (grows or shrinks) then return { entry.cpu, entry.memory, node.ordered } end
+if not refused then attempt_change(entry.id, { resize = whole(number) }) end
+if refused or not (grows or shrinks) then
+  records_flush()
+  return { entry.cpu, entry.memory, node.ordered }
+end
 
 if cpu - entry.cpu > node.cpu then reclaim(node, cpu - entry.cpu - node.cpu) end
-if not allocation_set(node, token, entry, cpu, memory) then return { entry.cpu, entry.memory, node.ordered } end
-if elastic ~= 'off' then surplus_set(node, token, math.max(0, cpu - need.cpu)) end
+if not allocation_set(node, token, entry, cpu, memory) then
+  commit(now)
+  return { entry.cpu, entry.memory, node.ordered }
+end
+if request.elastic ~= 'off' then surplus_set(node, token, math.max(0, cpu - need.cpu)) end
 if shrinks then
   local _, undone = fill_safely(now, nonce, node, limit)
   if undone then wake() end

@@ -6,6 +6,7 @@
 -- Refuses: stale_incarnation
 -- Promises: repeated it changes nothing
 --@include _ledger
+--@include _record
 --@include _commit
 
 agents_arguments_given(3, 1)
@@ -14,20 +15,22 @@ if wrong() then return wrong() end
 local node, stale = node_of(node_id, incarnation)
 if stale then return stale end
 
-local n = 0
-for i = 4, #ARGV do
-  local token = ARGV[i]
-  local entry = call('HGET', node.path .. ':tasks', token)
+local tokens, tasks, ids = {}, {}, {}
+for i = 4, #ARGV do tokens[#tokens + 1] = ARGV[i] end
+local entries = #tokens > 0 and call('HMGET', node.path .. ':tasks', unpack(tokens)) or {}
+for i, entry in ipairs(entries) do
   local id, cpu, memory, mark = entry_parse(entry or '')
   if mark == 'a' then
-    node_touch(node)
-    node.started = node.started + 1
-    node.entries[#node.entries + 1] = token
-    node.entries[#node.entries + 1] = id .. ':' .. cpu .. ':' .. memory .. ':r'
-    call('HSET', P .. 'task:' .. id, 's', 'running', 'S', now)
-    event('started', id, node_id)
-    n = n + 1
+    ids[#ids + 1] = id
+    tasks[#tasks + 1] = { id = id, token = tokens[i], need = cpu .. ':' .. memory }
   end
 end
+records_fetch(ids, 'attempt')
+local began = { started = stamp(now) }
+for _, task in ipairs(tasks) do
+  entry_started(node, task.token, task.id, task.need)
+  attempt_change(task.id, began)
+  event('started', task.id, node_id)
+end
 commit(now, node_id)
-return n
+return #tasks

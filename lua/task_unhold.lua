@@ -11,22 +11,22 @@
 arguments_given(2)
 local now, id = time_given(ARGV[1]), task_given(ARGV[2])
 if wrong() then return wrong() end
-local record = waiting_record(id)
-if not record then return refuse('task_not_found', 'no task ' .. id) end
-if record.s == 'completed' or record.s == 'failed' or record.s == 'cancelled' then
-  return refuse('task_final', 'task ' .. id .. ' is already ' .. record.s)
-end
-if record.s ~= 'held' then return record.s end
-local state = record.d and tonumber(record.d) > now and 'delayed' or 'pending'
-if state == 'pending' and not may_wait(record.c) then return too_many_label_sets() end
-waiting_change(id, record)
-take_out(id, record)
+local task = waiting_task(id)
+if not task then return refuse('task_not_found', 'no task ' .. id) end
+if FINAL[task.state] then return refuse('task_final', 'task ' .. id .. ' is already ' .. task.state) end
+if task.state ~= 'held' then return task.state end
+local due = task.request.due
+local state = due and tonumber(due) > now and 'delayed' or 'pending'
+if state == 'pending' and not may_wait(task.request.class) then return too_many_label_sets() end
+waiting_change(task)
+take_out(task)
 event('unheld', id)
 if state == 'delayed' then
-  call('HSET', P .. 'task:' .. id, 's', 'delayed')
-  call('ZADD', P .. 'delayed', record.d, id)
+  task.request.state = 'delayed'
+  request_put(id, task.request)
+  call('ZADD', P .. 'delayed', due, id)
 else
-  task_pending(id, record, record.n)
+  task_pending(task, task.request.turn)
 end
 commit(now)
 return state
