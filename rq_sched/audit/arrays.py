@@ -29,15 +29,20 @@ class Arrays:
         (record,) = answered([array_id], replies[: len(parts)])
         return with_array(record, replies[len(parts)]) if record else {}, replies[len(parts) + 1 :]
 
-    def array(self, array_id: str) -> Op[str | None]:
-        """The record of an array, its rest in the index of its state, and the sums of its elements."""
-        keys = self.keys
+    def array(self, array_id: str) -> Op[tuple[str | None, bool]]:
+        """The record of an array, its rest in the index of its state, and the sums of its elements: what is wrong, and
+        whether it waits in its queue."""
         before, _ = yield from self.read(array_id)
         if b"array" not in before:
-            return None  # it has gone meanwhile
+            return None, False  # it has gone meanwhile
         if missing := [name.decode() for name in NEEDED if name not in before]:
-            return f"its record lacks {', '.join(missing)}"
+            return f"its record lacks {', '.join(missing)}", False
         state = decoded(before[b"state"])
+        problem = yield from self._whole(array_id, state, before)
+        return problem, not problem and state == State.PENDING
+
+    def _whole(self, array_id: str, state: str, before: Record) -> Op[str | None]:
+        keys = self.keys
         again, (place, resting, live, runs, ended, length) = yield from self.read(
             array_id,
             self._place(array_id, state, before),

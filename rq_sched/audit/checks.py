@@ -53,8 +53,8 @@ class Checks:
             return None
         self.last = max(self.last, min(record.last, LAST_SEQUENCE - 1))
         if "array" in record.fields:
-            problem = yield from self.arrays.array(task_id)
-            if not problem and record.state == State.PENDING:
+            problem, waits = yield from self.arrays.array(task_id)
+            if waits:
                 self._seems_to_fit(record)
             return problem
         if problem := record.malformed():
@@ -72,9 +72,10 @@ class Checks:
         right = [record.number(field) for _, field in separate if field in record.fields]
         if lengths != right:
             return f"what is kept beside its record has {lengths} bytes, not {right}"
-        if record.state == State.PENDING:
+        problem = self._misplaced(record, found)
+        if not problem and record.state == State.PENDING:
             self._seems_to_fit(record)
-        return self._misplaced(record, found)
+        return problem
 
     def _seems_to_fit(self, record: TaskFields) -> None:
         if record.fields["class"] not in self.fresh and self.candidate(record.fields["class"]):

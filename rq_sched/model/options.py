@@ -2,7 +2,7 @@
 
 ``TaskRequest``, ``client.submit``, ``client.options``, ``@task``, files of tasks and the command line are made from
 this list, or held against it by ``tests/model/test_options.py``. A new option is an entry here, a field of
-``TaskRequest``, a parameter of ``AsyncClient.submit``, what is done with it (``store/records.py``), and a line in the
+``TaskRequest``, a parameter of ``AsyncClient.submit``, what is done with it (``store/requests.py``), and a line in the
 docs.
 """
 
