@@ -91,9 +91,9 @@ def resting(keys: Keys) -> Op[int]:
         records = answered(batch, (yield asked(keys, batch)))
         changes = yield from rows([("HGETALL", keys.array(one)) for one in batch])
         for record, of_array in zip(records, changes, strict=True):
-            if record and record[b"state"] == b"pending":
-                array = with_array(record, of_array or ())
-                more += unmade_count(array) - 1 if is_countable(array) else 0
+            array = with_array(record, of_array or ()) if record else {}
+            if array.get(b"state") == b"pending" and is_countable(array):
+                more += unmade_count(array) - 1
     return more
 
 
