@@ -4,7 +4,7 @@ What was asked for is the string ``task:ID``; where the task is now, an entry of
 attempt ended, the string ``ended:ID``. What changes of an array is the hash ``array:ID``. The scripts read and write
 them in ``lua/_record.lua``. Here they become one: the record of the task, a mapping of names to values.
 
->>> joined(b"class=1:256\\nturn=0000000000001\\nrun=math:sqrt\\nwith=\\x92", None, None)[b"state"]
+>>> joined(b"class=1:256\\nturn=1\\nrun=math:sqrt\\nwith=\\x92", None, None)[b"state"]
 b'pending'
 """
 
@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rq_sched.link import Command
-from rq_sched.model.arrays import is_countable, unmade_count
+from rq_sched.model.arrays import SEQUENCE, is_countable, unmade_count
 from rq_sched.model.states import FINAL
 from rq_sched.store.keys import Keys
 
 REQUEST = {
     # name: what it is. What is missing has its default. They stand in this order.
     "class": "CPU:MEMORY, +LABEL for each label that it requires, !NODE:INCARNATION for each that has refused it",
-    "turn": "its place in the order, 13 hex digits: the sequence",
+    "turn": "its place in the order: the sequence, in hex digits without leading zeros",
     "digest": "of the request: the same id with another one is refused; empty: an element of an array",
     "at": "submitted, ms",
     "watch": "channels of the clients that wait for its end",
@@ -98,8 +98,8 @@ _ATTEMPT = re.compile(rb"([^ ]+) ([^ ]+:[^ ]+) (\d+) (\d+)((?: [a-z_]+=[^ ]*)*)"
 _OF_THE_STOP = frozenset({b"after", b"reason", b"watch", b"more"})
 _FINAL = frozenset(str(state).encode() for state in FINAL)
 Record = dict[bytes, bytes]
-"""The parts of a task as one. Beside the names of the parts: ``state``, which is always there; ``attempt``, its number;
-``finished``, when it ended."""
+"""The parts of a task as one. ``state`` is always there; ``turn`` has all its digits, as in the members of queues;
+``attempt`` is the number of the last one, ``finished`` when the task ended."""
 
 
 def of_lines(text: bytes) -> Record:
@@ -157,6 +157,8 @@ def to_attempt(fields: Mapping[bytes, bytes]) -> bytes:
 def joined(request: bytes | None, attempt: bytes | None, outcome: bytes | None) -> Record:
     """The record of a task (of an array: ``with_array``); empty: there is none."""
     record = of_lines(request or b"")
+    if b"turn" in record:
+        record[b"turn"] = record[b"turn"].zfill(SEQUENCE)
     ended = of_lines(outcome or b"")
     if b"attempts" in record:
         record[b"attempt"] = record[b"attempts"]

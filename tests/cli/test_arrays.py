@@ -185,7 +185,7 @@ def test_inspect(cli: Cli, hand: HandCell) -> None:
     cli("priority", "--to", "-1", "a/40")
     hand.begin("a/1")
     text = cli("inspect", "a").out
-    assert "jn 5 array: the first element that isn't made yet" in " ".join(text.split())
+    assert "next 5 the first element that isn't made yet" in " ".join(text.split())
     assert "40-40" in text
     assert "the rest of an array" in cli("inspect", "1:100").out
     assert "task:a/1" in cli("inspect", "a/1").out

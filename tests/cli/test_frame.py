@@ -132,9 +132,9 @@ def test_wrong_type_at_a_key(cli: Cli, link: Link, namespace: str, words):
         assert cli.json(*words, code=1).one["ok"] is False
     elif words[0] == "status":  # one row that says so
         assert cli(*words).lines[0].split() == ["t1", "pending", "(unreadable)"]
-    else:
-        (line,) = cli(*words, code=69).err.splitlines()
-        assert "holds something else" in line
+    else:  # what isn't a request is none: the place is free
+        assert "submitted t1" in cli(*words).out
+        assert cli("status", "t1").lines[0].split()[:2] == ["t1", "pending"]
 
 
 # -- output ---------------------------------------------------------------------------------------

@@ -166,14 +166,32 @@ def test_inspect_decodes_a_task(cli: Cli, hand: HandCell, namespace: str):
     for what in ("t1", "task:t1", f"{prefix}task:t1"):
         typed = cli("inspect", what)
         assert f"{prefix}task:t1" in typed.out
-        assert "class: CPU:MEMORY" in typed.out
-        assert "2:256" in typed.out
+        assert "2:256 CPU:MEMORY, +LABEL for each label" in " ".join(typed.out.split())
     found = cli.json("inspect", "t1").one
     assert found["namespace"] == namespace
     assert [key["key"].removeprefix(prefix) for key in found["keys"]] == ["task:t1", "payload:t1"]
     entries = {entry["name"]: entry for entry in found["keys"][0]["entries"]}
-    assert entries["p"] == {"name": "p", "value": "5", "meaning": "priority (0)"}
+    assert entries["priority"] == {"name": "priority", "value": "5", "meaning": "its priority (0)"}
     assert "x" * 100 in found["keys"][1]["entries"][0]["value"]
+
+
+def test_inspect_decodes_the_parts_of_a_task(cli: Cli, hand: HandCell, namespace: str):
+    hand.node("n1", ttl=600)
+    hand.submit("t1")
+    start = hand.begin("t1")
+    keys = cli.json("inspect", "t1").one["keys"]
+    prefix = Keys(namespace).prefix
+    assert [key["key"].removeprefix(prefix) for key in keys] == ["task:t1", "placed"]
+    attempt = {entry["name"]: entry["value"] for entry in keys[1]["entries"]}
+    assert (attempt["token"], attempt["node"], attempt["attempt"]) == (start.token, "n1:1", "1")
+    assert "started" in attempt
+    assert start.token in cli("inspect", "placed").out
+    hand.finish("n1", start, result=b"\x07")
+    keys = cli.json("inspect", "t1").one["keys"]
+    assert [key["key"].removeprefix(prefix) for key in keys] == ["task:t1", "ended:t1"]
+    outcome = {entry["name"]: entry["value"] for entry in keys[1]["entries"]}
+    assert (outcome["state"], outcome["result"]) == ("completed", "7")
+    assert outcome["attempt"].startswith(start.token)
 
 
 def test_inspect_decodes_a_node_and_a_queue(cli: Cli, hand: HandCell):
