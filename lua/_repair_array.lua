@@ -3,7 +3,7 @@
 -- Putting an array right by its request, what has changed of it, the runs of what was made before its turn, and the elements that go on.
 
 local ENDED = { 'completed', 'failed', 'cancelled' }
-local COUNTS = { 'next', 'apart', 'cut', 'unmade', 'forgotten', unpack(ENDED) }
+local COUNTS = { 'next', 'apart', 'cut', 'unmade', 'forgotten', 'completed', 'failed', 'cancelled' }
 
 local function array_set(array_id, record, name, right)
   if record[name] == right then return end

@@ -19,7 +19,7 @@ local function report_given(head, value, output)
       exit_code = said_code
     end
     local known = (said_reason and #said_reason + 8 or 0) + (said_code and #said_code + 11 or 0)
-    if known ~= #rest then complain('invalid_value', 'a report ends with reason=… exit_code=…, not ' .. shown(rest)) end
+    if known ~= #rest then complain('invalid_value', 'a report may end with reason=WORD and exit_code=NUMBER, not with ' .. shown(rest)) end
   end
   if ran ~= '-' and (not find(ran or '', '^%d+$') or #ran > 12) then duration_given(ran, 'ran') end
   if #value > PY.MOST_PAYLOAD then bytes_given(value, 'the result or error', PY.MOST_PAYLOAD) end

@@ -88,7 +88,7 @@ local function request_given(class, digest, text)
     request[name], lines = value, lines + #name + #value + 2
   end
   if lines ~= arguments_at - 1 or arguments_at > #text then
-    complain('invalid_value', 'what is asked for must be lines name=value, the last one the arguments: with=…')
+    complain('invalid_value', 'what is asked for must be lines name=value, and behind them the arguments as with=BYTES')
   end
   if not request.run then complain('invalid_target', 'no function is given') end
   request.with = bytes_given(string.sub(text, arguments_at + 5), 'the arguments', PY.MOST_PAYLOAD)

@@ -28,7 +28,7 @@ end
 local function is_right(id)
   local task = task_read(id)
   if not task then return false end
-  if kind == 'placed' then return true end -- what else is wrong with it, repair_task mends
+  if kind == 'placed' then return task.attempt ~= nil end -- what else is wrong with it, repair_task mends
   local request, state = task.request, task.state
   if not request.class then return false end
   local array = request.array and array_load(id)

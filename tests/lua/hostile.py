@@ -102,14 +102,14 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
     """One call of each script that it takes."""
     token = cell.scene.tokens["r1"]
     node: list[Value] = ["", "n1", "i1"]
-    asked: list[Value] = ["1:256", 0, 0, "", 2, "f", "m:f"]
+    asked: list[Value] = ["1:256", "digest", "run=m:f\nwith="]
     return {
-        "task_submit": ["", "ab", 0, "me", "new", "digest", *asked],
-        "array_submit": ["", "ab", 0, "", 1, 9, "many", "digest", "1:256", 0, 0, "", "f", "m:f"],
+        "task_submit": ["", "ab", 0, "me", "new", *asked],
+        "array_submit": ["", "ab", 0, "", 1, 9, "many", *asked],
         "place": ["", "ab", 4],
         "reserve": ["", 1000],
         "task_start": [*node, token],
-        "task_finish": [*node, 0, "ab", 4, 0.5, "no.such.token", "r1", "completed", 10, "", "r", "", "", "out"],
+        "task_finish": [*node, 0, "ab", 4, 0.5, "no.such.token r1 completed 10", "r", "out"],
         "task_cancel": ["", "p1", "op1", 1, 1000, "note", 0],
         "task_hold": ["", "p2"],
         "task_unhold": ["", "h1"],

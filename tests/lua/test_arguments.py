@@ -80,75 +80,101 @@ def test_any_arguments_at_all(cell: Hostile, data: st.DataObject) -> None:
         cell.sound(after=name)
 
 
-REQUEST: list[Value] = ["new", "digest", "1:256", 0, 0, ""]
+NEW: list[Value] = ["new", "1:256", "digest"]
 REQUESTS: dict[str, tuple[list[Value], str]] = {
-    # what is wrong with it: how it begins, and its fields; the code
-    "a number that is none": ([*REQUEST, 4, "f", "m:f", "l", ""], "invalid_value"),
-    "a field that a submit doesn't set": ([*REQUEST, 4, "f", "m:f", "s", "running"], "invalid_value"),
-    "a field of an array": ([*REQUEST, 4, "f", "m:f", "j", "1-10"], "invalid_value"),
-    "a field twice": ([*REQUEST, 6, "f", "m:f", "r", 1, "r", 2], "invalid_value"),
-    "no function": ([*REQUEST, 2, "r", 1], "invalid_target"),
-    "a function without a module": ([*REQUEST, 2, "f", "f"], "invalid_target"),
-    "a function that isn't text": ([*REQUEST, 2, "f", b"m:\xff"], "invalid_target"),
-    "a function with a surrogate": ([*REQUEST, 2, "f", b"m:\xed\xa0\x80"], "invalid_target"),
-    "a function with control characters": ([*REQUEST, 2, "f", "m:\x1b[2J"], "invalid_target"),
-    "a very long function": ([*REQUEST, 2, "f", "m:" + "f" * 5000], "invalid_target"),
-    "a maximum below the need": ([*REQUEST, 4, "f", "m:f", "Y", 100], "invalid_value"),
-    "arguments that are too long": ([*REQUEST, 4, "f", "m:f", "a", "x" * 300_000], "payload_too_large"),
-    "long arguments that aren't there": ([*REQUEST, 4, "f", "m:f", "ax", 100], "invalid_value"),
-    "long arguments of another length": ([*REQUEST[:5], "abc", 4, "f", "m:f", "ax", 4], "invalid_value"),
-    "long arguments that nothing mentions": ([*REQUEST[:5], "abc", 2, "f", "m:f"], "invalid_value"),
-    "fewer fields than said": ([*REQUEST, 4, "f", "m:f"], "invalid_value"),
-    "half a field": ([*REQUEST, 3, "f", "m:f", "r"], "invalid_value"),
-    "no cores": (["new", "digest", "0:256", 0, 0, "", 2, "f", "m:f"], "invalid_resources"),
-    "memory beyond what can be told": (["new", "digest", "1:16777216", 0, 0, "", 2, "f", "m:f"], "invalid_resources"),
-    "an endless amount": (["new", "digest", "9" * 400 + ":1", 0, 0, "", 2, "f", "m:f"], "invalid_resources"),
-    "a class that is none": (["new", "digest", "seq", 0, 0, "", 2, "f", "m:f"], "invalid_resources"),
-    "nine labels": (["new", "digest", "1:1" + "".join(f"+l{i}" for i in range(9)), 0, 0, "", 2, "f", "m:f"],
-                    "invalid_label"),
-    "a delay of ages": (["new", "digest", "1:256", 0, 10**13, "", 2, "f", "m:f"], "invalid_value"),
-    "a priority that is none": (["new", "digest", "1:256", "nan", 0, "", 2, "f", "m:f"], "invalid_value"),
-    "an id that is an element's": (["sweep/5", "digest", "1:256", 0, 0, "", 2, "f", "m:f"], "invalid_id"),
-}  # fmt: skip
+    # what is wrong with it: its id, class, digest and text; the code
+    "a number that is none": ([*NEW, "time_limit=\nrun=m:f\nwith="], "invalid_value"),
+    "a line that a submit doesn't set": ([*NEW, "state=held\nrun=m:f\nwith="], "invalid_value"),
+    "a line that the script sets": ([*NEW, "class=9:9\nrun=m:f\nwith="], "invalid_value"),
+    "a line of an array": ([*NEW, "array=1-10\nrun=m:f\nwith="], "invalid_value"),
+    "a line twice": ([*NEW, "retries=1\nretries=2\nrun=m:f\nwith="], "invalid_value"),
+    "a function twice": ([*NEW, "run=m:f\nrun=m:g\nwith="], "invalid_value"),
+    "a line without a name": ([*NEW, "retries=1\nm:f\nrun=m:f\nwith="], "invalid_value"),
+    "an empty line": ([*NEW, "run=m:f\n\nwith="], "invalid_value"),
+    "a name that is none": ([*NEW, "Retries=1\nrun=m:f\nwith="], "invalid_value"),
+    "nothing": ([*NEW, ""], "invalid_value"),
+    "no function": ([*NEW, "retries=1\nwith="], "invalid_target"),
+    "no function before the arguments": ([*NEW, "with=run=m:f\n"], "invalid_target"),
+    "a function without a module": ([*NEW, "run=f\nwith="], "invalid_target"),
+    "a function that isn't text": ([*NEW, b"run=m:\xff\nwith="], "invalid_target"),
+    "a function with a surrogate": ([*NEW, b"run=m:\xed\xa0\x80\nwith="], "invalid_target"),
+    "a function with control characters": ([*NEW, "run=m:\x1b[2J\nwith="], "invalid_target"),
+    "a very long function": ([*NEW, f"run=m:{'f' * 5000}\nwith="], "invalid_target"),
+    "a maximum below the need": ([*NEW, "max_memory=100\nrun=m:f\nwith="], "invalid_value"),
+    "arguments that are too long": ([*NEW, "run=m:f\nwith=" + "x" * 300_000], "payload_too_large"),
+    "arguments that are said to be elsewhere": ([*NEW, "payload=100\nrun=m:f\nwith="], "invalid_value"),
+    "no arguments": ([*NEW, "run=m:f\n"], "invalid_value"),
+    "arguments that don't begin a line": ([*NEW, "run=m:fwith="], "invalid_value"),
+    "fewer arguments than a task has": (["new", "1:256", "digest"], "invalid_value"),
+    "no digest": (["new", "1:256", "", "run=m:f\nwith="], "invalid_value"),
+    "a digest that ends its line": (["new", "1:256", "x\nstate=held", "run=m:f\nwith="], "invalid_value"),
+    "a long digest": (["new", "1:256", "x" * 65, "run=m:f\nwith="], "invalid_value"),
+    "a class that ends its line": (["new", "1:256\nat=0", "digest", "run=m:f\nwith="], "invalid_label"),
+    "no cores": (["new", "0:256", "digest", "run=m:f\nwith="], "invalid_resources"),
+    "memory beyond what can be told": (["new", "1:16777216", "digest", "run=m:f\nwith="], "invalid_resources"),
+    "an endless amount": (["new", "9" * 400 + ":1", "digest", "run=m:f\nwith="], "invalid_resources"),
+    "a class that is none": (["new", "seq", "digest", "run=m:f\nwith="], "invalid_resources"),
+    "nine labels": (["new", "1:1" + "".join(f"+l{i}" for i in range(9)), "digest", "run=m:f\nwith="], "invalid_label"),
+    "a delay of ages": ([*NEW, "delay=10000000000000\nrun=m:f\nwith="], "invalid_value"),
+    "a priority that is none": ([*NEW, "priority=nan\nrun=m:f\nwith="], "invalid_value"),
+    "an id that is an element's": (["sweep/5", "1:256", "digest", "run=m:f\nwith="], "invalid_id"),
+}
 
 
 @pytest.mark.parametrize("what", REQUESTS)
 def test_a_request_is_looked_at_before_any_of_its_batch_is_kept(cell: Hostile, what: str) -> None:
     wrong, code = REQUESTS[what]
-    good: list[Value] = ["fine", "digest", "1:256", 0, 0, "", 2, "f", "m:f"]
+    good: list[Value] = ["fine", "1:256", "digest", "run=m:f\nwith="]
     assert cell.refused("task_submit", "", "ab", 0, "", *good, *wrong) == code
 
 
 def test_a_request_may_have_any_text_that_is_one(cell: Hostile) -> None:
     for i, function in enumerate(("größe:fläche", "exec:/tmp/日本語", "m:𝐟", "exec:/a b")):
-        assert cell.call("task_submit", "", "ab", 0, "", f"text{i}", *REQUEST[1:], 2, "f", function) is None
+        request = f"run={function}\nwith="
+        assert cell.call("task_submit", "", "ab", 0, "", f"text{i}", "1:256", "digest", request) is None
+    cell.sound(after="task_submit")
+
+
+def test_arguments_may_be_any_bytes(cell: Hostile) -> None:
+    """What stands behind the last name isn't looked at, be it like lines; if it is long, it goes beside the request."""
+    given = {
+        "raw-lines": b"\nwith=\nstate=held\nrun=m:g\nwith=x\n",
+        "raw-zeros": b"\x00\xff\n",
+        "raw-long": b"\nwith=" * 100,
+    }
+    for name, arguments in given.items():
+        assert cell.call("task_submit", "", "ab", 0, "", name, "1:256", "digest", b"run=m:f\nwith=" + arguments) is None
+        text: bytes = cell.redis.get(f"{cell.prefix}task:{name}")  # type: ignore[assignment]
+        inline = text.partition(b"\nrun=m:f\nwith=")[2]
+        assert (inline or cell.redis.get(f"{cell.prefix}payload:{name}")) == arguments
+        assert (b"\npayload=600\n" in text) == (name == "raw-long") == (not inline)
     cell.sound(after="task_submit")
 
 
 @pytest.mark.parametrize(("first", "last"), [(5, 4), (0, 10_000_000), (-1, 4), (1, 10**9), ("x", 4)])
 def test_an_array_has_a_bounded_number_of_elements(cell: Hostile, first: Value, last: Value) -> None:
-    call: list[Value] = ["", "ab", 0, "", first, last, "big", "digest", "1:256", 0, 0, "", "f", "m:f"]
+    call: list[Value] = ["", "ab", 0, "", first, last, "big", "1:256", "digest", "run=m:f\nwith="]
     assert cell.refused("array_submit", *call) == "invalid_value"
 
 
 def test_what_a_worker_reports_is_bounded(cell: Hostile) -> None:
     node: list[Value] = ["", "n1", "i1", 0, "ab", 4, 0.5]
-    token = cell.scene.tokens["r1"]
+    attempt = f"{cell.scene.tokens['r1']} r1"
     large: list[list[Value]] = [
-        ["completed", 10, "", "x" * 300_000, "", "", ""],
-        ["failed", 10, "error", "", "x" * 300_000, "", ""],
-        ["completed", 10, "", "", "", "", "x" * 2_000_000],
+        [f"{attempt} completed 10", "x" * 300_000, ""],
+        [f"{attempt} failed 10 reason=error", "x" * 300_000, ""],
+        [f"{attempt} completed 10", "", "x" * 2_000_000],
     ]
     for report in large:
-        assert cell.refused("task_finish", *node, token, "r1", *report) == "payload_too_large"
-    strange: list[list[Value]] = [
-        ["invented", 10, "", "", "", "", ""],
-        ["failed", "soon", "", "", "", "", ""],
-        ["failed", 10, "a reason", "", "", "", ""],
-        ["failed", 10, "error", "", "", "none", ""],
-    ]
-    for report in strange:
-        assert cell.refused("task_finish", *node, token, "r1", *report) == "invalid_value"
+        assert cell.refused("task_finish", *node, *report) == "payload_too_large"
+    strange = [
+        f"{attempt} invented 10", f"{attempt} failed soon", f"{attempt} failed", f"{attempt} failed 10 reason=a reason",
+        f"{attempt} failed 10 exit_code=none", f"{attempt} failed 10 exit_code=1 reason=error", f"{attempt} completed 10 ",
+        f"{attempt} completed 1e3", f"{attempt} completed {'9' * 13}", f"{attempt} completed 10 cause=error", "completed",
+        f"{attempt} failed 10 reason={'x' * 129}", f"{attempt} failed 10\nreason=error",
+    ]  # fmt: skip
+    for head in strange:
+        assert cell.refused("task_finish", *node, head, "", "") == "invalid_value", head
 
 
 def test_every_code_that_a_script_refuses_with_is_an_exception() -> None:

@@ -15,6 +15,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import position
+from rq_sched.store.parts import of_lines
 from tests.lua.cell import Cell
 
 T = TypeVar("T")
@@ -146,7 +147,8 @@ def test_many_classes_cost_few_commands_and_a_bound_is_told(cell: Cell, monkeypa
 
 def plant(cell: Cell, **fields: Any) -> None:
     """A reservation as the script `reserve` makes it: for `big` on node a."""
-    sequence = cell.run(plain(("HGET", cell.store.keys.task("big"), "n")))[0].decode()
+    request = cell.run(plain(("GET", cell.store.keys.task("big"))))[0]
+    sequence = of_lines(request)[b"turn"].decode()
     given = {"first": "big", "since": cell.now} | fields
     if "node" in fields:
         given |= {"task": "big", "class": "4:100", "score": 0, "sequence": sequence}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rq_sched.link import scripts
-from rq_sched.store.order_records import StartReply
+from rq_sched.store import parts
 
 POSITION = re.compile(r"[\w)]\[\d+\]")
 BINDS = re.compile(r"local [\w, ]+ = ")
@@ -35,11 +35,11 @@ def test_a_position_would_be_found() -> None:
     assert positions(text) == {"if r[2] then return f(r)[1] end"}
 
 
-def test_a_start_order_has_the_same_names_on_both_sides() -> None:
-    text = (scripts.FOLDER / "_fill.lua").read_text(encoding="utf-8")
-    function = text[text.index("local function start_order") :]
-    reply = function[function.index("  return {") :].partition("}")[0].removeprefix("  return {")
-    given = [part.strip() for part in reply.strip().rstrip(",").split(",")]
-    assert len(given) == len(StartReply._fields)
-    for field, part in zip(StartReply._fields, given, strict=True):
-        assert field in part or (field == "kind" and part == "'start'"), f"{field}: {part}"
+@pytest.mark.parametrize("part", ["REQUEST", "ATTEMPT", "OUTCOME"])
+def test_the_parts_of_a_record_have_the_same_names_on_both_sides(part: str) -> None:
+    text = (scripts.FOLDER / "_record.lua").read_text(encoding="utf-8")
+    listed = text[text.index(f"local {part} = {{") :].partition("}")[0]
+    in_front = {"ATTEMPT": ["token", "node", "placed", "attempt"]}
+    to_the_end = {"REQUEST": ["with"], "OUTCOME": ["result", "error"]}
+    names = [*in_front.get(part, []), *re.findall(r"'(\w+)'", listed), *to_the_end.get(part, [])]
+    assert names == list(getattr(parts, part))
