@@ -1,10 +1,10 @@
-"""A task as it stands in Redis: three parts, each written once (``docs/decisions/028-the-three-parts-of-a-task.md``).
+r"""A task as it stands in Redis: three parts, each written once (``docs/decisions/028-the-three-parts-of-a-task.md``).
 
 What was asked for is the string ``task:ID``; where the task is now, an entry of the hash ``placed``; how its last
 attempt ended, the string ``ended:ID``. What changes of an array is the hash ``array:ID``. The scripts read and write
 them in ``lua/_record.lua``. Here they become one: the record of the task, a mapping of names to values.
 
->>> joined(b"class=1:256\\nturn=1\\nrun=math:sqrt\\nwith=\\x92", None, None)[b"state"]
+>>> joined(b"class=1:256\nturn=1\nrun=math:sqrt\nwith=\x92", None, None)[b"state"]
 b'pending'
 """
 
@@ -103,7 +103,7 @@ Record = dict[bytes, bytes]
 
 
 def of_lines(text: bytes) -> Record:
-    """The fields of a request or an outcome. Refusals stand in a line each.
+    r"""The fields of a request or an outcome. Refusals stand in a line each.
 
     >>> of_lines(b"state=failed\nerror=first\nsecond")
     {b'state': b'failed', b'error': b'first\nsecond'}
@@ -125,7 +125,7 @@ def of_lines(text: bytes) -> Record:
 
 
 def to_lines(fields: Mapping[bytes, bytes]) -> bytes:
-    """The request or outcome that has these fields; they stand in this order, but for the one that goes to the end.
+    r"""The request or outcome that has these fields; they stand in this order, but for the one that goes to the end.
 
     >>> to_lines({b"error": b"boom", b"state": b"failed"})
     b'state=failed\nerror=boom'
@@ -155,8 +155,10 @@ def to_attempt(fields: Mapping[bytes, bytes]) -> bytes:
 
 
 def joined(request: bytes | None, attempt: bytes | None, outcome: bytes | None) -> Record:
-    """The record of a task (of an array: ``with_array``); empty: there is none."""
-    record = of_lines(request or b"")
+    """The record of a task (of an array: ``with_array``); empty: there is none, as nothing was asked for."""
+    if request is None:
+        return {}
+    record = of_lines(request)
     if b"turn" in record:
         record[b"turn"] = record[b"turn"].zfill(SEQUENCE)
     ended = of_lines(outcome or b"")
@@ -168,9 +170,8 @@ def joined(request: bytes | None, attempt: bytes | None, outcome: bytes | None) 
         record[b"state"] = b"running" if b"started" in now else b"assigned"
     elif ended.get(b"state") in _FINAL:
         return _ended(record, ended)
-    if record:
-        record |= {name: ended[name] for name in (b"error", b"stored") if name in ended}  # of the attempt before
-        record.setdefault(b"state", b"pending")
+    record |= {name: ended[name] for name in (b"error", b"stored") if name in ended}  # of the attempt before
+    record.setdefault(b"state", b"pending")
     return record
 
 

@@ -63,7 +63,8 @@ def test_where_an_id_stands_says_its_state() -> None:
     }
     for parts, state in states.items():
         assert joined(*parts)[b"state"] == state, parts
-    assert joined(None, None, None) == {}
+    assert joined(None, ATTEMPT, OUTCOME) == {}
+    assert joined(b"", None, None) == {b"state": b"pending"}
     assert joined(waits, None, retried)[b"error"] == b"boom"
     left = [b"next", b"9", b"apart", b"1"]
     assert with_array(joined(REQUEST.replace(b"state=delayed\n", b""), None, None), left)[b"state"] == b"running"
