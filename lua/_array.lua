@@ -48,12 +48,12 @@ local function array_load(id)
   first, last = whole_of(first), whole_of(last)
   local number, base = whole_of(next_index), tonumber(string.match(request.turn or '', '^%x+$') or '', 16)
   local apart = whole_of(apart_read or 0)
-  local sound = first and last and number and base and apart and first <= last and last <= PY.MOST_INDEX
+  local sound = request.class and first and last and number and base and apart and first <= last and last <= PY.MOST_INDEX
     and number >= first and number <= last + 1 and base < PY.SEQUENCES
   array = sound and {
     id = id, key = key, first = first, last = last, base = base, next = number, apart = apart, head = nil, made = {},
     taken = false, score = nil, request = request, watch = watch or nil, apart_read = apart, class_name = request.class,
-    before = nil, behind = nil,
+    element = nil,
   } or false
   arrays_seen[id] = array
   return array or nil
@@ -104,13 +104,13 @@ end
 
 -- The request of an element with this sequence: all else is the same for each.
 local function element_text(array, sequence)
-  if not array.behind then
+  if not array.element then
     local shared = {}
     for name, value in pairs(array.request) do shared[name] = not OF_THE_ARRAY[name] and value or nil end
-    shared.turn, shared.digest, shared.watch = '?', '', array.watch
-    array.before, array.behind = string.match(request_format(shared), '^(class=[^\n]*\nturn=)%?(.*)$')
+    shared.digest, shared.watch = '', array.watch
+    array.element = request_maker(shared)
   end
-  return array.before .. sequence .. array.behind
+  return array.element(sequence)
 end
 
 -- The next element is a task from now on: its request must be written, and array_write() must follow.

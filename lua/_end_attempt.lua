@@ -73,7 +73,7 @@ local function error_lines(id, text, exit_code)
 end
 
 local function attempt_completed(now, task, node_id, report)
-  local id, attempt, result = task.id, task.attempt, report.result
+  local id, attempt, result = task.id, task.attempt, report.value
   if task.request then
     outcome_clear(task)
     suspect_no_more(task)
@@ -92,13 +92,13 @@ local function attempt_completed(now, task, node_id, report)
   task_ended(now, id, 'completed', node_id, attempt.number, nil, attempt.watch)
 end
 
--- Back-off 1 s × 2^n up to 60 s, with jitter (`random` in 0..1 comes from the caller).
+-- Back-off 1 s × 2^n up to 60 s, with jitter (`report.random` in 0..1 comes from the caller).
 local function attempt_failed(now, task, node_id, report)
   local id, request, attempt = task.id, task.request, task.attempt
   local final = REFUSALS[report.reason]
   if final and refused(task, node_id, report) then return task_back(task, request.turn, node_id, 'refused') end
   outcome_clear(task)
-  local lines = error_lines(id, report.error, report.exit_code)
+  local lines = error_lines(id, report.value, report.exit_code)
   if report.started then attempt.started = report.started end
   local used = whole_of(request.retries_used) or 0
   --@mark retries_used
@@ -162,7 +162,7 @@ local function attempt_crashed(now, task, node_id, report)
   --@mark poison
   if crashes >= (whole_of(request.crash_limit) or PY.CRASH_LIMIT) then
     outcome_clear(task)
-    local lines = error_lines(task.id, report.error ~= '' and report.error or 'its process or node died', '')
+    local lines = error_lines(task.id, report.value ~= '' and report.value or 'its process or node died', '')
     return task_end(now, task, 'failed', node_id, 'poison', lines)
   end
   --@mark after_crash

@@ -7,8 +7,8 @@
 local MOST_READ = 32 -- records that are read at once for those that are placed next
 
 -- A start order as the agent gets it: the request as it stands, behind what the attempt adds. (order_records.py reads it.)
-local function start_order(number, token, id, attempt, text)
-  return whole(number) .. ' start ' .. token .. ' ' .. id .. ' ' .. attempt .. '\n' .. text
+local function start_order(order, attempt, text)
+  return order .. ' ' .. attempt .. '\n' .. text
 end
 
 local placings = 0
@@ -17,9 +17,13 @@ local placings = 0
 -- read for as many of those behind it as the node has room for.
 local function head_request(node, class, id, array, member)
   if array then return element_text(array, string.sub(member, 1, PY.SEQUENCE)) end
-  local most = math.min(math.floor(room_cpu(node) / class.cpu), math.floor(node.memory / class.memory), MOST_READ)
-  records_fetch(most > 1 and ids_ahead(class, most) or { id })
-  return is_waiting(id) and request_text(id) or nil
+  local text = request_waiting(id)
+  if text == nil then
+    local most = math.min(math.floor(room_cpu(node) / class.cpu), math.floor(node.memory / class.memory), MOST_READ)
+    records_fetch(most > 1 and ids_ahead(class, most) or { id })
+    text = request_waiting(id)
+  end
+  return text
 end
 
 -- Puts the head of `class` on `node`; with `orders`, the node's orders are added there in full. False: it can't be
@@ -42,13 +46,13 @@ local function assign(now, nonce, node, class, orders)
   local token = nonce .. '.' .. whole(placings) .. '.' .. whole(node.ordered + 1)
   entry_add(node, token, id, class.need)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
-  local number, attempt_number = order_add(node, 'start ' .. token .. ' ' .. id), whole(attempt + 1)
-  if orders then orders[#orders + 1] = start_order(number, token, id, attempt_number, text) end
+  local order, number = order_add(node, 'start ' .. token .. ' ' .. id), whole(attempt + 1)
+  if orders then orders[#orders + 1] = start_order(order, number, text) end
   node_ends(now, node, limit)
   if request.preemptible then read('ZADD', P .. 'preemptible', tonumber(request.priority) or 0, token .. ' ' .. node.id) end
   if array then request_put(id, text) end
-  attempt_begin(id, token, node.place, stamp(now), attempt_number, watch, request)
-  event('placed', id, node.id, attempt_number)
+  attempt_begin(id, token, node.place, stamp(now), number, watch, request)
+  event('placed', id, node.id, number)
   return true
 end
 

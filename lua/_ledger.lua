@@ -66,12 +66,14 @@ local function node_touch(node)
   nodes_changed[#nodes_changed + 1] = node
 end
 
+-- The order as it is given, with its number in front.
 local function order_add(node, text)
   node_touch(node)
   --@mark order_number
   node.ordered = node.ordered + 1
-  node.orders[#node.orders + 1] = whole(node.ordered) .. ' ' .. text
-  return node.ordered
+  local order = whole(node.ordered) .. ' ' .. text
+  node.orders[#node.orders + 1] = order
+  return order
 end
 
 -- What was refused because it doesn't fit: who calls has looked, so something is wrong (`doctor` tells).

@@ -14,7 +14,7 @@ local function orders_read(node, limit, orders)
     elseif kind ~= 'start' then -- stop with its grace, resize with the allocation, reload with nothing
       orders[#orders + 1] = text
     elseif attempt and attempt.token == token then
-      orders[#orders + 1] = start_order(number, token, id, attempt.number, request_text(id) or '')
+      orders[#orders + 1] = start_order(text, attempt.number, request_text(id) or '')
     else
       orders[#orders + 1] = number .. ' void' -- overtaken: the attempt is over
     end

@@ -16,7 +16,7 @@ local REQUEST = {
 local OUTCOME = { 'state', 'at', 'attempt', 'reason', 'exit_code', 'stored' }
 local ATTEMPT = { 'started', 'allocated', 'resize', 'after', 'reason', 'progress', 'watch', 'more' }
 local FINAL = { completed = true, failed = true, cancelled = true }
-local USUAL = {} -- what is rare of a usual request
+local USUAL, NONE = {}, {} -- what is rare of a usual request; no ids
 local VALUES = 4000 -- of one command: it takes less than 8,000 from a script
 
 -- Of each part: ID → text (false: there is none), and the ids of what is to be written.
@@ -50,8 +50,8 @@ local function lines_format(names, fields, raw)
   return table.concat(lines, '\n')
 end
 
--- Reads those that weren't read yet. `found`: the command's reply for some ids.
-local function part_fetch(part, ids, found)
+-- Of these ids those of which a part wasn't read yet; it is as if there were none, until what is read is noted.
+local function unread(part, ids)
   local known, missing = part.known, {}
   for _, id in ipairs(ids) do
     if known[id] == nil then
@@ -59,14 +59,11 @@ local function part_fetch(part, ids, found)
       missing[#missing + 1] = id
     end
   end
-  if #missing == 0 then return end
-  for i, text in ipairs(found(missing)) do known[missing[i]] = text end
+  return missing
 end
 
-local function strings_of(kind, ids)
-  local keys = {}
-  for i, id in ipairs(ids) do keys[i] = P .. kind .. id end
-  return call('MGET', unpack(keys))
+local function noted(part, ids, texts, from)
+  for i, id in ipairs(ids) do part.known[id] = texts[from + i] end
 end
 
 local function part_put(part, id, text)
@@ -75,19 +72,22 @@ local function part_put(part, id, text)
   part.new[#part.new + 1] = id
 end
 
--- Reads a part of these, or all three, in as few commands as there are parts.
+-- Reads all parts of these, or only one, in two commands.
 local function records_fetch(ids, only)
-  if only ~= 'attempt' and only ~= 'outcome' then
-    part_fetch(records.request, ids, function(missing) return strings_of('task:', missing) end)
+  local asked = (not only or only == 'request') and unread(records.request, ids) or NONE
+  local over = (not only or only == 'outcome') and unread(records.outcome, ids) or NONE
+  local placed = (not only or only == 'attempt') and unread(records.attempt, ids) or NONE
+  if #asked + #over > 0 then
+    local keys = {}
+    for i, id in ipairs(asked) do keys[i] = P .. 'task:' .. id end
+    for i, id in ipairs(over) do keys[#asked + i] = P .. 'ended:' .. id end
+    local texts = call('MGET', unpack(keys))
+    noted(records.request, asked, texts, 0)
+    noted(records.outcome, over, texts, #asked)
   end
-  if only ~= 'request' and only ~= 'outcome' then
-    part_fetch(records.attempt, ids, function(missing)
-      local found = read('HMGET', P .. 'placed', unpack(missing))
-      return found.err and {} or found
-    end)
-  end
-  if only ~= 'request' and only ~= 'attempt' then
-    part_fetch(records.outcome, ids, function(missing) return strings_of('ended:', missing) end)
+  if #placed > 0 then
+    local texts = read('HMGET', P .. 'placed', unpack(placed))
+    if not texts.err then noted(records.attempt, placed, texts, 0) end
   end
 end
 
@@ -102,8 +102,16 @@ local function request_text(id)
   return text_of_part('request', id)
 end
 
+-- The sequence of a task stands in its request without the zeros in front.
+local function turn_short(sequence)
+  return string.match(sequence, '^0*(.+)$') or sequence
+end
+
+-- Name → text.
 local function request_parse(text)
-  return lines_parse(text, 'with')
+  local request = lines_parse(text, 'with')
+  if request.turn then request.turn = string.rep('0', PY.SEQUENCE - #request.turn) .. request.turn end
+  return request
 end
 
 -- Name → text; nil: there is none.
@@ -129,8 +137,18 @@ local function has_digest(text, digest)
 end
 
 local function request_format(request)
-  request.with = request.with or ''
-  return lines_format(REQUEST, request, 'with')
+  local sequence = request.turn
+  request.turn, request.with = sequence and turn_short(sequence), request.with or ''
+  local text = lines_format(REQUEST, request, 'with')
+  request.turn = sequence
+  return text
+end
+
+-- What gives the text of this request with any sequence: all else is the same.
+local function request_maker(request)
+  request.turn = '?'
+  local before, behind = string.match(request_format(request), '^(class=[^\n]*\nturn=)%?(.*)$')
+  return function(sequence) return before .. turn_short(sequence) .. behind end
 end
 
 -- A text, or by names.
@@ -205,10 +223,11 @@ local function outcome_put(id, outcome)
   end
 end
 
--- Whether a task with a request is on no node and hasn't ended.
-local function is_waiting(id)
-  local outcome = text_of_part('outcome', id)
-  return not text_of_part('attempt', id) and (not outcome or string.find(outcome, '^state=retry\n') ~= nil)
+-- The request of a task that is on no node and hasn't ended; false: there is none such; nil: that wasn't read yet.
+local function request_waiting(id)
+  local request, outcome = records.request.known[id], records.outcome.known[id]
+  if request == nil or outcome == nil then return nil end
+  return not records.attempt.known[id] and (not outcome or string.find(outcome, '^state=retry\n')) and request
 end
 
 -- Of an array: how many elements haven't been made, as far as that can be read.
@@ -254,13 +273,17 @@ local function records_drop(ids)
   call('UNLINK', unpack(keys))
 end
 
--- Once each of what is to be written: those with a text as KEY, TEXT, … to `set`, the keys of the others to `gone`.
+-- What is to be written: those with a text as KEY, TEXT, … to `set`, the keys of the others to `gone`. (One that has
+-- changed twice stands there twice, with what it is now.)
 local function changes(part, prefix, set, gone)
-  local seen, known = {}, part.known
+  local known = part.known
   for _, id in ipairs(part.new) do
-    if not seen[id] then
-      seen[id] = true
-      if known[id] then set[#set + 1], set[#set + 2] = prefix .. id, known[id] else gone[#gone + 1] = prefix .. id end
+    local text = known[id]
+    if text then
+      local n = #set
+      set[n + 1], set[n + 2] = prefix .. id, text
+    else
+      gone[#gone + 1] = prefix .. id
     end
   end
   part.new = {}

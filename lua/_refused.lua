@@ -20,12 +20,12 @@ local function somebody_could(need)
   return need.somebody
 end
 
--- True: another node is to say. Else `report.error` is what all have said.
+-- True: another node is to say. Else `report.value` is what all have said.
 local function refused(task, node_id, report)
   local most, characters = 16, 300 -- refusals that are remembered, and what is kept of each
   local request, own = task.request, task.attempt.place
   local before = request.refusal
-  local said = node_id .. ': ' .. string.sub(string.gsub(report.error, '%s+', ' '), 1, characters)
+  local said = node_id .. ': ' .. string.sub(string.gsub(report.value, '%s+', ' '), 1, characters)
   if before then said = string.sub(before, 1, most * (characters + 130)) .. '\n' .. said end
   suspect_no_more(task)
   if not string.find(own, '^[%w._-]+:[%w._-]+$') or not class_of(request.class or '') then return false end
@@ -38,11 +38,11 @@ local function refused(task, node_id, report)
   local class = string.match(request.class, '^[^!]+') .. '!' .. table.concat(places, '!')
   --@mark all_have_refused
   if #places > most or not somebody_could(class_of(class)) then
-    if before then report.error = said end
+    if before then report.value = said end
     return false
   end
   if not may_wait(class) then
-    report.error = said .. '\nno more nodes were asked: too many tasks that were refused, or require labels, wait already'
+    report.value = said .. '\nno more nodes were asked: too many tasks that were refused, or require labels, wait already'
     return false
   end
   request.class, request.refusal = class, said

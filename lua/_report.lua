@@ -24,8 +24,8 @@ local function report_given(head, value, output)
   if ran ~= '-' and (not find(ran or '', '^%d+$') or #ran > 12) then duration_given(ran, 'ran') end
   if #value > PY.MOST_PAYLOAD then bytes_given(value, 'the result or error', PY.MOST_PAYLOAD) end
   if #output > MOST_OUTPUT then bytes_given(output, 'the output', MOST_OUTPUT) end
-  return {
-    token = token, id = id, outcome = outcome, ran = ran ~= '-' and tonumber(ran) or nil, reason = reason, result = value,
-    error = value, exit_code = exit_code, output = output, random = 0, started = nil, memory = 0,
+  return { -- with all that comes to it: a table that grows is copied
+    token = token, id = id, outcome = outcome, ran = ran ~= '-' and tonumber(ran) or nil, reason = reason, exit_code = exit_code,
+    value = value, output = output, started = nil, memory = 0,
   }
 end

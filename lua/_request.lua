@@ -61,11 +61,17 @@ local function line_given(name, value, need)
   end
 end
 
--- Ids of tasks; those of a batch in one go.
-local function ids_given(ids)
-  local left, right = string.gsub(table.concat(ids, ' ') .. ' ', '%w[%w._-]* ', '')
-  if left == '' and right == #ids then return end
-  for _, id in ipairs(ids) do id_given(id, 'task id') end
+local function digest_given(text)
+  if text == '' or #text > MOST_DIGEST or find(text, '[%c ]') then
+    complain('invalid_value', 'the digest must be 1 to ' .. MOST_DIGEST .. ' bytes without spaces, not ' .. shown(text))
+  end
+end
+
+-- Words of a batch: where not all are of this form, each is looked at.
+local function words_given(words, form, each)
+  local left, right = string.gsub(table.concat(words, ' ') .. ' ', form, '')
+  if left == '' and right == #words then return end
+  for _, word in ipairs(words) do each(word) end
 end
 
 -- Whether these were right in this call already, and the arguments are short: what is usual costs no more.
@@ -75,10 +81,9 @@ local function were_given(class, text)
 end
 
 -- What is asked for, name → value, but for the id: the lines, and behind the last one's name the arguments as they are.
-local function request_given(class, digest, text)
-  if digest == '' or #digest > MOST_DIGEST or find(digest, '[%c ]') then
-    complain('invalid_value', 'the digest must be 1 to ' .. MOST_DIGEST .. ' bytes without spaces, not ' .. shown(digest))
-  end
+local function request_given(id, class, digest, text)
+  if #id > MOST_ID then id_given(id, 'task id') end
+  digest_given(digest)
   local need = needs_given[class] or class_given(class)
   local request, lines = {}, 0
   local arguments_at = find('\n' .. text, '\nwith=', 1, true) or #text + 1

@@ -29,9 +29,9 @@ end
 -- With `orders`, it is added there in full: a reply that left it out would have it acknowledged unseen.
 local function resize_order(node, token, entry, orders)
   local allocation = entry.cpu .. ':' .. entry.memory
-  local number = order_add(node, 'resize ' .. token .. ' ' .. entry.id .. ' ' .. allocation)
+  local text = order_add(node, 'resize ' .. token .. ' ' .. entry.id .. ' ' .. allocation)
   --@mark orders_in_full
-  if orders then orders[#orders + 1] = { number, 'resize', token, entry.id, allocation } end
+  if orders then orders[#orders + 1] = text end
 end
 
 local function allocation_of(node, token)

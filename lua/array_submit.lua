@@ -20,7 +20,7 @@ if last < first or last - first >= PY.MOST_ELEMENTS then
   complain('invalid_value', 'an array has 1 to ' .. PY.MOST_ELEMENTS .. ' elements, not those from ' .. first .. ' to ' .. last)
 end
 if wrong() then return wrong() end
-local request = request_given(class, digest, text)
+local request = request_given(id, class, digest, text)
 if wrong() then return wrong() end
 
 local function accept()

@@ -22,7 +22,7 @@ local path = P .. 'node:' .. id .. ':' .. incarnation
 local node = node_load(id)
 if node and node.incarnation ~= incarnation then node = nil end -- it came back: that ledger is another
 local entries = call('HRANDFIELD', path .. ':tasks', limit, 'WITHVALUES') or {}
-local tokens, ids, report = {}, {}, { error = '', exit_code = '', random = 0, among = how == 'crashed' }
+local tokens, ids, report = {}, {}, { value = '', exit_code = '', among = how == 'crashed' }
 local died = how ~= 'left'
 for i = 2, #entries, 2 do ids[#ids + 1] = entry_parse(entries[i]) end
 records_fetch(ids)

@@ -75,7 +75,8 @@ local function finish(report, entry)
   attempt_gone(node, token, task.request and task.request.preemptible)
   reservation_restored(node, token)
   if not attempt or attempt.token ~= token then return 'stale' end
-  report.random, report.memory = random, memory
+  report.memory = memory
+  if outcome ~= 'completed' then report.random = random end
   if report.ran and not attempt.started then report.started = whole(now - report.ran) end
   if report.output ~= '' then output_append(id, report.output) end
   end_safely(now, task, node_id, mark, outcome, report)

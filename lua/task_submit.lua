@@ -15,18 +15,19 @@
 local FIRST, WIDTH = 5, 4
 
 -- Each is looked at: what makes up most tasks, and what one has in common with those before it, is let pass by comparisons.
--- Task → its lines by name, where they aren't the usual ones.
+-- Their ids, and of those that aren't usual their lines by name.
 local function tasks_given()
-  local ids, unusual = {}, {}
-  for at = FIRST, #ARGV, WIDTH do
-    local id, class, digest, text = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-    ids[#ids + 1] = id
-    if #id > MOST_ID then id_given(id, 'task id') end
-    if not were_given(class, text) or digest == '' or #digest > MOST_DIGEST or find(digest, '[%c ]') then
-      unusual[#ids] = request_given(class, digest, text)
+  local given, ids, digests, unusual, n = ARGV, {}, {}, {}, 0
+  for at = FIRST, #given, WIDTH do
+    local id, class, digest, text = given[at], given[at + 1], given[at + 2], given[at + 3]
+    n = n + 1
+    ids[n], digests[n] = id, digest
+    if not were_given(class, text) or #digest > MOST_DIGEST or #id > MOST_ID then
+      unusual[n] = request_given(id, class, digest, text)
     end
   end
-  ids_given(ids)
+  words_given(ids, '%w[%w._-]* ', function(id) id_given(id, 'task id') end)
+  words_given(digests, '[^%c ]+ ', digest_given)
   return ids, unusual
 end
 
@@ -51,7 +52,7 @@ local function accept(id, class, digest, text, request)
     request.turn = number
     request_put(id, request)
   else
-    request_put(id, 'class=' .. class .. '\nturn=' .. number .. '\ndigest=' .. digest .. head .. text)
+    request_put(id, 'class=' .. class .. '\nturn=' .. turn_short(number) .. '\ndigest=' .. digest .. head .. text)
   end
   if delay == '0' then queue_add(class, score_of(tonumber(priority), now), number .. id) end
   event('submitted', id)
