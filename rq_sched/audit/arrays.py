@@ -12,7 +12,7 @@ from rq_sched.store.keys import Keys
 from rq_sched.store.parts import Record, answered, asked, with_array
 
 WAITING = frozenset({State.PENDING, State.DELAYED, State.HELD})
-NEEDED = (b"array", b"next", b"turn", b"class", b"at", b"run", b"with")
+NEEDED = (b"array", b"next", b"turn", b"class", b"at")
 
 
 class Arrays:

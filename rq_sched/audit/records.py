@@ -86,7 +86,7 @@ class TaskFields:
         for name in WHOLE:
             if name in self.fields and whole(self.fields[name], -1, 0) < 0:
                 return f"{name} is {self.fields[name]!r}"
-        missing = [name for name in ("class", "turn", "at", "run", "with") if name not in self.fields]
+        missing = [name for name in ("class", "turn", "at") if name not in self.fields]
         if missing:
             return f"its record lacks {', '.join(missing)}"
         if self.state not in list(State):

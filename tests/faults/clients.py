@@ -204,6 +204,7 @@ class Clients(Compared):
             return self.refused(op, WrongState)
         self.model.back(task, behind=True)
         task.used = task.crashes = 0
+        task.retried = None
         task.refused = frozenset()
         task.operation = operation
         assert self.run(op) == State.PENDING

@@ -320,9 +320,9 @@ class Cell(Clients):
         return self.settle()
 
     def last_token(self, task_id: str) -> str | None:
-        """The token of the attempt that the record still names."""
+        """The token of the attempt that the record still names: the present one, or that of the outcome."""
         task = self.model.tasks.get(task_id)
-        return task.token if task else None
+        return task.token or task.retried if task else None
 
     @rule(
         number=numbers,

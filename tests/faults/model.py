@@ -38,6 +38,7 @@ class Task:
     asked: Resources | None = None  # a suspect: what it needed before it had to run alone
     reason: str | None = None
     token: str | None = None
+    retried: str | None = None  # token of the attempt that failed last, of a task that goes on
     place: tuple[str, str] | None = None  # node and incarnation of the present attempt
     intention: str | None = None  # what follows the stop: end, requeue, back
     operation: str | None = None
@@ -178,7 +179,7 @@ class Model:
         task.new_sequence = task.new_sequence or behind
 
     def end(self, task: Task, state: State, reason: str | None = None) -> None:
-        task.state, task.reason = state, reason
+        task.state, task.reason, task.retried = state, reason, None
         self._trust(task)
 
     def _trust(self, task: Task) -> None:
@@ -233,6 +234,7 @@ class Model:
         task.state, task.reason = State.DELAYED, "retry"
         task.latest = now + min(60_000, 1000 * 2**task.used)
         task.used += 1
+        task.retried = task.token
         task.token = task.place = task.intention = None
         task.resized = 0
 
