@@ -32,9 +32,10 @@ local function stop_order(node_id, token, id)
   call('PUBLISH', P .. 'bell:' .. node_id, number)
 end
 
--- What the ledger holds: CPU, memory, entries, those started at least and at most, and the orders that must be there.
+-- What the ledger holds: CPU, memory, entries, those started at least and at most, the orders that must be there, and the last
+-- number that an attempt was ordered by.
 local function ledger_sum(path)
-  local sum = { cpu = 0, memory = 0, entries = 0, started = 0, stopping = 0, orders = {} }
+  local sum = { cpu = 0, memory = 0, entries = 0, started = 0, stopping = 0, orders = {}, last = 0 }
   local flat = call('HGETALL', path .. ':tasks')
   for i = 1, #flat, 2 do
     local id, cpu, memory, mark = entry_parse(flat[i + 1])
@@ -43,10 +44,12 @@ local function ledger_sum(path)
       did('an entry of the ledger that says nothing dropped')
     else
       sum.cpu, sum.memory, sum.entries = sum.cpu + cpu, sum.memory + memory, sum.entries + 1
+      local attempt = attempt_of(id)
+      if attempt and attempt.token ~= flat[i] then attempt = nil end
+      sum.last = math.max(sum.last, attempt and whole_of(string.match(flat[i], '%d+$')) or 0)
       if mark == 'r' then sum.started = sum.started + 1 end
       if mark == 's' then
-        local attempt = attempt_of(id)
-        if attempt and attempt.token == flat[i] and attempt.started then sum.stopping = sum.stopping + 1 end
+        if attempt and attempt.started then sum.stopping = sum.stopping + 1 end
         sum.orders[#sum.orders + 1] = 'stop ' .. flat[i] .. ' ' .. id .. ' 10000'
       elseif mark == 'a' then
         sum.orders[#sum.orders + 1] = 'start ' .. flat[i] .. ' ' .. id
@@ -125,8 +128,12 @@ local function node_give_up(id, node, sum)
   wake()
 end
 
--- Orders that were lost: all that may still be wanted are given again; an agent knows by the token what it has done.
+-- Orders that were lost: all that may still be wanted are given again; an agent knows by the token what it has done. They come
+-- behind all that were given: one whose number an agent has passed it takes for one that it has had.
 local function orders_again(id, path, node, sum)
+  local text = unpack(read('LRANGE', path .. ':orders', -1, -1))
+  local last = math.max(sum.last, whole_of(string.match(text or '', '^(%d+) %a')) or 0)
+  if (node.ordered or 0) < last then field_set(id, node, 'ordered', last) end
   local length = call('LLEN', path .. ':orders')
   if length == (node.ordered or 0) - (node.acked or 0) then return end
   local number = node.ordered or 0

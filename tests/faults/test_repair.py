@@ -185,6 +185,20 @@ def test_lost_orders_are_given_again(scene: Scene) -> None:
 
 
 @damaged
+@pytest.mark.parametrize("number", ["running", "0", "5"])
+def test_orders_go_on_behind_those_that_were_given(scene: Scene, number: str) -> None:
+    """An order whose number an agent has passed it takes for one that it has had."""
+    run, store = scene.link.run, scene.store
+    seen = run(store.node_poll("n1", "i1", acked=3))[-1].number
+    scene.plant(("HSET", K.node("n1"), "ordered", number))
+    mend(scene)
+    run(store.cancel("r1", requeue=False))
+    (order,) = run(store.node_poll("n1", "i1", acked=seen))
+    assert isinstance(order, Stop)
+    assert (order.task_id, order.number) == ("r1", seen + 1)
+
+
+@damaged
 def test_lost_arguments_end_a_task_that_waits(scene: Scene) -> None:
     scene.plant(request("h1", payload=300))
     mend(scene)
