@@ -31,8 +31,8 @@ NODE = Resources(16, 64 * 1024)
 CYCLES = 20_000  # life cycles of the bare loop
 READ_AHEAD = 2000
 
-# What no scheduler that keeps its state in Redis can do without: request, queue, ledger, node, attempt, outcome, index of
-# ended.
+# What no scheduler that keeps its state in Redis can do without: request, queue, ledger, node, attempt, outcome, and an
+# index of those that have ended.
 BARE = """
 local P, id = KEYS[1], nil
 for i = 1, tonumber(ARGV[1]) do
