@@ -171,7 +171,7 @@ def test_ctrl_c_is_clean(cli: Cli, namespace: str, redis_url: str):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 20
-    while cli.json("inspect", "t1").one["keys"][0]["entries"][-1]["name"] != "w":  # until it waits
+    while '"watch"' not in cli("--json", "inspect", "t1").out:  # until it waits
         assert time.monotonic() < deadline
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=20)
