@@ -31,7 +31,7 @@ BUGS = {
     "reap of whoever it is told": ("lost", "if not id or false then return { 0, 0 } end"),
     "requeue before the process is gone": (
         "intention",
-        "task_pending(id, record, record.n) local intention = requeue and 'requeue' or 'end'",
+        "task_pending(task, request.turn) local intention = requeue and 'requeue' or 'end'",
     ),
     "the outcome of a cancelled attempt counts": ("stopped", "if false then"),
     "orders without numbers": ("order_number", "node.ordered = node.ordered"),
@@ -48,10 +48,13 @@ BUGS = {
     "unbounded requeue of what crashes": ("poison", "if false then"),
     "retries without end": ("retries_used", "if final or NO_RETRY[report.reason] then"),
     "what never started is charged a crash": ("charged", "local outcome = died and 'crashed' or 'returned'"),
-    "an innocent neighbour fails as poison": ("neighbour", "if false and crashes >= (whole_of(record.C) or 3) then"),
+    "an innocent neighbour fails as poison": (
+        "neighbour",
+        "if false and crashes >= (whole_of(request.crash_limit) or 3) then",
+    ),
     "a crash costs the place in the queue": (
         "after_crash",
-        "task_back(id, record, next_sequence(), node_id, 'crashed')",
+        "task_back(task, next_sequence(), node_id, 'crashed')",
     ),
     "a doorbell as the only memory of new tasks": ("new_head", ""),
     "a doorbell as the only memory of a node that joined": ("node_offered", ""),

@@ -35,7 +35,7 @@ BUGS = {
     ),
     "requeue before the process is gone": (
         "intention",
-        "task_pending(id, record, record.n) local intention = requeue and 'requeue' or 'end'",
+        "task_pending(task, request.turn) local intention = requeue and 'requeue' or 'end'",
     ),
     "orders without numbers": ("order_number", "node.ordered = node.ordered"),
     "submit isn't idempotent": ("same_request", ""),
@@ -49,8 +49,11 @@ BUGS = {
     "what never started is charged a crash": ("charged", "local outcome = died and 'crashed' or 'returned'"),
     "a node's death is charged to nobody": ("charged", "local outcome = false and 'crashed' or 'returned'"),
     "unbounded requeue of what crashes": ("poison", "if false then"),
-    "poison one death too early": ("poison", "if crashes + 1 >= (whole_of(record.C) or 3) then"),
-    "an innocent neighbour fails as poison": ("neighbour", "if false and crashes >= (whole_of(record.C) or 3) then"),
+    "poison one death too early": ("poison", "if crashes + 1 >= (whole_of(request.crash_limit) or 3) then"),
+    "an innocent neighbour fails as poison": (
+        "neighbour",
+        "if false and crashes >= (whole_of(request.crash_limit) or 3) then",
+    ),
     "a suspect is one for ever": ("suspect_cleared", "if true then return end"),
     "an element is made twice": (
         "next_element",
@@ -59,12 +62,12 @@ BUGS = {
     "what was made before its turn is made again": ("made_before", "if true then return end"),
     "an array ends before its elements": (
         "array_goes_on",
-        "if not first or ended_at or (whole_of(next_index) or 0) <= tonumber(last) then return end",
+        "if not first or outcome_of(id) or (whole_of(next_index) or 0) <= tonumber(last) then return end",
     ),
-    "an array never ends": ("array_ends", "if last and (whole_of(next_index) or 0) > last then end"),
+    "an array never ends": ("array_ends", "if last then end"),
     "a cancelled array goes on": (
         "rest_cancelled",
-        "call('HSET', key, 'jx', whole(array.next), 'jt', stamp(now), 's', 'running')",
+        "call('HSET', array.key, 'cut', whole(array.next), 'cut_at', stamp(now))",
     ),
     "what is left of an array is lost": (
         "rest_left",
