@@ -16,7 +16,8 @@ local function attempt_again(task, place, token, mark, now)
     token = token, place = place, placed = stamp(now), number = whole((whole_of(request.attempts) or 0) + 1),
     started = mark == 'r' and stamp(now) or nil, watch = request.watch,
   }
-  attempt_put(task.id, task.attempt)
+  task.attempt.text = attempt_format(task.attempt)
+  attempt_put(task.id, task.attempt.text)
 end
 
 -- The task of an attempt that a ledger holds. Most ends are good first ones, which need only what `placed` has of them.
