@@ -114,7 +114,7 @@ def test_a_script_that_the_server_forgot_is_waited_for_too(own: Server) -> None:
     link = Link(own.url)
 
     def op() -> Op[list[Any]]:
-        submit = store.call("task_submit", "n", 0, "", "t1", "digest", "1:1", 0, 0, "", 2, "f", "m:f")
+        submit = store.call("task_submit", "n", 0, "", "t1", "1:1", "digest", "run=m:f\nwith=")
         wait: Command = ("WAITAOF", 1, 0, 1000)
         return (yield [submit, Barrier(wait)])
 
