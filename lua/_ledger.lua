@@ -4,11 +4,19 @@
 
 local TTL = 10000 -- ms without a heartbeat after which a node counts as dead, where its record doesn't say it
 
+local AMOUNTS = { -- name in a node's record → name here; written where they have changed
+  free_cpu = 'cpu', free_memory = 'memory', ordered = 'ordered', acked = 'acked', running = 'running', started = 'started',
+  surplus = 'surplus',
+}
 local nodes_seen, nodes_changed = {}, {}
 
 -- What a need of CPU can have: what is free, and what elastic attempts hold beyond their need (_surplus takes it back).
 local function room_cpu(node)
   return node.cpu + node.surplus
+end
+
+local function node_score(node)
+  return room_cpu(node) * PY.MEMORY_STEP + node.memory
 end
 
 -- What tonumber() has taken: `inf` and `nan` are no amounts.
@@ -29,7 +37,7 @@ local function node_load(id)
   node = { -- all fields at once: a table that grows is copied each time
     id = id, state = state, incarnation = incarnation, cpu = tonumber(free_cpu), memory = tonumber(free_memory),
     ordered = tonumber(ordered), acked = tonumber(acked), running = tonumber(running), started = tonumber(started),
-    surplus = surplus, surplus_read = surplus, reserved = reserved or nil, entries = {}, cleared = {}, orders = {},
+    surplus = surplus, reserved = reserved or nil, amounts_read = nil, score_kept = nil, entries = {}, cleared = {}, orders = {},
     ends = ends, ends_read = ends, place = place, path = P .. 'node:' .. place,
     total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels or '', carries = nil, trimmed = 0,
   }
@@ -38,6 +46,9 @@ local function node_load(id)
   if not known or not is_amount(node.cpu + node.memory + node.ordered + node.acked + surplus + total_cpu + total_memory) then
     return nil -- it can't be read: nothing is put there, and the audit mends it
   end
+  node.amounts_read = {}
+  for _, name in pairs(AMOUNTS) do node.amounts_read[name] = node[name] end
+  node.score_kept = node_score(node)
   nodes_seen[id] = node
   return node
 end
@@ -143,10 +154,11 @@ local function give_back(node, token, cpu, memory, started)
   node.cleared[#node.cleared + 1] = token
 end
 
--- The index that placing looks into: nodes that are up and not reserved.
+-- Into the index that placing looks into: nodes that are up and not reserved.
 local function node_index(node)
   if node.state == 'up' and not node.reserved then
-    index_enter('free', node.id, node.labels, whole(room_cpu(node) * PY.MEMORY_STEP + node.memory))
+    node.score_kept = node_score(node)
+    index_enter('free', node.id, node.labels, whole(node.score_kept))
   end
 end
 
@@ -200,11 +212,14 @@ local function nodes_flush(quiet)
     if #node.cleared > 0 then read('HDEL', node.path .. ':tasks', unpack(node.cleared)) end
     if #node.entries > 0 then hash_set(node.path .. ':tasks', unpack(node.entries)) end
     orders_flush(node)
-    call('HSET', P .. 'node:' .. node.id, 'free_cpu', whole(node.cpu), 'free_memory', whole(node.memory),
-      'ordered', whole(node.ordered), 'acked', whole(node.acked), 'running', whole(node.running),
-      'started', whole(node.started))
+    local amounts = {}
+    for field, name in pairs(AMOUNTS) do
+      if node[name] ~= node.amounts_read[name] then
+        amounts[#amounts + 1], amounts[#amounts + 2] = field, whole(node[name])
+      end
+    end
+    if #amounts > 0 then call('HSET', P .. 'node:' .. node.id, unpack(amounts)) end
     if #node.orders > 0 and node.id ~= quiet then call('PUBLISH', P .. 'bell:' .. node.id, node.ordered) end
-    if node.surplus ~= node.surplus_read then call('HSET', P .. 'node:' .. node.id, 'surplus', node.surplus) end
     if node.ends ~= node.ends_read then
       if node.ends then
         call('HSET', P .. 'node:' .. node.id, 'ends', whole(node.ends))
@@ -214,7 +229,7 @@ local function nodes_flush(quiet)
         read('ZREM', P .. 'ends', node.id)
       end
     end
-    node_index(node)
+    if node_score(node) ~= node.score_kept then node_index(node) end
   end
   nodes_seen, nodes_changed = {}, {}
 end
