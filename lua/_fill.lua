@@ -6,11 +6,6 @@
 
 local MOST_READ = 32 -- records that are read at once for those that are placed next
 
--- A start order as the agent gets it: the request as it stands, behind what the attempt adds. (order_records.py reads it.)
-local function start_order(order, attempt, text)
-  return order .. ' ' .. attempt .. '\n' .. text
-end
-
 local placings = 0
 
 -- The request of the head of a class, where it still waits; nil: there is none, or it is elsewhere. What is read for it is
@@ -26,10 +21,9 @@ local function head_request(node, class, id, array, member)
   return text
 end
 
--- Puts the head of `class` on `node`; with `orders`, the node's orders are added there in full. False: it can't be
--- placed by anyone, and was set aside. Nil, and nothing is changed: it doesn't fit.
-local function assign(now, nonce, node, class, orders)
-  local score, member, array = class_peek(class)
+-- Puts the head of `class`, as class_peek() has shown it, on `node`; with `orders`, the node's orders are added there in
+-- full. False: it can't be placed by anyone, and was set aside. Nil, and nothing is changed: it doesn't fit.
+local function assign(now, nonce, node, class, orders, score, member, array)
   local id = string.sub(member, PY.SEQUENCE + 1)
   local text = head_request(node, class, id, array, member)
   local name, watch, request = request_read(text or '')
@@ -47,7 +41,7 @@ local function assign(now, nonce, node, class, orders)
   entry_add(node, token, id, class.need)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local order, number = order_add(node, 'start ' .. token .. ' ' .. id), whole(attempt + 1)
-  if orders then orders[#orders + 1] = start_order(order, number, text) end
+  if orders then orders[#orders + 1] = order .. ' ' .. number .. '\n' .. text end -- as of orders_read()
   node_ends(now, node, limit)
   if request.preemptible then read('ZADD', P .. 'preemptible', tonumber(request.priority) or 0, token .. ' ' .. node.id) end
   if array then request_put(id, text) end
@@ -86,22 +80,25 @@ local function fill(now, nonce, node, limit, orders)
   local placed, tried = 0, 0
   if node.state ~= 'up' then return 0, false end
   first_fit_reset()
+  local class
   while tried < limit do
-    local reserved = node.reserved and reservation()
-    local class
+    local reserved, again = node.reserved and reservation(), false
     if reserved then
       class = first_allowed(now, node, reserved)
     else
+      again = class and class.cpu <= room_cpu(node) and class.memory <= node.memory and is_alone(class)
       --@mark room_looked_at
-      class = first_fit(room_cpu(node), node.memory, carrier(node))
+      if not again then class = first_fit(room_cpu(node), node.memory, carrier(node)) end
     end
     if not class then return placed, false end
     tried = tried + 1
-    if not class_peek(class) then
+    local score, member, array = class_peek(class)
+    if not score then
+      if again then return placed, false end -- nothing waits any more
       heads_mend(class)
       break
     end
-    local done = assign(now, nonce, node, class, orders)
+    local done = assign(now, nonce, node, class, orders, score, member, array)
     if done == nil then return placed, false end
     if done then placed = placed + 1 end
     if reserved and not node.reserved then first_fit_reset() end -- the task it was reserved for is there

@@ -175,3 +175,11 @@ local function first_fit(cpu, memory, carries, accept)
   if best_is_head then best = head_class(group_best(best_at)) end
   return best
 end
+
+-- Whether nothing waits but tasks of this class, which first_fit() has found.
+local function is_alone(class)
+  local group = class.group
+  if not group_list_all or #group_members > 1 then return false end
+  if not group.all and #group.heads == 0 then group_head(group) end
+  return group.all and #group.heads <= 2
+end

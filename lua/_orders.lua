@@ -1,5 +1,6 @@
 --@include _fill
--- Reading a node's orders in full: what a start needs is in the task's request and its attempt.
+-- Reading a node's orders in full, as the agent gets them (order_records.py reads them): what a start needs is the number
+-- of the attempt and, in a line of its own, the request as it stands.
 
 local function orders_read(node, limit, orders)
   local texts, ids = read('LRANGE', node.path .. ':orders', node.trimmed, node.trimmed + limit - 1), {}
@@ -14,7 +15,7 @@ local function orders_read(node, limit, orders)
     elseif kind ~= 'start' then -- stop with its grace, resize with the allocation, reload with nothing
       orders[#orders + 1] = text
     elseif attempt and attempt.token == token then
-      orders[#orders + 1] = start_order(text, attempt.number, request_text(id) or '')
+      orders[#orders + 1] = text .. ' ' .. attempt.number .. '\n' .. (request_text(id) or '')
     else
       orders[#orders + 1] = number .. ' void' -- overtaken: the attempt is over
     end

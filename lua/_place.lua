@@ -68,11 +68,11 @@ end
 local function run_of(now, nonce, limit, class, node, until_score, until_member)
   local until_sequence = until_member and string.sub(until_member, 1, PY.SEQUENCE)
   while placed_so_far < limit and class.cpu <= room_cpu(node) and class.memory <= node.memory do
-    local score, member = class_peek(class)
+    local score, member, array = class_peek(class)
     if not score then break end
     if until_score and earlier(until_score, until_sequence, score, string.sub(member, 1, PY.SEQUENCE)) then break end
     if node.reserved and reservation() and not may_use(now, score, member, class) then break end
-    local done = assign(now, nonce, node, class)
+    local done = assign(now, nonce, node, class, nil, score, member, array)
     if done == nil then break end
     if done then placed_so_far = placed_so_far + 1 else lookups_so_far = lookups_so_far + 1 end
     if lookups_so_far >= limit then break end

@@ -16,13 +16,11 @@ local REQUEST = {
 local OUTCOME = { 'state', 'at', 'attempt', 'reason', 'exit_code', 'stored' }
 local ATTEMPT = { 'started', 'allocated', 'resize', 'after', 'reason', 'progress', 'watch', 'more' }
 local FINAL = { completed = true, failed = true, cancelled = true }
-local USUAL, NONE = {}, {} -- what is rare of a usual request; no ids
+local USUAL = {} -- what is rare of a usual request
 local VALUES = 4000 -- of one command: it takes less than 8,000 from a script
 
--- Of each part: ID → text (false: there is none), and the ids of what is to be written.
-local records = {
-  request = { known = {}, new = {} }, attempt = { known = {}, new = {} }, outcome = { known = {}, new = {} },
-}
+-- Of each part: ID → text; false: there is none. And what is to be written: part, id, part, id, …
+local records = { request = {}, attempt = {}, outcome = {}, new = {} }
 
 -- Lines as name → value, and the raw value behind the first `raw=` that begins a line.
 local function lines_parse(text, raw)
@@ -51,9 +49,10 @@ local function lines_format(names, fields, raw)
 end
 
 -- Of these ids those of which a part wasn't read yet; it is as if there were none, until what is read is noted.
-local function unread(part, ids)
-  local known, missing = part.known, {}
-  for _, id in ipairs(ids) do
+local function unread(known, ids)
+  local missing = {}
+  for i = 1, #ids do
+    local id = ids[i]
     if known[id] == nil then
       known[id] = false
       missing[#missing + 1] = id
@@ -62,37 +61,46 @@ local function unread(part, ids)
   return missing
 end
 
-local function noted(part, ids, texts, from)
-  for i, id in ipairs(ids) do part.known[id] = texts[from + i] end
+local function noted(known, ids, texts, from)
+  for i = 1, #ids do known[ids[i]] = texts[from + i] end
 end
 
-local function part_put(part, id, text)
-  if part.known[id] == text then return end
-  part.known[id] = text
-  part.new[#part.new + 1] = id
+local function part_put(name, id, text)
+  local known, new = records[name], records.new
+  if known[id] == text then return end
+  known[id] = text
+  local n = #new
+  new[n + 1], new[n + 2] = name, id
 end
 
--- Reads all parts of these, or only one, in two commands.
+-- Requests and outcomes are read in one command.
+local function strings_fetch(ids, only)
+  local asked = only == 'outcome' and {} or unread(records.request, ids)
+  local over = only == 'request' and {} or unread(records.outcome, ids)
+  local n, keys, task, ended = #asked, {}, P .. 'task:', P .. 'ended:'
+  for i = 1, n do keys[i] = task .. asked[i] end
+  for i = 1, #over do keys[n + i] = ended .. over[i] end
+  if #keys == 0 then return end
+  local texts = call('MGET', unpack(keys))
+  noted(records.request, asked, texts, 0)
+  noted(records.outcome, over, texts, n)
+end
+
+local function attempts_fetch(ids)
+  local missing = unread(records.attempt, ids)
+  if #missing == 0 then return end
+  local texts = read('HMGET', P .. 'placed', unpack(missing))
+  if not texts.err then noted(records.attempt, missing, texts, 0) end
+end
+
+-- Reads all parts of these, or only one.
 local function records_fetch(ids, only)
-  local asked = (not only or only == 'request') and unread(records.request, ids) or NONE
-  local over = (not only or only == 'outcome') and unread(records.outcome, ids) or NONE
-  local placed = (not only or only == 'attempt') and unread(records.attempt, ids) or NONE
-  if #asked + #over > 0 then
-    local keys = {}
-    for i, id in ipairs(asked) do keys[i] = P .. 'task:' .. id end
-    for i, id in ipairs(over) do keys[#asked + i] = P .. 'ended:' .. id end
-    local texts = call('MGET', unpack(keys))
-    noted(records.request, asked, texts, 0)
-    noted(records.outcome, over, texts, #asked)
-  end
-  if #placed > 0 then
-    local texts = read('HMGET', P .. 'placed', unpack(placed))
-    if not texts.err then noted(records.attempt, placed, texts, 0) end
-  end
+  if only ~= 'attempt' then strings_fetch(ids, only) end
+  if not only or only == 'attempt' then attempts_fetch(ids) end
 end
 
 local function text_of_part(name, id)
-  local known = records[name].known
+  local known = records[name]
   if known[id] == nil then records_fetch({ id }, name) end
   return known[id] or nil
 end
@@ -153,7 +161,7 @@ end
 
 -- A text, or by names.
 local function request_put(id, request)
-  part_put(records.request, id, type(request) == 'table' and request_format(request) or request)
+  part_put('request', id, type(request) == 'table' and request_format(request) or request)
 end
 
 -- Name → text, with token, place (NODE:INCARNATION), placed (ms), number, and the text itself; nil: it is none.
@@ -183,7 +191,7 @@ end
 
 -- A text, or by names, or nil: it is over.
 local function attempt_put(id, attempt)
-  part_put(records.attempt, id, type(attempt) == 'table' and attempt_format(attempt) or attempt or false)
+  part_put('attempt', id, type(attempt) == 'table' and attempt_format(attempt) or attempt or false)
 end
 
 -- An attempt begins. Its end must read the request (`more`) where what follows a good one, too, depends on that.
@@ -191,7 +199,7 @@ local function attempt_begin(id, token, place, placed, number, watch, request)
   local text = token .. ' ' .. place .. ' ' .. placed .. ' ' .. number
   if watch then text = text .. ' watch=' .. watch end
   if request.retries_used or request.crashes or request.asked or request.preemptible then text = text .. ' more=1' end
-  part_put(records.attempt, id, text)
+  part_put('attempt', id, text)
 end
 
 -- Changes what a task's attempt says by these names. A task that has none isn't changed.
@@ -216,18 +224,18 @@ local function outcome_put(id, outcome)
   if type(outcome) == 'table' then
     local attempt = outcome.attempt
     outcome.attempt = attempt and attempt_format(attempt)
-    part_put(records.outcome, id, lines_format(OUTCOME, outcome, outcome.state == 'completed' and 'result' or 'error'))
+    part_put('outcome', id, lines_format(OUTCOME, outcome, outcome.state == 'completed' and 'result' or 'error'))
     outcome.attempt = attempt
   else
-    part_put(records.outcome, id, outcome or false)
+    part_put('outcome', id, outcome or false)
   end
 end
 
 -- The request of a task that is on no node and hasn't ended; false: there is none such; nil: that wasn't read yet.
 local function request_waiting(id)
-  local request, outcome = records.request.known[id], records.outcome.known[id]
+  local request, outcome = records.request[id], records.outcome[id]
   if request == nil or outcome == nil then return nil end
-  return not records.attempt.known[id] and (not outcome or string.find(outcome, '^state=retry\n')) and request
+  return not records.attempt[id] and (not outcome or string.find(outcome, '^state=retry\n')) and request
 end
 
 -- Of an array: how many elements haven't been made, as far as that can be read.
@@ -265,41 +273,45 @@ local function records_drop(ids)
   local keys = {}
   for _, id in ipairs(ids) do
     for _, name in ipairs({ 'request', 'outcome' }) do
-      records[name].known[id] = nil
-      part_put(records[name], id, false)
+      records[name][id] = nil
+      part_put(name, id, false)
     end
     for _, kind in ipairs({ 'payload:', 'result:', 'log:' }) do keys[#keys + 1] = P .. kind .. id end
   end
   call('UNLINK', unpack(keys))
 end
 
--- What is to be written: those with a text as KEY, TEXT, … to `set`, the keys of the others to `gone`. (One that has
--- changed twice stands there twice, with what it is now.)
-local function changes(part, prefix, set, gone)
-  local known = part.known
-  for _, id in ipairs(part.new) do
-    local text = known[id]
-    if text then
-      local n = #set
-      set[n + 1], set[n + 2] = prefix .. id, text
+-- In parts that a command takes, behind what comes before them.
+local function write(how, values, first, second)
+  for i = 1, #values, VALUES do
+    local last = math.min(i + VALUES - 1, #values)
+    if second then how(first, second, unpack(values, i, last)) else how(first, unpack(values, i, last)) end
+  end
+end
+
+-- (What has changed twice stands there twice, as it is now.)
+local function records_flush()
+  local new = records.new
+  if #new == 0 then return end
+  local set, gone, begun, over = {}, {}, {}, {}
+  local n, b = 0, 0
+  local keys = { request = P .. 'task:', outcome = P .. 'ended:' }
+  for i = 1, #new, 2 do
+    local name, id = new[i], new[i + 1]
+    local text, key = records[name][id], keys[name]
+    if key and text then
+      set[n + 1], set[n + 2], n = key .. id, text, n + 2
+    elseif key then
+      gone[#gone + 1] = key .. id
+    elseif text then
+      begun[b + 1], begun[b + 2], b = id, text, b + 2
     else
-      gone[#gone + 1] = prefix .. id
+      over[#over + 1] = id
     end
   end
-  part.new = {}
-end
-
-local function in_parts(write, values)
-  for i = 1, #values, VALUES do write(unpack(values, i, math.min(i + VALUES - 1, #values))) end
-end
-
-local function records_flush()
-  local set, gone, begun, over = {}, {}, {}, {}
-  changes(records.request, P .. 'task:', set, gone)
-  changes(records.outcome, P .. 'ended:', set, gone)
-  changes(records.attempt, '', begun, over)
-  in_parts(function(...) call('MSET', ...) end, set)
-  in_parts(function(...) call('UNLINK', ...) end, gone)
-  in_parts(function(...) read('HDEL', P .. 'placed', ...) end, over)
-  in_parts(function(...) hash_set(P .. 'placed', ...) end, begun)
+  records.new = {}
+  if n > 0 then write(call, set, 'MSET') end
+  if #gone > 0 then write(call, gone, 'UNLINK') end
+  if #over > 0 then write(read, over, 'HDEL', P .. 'placed') end
+  if b > 0 then write(hash_set, begun, P .. 'placed') end
 end
