@@ -31,8 +31,8 @@ def test_ends_travel_in_batches(costs: dict[str, dict[str, float]]) -> None:
 
 
 def test_the_commands_of_a_life_are_few(costs: dict[str, dict[str, float]]) -> None:
-    assert costs["drain"]["commands"] < 7, costs["drain"]
-    assert costs["at once"]["commands"] < 12, costs["at once"]
+    assert costs["drain"]["commands"] < 2.5, costs["drain"]
+    assert costs["at once"]["commands"] < 3, costs["at once"]
 
 
 def test_a_task_alone_takes_four_calls(costs: dict[str, dict[str, float]]) -> None:
@@ -41,10 +41,10 @@ def test_a_task_alone_takes_four_calls(costs: dict[str, dict[str, float]]) -> No
 
 
 LIMITS = {  # phase: commands and appended bytes of one task; as counted, and a hundredth more
-    "submit, 64 a call": (2.17, 252),
-    "finish and refill, 28 a call": (4.90, 554),
-    "finish and refill, 1 a call": (27.01, 1570),
-    "a whole life alone": (64.01, 2690),
+    "submit, 64 a call": (0.20, 186),
+    "finish and refill, 28 a call": (1.16, 485),
+    "finish and refill, 1 a call": (28.01, 1504),
+    "a whole life alone": (64.02, 2442),
 }
 
 
