@@ -52,11 +52,15 @@ local function whole(number)
   return string.format('%d', number)
 end
 
-local stamp_time, stamp_text
+local stamps = {} -- of times that were asked for in this call: one, as a rule
 
 local function stamp(now)
-  if now ~= stamp_time then stamp_time, stamp_text = now, whole(now) end
-  return stamp_text
+  local text = stamps[now]
+  if not text then
+    text = whole(now)
+    stamps[now] = text
+  end
+  return text
 end
 
 local OFTEN = { 'schema', 'aging', 'node_choice' } -- settings that most calls go by: they are read at once

@@ -16,8 +16,7 @@ local function attempt_again(task, place, token, mark, now)
     token = token, place = place, placed = stamp(now), number = whole((whole_of(request.attempts) or 0) + 1),
     started = mark == 'r' and stamp(now) or nil, watch = request.watch,
   }
-  task.attempt.text = attempt_format(task.attempt)
-  attempt_put(task.id, task.attempt.text)
+  attempt_put(task.id, task.attempt)
 end
 
 -- The task of an attempt that a ledger holds. Most ends are good first ones, which need only what `placed` has of them.

@@ -6,7 +6,7 @@
 
 local MOST_READ = 32 -- records that are read at once for those that are placed next
 
-local placings = 0
+local done_so_far = { placings = 0, looks = 0 } -- by this script; looks: at heads that may end in time for a reservation
 
 -- The request of the head of a class, where it still waits; nil: there is none, or it is elsewhere. What is read for it is
 -- read for as many of those behind it as the node has room for.
@@ -34,10 +34,10 @@ local function assign(now, nonce, node, class, orders, score, member, array)
   end
   if not allocate(node, class, orders) then return nil end
   class_take(class, score, member, array)
-  placings = placings + 1
+  done_so_far.placings = done_so_far.placings + 1
   -- With the order's number: nonces come again (a driver sends a call twice; 32 bits), and a node takes a token that it
   -- has seen before for an old order.
-  local token = nonce .. '.' .. whole(placings) .. '.' .. whole(node.ordered + 1)
+  local token = nonce .. '.' .. whole(done_so_far.placings) .. '.' .. whole(node.ordered + 1)
   entry_add(node, token, id, class.need)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local order, number = order_add(node, 'start ' .. token .. ' ' .. id), whole(attempt + 1)
@@ -51,7 +51,6 @@ local function assign(now, nonce, node, class, orders, score, member, array)
 end
 
 local HEADS = 64 -- examined in one script for a task that ends in time
-local heads_examined = 0
 
 -- The first of those that fit and may use the node, which is reserved: tasks that are later than the one it is reserved for
 -- may have what is spare, or must end in time.
@@ -62,13 +61,13 @@ local function first_allowed(now, node, reserved)
     if not class or not is_later(class_peek(class)) then return class end
     node.only_later = true -- what is free only shrinks: from here on nothing earlier fits
   end
-  if reserved.expected and heads_examined < HEADS then
+  if reserved.expected and done_so_far.looks < HEADS then
     first_fit_reset()
     local class = first_fit(cpu, memory, carrier(node), function(score, member, one)
-      heads_examined = heads_examined + 1
-      return heads_examined >= HEADS or may_use(now, score, member, one)
+      done_so_far.looks = done_so_far.looks + 1
+      return done_so_far.looks >= HEADS or may_use(now, score, member, one)
     end)
-    if heads_examined < HEADS then return class end
+    if done_so_far.looks < HEADS then return class end
     first_fit_reset()
   end
   return first_fit(math.min(cpu, reserved.cpu), math.min(memory, reserved.memory), carrier(node))

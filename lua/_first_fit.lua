@@ -11,9 +11,9 @@ local BATCH = 16
 local SCORED = 20 -- groups whose scores come with them; further ones are asked for theirs when it matters
 -- Groups in the order of their best heads, as far as loaded: the head as it stands in the index, and what it says.
 local group_scores, group_members, group_cpus, group_memories, group_labels = {}, {}, {}, {}, {}
-local group_heads = {} -- position → head object, made when something of the group may fit
-local group_skips = {} -- where a run of groups begins that require what isn't there → its last one, as far as known
-local group_list_all = false
+-- heads: position → head object, made when something of the group may fit; skips: where a run of groups begins that require what
+-- isn't there → its last one, as far as known; all: whether all groups are loaded.
+local walk = { heads = {}, skips = {}, all = false }
 
 -- A head as numbers: score, member, and the CPU and memory of its class.
 local function head_of(member, score)
@@ -57,7 +57,7 @@ local function groups_load()
     for _, member in ipairs(found) do group_add(member) end
     number = #found
   end
-  group_list_all = number < batch
+  walk.all = number < batch
 end
 
 local function group_score(i)
@@ -71,10 +71,10 @@ end
 
 -- The head of the i-th group, with its group and what the index says of it.
 local function group_best(i)
-  local head = group_heads[i]
+  local head = walk.heads[i]
   if not head then
     head = head_of(group_members[i], group_score(i))
-    group_heads[i] = head
+    walk.heads[i] = head
     local group = head_class(head).group
     head.group = group
     group.known, group.old_score, group.old_best = true, head.score, head.member
@@ -84,8 +84,8 @@ end
 
 -- For the next node: everything may fit again.
 local function first_fit_reset()
-  for _, head in pairs(group_heads) do head.group.cursor, head.group.head = 1, nil end
-  if next(group_skips) then group_skips = {} end
+  for _, head in pairs(walk.heads) do head.group.cursor, head.group.head = 1, nil end
+  if next(walk.skips) then walk.skips = {} end
 end
 
 -- The head at the group's cursor; nil: there are no more.
@@ -151,18 +151,18 @@ local function first_fit(cpu, memory, carries, accept)
   local cpu_step, memory_step = step(cpu), memory < math.huge and step(memory) or memory
   local i, run, run_last = 1, nil, nil
   while true do
-    while i > #group_members and not group_list_all do groups_load() end
+    while i > #group_members and not walk.all do groups_load() end
     if i > #group_members then break end
     local group_cpu, group_memory, labels = group_cpus[i], group_memories[i], group_labels[i]
     local score, member, class
     if best_score and (best_is_head or earlier(best_score, best_member, group_score(i), group_members[i])) then break end
     --@mark labels_of_group
-    if labels and (group_skips[i] or not (carries and carries(labels))) then
+    if labels and (walk.skips[i] or not (carries and carries(labels))) then
       -- Passed over: the whole group requires what isn't there. So does the run that begins here, once it is known.
       if run_last ~= i - 1 then run = i end
-      i = group_skips[i] or i
-      group_skips[run], run_last = i, i
-    elseif not accept and group_cpu <= cpu and group_memory <= memory and not group_heads[i] then
+      i = walk.skips[i] or i
+      walk.skips[run], run_last = i, i
+    elseif not accept and group_cpu <= cpu and group_memory <= memory and not walk.heads[i] then
       score, member = group_score(i), group_members[i]
     elseif group_cpu <= cpu_step and group_memory <= memory_step then -- others of the group may need less than its head
       score, member, class = group_fit(group_best(i).group, cpu, memory, accept, best_score, best_member)
@@ -179,7 +179,7 @@ end
 -- Whether nothing waits but tasks of this class, which first_fit() has found.
 local function is_alone(class)
   local group = class.group
-  if not group_list_all or #group_members > 1 then return false end
+  if not walk.all or #group_members > 1 then return false end
   if not group.all and #group.heads == 0 then group_head(group) end
   return group.all and #group.heads <= 2
 end

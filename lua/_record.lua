@@ -189,9 +189,10 @@ local function attempt_of(id)
   return text and attempt_parse(text)
 end
 
--- A text, or by names, or nil: it is over.
+-- By names, or nil: it is over.
 local function attempt_put(id, attempt)
-  part_put('attempt', id, type(attempt) == 'table' and attempt_format(attempt) or attempt or false)
+  if attempt then attempt.text = attempt_format(attempt) end
+  part_put('attempt', id, attempt and attempt.text or false)
 end
 
 -- An attempt begins. Its end must read the request (`more`) where what follows a good one, too, depends on that.
