@@ -169,8 +169,9 @@ def test_what_a_worker_reports_is_bounded(cell: Hostile) -> None:
         assert cell.refused("task_finish", *node, *report) == "payload_too_large"
     strange = [
         f"{attempt} invented 10", f"{attempt} failed soon", f"{attempt} failed", f"{attempt} failed 10 reason=a reason",
-        f"{attempt} failed 10 exit_code=none", f"{attempt} failed 10 exit_code=1 reason=error", f"{attempt} completed 10 ",
-        f"{attempt} completed 1e3", f"{attempt} completed {'9' * 13}", f"{attempt} completed 10 cause=error", "completed",
+        f"{attempt} failed 10 exit_code=none", f"{attempt} failed 10 exit_code=1 reason=error",
+        f"{attempt} completed 10 ", f"{attempt} completed 1e3", f"{attempt} completed {'9' * 13}",
+        f"{attempt} completed 10 cause=error", "completed",
         f"{attempt} failed 10 reason={'x' * 129}", f"{attempt} failed 10\nreason=error",
     ]  # fmt: skip
     for head in strange:
