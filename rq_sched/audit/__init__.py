@@ -24,7 +24,7 @@ from rq_sched.audit.kinds import LABELLED, STAYS, right_type
 from rq_sched.audit.reads import Check, at_once, decoded, encoded, in_step, pairs, rows
 from rq_sched.audit.records import LAST_SEQUENCE, Offer, largest
 from rq_sched.audit.reserved import ReservedChecks
-from rq_sched.link import Command, Op
+from rq_sched.link import Command, Op, Row
 from rq_sched.model import schema
 from rq_sched.model.arrays import SEQUENCE, is_countable, unmade_count
 from rq_sched.model.classes import group_of
@@ -88,7 +88,7 @@ def resting(keys: Keys) -> Op[int]:
     more = 0
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
-        records = answered(batch, (yield asked(keys, batch)))
+        records = answered(batch, (yield [Row(command) for command in asked(keys, batch)]))
         changes = yield from rows([("HGETALL", keys.array(one)) for one in batch])
         for record, of_array in zip(records, changes, strict=True):
             array = with_array(record, of_array or ()) if record else {}
