@@ -90,6 +90,10 @@ DAMAGE: dict[str, tuple[list[Planted], set[tuple[str, str]]]] = {
         [("DEL", K.task("d"))],
         {("indexes", "delayed d"), ("indexes", "arrays d"), ("keys", "array:d")},
     ),
+    "request of another type": (
+        [("DEL", K.task("d")), ("SADD", K.task("d"), "not ours")],
+        {("keys", "task:d"), ("keys", "array:d"), ("indexes", "delayed d"), ("indexes", "arrays d")},
+    ),
     "next lost": (
         [("HDEL", A, "next")],
         {("tasks", "a"), ("indexes", "pending:4:1000 @a"), ("counts", "pending"), ("indexes", "arrays a")},
