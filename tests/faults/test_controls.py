@@ -31,7 +31,8 @@ BUGS = {
     "reap of whoever it is told": ("lost", "if not id or false then return { 0, 0 } end"),
     "requeue before the process is gone": (
         "intention",
-        "task_pending(task, request.turn) local intention = requeue and 'requeue' or 'end'",
+        "local attempt = task.attempt task_pending(task, request.turn) task.attempt = attempt "
+        "local intention = requeue and 'requeue' or 'end'",
     ),
     "the outcome of a cancelled attempt counts": ("stopped", "if false then"),
     "orders without numbers": ("order_number", "node.ordered = node.ordered"),

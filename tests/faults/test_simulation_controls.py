@@ -35,7 +35,8 @@ BUGS = {
     ),
     "requeue before the process is gone": (
         "intention",
-        "task_pending(task, request.turn) local intention = requeue and 'requeue' or 'end'",
+        "local attempt = task.attempt task_pending(task, request.turn) task.attempt = attempt "
+        "local intention = requeue and 'requeue' or 'end'",
     ),
     "orders without numbers": ("order_number", "node.ordered = node.ordered"),
     "submit isn't idempotent": ("same_request", ""),

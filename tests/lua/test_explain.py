@@ -10,6 +10,7 @@ import pytest
 
 from rq_sched.errors import TaskExists, TaskNotFound
 from rq_sched.link import Op, Request
+from rq_sched.model.arrays import SEQUENCE
 from rq_sched.model.fit import Place
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason
@@ -148,7 +149,7 @@ def test_many_classes_cost_few_commands_and_a_bound_is_told(cell: Cell, monkeypa
 def plant(cell: Cell, **fields: Any) -> None:
     """A reservation as the script `reserve` makes it: for `big` on node a."""
     request = cell.run(plain(("GET", cell.store.keys.task("big"))))[0]
-    sequence = of_lines(request)[b"turn"].decode()
+    sequence = of_lines(request)[b"turn"].decode().zfill(SEQUENCE)
     given = {"first": "big", "since": cell.now} | fields
     if "node" in fields:
         given |= {"task": "big", "class": "4:100", "score": 0, "sequence": sequence}
