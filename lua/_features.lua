@@ -34,3 +34,15 @@ local function scheduler_seen(now, name, known)
   end
   call('ZADD', key, now + SCHEDULER_TTL, name .. ' ' .. known)
 end
+
+-- Those that live, by name; nil: none does. `swept`: when a scheduler was last at work, be it one that has no name.
+local function processes_alive(now, swept)
+  local found = {}
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'nodes', '(' .. whole(now), '+inf')) do
+    found[#found + 1] = 'the worker of node ' .. legible(id)
+  end
+  local named = call('ZRANGEBYSCORE', P .. 'schedulers', '(' .. whole(now), '+inf')
+  for _, scheduler in ipairs(named) do found[#found + 1] = 'scheduler ' .. legible(string.match(scheduler, '^%S*')) end
+  if #named == 0 and now - swept < SCHEDULER_TTL and now >= swept then found[#found + 1] = 'a scheduler' end
+  return found[1] and table.concat(found, ', ')
+end

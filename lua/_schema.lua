@@ -1,24 +1,54 @@
 --@include _base
 -- Which version of the format the data have (settings: schema). A script works on its own only: a process that outlives
--- an upgrade can write no more. Data without an entry are version 1; where there are none, what is written first says it.
+-- an upgrade can write no more. Where there are no data, what is written first says it.
 
 local VERSION = 'PY.SCHEMA'
-local unsaid = false -- no entry says it yet
+local unsaid = false -- no entry says it
 
 -- As versions stand there; FROM>TO while data are converted. Anything else says nothing.
 local function is_version(text)
   return text and (string.find(text, '^[1-9]%d?$') or string.find(text, '^[1-9]%d?>[1-9]%d?$'))
 end
 
+local function is_text(id)
+  local kind = call('TYPE', P .. 'task:' .. id)
+  return (type(kind) == 'table' and kind.ok or kind) == 'string'
+end
+
+-- The first member of an index; nil: there is none, or it is another type.
+local function first_in(index)
+  local member = unpack(read('ZRANGE', P .. index, 0, 0))
+  return member
+end
+
+-- Of data without an entry (version 1 began without; or it was lost): version 1 had no texts. Nil: there never was a task.
+local function version_of_data()
+  local last = read('GET', P .. 'seq')
+  if type(last) ~= 'string' or not string.find(last, '^%d+$') then return nil end
+  if call('EXISTS', P .. 'placed') == 1 then return VERSION end
+  for _, index in ipairs({ 'finished:completed', 'finished:failed', 'finished:cancelled', 'delayed', 'held' }) do
+    local id = first_in(index)
+    if id and is_text(id) then return VERSION end
+  end
+  local head = first_in('groups')
+  local waits = head and first_in('pending:' .. string.sub(head, PY.SEQUENCE + 1))
+  if waits and is_text((string.gsub(string.sub(waits, PY.SEQUENCE + 1), '/$', ''))) then return VERSION end
+  return '1'
+end
+
+-- The version of the data; nil: there are none.
+local function schema_found()
+  local found = setting('schema')
+  if is_version(found) then return found end
+  unsaid = true
+  return version_of_data()
+end
+
 -- What is said of data of another version; nil: they are of this one.
 local function schema_wrong()
-  local found = setting('schema')
-  if found == VERSION then return nil end
-  if not is_version(found) then
-    unsaid = true
-    if VERSION == '1' or call('EXISTS', P .. 'seq', P .. 'counts', P .. 'swept') == 0 then return nil end
-    found = '1'
-  end
+  if setting('schema') == VERSION then return nil end
+  local found = schema_found()
+  if not found or found == VERSION then return nil end
   local advice = 'stop all its processes, then run `rq-sched upgrade`'
   if not tonumber(found) then
     advice = 'they are being converted: wait until `rq-sched upgrade` has ended; if it was stopped, run it again'
@@ -33,4 +63,16 @@ end
 local function schema_say()
   if unsaid then read('HSET', P .. 'settings', 'schema', VERSION) end
   unsaid = false
+end
+
+-- From where data are to be converted; nil: they can't be, or needn't.
+local function schema_to_convert()
+  local from, to = string.match(schema_found() or VERSION, '^(%d+)>?(%d*)$')
+  if (to ~= '' and to ~= VERSION) or tonumber(from) >= tonumber(VERSION) then return nil end
+  return from, to ~= ''
+end
+
+-- From now on no process may read or write the data.
+local function schema_converting(from)
+  hash_set(P .. 'settings', 'schema', from .. '>' .. VERSION)
 end

@@ -178,6 +178,12 @@ class TooManyLabelSets(Refused):
     code = "too_many_label_sets"
 
 
+class NamespaceInUse(Refused):
+    """Processes of the namespace live, which must not where its data are to be converted. The message names them."""
+
+    code = "namespace_in_use"
+
+
 class FeatureMissing(Refused):
     """A process of this namespace, which the message names, doesn't know what a request needs: it is older."""
 

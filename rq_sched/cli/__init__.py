@@ -47,6 +47,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "inspect": ("inspect", "Show and explain the keys in Redis."),
         "doctor": ("doctor", "Check the server, the settings and the ledgers."),
         "settings": ("settings", "Show or change what all processes share."),
+        "upgrade": ("upgrade", "Convert the data to the version of this rq-sched."),
     },
     "Planning": {
         "simulate": ("simulate", "Replay a workload in virtual time."),

@@ -31,7 +31,7 @@ from rq_sched.cli.options import (
     tasks_of_child,
 )
 from rq_sched.cli.up_nodes import Node, divide_machine, read_nodes
-from rq_sched.errors import RedisUnavailable, UsageError
+from rq_sched.errors import OtherSchema, RedisUnavailable, UsageError
 from rq_sched.model.labels import parse_labels
 from rq_sched.model.node import NodeState
 from rq_sched.model.signing import KEY, without_key
@@ -107,7 +107,11 @@ def up_command(
         stack.callback(server.stop)
         server.start()
         session.redis = server.url
-        session.run(session.store.check_schema())
+        try:
+            session.run(session.store.check_schema())
+        except OtherSchema as error:  # nobody else has a server on these data
+            here = f"`rq-sched upgrade --data {shlex.quote(str(folder))}`"
+            raise OtherSchema(str(error).replace("`rq-sched upgrade`", here)) from None
         common = ["--redis", server.url, "--namespace", session.space, "--with-parent", str(os.getpid()),
                   "--log-level", log_level, "--log-format", log_format]  # fmt: skip
         cluster = Cluster(session, server, signals, grace)

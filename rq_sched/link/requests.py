@@ -53,8 +53,8 @@ class Talk:
     Scripts are called as functions. A user who may not call them, or may not load what is missing, sends them as
     scripts from then on, which costs the server 15 to 20 µs more a call; one who may not do that either (the users in
     ``deploy/acl``) needs a scheduler that has loaded them. ``for_all``: where a function is missing, all are loaded,
-    for the users who may not. ``greeting``: an operation of one step, reads only, that is carried out before the first
-    one, in the round trip in which the server is asked for its version. What it raises, the first operation does.
+    for the users who may not. ``greeting``: an operation that is carried out before the first one; its first step,
+    plain reads, goes with the question for the server's version. What it raises, the first operation does.
     """
 
     def __init__(
@@ -97,9 +97,10 @@ class Talk:
         info, *replies = yield [("INFO", "server"), *map(self._command, requests)]
         self._raise_first([info])
         check_version(info, self._where)
-        if op is not None:
-            with contextlib.suppress(StopIteration):
-                op.send([answer(reply, request, self._where) for reply, request in zip(replies, requests, strict=True)])
+        answers = [answer(reply, request, self._where) for reply, request in zip(replies, requests, strict=True)]
+        with contextlib.suppress(StopIteration):
+            while op is not None:
+                answers = yield from self._ask(op.send(answers))
         self._checked = True
 
     def _ask(self, requests: Sequence[Request]) -> RoundTrips[list[Any]]:

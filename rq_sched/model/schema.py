@@ -13,7 +13,7 @@ from rq_sched.errors import OtherSchema
 from rq_sched.model.labels import of_suffix
 from rq_sched.model.task import TaskRequest
 
-SCHEMA = 1
+SCHEMA = 2
 """The version that this code reads and writes."""
 VERSION = re.compile(r"[1-9]\d?(?:>[1-9]\d?)?")
 """How a version stands in the settings; FROM>TO while data are converted."""
@@ -30,7 +30,7 @@ def wrong_entry(name: str, value: str) -> str | None:
     """What is wrong with an entry of the settings, if anything is.
 
     >>> wrong_entry("schema", "x")
-    "can't be 'x': these data are of version 1"
+    "can't be 'x': these data are of version 2"
     """
     if name == "schema" and value != str(SCHEMA):
         return f"can't be {value!r}: these data are of version {SCHEMA}"
@@ -43,7 +43,7 @@ def other_schema(namespace: str, found: str) -> OtherSchema:
     """The error for data of a version that isn't ours.
 
     >>> print(other_schema("default", "7"))
-    namespace default has data of version 7, and this process works with version 1: install a newer rq-sched here
+    namespace default has data of version 7, and this process works with version 2: install a newer rq-sched here
     """
     if not found.isdigit():
         advice = "they are being converted: wait until `rq-sched upgrade` has ended; if it was stopped, run it again"

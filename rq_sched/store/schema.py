@@ -30,12 +30,13 @@ class Schema(Base):
             OtherSchema
         """
         keys = self.keys
-        found, some = yield [Row(("HGET", keys.settings, "schema")), ("EXISTS", keys.seq, keys.counts, keys.swept)]
+        found, some = yield [Row(("HGET", keys.settings, "schema")), ("EXISTS", keys.seq)]
         version = text(found) if isinstance(found, bytes) else ""
-        if not VERSION.fullmatch(version):  # none is said, or nothing that is one
-            version = "1" if some else str(SCHEMA)
-        if version != str(SCHEMA):
-            raise other_schema(keys.namespace, version)
+        if VERSION.fullmatch(version):
+            if version != str(SCHEMA):
+                raise other_schema(keys.namespace, version)
+        elif some:  # no entry says it: a script looks closer
+            yield [self.call("node_rooms")]
 
     def processes(self) -> Op[list[Process]]:
         """The workers and schedulers that live."""

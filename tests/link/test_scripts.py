@@ -19,6 +19,7 @@ from rq_sched.model.values import MAX_PAYLOAD, pack
 from rq_sched.store import Store
 from rq_sched.store.answers import EndReport
 from rq_sched.store.position import count_ahead
+from rq_sched.upgrade import Upgrade
 
 
 def _write(folder: Path, **files: str) -> None:
@@ -144,6 +145,7 @@ def _calls() -> list[Call]:
         store.promote(),
         store.sweep(),
         store.use_feature("later"),
+        Upgrade("x").begin(),
         store.reap("a:1:left"),
         store.node_register("a", "1", Resources(1, 1), labels=("gpu",)),
         store.node_heartbeat("a", "1", acked=0),

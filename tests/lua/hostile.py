@@ -139,6 +139,7 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "node_trim": ["", 3600_000, 10],
         "task_ahead": ["", 0, "", "2:1024", 0, 10],
         "feature_use": ["", "later"],
+        "upgrade_begin": [""],
         "event_find": ["", "p1", "-", "+", 10],
         "repair_task": ["", "p1"],
         "repair_entry": ["", "held", "h1"],

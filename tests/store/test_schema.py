@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -142,3 +143,31 @@ def test_settings_of_another_type_stop_nobody(link: Link, store: Store) -> None:
     link.run(store.check_schema())
     assert link.run(submit(store, "t2")) == ["new"]
     link.run(repair(store.keys.namespace))
+
+
+def _placed(link: Link, store: Store) -> None:
+    link.run(store.node_register("n1", "i1", Resources(4, 4000), ttl=600))
+    link.run(store.place())
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        lambda link, store: None,
+        lambda link, store: link.run(store.hold("t1")),
+        lambda link, store: link.run(store.cancel("t1", requeue=False)),
+        _placed,
+    ],
+    ids=["pending", "held", "cancelled", "assigned"],
+)
+def test_data_that_lost_their_entry_are_known_by_their_tasks(
+    link: Link, store: Store, redis_url: str, state: Callable[[Link, Store], object]
+) -> None:
+    """Nobody has to run an upgrade: what is written next says the version again."""
+    link.run(submit(store, memory_needed=100))
+    state(link, store)
+    say(link, store, None)
+    with Client(redis_url, store.keys.namespace) as client:
+        client.status("t1")
+    link.run(submit(store, "t2", delay=600))
+    assert said(link, store) == str(SCHEMA).encode()

@@ -17,6 +17,7 @@ from rq_sched.errors import OtherSchema
 from rq_sched.link import Link, Op
 from rq_sched.model.schema import SCHEMA
 from rq_sched.model.states import State
+from rq_sched.process.embedded import EmbeddedServer
 from rq_sched.scheduler.process import SchedulerConfig, serve
 from rq_sched.store import Store
 from tests.cli.kit import Cli
@@ -74,17 +75,28 @@ def test_a_process_that_starts_says_so_and_ends(
     assert link.run(store.processes()) == []
 
 
-def test_up_says_so_and_ends(tmp_path: Path) -> None:
-    from rq_sched.process.embedded import EmbeddedServer
-
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [(NEWER, "install a newer rq-sched here"), (f"1>{SCHEMA}", "if it was stopped, run it again"), ("1", "then run")],
+)
+def test_up_says_so_and_ends(tmp_path: Path, version: str, advice: str) -> None:
+    """It names the command that converts its own data, whose server nobody else starts."""
     with EmbeddedServer(tmp_path) as server:
         link = Link(server.url)
-        say(link, Store("default"), NEWER)
+        say(link, Store("default"), version)
         link.close()
-    command = [sys.executable, "-m", "rq_sched", "up", "--data", str(tmp_path), "--cpu", "1", "--memory", "100"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    up = [sys.executable, "-m", "rq_sched", "up", "--data", str(tmp_path), "--cpu", "1", "--memory", "100"]
+    ended = subprocess.run(up, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 69, ended.stderr
-    assert "install a newer rq-sched here" in ended.stderr.splitlines()[-1]
+    line = ended.stderr.splitlines()[-1]
+    assert advice in line
+    if version == NEWER:
+        return
+    upgrade = f"rq-sched upgrade --data {tmp_path}"
+    assert f"`{upgrade}`" in line
+    done = subprocess.run([sys.executable, "-m", *upgrade.replace("-", "_", 1).split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"0 tasks converted from version 1 to {SCHEMA}" in done.stdout
 
 
 def test_a_scheduler_ends_when_the_data_are_upgraded_under_it(link: Link, store: Store, redis_url: str) -> None:
