@@ -125,7 +125,7 @@ def upgrade(desk: Desk) -> str:
 
 def test_a_worker_ends_with_its_tasks_when_the_data_are_upgraded_under_it(desk: Desk, node: Node) -> None:
     """What it held stays where it is for others to give back."""
-    task = desk.submit("sleep", 60)
+    task = desk.submit("time:sleep", 60)
     desk.running(task)
     (child,) = node.children[:1]
     upgrade(desk)
