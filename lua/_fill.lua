@@ -21,32 +21,40 @@ local function head_request(node, class, id, array, member)
   return text
 end
 
--- Puts the head of `class`, as class_peek() has shown it, on `node`; with `orders`, the node's orders are added there in
--- full. False: it can't be placed by anyone, and was set aside. Nil, and nothing is changed: it doesn't fit.
+-- A task gets the room that was allocated for it on the node, and an order to start; with `orders`, that is added there in
+-- full. `request`: what is rare of it.
+local function attempt_place(now, nonce, node, class, orders, score, member, text, watch, request)
+  local id, limit = string.sub(member, PY.SEQUENCE + 1), request.time_limit
+  done_so_far.placings = done_so_far.placings + 1
+  -- With the order's number: nonces come again (a driver sends a call twice; 32 bits), and a node takes a token that it
+  -- has seen before for an old order.
+  local token = nonce .. '.' .. whole(done_so_far.placings) .. '.' .. whole(node.ordered + 1)
+  local number = request.attempts and whole(request.attempts + 1) or '1'
+  entry_add(node, token, id, class.need)
+  if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
+  local order = order_add(node, 'start ' .. token .. ' ' .. id)
+  if orders then orders[#orders + 1] = order .. ' ' .. number .. '\n' .. text end -- as of orders_read()
+  node_ends(now, node, limit)
+  if request.preemptible then read('ZADD', P .. 'preemptible', tonumber(request.priority) or 0, token .. ' ' .. node.id) end
+  attempt_begin(id, token, node.place, stamp(now), number, watch, request)
+  event('placed', id, node.id, number)
+end
+
+-- Puts the head of `class`, as class_peek() has shown it, on `node`. False: it can't be placed by anyone, and was set aside.
+-- Nil, and nothing is changed: it doesn't fit.
 local function assign(now, nonce, node, class, orders, score, member, array)
   local id = string.sub(member, PY.SEQUENCE + 1)
   local text = head_request(node, class, id, array, member)
   local name, watch, request = request_read(text or '')
-  local attempt, limit = whole_of(request.attempts or '0'), request.time_limit
-  if request.state or name ~= class.name or not attempt or (limit and not whole_of(limit)) or not names_task(id) then
+  local sound = not (request.attempts and not whole_of(request.attempts) or request.time_limit and not whole_of(request.time_limit))
+  if request.state or name ~= class.name or not sound or not names_task(id) then
     head_aside(now, class, id, score, member)
     return false
   end
   if not allocate(node, class, orders) then return nil end
   class_take(class, score, member, array)
-  done_so_far.placings = done_so_far.placings + 1
-  -- With the order's number: nonces come again (a driver sends a call twice; 32 bits), and a node takes a token that it
-  -- has seen before for an old order.
-  local token = nonce .. '.' .. whole(done_so_far.placings) .. '.' .. whole(node.ordered + 1)
-  entry_add(node, token, id, class.need)
-  if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
-  local order, number = order_add(node, 'start ' .. token .. ' ' .. id), whole(attempt + 1)
-  if orders then orders[#orders + 1] = order .. ' ' .. number .. '\n' .. text end -- as of orders_read()
-  node_ends(now, node, limit)
-  if request.preemptible then read('ZADD', P .. 'preemptible', tonumber(request.priority) or 0, token .. ' ' .. node.id) end
   if array then request_put(id, text) end
-  attempt_begin(id, token, node.place, stamp(now), number, watch, request)
-  event('placed', id, node.id, number)
+  attempt_place(now, nonce, node, class, orders, score, member, text, watch, request)
   return true
 end
 

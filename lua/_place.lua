@@ -124,3 +124,14 @@ local function place_new(now, nonce, limit)
   end
   commit(now)
 end
+
+-- Puts a new task on a node without its queue, where nothing waits that could come before it. False: it must wait its turn.
+local function place_directly(now, nonce, class_name, score, member, text)
+  if call('EXISTS', P .. 'groups', FRESH, DIRTY) > 0 or setting('node_choice') == 'aligned' then return false end
+  local class = class_of(class_name)
+  local node = node_with_room(now, class)
+  if not node or not allocate(node, class) then return false end
+  local _, watch, request = request_read(text)
+  attempt_place(now, nonce, node, class, nil, score, member, text, watch, request)
+  return true
+end

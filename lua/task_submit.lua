@@ -38,6 +38,7 @@ if wrong() then return wrong() end
 local ids, unusual = tasks_given()
 if wrong() then return wrong() end
 
+local new = 0
 local head = '\nat=' .. stamp(now) .. (watch ~= '' and '\nwatch=' .. watch or '') .. '\n'
 
 local function accept(id, class, digest, text, request)
@@ -54,18 +55,22 @@ local function accept(id, class, digest, text, request)
   else
     request_put(id, 'class=' .. class .. '\nturn=' .. turn_short(number) .. '\ndigest=' .. digest .. head .. text)
   end
-  if delay == '0' then queue_add(class, score_of(tonumber(priority), now), number .. id) end
+  new = new + 1
   event('submitted', id)
+  if delay ~= '0' then return 1 end
+  local score, member = score_of(tonumber(priority), now), number .. id
+  if #ids > 1 or limit == 0 or not place_directly(now, nonce, class, score, member, request_text(id)) then
+    queue_add(class, score, member)
+  end
   return 1
 end
 
 if not sequences_take(#ids) then return sequences_used_up() end
 records_fetch(ids, 'request')
-local answers, new = {}, 0
+local answers = {}
 for i, id in ipairs(ids) do
   local at = FIRST + (i - 1) * WIDTH
   answers[i] = accept(id, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], unusual[i])
-  if answers[i] == 1 then new = new + 1 end
 end
 count('submitted', new)
 sequences_back()
