@@ -44,5 +44,5 @@ local function processes_alive(now, swept)
   local named = call('ZRANGEBYSCORE', P .. 'schedulers', '(' .. whole(now), '+inf')
   for _, scheduler in ipairs(named) do found[#found + 1] = 'scheduler ' .. legible(string.match(scheduler, '^%S*')) end
   if #named == 0 and now - swept < SCHEDULER_TTL and now >= swept then found[#found + 1] = 'a scheduler' end
-  return found[1] and table.concat(found, ', ')
+  if #found > 0 then return table.concat(found, ', ') end
 end
