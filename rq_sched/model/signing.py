@@ -61,6 +61,18 @@ class Signer:
         return mac.digest()[:SIZE]
 
 
+def unsigned(packed: bytes) -> bytes:
+    """Packed arguments as they were before they were signed, if they were.
+
+    >>> unsigned(Signer("a key of at least 16 characters", "default").sign("t1", "math:sqrt", b"", None))
+    b''
+    """
+    if packed[:1] != _THREE:
+        return packed
+    body = _TWO + packed[1 : -SIZE - 2]
+    return b"" if body == _NOTHING else body
+
+
 KEY = "RQ_SCHED_SIGNING_KEY"
 """The variable with the secret itself."""
 

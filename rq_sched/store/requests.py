@@ -42,10 +42,20 @@ def encode(request: TaskRequest, signer: Signer | None = None) -> Encoded:
         request.array,
     )
     arguments = request.pack_arguments()
-    digest = blake2b(covered + arguments, digest_size=8).digest()
+    digest = digest_of(covered, arguments)
     if signer is not None:
         arguments = signer.sign(str(request.task_id), request.function, arguments, request.time_limit)
-    return request.task_id or "", task_class, base64.b64encode(digest)[:11], text + arguments
+    return request.task_id or "", task_class, digest, text + arguments
+
+
+def digest_of(covered: bytes, arguments: bytes) -> bytes:
+    """By which the same request is known again: of what stands before the packed arguments, and of these, unsigned."""
+    return base64.b64encode(blake2b(covered + arguments, digest_size=8).digest())[:11]
+
+
+def covered_by(task_class: str, array: str | None, text: str) -> bytes:
+    """What the digest covers before the arguments: the class, the array's extent, and the text up to there."""
+    return f"{task_class} {array}\n{text}".encode()
 
 
 @lru_cache(maxsize=SHAPES)
@@ -80,4 +90,4 @@ def _shape(
     }
     rare = "".join(f"{name}={value}\n" for name, value in lines.items() if value)
     task_class, text = class_of(Resources(cpu, memory), require), f"{rare}run={function}\nwith="
-    return task_class, text.encode(), f"{task_class} {array}\n{text}".encode()
+    return task_class, text.encode(), covered_by(task_class, array, text)

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rq_sched.link import Command, Op, Row
-from rq_sched.model.reading import as_dict
+from rq_sched.model.reading import as_dict, text
+from rq_sched.model.signing import unsigned
 from rq_sched.store.keys import Keys
+from rq_sched.store.requests import covered_by, digest_of
 
 BATCH = 200
 """Tasks that are read together, and written in one transaction."""
@@ -24,6 +26,11 @@ ASKED = {
     b"time_limit": b"l", b"elastic": b"e", b"preemptible": b"v", b"max_cpu": b"X", b"max_memory": b"Y",
     b"payload": b"ax",
 }  # fmt: skip
+DIGESTED = (
+    b"priority", b"delay", b"retries", b"crash_limit", b"time_limit", b"elastic", b"preemptible", b"max_cpu",
+    b"max_memory",
+)  # fmt: skip
+"""What the digest covers of these, in its order."""
 HAPPENED = {b"preempted": b"P", b"released": b"h", b"first_memory": b"G", b"asked": b"O"}
 ATTEMPT = {b"started": b"S", b"allocated": b"A", b"resize": b"N", b"progress": b"g"}
 ARRAY = {
@@ -44,8 +51,8 @@ class Parts:
     array: dict[bytes, bytes] | None = None
 
 
-def parts_of(old: Old) -> Parts:
-    """The parts of the task with this record.
+def parts_of(old: Old, payload: bytes = b"") -> Parts:
+    """The parts of the task with this record. ``payload``: its long arguments, where they stand beside it.
 
     >>> parts_of({b"c": b"1:256", b"n": b"000000000001f", b"t": b"17", b"f": b"math:sqrt", b"a": b"?"}).request
     b'class=1:256\\nturn=1f\\ndigest=\\nat=17\\nrun=math:sqrt\\nwith=?'
@@ -53,25 +60,25 @@ def parts_of(old: Old) -> Parts:
     state = old.get(b"s", b"")
     if b"j" in old:
         array = {new: old[name] for new, name in ARRAY.items() if name in old}
-        return Parts(_request(old, state, old.get(b"u", b"0")), None, _outcome(old, state, None), array)
+        return Parts(_request(old, payload, state, old.get(b"u", b"0")), None, _outcome(old, state, None), array)
     attempt = _attempt(old) if state in ACTIVE or state in FINAL else None
     over = old.get(b"u", b"0")
     if attempt is not None:  # it isn't over, or stands in the outcome
         over = b"%d" % (int(over) - 1)
     return Parts(
-        _request(old, state, over),
+        _request(old, payload, state, over),
         _placed(old, attempt) if state in ACTIVE and attempt is not None else None,
         _outcome(old, state, attempt),
     )
 
 
-def _request(old: Old, state: bytes, over: bytes) -> bytes:
+def _request(old: Old, payload: bytes, state: bytes, over: bytes) -> bytes:
     """``over``: how many attempts are."""
     waits = state in WAITING
     lines = {
         b"class": old.get(b"c"),
         b"turn": (old[b"n"].lstrip(b"0") or b"0") if b"n" in old else None,
-        b"digest": old.get(b"q", b""),
+        b"digest": _digest(old, payload) if b"q" in old else b"",
         b"at": old.get(b"t"),
         b"watch": old.get(b"w"),
         b"state": state if waits else None,
@@ -88,6 +95,20 @@ def _request(old: Old, state: bytes, over: bytes) -> bytes:
         b"run": old.get(b"f"),
     }
     return b"%b%b%bwith=%b" % (_lines(lines), b"".join(refusals), _lines(rest), old.get(b"a", b""))
+
+
+def _digest(old: Old, payload: bytes) -> bytes:
+    """As this version makes it, so that a submit that is repeated is known again. (Of what was changed since, the
+    priority is the one thing that the record doesn't tell: such a repeat is refused as another request.)"""
+    need = old.get(b"O", old.get(b"c", b"")).partition(b"!")[0]
+    if b"G" in old:  # its memory has grown
+        cpu, _, rest = need.partition(b":")
+        need = b"%b:%b%b" % (cpu, old[b"G"], rest.lstrip(b"0123456789"))
+    asked = {name: old.get(ASKED[name], b"0") for name in DIGESTED}
+    lines = _lines({name: value for name, value in asked.items() if value != b"0"} | {b"run": old.get(b"f", b"")})
+    array = text(old[b"j"]) if b"j" in old else None
+    covered = covered_by(text(need), array, text(lines) + "with=")
+    return digest_of(covered, unsigned(payload or old.get(b"a", b"")))
 
 
 def _attempt(old: Old) -> bytes | None:
@@ -142,23 +163,30 @@ def bite(keys: Keys, cursor: int) -> Op[tuple[int, int]]:
     converted already is passed over. What is written is written in one transaction."""
     after, found = (yield [("SCAN", cursor, "MATCH", keys.task("*"), "COUNT", BATCH)])[0]
     records = yield [Row(("HGETALL", key)) for key in found]
+    olds = {
+        key: as_dict(record) for key, record in zip(found, records, strict=True) if isinstance(record, list) and record
+    }
+    long = [key for key, old in olds.items() if b"ax" in old]
+    payloads = yield [Row(("GET", keys.payload(_id_of(keys, key)))) for key in long]
+    payload_of = dict(zip(long, payloads, strict=True))
     commands: list[Command] = []
-    converted = 0
-    for key, record in zip(found, records, strict=True):
-        if isinstance(record, list) and record:  # else it is a text
-            commands += _writes(keys, key, as_dict(record))
-            converted += 1
+    for key, old in olds.items():  # what is no hash is a text: it is converted
+        payload = payload_of.get(key)
+        commands += _writes(keys, key, parts_of(old, payload if isinstance(payload, bytes) else b""))
     if commands:
         (placed,) = yield [Row(("HLEN", keys.placed))]
         if isinstance(placed, Exception):  # of another type: version 1 had no such key
             yield [("DEL", keys.placed)]
         yield [("MULTI",), *commands, ("EXEC",)]
-    return int(after), converted
+    return int(after), len(olds)
 
 
-def _writes(keys: Keys, key: bytes, record: Old) -> list[Command]:
-    parts, prefix = parts_of(record), keys.prefix.encode()
-    task_id = key[len(keys.task("")) :]
+def _id_of(keys: Keys, key: bytes) -> str:
+    return text(key)[len(keys.task("")) :]
+
+
+def _writes(keys: Keys, key: bytes, parts: Parts) -> list[Command]:
+    prefix, task_id = keys.prefix.encode(), key[len(keys.task("")) :]
     commands: list[Command] = [("SET", key, parts.request)]
     if parts.attempt is not None:
         commands.append(("HSET", keys.placed, task_id, parts.attempt))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from rq_sched.store.parts import ARRAY, ATTEMPT, OUTCOME, REQUEST, joined, of_attempt, of_lines
@@ -101,7 +104,12 @@ TAIL = b"run=math:sqrt\nwith=\x92\n=\x80"
     ],
 )  # fmt: skip
 def test_a_record_becomes_its_parts(old: dict[bytes, bytes], parts: Parts) -> None:
-    assert parts_of(old) == parts
+    assert _with_digest(parts_of(old), b"Ab3") == parts
+
+
+def _with_digest(parts: Parts, digest: bytes) -> Parts:
+    """With that one where there is one: what it is, ``test_a_submit_that_is_repeated_is_known_again`` tells."""
+    return replace(parts, request=re.sub(rb"\ndigest=[^\n]+", b"\ndigest=" + digest, parts.request))
 
 
 def test_every_line_is_one_of_version_2() -> None:

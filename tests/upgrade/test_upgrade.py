@@ -90,6 +90,26 @@ def test_it_may_be_killed_after_each_bite(old: Old, monkeypatch: pytest.MonkeyPa
     assert whole.readable() == pieces
 
 
+def _as_asked(task_id: str, args: list[Any] | None = None, memory: int = 100, **fields: Any) -> TaskRequest:
+    return TaskRequest("m:f", args or [], task_id=task_id, cpu_needed=1, memory_needed=memory, **fields).check()
+
+
+def test_a_submit_that_is_repeated_is_known_again(old: Old) -> None:
+    """Whatever has become of the task since: refused by a node, grown, suspect, ended."""
+    requests = [
+        _as_asked("short", [b"\xff\n=", "x"], priority=3),
+        _as_asked("payload", ["y" * 500]),
+        _as_asked("given-up", retries=1),
+        _as_asked("suspect", crash_limit=1, retries=2, priority=30),
+        *(_as_asked(task_id, max_memory_needed=400) for task_id in ("refused", "grows", "released")),
+        _as_asked("goes-on", ["a"], memory=10, array="5-12", retries=1, preemptible=True),
+    ]
+    others = [_as_asked("short", ["x"], priority=3), _as_asked("payload", ["y" * 501]), _as_asked("given-up")]
+    old.upgrade()
+    assert old.link.run(old.store.submit(requests)) == ["same"] * len(requests)
+    assert old.link.run(old.store.submit(others)) == ["conflict"] * len(others)
+
+
 def test_keys_that_others_have_put_there_are_not_in_its_way(old: Old) -> None:
     """Version 1 had no keys of these names."""
     keys = old.store.keys
