@@ -25,7 +25,7 @@ def mixed(path: Path) -> list[TaskRequest]:
     return [
         TaskRequest(
             "tests.faults.jobs:note",
-            [str(path), f"t{i}", 0.005],
+            [str(path), f"t{i}", 0.02],
             task_id=f"t{i}",
             cpu_needed=rng.choice([1, 1, 1, 2, 3]),
             memory_needed=rng.choice([64, 100, 128, 256, 300, 500, 1000, 2000]),

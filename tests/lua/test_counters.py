@@ -7,6 +7,7 @@ import pytest
 from rq_sched.errors import CounterFull
 from rq_sched.link import Op
 from rq_sched.model.arrays import SEQUENCE
+from rq_sched.model.schema import SCHEMA
 from rq_sched.model.states import State
 from tests.lua.cell import Cell
 
@@ -17,7 +18,8 @@ def sequences_begin_at(cell: Cell, number: int) -> None:
     """The next one is the one after this."""
 
     def op() -> Op[None]:
-        yield [("SET", cell.store.keys.seq, number)]
+        settings = ("HSET", cell.store.keys.settings, "schema", SCHEMA)  # as whoever took the others has left it
+        yield [("SET", cell.store.keys.seq, number), settings]
 
     cell.run(op())
 
