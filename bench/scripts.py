@@ -33,7 +33,7 @@ READ_AHEAD = 2000
 
 # What no scheduler that keeps its state in Redis can do without: request, queue, ledger, node, attempt, outcome, and an
 # index of those that have ended.
-BARE = """
+BARE = r"""
 local P, id = KEYS[1], nil
 for i = 1, tonumber(ARGV[1]) do
   id = 'bare' .. (ARGV[2] + i)
