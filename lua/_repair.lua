@@ -131,8 +131,8 @@ end
 -- Orders that were lost: all that may still be wanted are given again; an agent knows by the token what it has done. They come
 -- behind all that were given: one whose number an agent has passed it takes for one that it has had.
 local function orders_again(id, path, node, sum)
-  local text = unpack(read('LRANGE', path .. ':orders', -1, -1))
-  local last = math.max(sum.last, whole_of(string.match(text or '', '^(%d+) %a')) or 0)
+  local newest = unpack(read('LRANGE', path .. ':orders', -1, -1))
+  local last = math.max(sum.last, whole_of(string.match(newest or '', '^(%d+) %a')) or 0)
   if (node.ordered or 0) < last then field_set(id, node, 'ordered', last) end
   local length = call('LLEN', path .. ':orders')
   if length == (node.ordered or 0) - (node.acked or 0) then return end
