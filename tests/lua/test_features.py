@@ -69,13 +69,16 @@ def test_a_scheduler_that_lacks_it_is_named_as_long_as_it_lives(knows: pytest.Mo
     ):
         ask(cell, preemptible=True)
     cell.now += 1_000
+    with pytest.raises(FeatureMissing, match="no worker or scheduler is here that knows jam: start one first"):
+        ask(cell, preemptible=True)
+    cell.run(cell.store.sweep(scheduler="box:18"))
     assert ask(cell, preemptible=True) == ["new"]
 
 
 def test_who_does_not_know_what_is_in_use_is_not_let_in(knows: pytest.MonkeyPatch, cell: Cell) -> None:
+    cell.run(cell.store.sweep(scheduler="young:1"))
     assert cell.run(cell.store.use_feature("jam"))
     assert not cell.run(cell.store.use_feature("jam"))
-    cell.run(cell.store.sweep(scheduler="young:1"))
     cell.node("young")
     forget(knows)
     with pytest.raises(FeatureMissing, match="this process does not know jam, which is in use in this namespace"):
@@ -89,10 +92,10 @@ def test_who_does_not_know_what_is_in_use_is_not_let_in(knows: pytest.MonkeyPatc
 
 def test_several_are_in_use_beside_each_other(knows: pytest.MonkeyPatch, cell: Cell) -> None:
     knows.setitem(schema.FEATURES, "ham", lambda request: False)
+    cell.node("young")
     assert cell.run(cell.store.use_feature("jam"))
     assert cell.run(cell.store.use_feature("ham"))
     assert in_use(cell) == b"+jam+ham"
-    cell.node("young")
     assert [process.knows for process in cell.run(cell.store.processes())] == [f"{schema.SCHEMA}+ham+jam"]
 
 
