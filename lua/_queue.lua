@@ -297,6 +297,7 @@ end
 -- Writes all changes; forgets what was read. Returns true if there is something new to place.
 local function queue_flush()
   if #queue_changed == 0 then return false end
+  records_flush() -- first: an index that was damaged ends the script, and what an array has made would be nowhere
   local news = false
   local order = {}
   for _, class in ipairs(queue_changed) do

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from rq_sched import audit
 from rq_sched.audit.mend import repair
+from rq_sched.errors import RqSchedError
 from rq_sched.model.orders import Start
 from rq_sched.model.states import State
 from tests.lua.cell import Cell
@@ -49,6 +51,24 @@ def test_an_end_is_written_once_whatever_an_index_is(cell: Cell, index: str) -> 
     assert [cell.state(task_id) for task_id in ("t", "s/0", "s/1", "s")] == [State.COMPLETED] * 4
     assert cell.free("a") == (4, 1024)
     mended(cell)
+
+
+@damaged
+def test_what_an_array_makes_is_there_whatever_an_index_is(cell: Cell) -> None:
+    """A script that such a key ends half-way has taken elements from their array: only their requests tell of them."""
+    cell.submit("s", array="0-2")
+    key = cell.store.keys.prefix + "classes:1:128"
+    plant(cell, "DEL", key)
+    plant(cell, "SADD", key, "not ours")
+    cell.node("a")
+    with contextlib.suppress(RqSchedError):
+        cell.place()
+    mended(cell)
+    cell.place()
+    starts = cell.starts("a")
+    for index_of in range(3):
+        cell.finish("a", starts[f"s/{index_of}"])
+    assert cell.state("s") is State.COMPLETED
 
 
 @damaged
