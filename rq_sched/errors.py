@@ -185,7 +185,8 @@ class NamespaceInUse(Refused):
 
 
 class FeatureMissing(Refused):
-    """A process of this namespace, which the message names, doesn't know what a request needs: it is older."""
+    """A process of this namespace, which the message names, doesn't know what a request needs: it is older. Or none
+    lives that does; or this process doesn't know what the namespace uses."""
 
     code = "feature_missing"
 

@@ -19,14 +19,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from rq_sched.audit import arrays
 from rq_sched.audit.checks import Checks
 from rq_sched.audit.kinds import LABELLED, STAYS, right_type
-from rq_sched.audit.reads import Check, at_once, decoded, encoded, in_step, pairs, rows
+from rq_sched.audit.reads import BATCH, Check, at_once, decoded, encoded, in_step, pairs, rows
 from rq_sched.audit.records import LAST_SEQUENCE, Offer, largest
 from rq_sched.audit.reserved import ReservedChecks
-from rq_sched.link import Command, Op, Row
+from rq_sched.link import Command, Op
 from rq_sched.model import schema
-from rq_sched.model.arrays import SEQUENCE, is_countable, unmade_count
+from rq_sched.model.arrays import SEQUENCE
 from rq_sched.model.classes import group_of
 from rq_sched.model.labels import of_suffix
 from rq_sched.model.reading import as_dict, whole
@@ -34,7 +35,6 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.settings import SETTINGS
 from rq_sched.model.states import State
 from rq_sched.store.keys import Keys
-from rq_sched.store.parts import answered, asked, with_array
 
 CHECKS = {
     "tasks": "each task is whole and in the index of its state",  # I1
@@ -48,7 +48,6 @@ CHECKS = {
     "settings": "each setting is one, and can be what it is set to",
     "keys": "no key has a wrong type, is unknown, or has lost its owner",  # I8
 }
-BATCH = 250  # subjects a round trip
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +79,6 @@ def leftovers(namespace: str, *, limit: int = 20) -> Op[list[Finding]]:
     audit = _Audit(Keys(namespace), limit)
     yield from encoded(audit.each_key(audit.left_over))
     return audit.report(["keys"])
-
-
-def resting(keys: Keys) -> Op[int]:
-    """For how many tasks the rests of arrays in the queues stand, beyond one each."""
-    ids = [decoded(one) for one in (yield from rows([("SMEMBERS", keys.arrays)]))[0] or ()]
-    more = 0
-    for start in range(0, len(ids), BATCH):
-        batch = ids[start : start + BATCH]
-        records = answered(batch, (yield [Row(command) for command in asked(keys, batch)]))
-        changes = yield from rows([("HGETALL", keys.array(one)) for one in batch])
-        for record, of_array in zip(records, changes, strict=True):
-            array = with_array(record, of_array or ()) if record else {}
-            if array.get(b"state") == b"pending" and is_countable(array):
-                more += unmade_count(array) - 1
-    return more
 
 
 def problems(findings: Iterable[Finding]) -> list[Finding]:
@@ -207,7 +191,7 @@ class _Audit:
         for start in range(0, len(queues), BATCH):
             sizes = yield from rows([("ZCARD", queue) for queue in queues[start : start + BATCH]])
             queued += sum(size or 0 for size in sizes)
-        queued += yield from resting(self.keys)
+        queued += yield from arrays.resting(self.keys)
         (after,) = yield from rows([("HGETALL", self.keys.counts)])
         if dict(pairs(after or ())) != before:
             return

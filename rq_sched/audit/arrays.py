@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rq_sched.audit.reads import decoded, number, pairs
-from rq_sched.link import Command, Op
+from rq_sched.audit.reads import BATCH, decoded, number, pairs, rows
+from rq_sched.link import Command, Op, Row
 from rq_sched.model import arrays
 from rq_sched.model.states import FINAL, State
 from rq_sched.store.keys import Keys
@@ -116,6 +116,21 @@ class Arrays:
         """``live:ARRAY``, ``apart:ARRAY`` and ``array:ARRAY`` have their array."""
         record, (exists,) = yield from self.read(array_id, ("EXISTS", f"{self.keys.prefix}{kind}:{array_id}"))
         return "its array is gone" if exists and b"array" not in record else None
+
+
+def resting(keys: Keys) -> Op[int]:
+    """For how many tasks the rests of arrays in the queues stand, beyond one each."""
+    ids = [decoded(one) for one in (yield from rows([("SMEMBERS", keys.arrays)]))[0] or ()]
+    more = 0
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        records = answered(batch, (yield [Row(command) for command in asked(keys, batch)]))
+        changes = yield from rows([("HGETALL", keys.array(one)) for one in batch])
+        for record, of_array in zip(records, changes, strict=True):
+            array = with_array(record, of_array or ()) if record else {}
+            if array.get(b"state") == b"pending" and arrays.is_countable(array):
+                more += arrays.unmade_count(array) - 1
+    return more
 
 
 def _sums(record: Record, state: str, live: int, runs: list[tuple[int, int]]) -> str | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rq_sched import audit
+from rq_sched.audit import arrays
 from rq_sched.audit.kinds import right_type
 from rq_sched.audit.reads import decoded, encoded
 from rq_sched.link import Command, Op
@@ -84,7 +85,7 @@ class Mends(Reads):
             last = (yield from self.rows([newest]))[0]
             queues = yield from self._queues()
             pending = sum(size or 0 for size in (yield from self.rows([("ZCARD", queue) for queue in queues])))
-            pending += yield from audit.resting(self.keys)
+            pending += yield from arrays.resting(self.keys)
             done = yield from self.count_is(last[0][0].decode() if last else "", pending)
             if done != "moved":
                 return done

@@ -12,6 +12,8 @@ from rq_sched.link.together import together
 
 T = TypeVar("T")
 
+BATCH = 250
+"""Subjects a round trip."""
 Check = Callable[[], Op[str | None]]
 """A check of one subject: what is wrong with it, or None. It judges by what its last step has read."""
 

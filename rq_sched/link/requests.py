@@ -140,9 +140,6 @@ class Talk:
         self._as_functions = False
         return True
 
-    def _sound(self, commands: Sequence[Command]) -> RoundTrips[list[Any]]:
-        return self._raise_first((yield commands))
-
     def _raise_first(self, replies: list[Any]) -> list[Any]:
         for reply in replies:
             if isinstance(reply, Exception):

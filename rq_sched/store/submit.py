@@ -46,7 +46,7 @@ class Submit(Base):
 
         Raises:
             DurabilityNotReached: they are accepted, and not (yet) as safe as asked for.
-            FeatureMissing: one needs what a worker or scheduler that lives doesn't know.
+            FeatureMissing: one needs what a worker or scheduler that lives doesn't know, or none lives.
             Unsendable: one has arguments that can't be sent; some of those before it may have been submitted.
         """
         for feature, is_needed in FEATURES.items():
@@ -70,7 +70,7 @@ class Submit(Base):
         """From now on a feature is in use in this namespace; False: it was already.
 
         Raises:
-            FeatureMissing: a process that lives doesn't know it; the message names it.
+            FeatureMissing: a process that lives doesn't know it; the message names it. Or none lives.
         """
         return bool((yield from self._one("feature_use", feature)))
 

@@ -186,13 +186,13 @@ def _id_of(keys: Keys, key: bytes) -> str:
 
 
 def _writes(keys: Keys, key: bytes, parts: Parts) -> list[Command]:
-    prefix, task_id = keys.prefix.encode(), key[len(keys.task("")) :]
+    task_id = _id_of(keys, key)
     commands: list[Command] = [("SET", key, parts.request)]
     if parts.attempt is not None:
         commands.append(("HSET", keys.placed, task_id, parts.attempt))
     if parts.outcome is not None:
-        commands.append(("SET", prefix + b"ended:" + task_id, parts.outcome))
+        commands.append(("SET", keys.ended(task_id), parts.outcome))
     if parts.array:
         flat = [part for pair in parts.array.items() for part in pair]
-        commands += [("DEL", prefix + b"array:" + task_id), ("HSET", prefix + b"array:" + task_id, *flat)]
+        commands += [("DEL", keys.array(task_id)), ("HSET", keys.array(task_id), *flat)]
     return commands

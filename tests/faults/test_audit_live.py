@@ -13,6 +13,7 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.audit import Finding
+from rq_sched.audit.reads import BATCH
 from rq_sched.errors import WrongState
 from rq_sched.link import AsyncLink, Link, Op, Request
 from rq_sched.model.orders import Start
@@ -124,7 +125,7 @@ def test_steps_and_memory_do_not_grow_with_the_tasks(link: Link, store: Store) -
         seen.append((max(steps), tracemalloc.get_traced_memory()[1], sum(steps)))
         tracemalloc.stop()
     (small_step, small_memory, small_sum), (large_step, large_memory, large_sum) = seen
-    assert large_step <= 1.5 * small_step <= 1.5 * 6 * audit.BATCH, seen
+    assert large_step <= 1.5 * small_step <= 1.5 * 6 * BATCH, seen
     assert large_memory < 2.5 * small_memory, seen  # six times the tasks
     assert large_sum > 2 * small_sum, seen
 
