@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from rq_sched import audit, errors
 from rq_sched.audit.mend import repair
 from rq_sched.link import Link, scripts
 from rq_sched.store import Store
+from tests.conftest import drop
 from tests.faults.scene import Scene, build, request
 
 Value = str | bytes | int | float
@@ -87,14 +89,16 @@ class Hostile:
 
 
 @contextmanager
-def hostile_cell(redis_url: str, namespace: str) -> Iterator[Hostile]:
+def hostile_cell(redis_url: str) -> Iterator[Hostile]:
+    """In a namespace of its own, of which nothing stays."""
     link = Link(redis_url)
-    store = Store(namespace, placings=0)
+    store = Store(f"t-{uuid.uuid4().hex[:12]}", placings=0)
     link.load(scripts.names())
     scene = build(link, store)
     link.run(store.submit([request("sweep", cpu=2, array="1-9"), request("later", array="1-9", delay=600)]))
     with Redis(unix_socket_path=redis_url.removeprefix("unix://")) as redis:
         yield Hostile(scene, redis)
+    link.run(drop(store.keys.namespace))
     link.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -11,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rq_sched.errors import by_code
-from rq_sched.link import Link, scripts
-from tests.conftest import drop
+from rq_sched.link import scripts
 from tests.lua.hostile import JUNK, Hostile, Value, hostile_cell, valid_calls
 
 NAMES = scripts.names()
@@ -20,13 +18,9 @@ NAMES = scripts.names()
 
 @pytest.fixture(scope="module")
 def cell(redis_url: str) -> Iterator[Hostile]:
-    namespace = f"t-{uuid.uuid4().hex[:12]}"
-    with hostile_cell(redis_url, namespace) as cell:
+    with hostile_cell(redis_url) as cell:
         yield cell
         cell.sound(after="all")
-    link = Link(redis_url)
-    link.run(drop(namespace))
-    link.close()
 
 
 def test_every_script_is_tried(cell: Hostile) -> None:

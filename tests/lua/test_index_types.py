@@ -54,20 +54,21 @@ def test_an_end_is_written_once_whatever_an_index_is(cell: Cell, index: str) -> 
 
 
 @damaged
-def test_what_an_array_makes_is_there_whatever_an_index_is(cell: Cell) -> None:
+@pytest.mark.parametrize("index", ["groups", "classes:1:128"])
+def test_what_an_array_makes_is_there_whatever_an_index_is(cell: Cell, index: str) -> None:
     """A script that such a key ends half-way has taken elements from their array: only their requests tell of them."""
     cell.submit("s", array="0-2")
-    key = cell.store.keys.prefix + "classes:1:128"
+    key = cell.store.keys.prefix + index
     plant(cell, "DEL", key)
     plant(cell, "SADD", key, "not ours")
     cell.node("a")
     with contextlib.suppress(RqSchedError):
-        cell.place()
+        cell.run(cell.store.place())
     mended(cell)
     cell.place()
     starts = cell.starts("a")
-    for index_of in range(3):
-        cell.finish("a", starts[f"s/{index_of}"])
+    for element in range(3):
+        cell.finish("a", starts[f"s/{element}"])
     assert cell.state("s") is State.COMPLETED
 
 

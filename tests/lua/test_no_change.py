@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
 
-from rq_sched.link import Link
-from tests.conftest import drop
 from tests.lua.hostile import Hostile, Value, hostile_cell
 
 CALLS: dict[str, tuple[str, list[Value], str | None]] = {
@@ -50,12 +47,8 @@ CALLS: dict[str, tuple[str, list[Value], str | None]] = {
 
 @pytest.fixture(scope="module")
 def cell(redis_url: str) -> Iterator[Hostile]:
-    namespace = f"t-{uuid.uuid4().hex[:12]}"
-    with hostile_cell(redis_url, namespace) as cell:
+    with hostile_cell(redis_url) as cell:
         yield cell
-    link = Link(redis_url)
-    link.run(drop(namespace))
-    link.close()
 
 
 @pytest.mark.parametrize("what", CALLS)

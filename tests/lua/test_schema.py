@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterator
 
 import fakeredis
@@ -11,7 +10,6 @@ import pytest
 
 from rq_sched.link import Link, scripts
 from rq_sched.model.schema import SCHEMA
-from tests.conftest import drop
 from tests.lua.cell import Cell
 from tests.lua.hostile import Hostile, hostile_cell, valid_calls
 
@@ -24,12 +22,8 @@ CONVERTS = {"upgrade_begin"}
 
 @pytest.fixture(scope="module")
 def cell(redis_url: str) -> Iterator[Hostile]:
-    namespace = f"t-{uuid.uuid4().hex[:12]}"
-    with hostile_cell(redis_url, namespace) as cell:
+    with hostile_cell(redis_url) as cell:
         yield cell
-    link = Link(redis_url)
-    link.run(drop(namespace))
-    link.close()
 
 
 @pytest.mark.parametrize("name", sorted({*scripts.names()} - CONVERTS))

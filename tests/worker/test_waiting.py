@@ -8,7 +8,7 @@ from typing import Any
 
 from rq_sched.worker.agent.waiting import PATIENCE, SHORT, Pace
 from tests.client.stepped import play
-from tests.worker.test_attempts import FakeChild, Scene, completed
+from tests.worker.played_children import FakeChild, Scene, completed
 
 MOST = 4
 A_MOMENT = PATIENCE / 10
