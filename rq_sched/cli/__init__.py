@@ -21,6 +21,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     # section: {command: (module, what it does)}
     "Tasks": {
         "submit": ("submit", "Submit a function, a command, or a file of tasks."),
+        "run": ("run", "Run one task here and now: its output, its exit code."),
         "status": ("look", "Show everything known of tasks."),
         "list": ("look", "List tasks."),
         "cancel": ("cancel", "Stop tasks and requeue them, or end them."),

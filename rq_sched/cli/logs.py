@@ -32,7 +32,7 @@ def logs_command(session: Invocation, task_id: str, follow: bool, raw: bool) -> 
         ask_an_element(session.run(session.store.result(task_id)), "writes nothing: its elements do", "logs")
     except TaskNotFound:
         return not_found(session, task_id)
-    printer = _Printer(session, task_id, raw)
+    printer = Printer(session, task_id, raw)
     log = LogReader(lambda offset: patiently(session, lambda: session.store.log(task_id, offset)))
     while True:
         (state,) = patiently(
@@ -84,7 +84,7 @@ class LogReader:
         return new
 
 
-class _Printer:
+class Printer:
     """Prints pieces of output as they come: escaped but for carriage returns (a progress bar looks as it should), as
     JSON objects a line, or raw. Where something was cut, or another attempt begins, a line says so."""
 

@@ -111,10 +111,10 @@ def submit_command(
         from rq_sched.cli.submit_file import submit_file
 
         return submit_file(session, from_file, wait=wait, quiet=quiet, dry_run=dry_run)
-    request = _request(list(words), after, given)
+    request = request_of(list(words), after, given)
     if dry_run:
         return _dry_run(session, request, named="task_id" in given)
-    info, new = _submit_one(session, request)
+    info, new = submit_one(session, request)
     if wait:
         from rq_sched.cli.wait import wait_one
 
@@ -139,7 +139,7 @@ def _option(ctx: click.Context, field: str) -> str:
     return next(param.opts[-1].lstrip("-") for param in ctx.command.params if param.name == field)
 
 
-def _request(words: list[str], after: list[str] | None, given: dict[str, Any]) -> TaskRequest:
+def request_of(words: list[str], after: list[str] | None, given: dict[str, Any]) -> TaskRequest:
     """The request that the words of the command line ask for, checked."""
     if words:
         target, words = words[0], words[1:] + (after or [])
@@ -153,7 +153,7 @@ def _request(words: list[str], after: list[str] | None, given: dict[str, Any]) -
     raise UsageError("nothing to submit: name a function (pkg.mod:func), a command after --, or --from-file FILE")
 
 
-def _submit_one(session: Invocation, request: TaskRequest) -> tuple[TaskInfo, bool]:
+def submit_one(session: Invocation, request: TaskRequest) -> tuple[TaskInfo, bool]:
     """Submit; the task as it is now, and whether it is new."""
     task_id = request.task_id or ""
     (outcome,) = session.run(session.store.submit([request]))

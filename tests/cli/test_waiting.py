@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rq_sched.cli.logs import _Printer
+from rq_sched.cli.logs import Printer
 from rq_sched.cli.options import Invocation
 from tests.cli.kit import Cli, HandCell
 from tests.support import wait_for
@@ -100,7 +100,7 @@ def test_what_is_forgotten_while_it_is_waited_for_is_counted(cli: Cli, hand: Han
 
 
 def test_a_progress_bar_is_printed_as_it_comes(capsys: pytest.CaptureFixture[str]):
-    printer = _Printer(Invocation(), "t1", raw=False)
+    printer = Printer(Invocation(), "t1", raw=False)
     shown = []
     for piece in (b"\r 10%|#", b" |\r", b" 20%|## |", b"\r\x1b[31m30%\xf0\x9f", b"\x90\x9f\r", b"\nnext \xff", b"\r"):
         printer.write(piece)
