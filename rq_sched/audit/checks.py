@@ -220,7 +220,7 @@ class Checks:
         if not record:
             return None if scores == [None] * len(indexes) else "it is in an index and has no record"
         found = NodeSnapshot.of(record, ledger)
-        if (found.record.get("incarnation"), found.record.get("labels", "")) != (incarnation, labels):
+        if (found.record.get("incarnation", ""), found.record.get("labels", "")) != (incarnation, labels):
             return None
         heartbeat, gone, free, totals, ends, _, *of_labels = scores
         if problem := found.unknown() or found.sums() or found.indexes(heartbeat, gone, free, totals, ends, orders):

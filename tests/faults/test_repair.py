@@ -221,6 +221,7 @@ def test_more_findings_than_one_turn_mends(link: Link, store: Store, monkeypatch
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("incarnation", None),
         ("incarnation", "a b"),
         ("incarnation", "\x1b[31m"),
         ("labels", None),
@@ -251,6 +252,23 @@ def test_a_node_that_does_not_say_who_it_is_is_given_up(scene: Scene, field: str
     assert scene.found() == {}
     states = run(scene.store.states(["a1", "r1", "s1"]))
     assert states == [State.PENDING, State.PENDING, State.CANCELLED]
+
+
+@damaged
+@pytest.mark.parametrize("value", [None, "", "a b", "-inf"])
+def test_whatever_a_node_says_its_worker_goes_on_after_a_repair(link: Link, store: Store, value: str | None) -> None:
+    """With the registration that it has, or told to begin another one: not left to ask for ever, and nothing found."""
+    fields = link.run(plainly(("HKEYS", build(link, store).store.keys.node("n1"))))[0]
+    for field in fields:
+        scene = build(link, Store(f"{store.keys.namespace}-{field.decode()}"))
+        node = scene.store.keys.node("n1")
+        link.run(plainly(("HDEL", node, field) if value is None else ("HSET", node, field, value)))
+        mend(scene)
+        try:
+            link.run(scene.store.node_heartbeat("n1", "i1", acked=0))
+        except StaleIncarnation:
+            link.run(scene.store.node_register("n1", "i9", Resources(4, 4000), ttl=600))
+        assert b"n1" in link.run(plainly(("ZRANGE", scene.store.keys.nodes, 0, -1)))[0], field
 
 
 @damaged
