@@ -117,11 +117,11 @@ local function fill(now, nonce, node, limit, orders)
 end
 
 -- The same for who has done something else that must be written whatever others' records say: what goes wrong here is
--- logged, and left to the schedulers.
+-- logged, and left to the schedulers. Returns as well whether something did: then it would again, at once.
 local function fill_safely(now, nonce, node, limit, orders)
   local well, placed, undone = pcall(fill, now, nonce, node, limit, orders)
-  if well then return placed, undone end
+  if well then return placed, undone, false end
   event('damaged', node.id, node.id, nil, legible(type(placed) == 'table' and placed.err or tostring(placed)))
   read('ZADD', P .. 'dirty', now, node.id)
-  return 0, true
+  return 0, true, true
 end

@@ -4,6 +4,7 @@
 
 local FRESH, DIRTY = P .. 'fresh', P .. 'dirty'
 local placed_so_far, lookups_so_far = 0, 0 -- by this script; both are bounded by the limit
+local stuck = false -- at what is damaged: nobody gets on there before it is mended
 
 -- Nodes that came with room: joined, undrained, or left half filled.
 local function place_dirty(now, nonce, limit)
@@ -14,8 +15,8 @@ local function place_dirty(now, nonce, limit)
     call('ZREM', DIRTY, id)
     local node = node_load(id)
     if node then
-      local n, undone = fill_safely(now, nonce, node, limit - placed_so_far)
-      placed_so_far = placed_so_far + n
+      local n, undone, damaged = fill_safely(now, nonce, node, limit - placed_so_far)
+      placed_so_far, stuck = placed_so_far + n, stuck or damaged
       node_index(node)
       if undone then lookups_so_far = limit end
     end
@@ -108,12 +109,12 @@ local function place_fresh(now, nonce, limit)
   end
 end
 
--- Places until nothing is left or `limit` is reached; answers how many, and whether work is left.
+-- Places until nothing is left or `limit` is reached; answers how many, and whether work is left that can be done at once.
 local function place(now, nonce, limit)
   place_dirty(now, nonce, limit)
   place_fresh(now, nonce, limit)
   settle(now)
-  return placed_so_far, call('EXISTS', FRESH, DIRTY) > 0
+  return placed_so_far, not stuck and call('EXISTS', FRESH, DIRTY) > 0
 end
 
 -- What a submit does at its end: it places at once what finds room; what is left is the schedulers'.

@@ -15,25 +15,44 @@ local function is_text(id)
   return (type(kind) == 'table' and kind.ok or kind) == 'string'
 end
 
--- The first member of an index; nil: there is none, or it is another type.
+-- The first entries of an index, as anybody may have put something before them; none: there are none, or it is another type.
 local function first_in(index)
-  local member = unpack(read('ZRANGE', P .. index, 0, 0))
-  return member
+  return ipairs(read('ZRANGE', P .. index, 0, 9))
+end
+
+-- Whether a task has its record as this version writes it.
+local function has_text()
+  for _, index in ipairs({ 'finished:completed', 'finished:failed', 'finished:cancelled', 'delayed', 'held' }) do
+    for _, id in first_in(index) do
+      if is_text(id) then return true end
+    end
+  end
+  for _, head in first_in('groups') do
+    for _, waits in first_in('pending:' .. string.sub(head, PY.SEQUENCE + 1)) do
+      if is_text((string.gsub(string.sub(waits, PY.SEQUENCE + 1), '/$', ''))) then return true end
+    end
+  end
+  return false
+end
+
+-- Whether a process of this version has been let in.
+local function has_process()
+  for _, index in ipairs({ 'nodes', 'gone' }) do
+    for _, id in first_in(index) do
+      if string.find(field_of(P .. 'node:' .. id, 'knows') or '', '^' .. VERSION .. '%f[^%d]') then return true end
+    end
+  end
+  for _, scheduler in first_in('schedulers') do
+    if string.find(scheduler, ' ' .. VERSION .. '%f[^%d]') then return true end
+  end
+  return false
 end
 
 -- Of data without an entry (version 1 began without; or it was lost): version 1 had no texts. Nil: there never was a task.
 local function version_of_data()
   local last = read('GET', P .. 'seq')
   if type(last) ~= 'string' or not string.find(last, '^%d+$') then return nil end
-  if call('EXISTS', P .. 'placed') == 1 then return VERSION end
-  for _, index in ipairs({ 'finished:completed', 'finished:failed', 'finished:cancelled', 'delayed', 'held' }) do
-    local id = first_in(index)
-    if id and is_text(id) then return VERSION end
-  end
-  local head = first_in('groups')
-  local waits = head and first_in('pending:' .. string.sub(head, PY.SEQUENCE + 1))
-  if waits and is_text((string.gsub(string.sub(waits, PY.SEQUENCE + 1), '/$', ''))) then return VERSION end
-  return '1'
+  return (call('EXISTS', P .. 'placed') == 1 or has_text() or has_process()) and VERSION or '1'
 end
 
 -- The version of the data; nil: there are none.

@@ -2,8 +2,8 @@
 --- place: find nodes for pending tasks (pending → assigned).
 -- KEYS: prefix
 -- ARGV: now_ms nonce limit
--- Replies: {placed, more, items}: how many were placed, 1 if work is left in `dirty` or `fresh`, and which
---   (ID@NODE#ATTEMPT, with spaces between)
+-- Replies: {placed, more, items}: how many were placed, 1 if work is left in `dirty` or `fresh` that can be done at once, and
+--   which (ID@NODE#ATTEMPT, with spaces between)
 -- Refuses: nothing
 -- Promises: the earliest task first; no node above its total; at most `limit` placings and as many lookups
 --@include _place

@@ -73,6 +73,24 @@ def test_what_an_array_makes_is_there_whatever_an_index_is(cell: Cell, index: st
 
 
 @damaged
+@pytest.mark.parametrize("index", ["groups", "pending:1:100"])
+def test_nobody_is_asked_to_go_on_at_once_where_nobody_gets_on(cell: Cell, index: str) -> None:
+    """A scheduler that is told of more to do looks again without a pause: at what is damaged it would for ever."""
+    cell.submit("t")
+    key = cell.store.keys.prefix + index
+    plant(cell, "DEL", cell.store.keys.fresh)
+    plant(cell, "DEL", key)
+    plant(cell, "SADD", key, "not ours")
+    for node in ("a", "b"):
+        cell.node(node)
+    for _ in range(3):
+        placed = cell.run(cell.store.place())
+        assert (placed.placed, placed.more) == (0, False)
+    mended(cell)
+    assert cell.place() == 1  # both nodes are looked at again
+
+
+@damaged
 def test_what_is_gone_from_a_ledger_is_known_by_the_record(cell: Cell) -> None:
     """Its end counts, and its room is given back; where a repair has done that, not once more."""
     cell.node("a")

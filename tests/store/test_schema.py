@@ -150,6 +150,27 @@ def _placed(link: Link, store: Store) -> None:
     link.run(store.place())
 
 
+def _behind_strays(link: Link, store: Store) -> None:
+    link.run(store.cancel("t1", requeue=False))
+
+    def stray() -> Op[None]:
+        yield [("ZADD", store.keys.finished("cancelled"), i, f"stray{i}") for i in range(5)]
+
+    link.run(stray())
+
+
+def _only_a_node(link: Link, store: Store) -> None:
+    link.run(store.cancel("t1", requeue=False))
+    link.run(store.forget_ids(["t1"]))
+    link.run(store.node_register("n1", "i1", Resources(4, 4000), ttl=600))
+
+
+def _only_a_scheduler(link: Link, store: Store) -> None:
+    link.run(store.cancel("t1", requeue=False))
+    link.run(store.forget_ids(["t1"]))
+    link.run(store.sweep(scheduler="s1"))
+
+
 @pytest.mark.parametrize(
     "state",
     [
@@ -157,10 +178,13 @@ def _placed(link: Link, store: Store) -> None:
         lambda link, store: link.run(store.hold("t1")),
         lambda link, store: link.run(store.cancel("t1", requeue=False)),
         _placed,
+        _behind_strays,
+        _only_a_node,
+        _only_a_scheduler,
     ],
-    ids=["pending", "held", "cancelled", "assigned"],
+    ids=["pending", "held", "cancelled", "assigned", "behind strays", "only a node", "only a scheduler"],
 )
-def test_data_that_lost_their_entry_are_known_by_their_tasks(
+def test_data_that_lost_their_entry_are_known_by_their_tasks_and_processes(
     link: Link, store: Store, redis_url: str, state: Callable[[Link, Store], object]
 ) -> None:
     """Nobody has to run an upgrade: what is written next says the version again."""
@@ -168,6 +192,7 @@ def test_data_that_lost_their_entry_are_known_by_their_tasks(
     state(link, store)
     say(link, store, None)
     with Client(redis_url, store.keys.namespace) as client:
-        client.status("t1")
+        client.states(["t1"])
     link.run(submit(store, "t2", delay=600))
     assert said(link, store) == str(SCHEMA).encode()
+    link.run(repair(store.keys.namespace))

@@ -18,10 +18,10 @@ class RoughNetwork(Network):
     """The network without faults of its own: what fails here fails because of what was changed."""
 
     def execute(self, request: Any, process: Process | None = None) -> Any:
+        self.calls += 1
         command = getattr(request, "command", request)
         if not isinstance(request, Call):
             return self._server.ask(command)[0]
-        self.calls += 1
         script = request.script
         call = ("FCALL", script.function, 1, request.prefix, self.clock, *request.arguments[1:])
         (reply,) = self._server.ask(call)

@@ -29,6 +29,8 @@ SECONDS = 4.0
 IN_TIME = 20.0
 """Simulated seconds within which innocents must have ended after the last change (at ``shared``: after a repair)."""
 TTL = 2.0
+BUSY = 200
+"""Calls a simulated second, of all processes together, that are more than their work: somebody asks again and again."""
 
 
 class Scene:
@@ -110,7 +112,7 @@ class Scene:
                 self.terminal.type(self.rng.choice(self.terminal.commands(self.innocents)))
         self.vandal.expire()
         if self.shared:
-            world.run(world.now + 1)
+            self._rest(1)
             self._repair()
         self._until_innocents_ended()
         for words in self.rng.sample(self.terminal.commands(self.innocents), 8):
@@ -152,12 +154,19 @@ class Scene:
 
     # -- what is looked at --------------------------------------------------------------------------
 
+    def _rest(self, seconds: float) -> None:
+        """Nobody changes anything: all processes live, and none asks without end for what it can't get."""
+        calls = self.network.calls
+        self.world.run(self.world.now + seconds)
+        self._check_processes()
+        if (made := self.network.calls - calls) > max(seconds, 1.0) * BUSY:
+            raise Violated(f"{made} calls in {seconds} s: somebody gets nowhere, and tries on")
+
     def _until_innocents_ended(self) -> None:
         world = self.world
         end = world.now + IN_TIME
         while (left := self._open()) and world.now < end:
-            world.run(min(end, world.now + 0.5))
-            self._check_processes()
+            self._rest(min(end - world.now, 0.5))
         if left:
             found = audit.problems(self.network.run_plainly(audit.check(self.namespace)))
             raise Violated(f"innocents have not ended: {left}; " + "; ".join(map(str, found)))
@@ -199,17 +208,14 @@ class Scene:
 
     def _at_the_end(self) -> None:
         """When all has come to rest: a repair leaves nothing to look at, and has invented nothing."""
-        world = self.world
-        world.run(world.now + 3 * TTL)
-        self._check_processes()
+        self._rest(3 * TTL)
         self._repair()
-        world.run(world.now + 15)
+        self._rest(15)
         self._repair()
         left = audit.problems(self.network.run_plainly(audit.check(self.namespace)))
         if left:
             raise Violated("after a repair: " + "; ".join(map(str, left)))
-        world.run(world.now + 5)
-        self._check_processes()
+        self._rest(5)
         keys = self.network.keys
         for machine in self.machines:
             fields = ("total_cpu", "total_memory")
