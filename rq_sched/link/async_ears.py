@@ -103,7 +103,7 @@ class AsyncListener:
                     raise ClientClosed(CLOSED)
                 if self._connection is None:
                     connection = self._pool.make_connection()
-                    await connection.connect()
+                    await drivers.cancellable(connection.connect())
                     self._connection = connection
                     self._silence = Silence()
             self._heard.add(ears)

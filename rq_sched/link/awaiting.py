@@ -165,7 +165,8 @@ class AsyncLink(Talk):
             try:
                 async with asyncio.timeout_at(self._soon(CONNECTING)) as limit:
                     if not connection.is_connected:
-                        await connection.connect()  # not left to the next line, which would not ask the sentinels
+                        # Not left to the next line, which would not ask the sentinels.
+                        await drivers.cancellable(connection.connect())
                     limit.reschedule(self._soon())
                     await connection.send_packed_command(sent, check_health=False)
                     replies = []
@@ -198,7 +199,7 @@ class AsyncLink(Talk):
         pipe = self._redis.pipeline(transaction=False)
         for command in commands:
             pipe.execute_command(*command)
-        replies: list[Any] = await pipe.execute(raise_on_error=False)
+        replies: list[Any] = await drivers.cancellable(pipe.execute(raise_on_error=False))
         return replies
 
     async def _leave(self) -> None:
@@ -227,7 +228,7 @@ class AsyncLink(Talk):
         self._open()
         try:
             async with asyncio.timeout_at(self._soon(timeout)):
-                found = await self._redis.blpop([key], timeout=timeout)
+                found = await drivers.cancellable(self._redis.blpop([key], timeout=timeout))
         except (exceptions.RedisError, OSError) as error:
             if left_behind([error]):
                 await self._leave()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
@@ -16,6 +18,7 @@ from rq_sched.errors import InvalidValue
 from rq_sched.link.address import Address, complete, parse
 from rq_sched.process.streams import fill_missing
 
+T = TypeVar("T")
 CONNECT_SECONDS = 5.0
 """Seconds until a server that doesn't answer counts as away."""
 ANSWER_SECONDS = 5.0
@@ -69,6 +72,20 @@ def awaiting(url: str, answer_seconds: float = ANSWER_SECONDS) -> Any:
         **_for_master(address, answer_seconds),
     )
     return sentinels.master_for(address.service, retry=retry)
+
+
+async def cancellable(work: Awaitable[T]) -> T:
+    """Have the driver do something that ends when it is cancelled. It times what it sends to sentinels (and to a
+    server, where the client is the user's) with ``asyncio.wait_for``, in which Python 3.11 may lose a cancellation:
+    also that of a time limit around it."""
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        return await work
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def backoff_of_commands() -> ExponentialWithJitterBackoff:

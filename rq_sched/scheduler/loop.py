@@ -127,10 +127,17 @@ class Loop:
                 self._why[name] = f"{type(error).__name__}: {error}"
                 tell_failure(log, name, error, failures, self.outage)
             if not self.stopping:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(bell.wait(), wait) if wait else await asyncio.sleep(0)
+                await _wait(bell, wait)
             if wait and not self.stopping and (early := began + actor.min_gap - asyncio.get_running_loop().time()) > 0:
                 await asyncio.sleep(early)
+
+
+async def _wait(bell: asyncio.Event, seconds: float) -> None:
+    """Until the bell rings, so long at most; others have a turn in any case."""
+    await asyncio.sleep(0)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await bell.wait()
 
 
 def _until_next(actor: Actor, result: Any) -> float:

@@ -21,6 +21,8 @@ from tests.support import wait_for
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
+STARTING = 60.0
+"""Seconds that a process may take to be ready: with TLS and sentinels, on a machine that is busy with other tests."""
 
 
 class Cluster:
@@ -38,11 +40,11 @@ class Cluster:
 
     def scheduler(self, name: str) -> None:
         self._start(name, ["scheduler"])
-        wait_for(lambda: "scheduler ready" in self.log(name), 20, lambda: self.log(name))
+        wait_for(lambda: "scheduler ready" in self.log(name), STARTING, lambda: self.log(name))
 
     def node(self, node_id: str, cpu: int, memory: int, ttl: float = 10.0) -> None:
         self.launch_node(node_id, cpu, memory, ttl)
-        wait_for(lambda: self.info(node_id), 20, lambda: self.log(node_id))
+        wait_for(lambda: self.info(node_id), STARTING, lambda: self.log(node_id))
 
     def launch_node(self, node_id: str, cpu: int, memory: int, ttl: float = 10.0) -> None:
         """The same without waiting until it has joined."""

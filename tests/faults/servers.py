@@ -23,7 +23,7 @@ port {port}
 bind 127.0.0.1
 dir {folder}
 sentinel monitor main 127.0.0.1 {master} 2
-sentinel down-after-milliseconds main 700
+sentinel down-after-milliseconds main {patience}
 sentinel failover-timeout main 4000
 sentinel parallel-syncs main 5
 """
@@ -178,7 +178,10 @@ class SentinelProcess(Server):
     def watch(self, master: int) -> None:
         """Start it."""
         config = self.folder / "sentinel.conf"
-        text = SENTINEL_CONFIG.format(port=self.port, folder=self.folder, master=master)
+        patience = (
+            700 if self.secured is None else 2000
+        )  # a busy machine takes its time for TLS: no failovers by itself
+        text = SENTINEL_CONFIG.format(port=self.port, folder=self.folder, master=master, patience=patience)
         if self.secured is not None:
             text = "\n".join(line for line in text.splitlines() if not line.startswith("port "))
             text += "".join(f"\n{name} {value}" for name, value in self.secured.settings(self.port).items())

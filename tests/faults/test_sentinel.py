@@ -155,12 +155,13 @@ def test_with_tls_and_passwords_a_run_goes_on_through_a_failover(secured: Watche
         cluster.node("n1", 2, 1024, ttl=2.0)
         client = Client(secured.url, "t", durability="replicated:1", durability_timeout=1)
         before = client.submit("math:sqrt", 16, memory=1)
-        assert before.result(20) == 4
+        assert before.result(60) == 4
         wait_until_heard(secured, link, listening)
         secured.fail_over(Server.kill)
         wait_until_heard(secured, link, listening)
-        after = _submit(client, 20, "after")
-        wait_for(lambda: set(client.states(after)) == {State.COMPLETED}, 30, cluster.logs)
+        # Until a replica has them: it may take a while to follow the new master, or be the next master itself.
+        after = wait_for(lambda: _submit(client, 20, "after"), 60, secured.logs)
+        wait_for(lambda: set(client.states(after)) == {State.COMPLETED}, 60, cluster.logs)
         assert before.state() is State.COMPLETED
         assert "Traceback" not in cluster.logs()
         client.close()

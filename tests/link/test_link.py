@@ -12,9 +12,10 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from rq_sched import errors
-from rq_sched.link import AsyncLink, Link, Op, blocking, shown
+from rq_sched.link import AsyncLink, Link, Op, awaiting, blocking, shown
 from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
@@ -316,3 +317,75 @@ def test_who_is_cancelled_ends_also_while_he_sends(
         return 0
 
     assert asyncio.run(all_end()) == 0
+
+
+async def loses_its_cancellation(connect: Callable[[], Any]) -> None:
+    """What ``asyncio.wait_for`` does in Python 3.11 to whoever is cancelled in the moment when there is an answer."""
+    try:
+        await asyncio.sleep(20.0)
+    except asyncio.CancelledError:
+        await connect()
+
+
+@pytest.fixture
+def losing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection loses a cancellation while it is made."""
+    kind: Any = redis.asyncio.connection.AbstractConnection
+    connect = kind.connect
+    monkeypatch.setattr(kind, "connect", lambda connection: loses_its_cancellation(lambda: connect(connection)))
+
+
+@pytest.mark.usefixtures("losing")
+def test_a_time_limit_holds_though_the_driver_loses_it(redis_url: str) -> None:
+    async def asks() -> None:
+        link = AsyncLink(redis_url, patience=0.1)
+        try:
+            await link.run(asked(("PING",)))
+        finally:
+            await link.close()
+
+    with pytest.raises(errors.RedisUnavailable, match=r"no answer within 0\.1 s"):
+        asyncio.run(asks())
+
+
+@pytest.mark.usefixtures("losing")
+def test_the_limit_of_each_try_holds_though_the_driver_loses_it(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(awaiting, "CONNECTING", 0.0)
+
+    async def asks() -> None:
+        link = AsyncLink(redis_url, answer_seconds=0.1)
+        try:
+            await link.run(asked(("PING",)))
+        finally:
+            await link.close()
+
+    with pytest.raises(errors.RedisUnavailable, match=r"no answer within 0\.1 s"):
+        asyncio.run(asks())
+
+
+@pytest.mark.usefixtures("losing")
+@pytest.mark.parametrize("what", ["asks", "listens", "pops"])
+def test_who_is_cancelled_ends_though_the_driver_loses_it(redis_url: str, what: str) -> None:
+    async def asks(link: AsyncLink) -> None:
+        if what == "asks":
+            await link.run(asked(("PING",)))
+        elif what == "listens":
+            async with link.listen("here"):
+                pass
+        else:
+            await link.pop("nothing", 0.01)
+
+    async def ends() -> None:
+        link = AsyncLink(redis_url)
+        asking = asyncio.ensure_future(asks(link))
+        await asyncio.sleep(0.01)
+        asking.cancel()
+        try:
+            await asking
+        finally:
+            await link.close()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(ends())
