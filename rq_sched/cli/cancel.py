@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 
 import click
 
 from rq_sched.cli import show
+from rq_sched.cli.bar import progress_bar
+from rq_sched.cli.chosen import MOVED_ON, Chosen, Refusals, chosen_tasks, refused, say_how_many
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.follow import patiently
-from rq_sched.cli.look import not_found
-from rq_sched.cli.options import DURATION, TEXT, Invocation, command, task_ids
-from rq_sched.errors import InvalidValue, TaskFinal, TaskNotFound, WaitTimeout
-from rq_sched.model.states import CancelOutcome
+from rq_sched.cli.options import DURATION, TEXT, Invocation, command
+from rq_sched.client.flows.cancel import Answer
+from rq_sched.errors import InvalidValue, RqSchedError, TaskFinal, WaitTimeout
+from rq_sched.model.states import FINAL, CancelOutcome, State
 from rq_sched.model.task import DEFAULT_GRACE
 from rq_sched.store.answers import Cancelled
 
 
 @command("cancel")
-@task_ids
+@chosen_tasks(*(state for state in State if state not in FINAL))
 @click.option("--no-requeue", is_flag=True, help="End it: it won't run again.")
 @click.option("--grace", type=DURATION, default=DEFAULT_GRACE, metavar="SECONDS", show_default=True,
               help="What its processes have between SIGTERM and SIGKILL.")  # fmt: skip
 @click.option("--reason", type=TEXT, help="Kept in the decision log.")
 @click.pass_obj
-def cancel_command(
-    session: Invocation, task_ids: Sequence[str], no_requeue: bool, grace: float, reason: str | None
-) -> int:
+def cancel_command(session: Invocation, chosen: Chosen, no_requeue: bool, grace: float, reason: str | None) -> int:
     """Stop tasks; they are queued again, behind their equals. --no-requeue ends them for good.
 
     Waits until the processes are gone. A delayed or held task stays as it is, unless --no-requeue is given. Of an array
@@ -35,16 +36,44 @@ def cancel_command(
     """
     if grace > 86_400:
         raise InvalidValue(f"--grace must be at most a day, not {grace:g} seconds")
-    ids = dict.fromkeys(task_ids)
     requeue = not no_requeue
+    if chosen.state is not None:
+        flow = session.flows.cancel_selected(chosen.state, requeue, grace, reason, wait=True, patience=None)
+        return _cancel_all(session, session.taker.stream(flow), requeue)
+    ids = dict.fromkeys(chosen.task_ids)
     answers = session.taker.do(session.flows.cancel_many(ids, requeue, grace, reason, wait=True, patience=None))
-    missing = [not_found(session, task_id) for task_id, answer in answers.items() if isinstance(answer, TaskNotFound)]
+    refusals = [refused(session, t, answer) for t, answer in answers.items() if isinstance(answer, RqSchedError)]
     codes = [
         _report(session, task_id, answer)
         for task_id, answer in answers.items()
         if isinstance(answer, Cancelled) and (task_id in ids or answer.outcome is CancelOutcome.STOPPING)
     ]  # elements of an array are told only where something is wrong
-    return max(missing or codes, default=0)
+    return max(refusals or codes, default=0)
+
+
+def _cancel_all(session: Invocation, bites: Iterator[list[Answer]], requeue: bool) -> int:
+    """Say how many became what; returns the exit code."""
+    numbers: Counter[str] = Counter()
+    moved_on, refusals = 0, Refusals()
+    with progress_bar("cancelling", None) as update:
+        for answers in bites:
+            for answer in answers:
+                if isinstance(answer, MOVED_ON) or (
+                    isinstance(answer, Cancelled) and answer.outcome.startswith("already")
+                ):
+                    moved_on += 1
+                elif isinstance(answer, RqSchedError):
+                    refusals.add(answer)
+                else:
+                    numbers[answer.outcome] += 1
+            update(numbers.total(), show.count(numbers.total(), "task"))
+    late = numbers.pop(CancelOutcome.STOPPING, 0)
+    say_how_many(session, numbers or {CancelOutcome.REQUEUED if requeue else CancelOutcome.CANCELLED: 0}, moved_on)
+    if late:
+        error = WaitTimeout(f"{show.count(late, 'task')} still being stopped: the workers haven't reported that the "
+                            "processes are gone")  # fmt: skip
+        refusals.add(error)
+    return refusals.report(session)
 
 
 def _report(session: Invocation, task_id: str, answer: Cancelled) -> int:

@@ -9,26 +9,30 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
+from rq_sched.cli.chosen import Chosen, chosen_tasks
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.follow import Awaited, Follower, patiently
 from rq_sched.cli.look import BATCH, failure_text, not_found, print_result
-from rq_sched.cli.options import DURATION, Invocation, command, task_ids
+from rq_sched.cli.options import DURATION, Invocation, command
 from rq_sched.errors import TaskFailed, TaskNotFound, WaitTimeout
-from rq_sched.model.states import State
+from rq_sched.model.states import FINAL, State
 from rq_sched.model.task import TaskInfo
 
 
 @command("wait")
-@task_ids
+@chosen_tasks(*(state for state in State if state not in FINAL))
 @click.option("--timeout", type=DURATION, metavar="SECONDS", help="Wait at most so long; 90, 10m, 2h.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit code tells.")
 @click.pass_obj
-def wait_command(session: Invocation, task_ids: Sequence[str], timeout: float | None, quiet: bool) -> int:
+def wait_command(session: Invocation, chosen: Chosen, timeout: float | None, quiet: bool) -> int:
     """Wait until tasks are final. Exit code 0: all completed; 1: one failed or was cancelled; 4: timed out.
 
     An array is final when all its elements are.
     """
-    return wait_many(session, task_ids, timeout=timeout, quiet=quiet)
+    if chosen.state is not None:
+        ids = [task_id for bite in chosen.bites(session) for task_id in bite]
+        return wait_known(session, ids, timeout=timeout, quiet=quiet)
+    return wait_many(session, chosen.task_ids, timeout=timeout, quiet=quiet)
 
 
 def wait_many(session: Invocation, ids: Sequence[str], *, timeout: float | None, quiet: bool) -> int:

@@ -29,7 +29,11 @@ WORDS: dict[str, tuple[type[RqSchedError], str]] = {
     "ASK": (errors.RedisRefused, "is part of a Redis Cluster, which rq-sched can't use yet ({})"),
     "CROSSSLOT": (errors.RedisRefused, "is part of a Redis Cluster, which rq-sched can't use yet ({})"),
     "OOM": (errors.RedisFull, "is full: wait until tasks have drained, or raise its maxmemory"),
-    "WRONGTYPE": (errors.WrongType, "holds something else in a key of this namespace: choose another --namespace ({})"),
+    "WRONGTYPE": (
+        errors.WrongType,
+        "holds something else in a key of this namespace: `rq-sched doctor` says what; choose another --namespace if "
+        "others use it ({})",
+    ),
 }
 LEAVE = frozenset({"READONLY", "MASTERDOWN", "NOREPLICAS"})
 """Answers of a server that may no longer be the master: connections to it are given up."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import hiredis
 from redis import exceptions
 
-from rq_sched.errors import InvalidValue, Refused, RqSchedError, Unreadable, WrongType
+from rq_sched.errors import InvalidValue, NotFound, Refused, RqSchedError, Unreadable, WrongType
 from rq_sched.link.address import shown
 from rq_sched.link.answers import LEAVE, check_version, is_unknown_function, translate, word_of
 from rq_sched.link.scripts import Argument, Call, Script, load, names
@@ -174,10 +174,15 @@ def answer(reply: Any, request: Request, where: str = "") -> Any:
     if not isinstance(reply, Exception) or isinstance(request, Barrier):
         return reply
     error = translate(reply, where)
-    refused = isinstance(request, Call) and request.may_refuse and isinstance(error, (Refused, Unreadable, WrongType))
+    refused = isinstance(request, Call) and request.may_refuse and is_refusal(error)
     if refused or (isinstance(request, Row) and isinstance(error, WrongType)):
         return error
     raise error from None
+
+
+def is_refusal(error: RqSchedError) -> bool:
+    """Whether an error is about what was asked for, rather than about Redis: what else is asked for may be granted."""
+    return isinstance(error, (Refused, NotFound, Unreadable, WrongType))
 
 
 def sent(op: Op[Any], replies: list[Any]) -> Sequence[Request]:

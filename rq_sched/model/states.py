@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from rq_sched.errors import InvalidValue
+
 
 class State(StrEnum):
     """Where a task is. The last three are final."""
@@ -100,6 +102,18 @@ TRANSITIONS: dict[str, frozenset[tuple[State | None, State]]] = {
         for target in (State.PENDING, State.FAILED, State.CANCELLED)
     ),
 }
+
+
+def parse_state(state: State | str | None) -> State | None:
+    """A state as users give it; None: any.  Raises: InvalidValue.
+
+    >>> parse_state("held") is State.HELD
+    True
+    """
+    try:
+        return None if state is None else State(state)
+    except ValueError:
+        raise InvalidValue(f"no state {state!r:.80}: it is one of {', '.join(State)}") from None
 
 
 def read_state(name: bytes | None) -> State:

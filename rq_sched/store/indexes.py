@@ -82,7 +82,7 @@ def merged(indexes: Sequence[Index], size: int) -> Op[list[IndexEntry]]:
     """The next ``size`` entries of several indexes, as if they were one; fewer: there are no more."""
     found: list[IndexEntry] = []
     while len(found) < size:
-        yield from _fill([one for one in indexes if not one.buffer and not one.done], size - len(found))
+        yield from fill([one for one in indexes if not one.buffer and not one.done], size - len(found))
         heads = [(*_place(one), i) for i, one in enumerate(indexes) if one.buffer]
         heapq.heapify(heads)
         while heads and len(found) < size:
@@ -105,7 +105,7 @@ def _place(index: Index) -> tuple[float, bytes]:
     return (-head.score, b"") if index.reverse else (head.score, head.member)
 
 
-def _fill(indexes: Sequence[Index], size: int) -> Op[None]:
+def fill(indexes: Sequence[Index], size: int) -> Op[None]:
     """Read the next page of each."""
     while indexes:  # again where a page held nothing new
         for one, reply in zip(indexes, (yield [one.page(size) for one in indexes]), strict=True):

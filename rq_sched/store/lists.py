@@ -22,6 +22,8 @@ from rq_sched.store.reads import Reads
 
 SCAN_LIMIT = 20_000
 """Tasks that a filtered list looks at before it gives up: what it says stays cheap however much there is."""
+ALL = 2**40
+"""More tasks than there are."""
 NODES_BATCH = 100
 """Nodes whose ledgers are read together."""
 
@@ -113,7 +115,7 @@ class Lists(Reads):
         if kind == FINAL:
             return [Index(self.keys.finished(one), one, reverse=True) for one in sorted(FINAL)]
         if kind == {State.PENDING}:
-            return [Index(self.keys.pending(one), one) for one in (yield from self._first_classes(reach))]
+            return (yield from self.pending_indexes(reach))
         return [Index(self.keys.delayed if State.DELAYED in kind else self.keys.held)]
 
     def list_elements(
@@ -162,23 +164,37 @@ class Lists(Reads):
 
     def _on_nodes(self, wanted: Wanted, limit: int) -> Op[list[TaskInfo]]:
         """What nodes hold, some nodes at a time until there is enough."""
-        live, gone = yield [("ZRANGE", self.keys.nodes, 0, -1), ("ZRANGE", self.keys.gone, 0, -1)]
-        ids = sorted(map(text, {*live, *gone})) if wanted.node is None else [wanted.node]
+        node_ids = (yield from self._known_nodes()) if wanted.node is None else [wanted.node]
         found: list[TaskInfo] = []
-        for i in range(0, len(ids), NODES_BATCH):
-            batch = ids[i : i + NODES_BATCH]
-            records = yield from self.rows([("HMGET", self.keys.node(n), "incarnation", "running") for n in batch])
-            busy: list[Command] = [
-                ("HVALS", self.keys.ledger(n, text(record[0])))
-                for n, record in zip(batch, records, strict=True)
-                if record and record[0] and record[1] != b"0"
-            ]
-            ledgers = yield from self.rows(busy)
-            tasks = [text(entry.split(b":")[0]) for ledger in ledgers for entry in ledger or ()]
-            found += yield from self._matching(tasks, wanted, limit - len(found))
+        for i in range(0, len(node_ids), NODES_BATCH):
+            task_ids = yield from self._held_by(node_ids[i : i + NODES_BATCH])
+            found += yield from self._matching(task_ids, wanted, limit - len(found))
             if len(found) >= limit:
                 break
         return found
+
+    def _known_nodes(self) -> Op[list[str]]:
+        live, gone = yield [("ZRANGE", self.keys.nodes, 0, -1), ("ZRANGE", self.keys.gone, 0, -1)]
+        return sorted(map(text, {*live, *gone}))
+
+    def _held_by(self, node_ids: Sequence[str]) -> Op[list[str]]:
+        """The ids of the tasks on these nodes."""
+        records = yield from self.rows([("HMGET", self.keys.node(n), "incarnation", "running") for n in node_ids])
+        busy: list[Command] = [
+            ("HVALS", self.keys.ledger(n, text(record[0])))
+            for n, record in zip(node_ids, records, strict=True)
+            if record and record[0] and record[1] != b"0"
+        ]
+        ledgers = yield from self.rows(busy)
+        return [text(entry.split(b":")[0]) for ledger in ledgers for entry in ledger or ()]
+
+    def ids_on_nodes(self) -> Op[list[str]]:
+        """The ids of all tasks that are on nodes."""
+        return (yield from self._held_by((yield from self._known_nodes())))
+
+    def pending_indexes(self, limit: int = ALL) -> Op[list[Index]]:
+        """The queues in which the first pending tasks are."""
+        return [Index(self.keys.pending(one), one) for one in (yield from self._first_classes(limit))]
 
     def _first_classes(self, limit: int) -> Op[list[str]]:
         """The classes in which the first pending tasks are: those whose heads are among the first ``limit``."""
@@ -192,8 +208,7 @@ class Lists(Reads):
 
     def pending_in_order(self, limit: int) -> Op[list[tuple[float, str, str, str]]]:
         """The first pending tasks as (score, sequence, id, class), in the order in which they are to be placed."""
-        indexes = [Index(self.keys.pending(one), one) for one in (yield from self._first_classes(limit))]
-        entries = yield from merged(indexes, limit)
+        entries = yield from merged((yield from self.pending_indexes(limit)), limit)
         return [
             (e.score, text(e.member[:SEQUENCE]), text(e.member[SEQUENCE:]).removesuffix("/"), e.name) for e in entries
         ]

@@ -228,7 +228,7 @@ STOPPING = Cancelled(CancelOutcome.STOPPING, State.RUNNING, 3)
 
 def cancelling(requeue: bool = False, grace: float = 2.0) -> Play:
     play = Play(lambda flows: flows.cancel("t", requeue, grace, None, True))
-    return play.expect(Run, answer=STOPPING)
+    return play.expect(Run, answer=[STOPPING])
 
 
 @pytest.mark.parametrize(
@@ -259,8 +259,7 @@ def test_many_are_cancelled_first_and_then_waited_for_together() -> None:
     array = Cancelled(CancelOutcome.REQUEUED, State.PENDING, 0, {"all/1": 2, "all/2": 1})
     absent = TaskNotFound.of("absent")
     play = Play(lambda flows: flows.cancel_many(["t", "all", "absent", "t", "all/2"], True, 2.0, None, True))
-    for answer in (STOPPING, array, absent, replace(STOPPING, attempt=1)):
-        play.expect(Run, answer=answer)
+    play.expect(Run, answer=[STOPPING, array, absent, replace(STOPPING, attempt=1)])
     open_ids = ["t", "all/2", "all/1"]
     play.expect(Pause).expect(Run, ("status", open_ids), answer=[info(State.RUNNING, attempt=n) for n in (3, 1, 3)])
     play.expect(Pause).expect(Run, ("status", ["t", "all/2"]), answer=[info(State.PENDING, attempt=3), None])
@@ -285,7 +284,7 @@ def test_cancel_waits_for_the_grace_and_five_seconds() -> None:
 
 
 def test_cancel_without_waiting() -> None:
-    play = Play(lambda flows: flows.cancel("t", True, 1, None, False)).expect(Run, answer=STOPPING)
+    play = Play(lambda flows: flows.cancel("t", True, 1, None, False)).expect(Run, answer=[STOPPING])
     assert play.emitted == [STOPPING]
 
 

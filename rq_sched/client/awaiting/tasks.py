@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,7 @@ from rq_sched.client.awaiting.handles import AsyncTaskHandle, ids_of
 from rq_sched.client.awaiting.stepper import AsyncStepper
 from rq_sched.model.durations import Duration
 from rq_sched.model.explanation import Explanation
-from rq_sched.model.states import State
+from rq_sched.model.states import CancelOutcome, State
 from rq_sched.model.task import DEFAULT_GRACE, TaskInfo
 from rq_sched.store.answers import Cancelled
 
@@ -45,6 +46,35 @@ class AsyncTaskMethods(AsyncStepper):
         True
         """
         return await self._do(self._flows.cancel(task_id, requeue, grace, reason, wait))
+
+    async def cancel_many(
+        self,
+        tasks: Iterable[AsyncTaskHandle[Any] | str] | None = None,
+        *,
+        state: State | str | None = None,
+        requeue: bool = True,
+        grace: Duration = DEFAULT_GRACE,
+        reason: str | None = None,
+        wait: bool = True,
+    ) -> dict[CancelOutcome, int]:
+        """Stop many tasks; says how many ended how.
+
+        Parameters:
+            tasks: these, given as handles or ids. An unknown one is passed over.
+            state: instead of ``tasks`` all that are in this state now: not ``completed``, ``failed`` or ``cancelled``.
+            requeue, grace, reason, wait: see ``cancel``.
+
+        Raises:
+            InvalidValue: both or none of ``tasks`` and ``state`` are given, or the state is final.
+
+        >>> await client.cancel_many(state="pending", requeue=False)  # doctest: +SKIP
+        {<CancelOutcome.CANCELLED: 'cancelled'>: 250000}
+        """
+        ids = None if tasks is None else ids_of(tasks)
+        outcomes: Counter[CancelOutcome] = Counter()
+        async for answers in self._stream(self._flows.cancelling(ids, state, requeue, grace, reason, wait)):
+            outcomes.update(answer.outcome for answer in answers if isinstance(answer, Cancelled))
+        return dict(outcomes)
 
     async def requeue(self, task_id: str) -> State:
         """Run an ended task again, or a delayed one now.  Raises: TaskNotFound, WrongState.

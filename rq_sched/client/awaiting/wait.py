@@ -7,6 +7,7 @@ from typing import Any
 
 from rq_sched.client.awaiting.handles import AsyncEndedTask, AsyncEndStates, AsyncTaskHandle, ids_of
 from rq_sched.client.awaiting.stepper import AsyncStepper
+from rq_sched.client.awaiting.watch import AsyncWatch
 from rq_sched.model.durations import Duration
 
 
@@ -50,6 +51,18 @@ class AsyncWaitMethods(AsyncStepper):
         async for batch in self._stream(self._flows.as_completed(ids_of(tasks), timeout)):
             for task_id, state in batch:
                 yield AsyncEndedTask(self, task_id, state)
+
+    def watch(self, tasks: Iterable[AsyncTaskHandle[Any] | str] = (), *, until_closed: bool = False) -> AsyncWatch:
+        """Watch tasks as they start and end, with what is known of them then; more may be added meanwhile.
+
+        Parameters:
+            tasks: handles or ids.
+            until_closed: whether to go on when all have ended, as more may be added; else the iteration ends then.
+
+        >>> async for info in client.watch(handles):  # doctest: +SKIP
+        ...     print(info.task_id, info.state)
+        """
+        return AsyncWatch(self, ids_of(tasks), until_closed)
 
     async def result(self, task_id: str, timeout: Duration | None = None) -> Any:
         """Wait until a task has ended; what it returned. (An array returns None: ``handle.results()``.)

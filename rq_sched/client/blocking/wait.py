@@ -8,6 +8,7 @@ from typing import Any
 
 from rq_sched.client.blocking.handles import EndedTask, EndStates, TaskHandle, ids_of
 from rq_sched.client.blocking.stepper import Stepper
+from rq_sched.client.blocking.watch import Watch
 from rq_sched.model.durations import Duration
 
 
@@ -49,6 +50,18 @@ class WaitMethods(Stepper):
         for batch in self._stream(self._flows.as_completed(ids_of(tasks), timeout)):
             for task_id, state in batch:
                 yield EndedTask(self, task_id, state)
+
+    def watch(self, tasks: Iterable[TaskHandle[Any] | str] = (), *, until_closed: bool = False) -> Watch:
+        """Watch tasks as they start and end, with what is known of them then; more may be added meanwhile.
+
+        Parameters:
+            tasks: handles or ids.
+            until_closed: whether to go on when all have ended, as more may be added; else the iteration ends then.
+
+        >>> for info in client.watch(handles):  # doctest: +SKIP
+        ...     print(info.task_id, info.state)
+        """
+        return Watch(self, ids_of(tasks), until_closed)
 
     def result(self, task_id: str, timeout: Duration | None = None) -> Any:
         """Wait until a task has ended; what it returned. (An array returns None: ``handle.results()``.)

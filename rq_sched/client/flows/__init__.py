@@ -1,7 +1,7 @@
 """What a client does, as *flows*: generators of steps that do no IO (``steps.py``).
 
 ``submit.py``, ``wait.py``, ``tasks.py`` and ``nodes.py`` hold those of the client's methods of the same files,
-``cancel.py`` those of cancelling.
+``cancel.py`` those of cancelling, ``watch.py`` that of watching.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from rq_sched.client.flows.nodes import NodeFlows
 from rq_sched.client.flows.submit import SubmitFlows
 from rq_sched.client.flows.tasks import TaskFlows
 from rq_sched.client.flows.wait import WaitFlows
+from rq_sched.client.flows.watch import WatchFlows
 
 
-class Flows(SubmitFlows, WaitFlows, TaskFlows, CancelFlows, NodeFlows):
+class Flows(SubmitFlows, WaitFlows, WatchFlows, TaskFlows, CancelFlows, NodeFlows):
     """The flows of one client.
 
     Parameters:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from rq_sched.client.steps import Deadline, Flow, Pause, run
-from rq_sched.errors import ClientBusy, RedisUnavailable, WaitTimeout
+from rq_sched.client.steps import Deadline, Emit, Flow, Pause, run
+from rq_sched.errors import ClientBusy, RedisUnavailable, RqSchedError, WaitTimeout
 from rq_sched.link.outage import may_pass
+from rq_sched.link.together import together
+from rq_sched.model.states import State
 from rq_sched.process.backoff import backoff
+from rq_sched.store.selection import Selection
 
 if TYPE_CHECKING:
     from rq_sched.link import Op
@@ -58,6 +61,27 @@ class Base:
                 if deadline.passed or not self.met():
                     raise
                 tries = yield from ride_out(error, tries, deadline)
+
+    def each(
+        self, task_ids: Sequence[str], change: Callable[[str], Op[T]], deadline: Deadline
+    ) -> Flow[dict[str, T | RqSchedError]]:
+        """Change tasks in a few round trips; id → what the change answers, or why it was refused.
+
+        Parameters:
+            change: makes the operation. It is made again where an answer was lost, and must know itself then.
+        """
+
+        def make() -> Op[list[T | RqSchedError]]:
+            return together(*map(change, task_ids), apart=True)
+
+        answers = yield from self.patiently(make, deadline)
+        return dict(zip(task_ids, answers, strict=True))
+
+    def selected(self, state: State, deadline: Deadline) -> Flow[None]:
+        """Emits lists of the ids of all tasks that are in a state now."""
+        selection = Selection(self.store, state)
+        while task_ids := (yield from self.patiently(selection.bite, deadline)):
+            yield Emit(task_ids)
 
 
 def ride_out(error: RedisUnavailable, tries: int, deadline: Deadline) -> Flow[int]:

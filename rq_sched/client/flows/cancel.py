@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from rq_sched.client.flows.base import PATIENCE, Base
-from rq_sched.client.steps import Deadline, Flow, Pause, batches, new_channel
-from rq_sched.errors import InvalidValue, RedisUnavailable, TaskNotFound
+from rq_sched.client.steps import Deadline, Emit, Flow, Pause, batches, new_channel
+from rq_sched.errors import InvalidValue, RedisUnavailable, RqSchedError
 from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.ids import known_id
-from rq_sched.model.states import CancelOutcome, State
+from rq_sched.model.states import CancelOutcome, State, parse_state
 from rq_sched.model.task import TaskInfo
 from rq_sched.process.backoff import backoff
 from rq_sched.store.answers import Cancelled
+from rq_sched.store.lists import ACTIVE
+from rq_sched.store.selection import BITE, Selection
 
 CANCEL_MARGIN = 5.0
 """Seconds beyond the grace that a cancel waits for the processes to be gone."""
+Answer = Cancelled | RqSchedError
+"""What a cancel did, or why it was refused."""
 LONGEST_PAUSE = 0.25
 """Seconds between two looks at whether they are gone, at most."""
 
@@ -30,7 +34,7 @@ class CancelFlows(Base):
         """Cancel one task, as ``cancel_many`` does.  Raises: InvalidValue, TaskNotFound."""
         answers = yield from self.cancel_many([task_id], requeue, grace, reason, wait)
         answer = answers[task_id]
-        if isinstance(answer, TaskNotFound):
+        if isinstance(answer, RqSchedError):
             raise answer
         return answer
 
@@ -42,7 +46,7 @@ class CancelFlows(Base):
         reason: str | None,
         wait: bool,
         patience: float | None = PATIENCE,
-    ) -> Flow[dict[str, Cancelled | TaskNotFound]]:
+    ) -> Flow[dict[str, Answer]]:
         """Cancel tasks, and wait until the processes of all are gone: grace + 5 s at most. Tells what each cancel did.
 
         After the tasks come the elements that were told to stop of arrays that are requeued. Of an array that ends for
@@ -54,23 +58,65 @@ class CancelFlows(Base):
         Raises:
             InvalidValue
         """
-        seconds = parse_duration(grace, "grace")
-        if reason is not None and not isinstance(reason, str):
-            raise InvalidValue(f"reason must be text, not {reason!r:.80}")
-        how: Any = {"requeue": requeue, "grace": seconds, "reason": reason}
-        answers: dict[str, Cancelled | TaskNotFound] = {}
-        for task_id in dict.fromkeys(map(known_id, task_ids)):
-            cancel = partial(self.store.cancel, task_id, operation=new_channel(), **how)  # repeated, it is the same one
-            try:
-                answers[task_id] = yield from self.patiently(cancel, Deadline(patience, self.clock))
-            except TaskNotFound as error:
-                answers[task_id] = error
+        how = _how(requeue, grace, reason)
+        answers: dict[str, Answer] = {}
+        for batch in batches(dict.fromkeys(map(known_id, task_ids)), BITE):
+            answers |= yield from self._cancel(batch, how, Deadline(patience, self.clock))
         if wait:
             answers |= {task_id: answer for task_id, answer in _elements(answers) if task_id not in answers}
-            yield from self._stopped(answers, requeue, Deadline(seconds + CANCEL_MARGIN, self.clock))
+            yield from self._stopped(answers, requeue, Deadline(how["grace"] + CANCEL_MARGIN, self.clock))
         return answers
 
-    def _stopped(self, answers: dict[str, Cancelled | TaskNotFound], requeue: bool, deadline: Deadline) -> Flow[None]:
+    def cancelling(
+        self,
+        task_ids: Iterable[str] | None,
+        state: State | str | None,
+        requeue: bool,
+        grace: Duration,
+        reason: str | None,
+        wait: bool,
+    ) -> Flow[None]:
+        """Cancel these tasks, or all in a state; emits lists of answers.  Raises: InvalidValue."""
+        if (task_ids is None) == (state is None):
+            raise InvalidValue("say which tasks: give either tasks, or a state")
+        if task_ids is not None:
+            answers = yield from self.cancel_many(task_ids, requeue, grace, reason, wait)
+            yield Emit(list(answers.values()))
+            return
+        chosen = parse_state(state)
+        if chosen is None or chosen.final:
+            raise InvalidValue(f"state must be one in which a task hasn't ended, not {state!r:.80}")
+        yield from self.cancel_selected(chosen, requeue, grace, reason, wait)
+
+    def cancel_selected(
+        self,
+        state: State,
+        requeue: bool,
+        grace: Duration,
+        reason: str | None,
+        wait: bool,
+        patience: float | None = PATIENCE,
+    ) -> Flow[None]:
+        """Cancel all tasks that are in a state now. Emits lists of answers, one for each task; of those whose processes
+        have to be waited for they come last. Parameters and errors: ``cancel_many``."""
+        how = _how(requeue, grace, reason)
+        how["waiting"] = state not in ACTIVE  # the rest of an array, not what runs of it
+        stopping: dict[str, Answer] = {}
+        selection = Selection(self.store, state)
+        while task_ids := (yield from self.patiently(selection.bite, Deadline(patience, self.clock))):
+            answers = yield from self._cancel(task_ids, how, Deadline(patience, self.clock))
+            late = _stopping(answers) if wait else {}
+            stopping |= late
+            yield Emit([answer for task_id, answer in answers.items() if task_id not in late])
+        yield from self._stopped(stopping, requeue, Deadline(how["grace"] + CANCEL_MARGIN, self.clock))
+        yield Emit(list(stopping.values()))
+
+    def _cancel(self, task_ids: Sequence[str], how: dict[str, Any], deadline: Deadline) -> Flow[dict[str, Answer]]:
+        """Tell tasks to stop."""
+        cancel = partial(self.store.cancel, operation=new_channel(), **how)  # repeated, it is the same one
+        return (yield from self.each(task_ids, cancel, deadline))
+
+    def _stopped(self, answers: dict[str, Answer], requeue: bool, deadline: Deadline) -> Flow[None]:
         """Wait until no process of a stopped attempt is left. What is still there then keeps the outcome `stopping`."""
         tries = 0
         while (stopping := _stopping(answers)) and not deadline.passed:
@@ -85,7 +131,14 @@ class CancelFlows(Base):
                     answers[task_id] = _since(stopping[task_id], info, requeue)
 
 
-def _elements(answers: dict[str, Cancelled | TaskNotFound]) -> Iterator[tuple[str, Cancelled]]:
+def _how(requeue: bool, grace: Duration, reason: str | None) -> dict[str, Any]:
+    """What a cancel says to each task.  Raises: InvalidValue."""
+    if reason is not None and not isinstance(reason, str):
+        raise InvalidValue(f"reason must be text, not {reason!r:.80}")
+    return {"requeue": requeue, "grace": parse_duration(grace, "grace"), "reason": reason}
+
+
+def _elements(answers: dict[str, Answer]) -> Iterator[tuple[str, Cancelled]]:
     """The elements to wait for one by one."""
     for answer in answers.values():
         if isinstance(answer, Cancelled) and answer.outcome is not CancelOutcome.STOPPING:
@@ -93,7 +146,7 @@ def _elements(answers: dict[str, Cancelled | TaskNotFound]) -> Iterator[tuple[st
                 yield task_id, Cancelled(CancelOutcome.STOPPING, State.RUNNING, attempt)
 
 
-def _stopping(answers: dict[str, Cancelled | TaskNotFound]) -> dict[str, Cancelled]:
+def _stopping(answers: dict[str, Answer]) -> dict[str, Cancelled]:
     return {
         task_id: answer
         for task_id, answer in answers.items()

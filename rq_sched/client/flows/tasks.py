@@ -12,7 +12,7 @@ from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.explanation import Explanation
 from rq_sched.model.ids import known_id
 from rq_sched.model.output import as_text
-from rq_sched.model.states import State
+from rq_sched.model.states import State, parse_state
 from rq_sched.model.task import PRIORITY_LIMIT, TaskInfo
 
 
@@ -33,7 +33,7 @@ class TaskFlows(Base):
                 total += yield from run(self.store.forget_ids(batch))
             return total
         seconds = parse_duration(older_than, "older_than")
-        wanted = _state(state)
+        wanted = parse_state(state)
         while dropped := (yield from run(self.store.forget(state=wanted, older_than=seconds))):
             total += dropped
         return total
@@ -58,7 +58,7 @@ class TaskFlows(Base):
         """Tasks that match.  Raises: InvalidValue, TaskNotFound."""
         if type(limit) is not int or not 0 <= limit < 2**31:
             raise InvalidValue(f"limit must be a whole number from 0, not {limit!r:.80}")
-        which: Any = {"state": _state(state), "node": node_id, "priority": priority, "limit": limit}
+        which: Any = {"state": parse_state(state), "node": node_id, "priority": priority, "limit": limit}
         if array is not None:
             return (yield from run(self.store.list_elements(array, **which))).tasks
         return (yield from run(self.store.list_tasks(**which))).tasks
@@ -89,10 +89,3 @@ class TaskFlows(Base):
     def explain(self, task_id: str) -> Flow[Explanation]:
         """Why a task is where it is.  Raises: TaskNotFound."""
         return run(self.store.explain(task_id))
-
-
-def _state(state: State | str | None) -> State | None:
-    try:
-        return None if state is None else State(state)
-    except ValueError:
-        raise InvalidValue(f"no state {state!r}: it is one of {', '.join(State)}") from None

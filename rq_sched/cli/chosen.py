@@ -1,0 +1,127 @@
+"""Which tasks a command is for: those that are named, or all that are in a state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rq_sched.cli import show
+from rq_sched.cli.bar import progress_bar
+from rq_sched.cli.failure import print_error
+from rq_sched.cli.look import not_found
+from rq_sched.cli.options import TASK_ID, Invocation
+from rq_sched.client.steps import Deadline, batches
+from rq_sched.errors import RqSchedError, TaskFinal, TaskNotFound, UsageError, WrongState
+from rq_sched.model.states import State
+from rq_sched.store.selection import BITE
+
+if TYPE_CHECKING:
+    from rq_sched.link import Op
+
+Command = Callable[..., Any]
+MOVED_ON = (TaskNotFound, TaskFinal, WrongState)
+"""What is said of a task that has left its state before its turn came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The tasks that a command is for: either ``task_ids``, or all in ``state``."""
+
+    task_ids: Sequence[str]
+    state: State | None
+
+    def bites(self, session: Invocation) -> Iterator[list[str]]:
+        """The ids, each once, some at a time."""
+        if self.state is None:
+            return batches(dict.fromkeys(self.task_ids), BITE)
+        return session.taker.stream(session.flows.selected(self.state, Deadline(None)))
+
+
+def chosen_tasks(*states: State, ids: click.ParamType[Any] = TASK_ID) -> Callable[[Command], Command]:
+    """``[ID]...``, or ``--state`` with one of these; the command gets them as ``chosen``.
+
+    Parameters:
+        ids: how an id is read.
+    """
+
+    def add(function: Command) -> Command:
+        @wraps(function)
+        def with_choice(*args: Any, task_ids: Sequence[str], state: str | None, **more: Any) -> Any:
+            if bool(task_ids) == bool(state):
+                raise UsageError("give either ids, or with --state all tasks in that state")
+            chosen = Chosen(task_ids, State(state) if state else None)
+            return function(*args, chosen=chosen, **more)
+
+        choice = click.Choice([state.value for state in states])
+        with_choice = click.option("--state", type=choice, help="Instead of ids: all tasks in this state.")(with_choice)
+        return click.argument("task_ids", metavar="[ID]...", nargs=-1, type=ids)(with_choice)
+
+    return add
+
+
+def refused(session: Invocation, task_id: str, error: RqSchedError) -> int:
+    """Print why something can't be done with a task that was named; returns the exit code."""
+    if isinstance(error, TaskNotFound):
+        return not_found(session, task_id)
+    print_error(error.code, str(error), as_json=session.json)
+    return error.exit_status
+
+
+class Refusals:
+    """What can't be done with some of many tasks: told once for each kind."""
+
+    def __init__(self) -> None:
+        self._numbers: Counter[str] = Counter()
+        self._first: dict[str, RqSchedError] = {}
+
+    def add(self, error: RqSchedError) -> None:
+        self._numbers[error.code] += 1
+        self._first.setdefault(error.code, error)
+
+    def report(self, session: Invocation) -> int:
+        """Print them; returns the exit code."""
+        for code, error in self._first.items():
+            others = self._numbers[code] - 1
+            more = f" (and so with {show.count(others, 'other task')})" if others else ""
+            print_error(code, f"{error}{more}", as_json=session.json)
+        return max((error.exit_status for error in self._first.values()), default=0)
+
+
+def change_all(session: Invocation, chosen: Chosen, change: Callable[[str], Op[object]], done: str) -> int:
+    """Change all tasks that are in a state, and say how many; returns the exit code.
+
+    Parameters:
+        change: makes the operation; made again, it must know itself.
+        done: what they are then, as in `3 tasks requeued`.
+    """
+    changed = moved_on = 0
+    refusals = Refusals()
+    with progress_bar(done, None) as update:
+        for task_ids in chosen.bites(session):
+            answers = session.taker.do(session.flows.each(task_ids, change, Deadline(None))).values()
+            for answer in answers:
+                if isinstance(answer, MOVED_ON):
+                    moved_on += 1
+                elif isinstance(answer, RqSchedError):
+                    refusals.add(answer)
+                else:
+                    changed += 1
+            update(changed, show.count(changed, "task"))
+    say_how_many(session, {done: changed}, moved_on)
+    return refusals.report(session)
+
+
+def say_how_many(session: Invocation, numbers: dict[str, int], moved_on: int) -> None:
+    """Say what was done with how many tasks, and of how many the state was another by then."""
+    if session.json:
+        show.json_line({name.replace(" ", "_"): number for name, number in numbers.items()} | {"moved_on": moved_on})
+        return
+    parts = [f"{show.count(number, 'task')} {name}" for name, number in numbers.items() if number]
+    if moved_on:
+        parts.append(f"{show.count(moved_on, 'task')} had moved on")
+    show.paragraph(", ".join(parts) or f"0 tasks {next(iter(numbers))}")
