@@ -11,6 +11,7 @@ import gc
 import json
 import locale
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -49,13 +50,23 @@ def look() -> dict[str, Any]:
         "descriptors": _descriptors(),
         "output flags": fcntl.fcntl(1, fcntl.F_GETFL),
         "status": _status(),
-        "prctl": [_prctl(option) for option in (2, 37)] + [_libc().prctl(3, 0, 0, 0, 0)],
+        "prctl": [_prctl(option) for option in (2, 37)]
+        + [_libc().prctl(option, 0, 0, 0, 0) for option in (3, 27, 30, 42)],
+        "personality": _libc().personality(0xFFFFFFFF),
+        "disk": _libc().syscall(_IOPRIO_GET, 1, 0),
         "children": Path(f"/proc/self/task/{os.getpid()}/children").read_text(),
         "leads": [os.getpgid(0) == os.getpid(), os.getsid(0) == os.getpid()],
         "root": os.stat("/").st_ino,
         "oom": Path("/proc/self/oom_score_adj").read_text(),
         "streams": [type(stream).__name__ + stream.name.__repr__() for stream in (sys.stdin, sys.stdout, sys.stderr)],
         "open": [stream.closed for stream in (sys.stdin, sys.stdout, sys.stderr)],
+        "text": [
+            (one.encoding, one.errors, one.line_buffering, sorted(vars(one)))
+            for one in (sys.stdin, sys.stdout, sys.stderr)
+        ],
+        "loop": _event_loop(),
+        "temporary": tempfile.gettempdir(),
+        "start": multiprocessing.get_start_method(allow_none=True),
         "path": list(sys.path),
         "argv": list(sys.argv),
         "python": [
@@ -65,6 +76,12 @@ def look() -> dict[str, Any]:
             gc.get_threshold(),
             sys.gettrace(),
             socket.getdefaulttimeout(),
+            sys.get_int_max_str_digits(),
+            getattr(sys, "tracebacklimit", None),
+            sys.dont_write_bytecode,
+            gc.get_debug(),
+            len(gc.callbacks),
+            threading.stack_size(),
         ],
         "signals are written to": signal.set_wakeup_fd(-1),
         "hooks": [str(hook).split(" at ")[0] for hook in (sys.excepthook, sys.displayhook, threading.excepthook)],
@@ -126,6 +143,22 @@ def _prctl(option: int) -> int:
 
 def _names(module: Any, prefix: str) -> list[str]:
     return [name for name in dir(module) if name.startswith(prefix)]
+
+
+_IOPRIO_SET, _IOPRIO_GET = (251, 252) if os.uname().machine == "x86_64" else (30, 31)
+
+
+def _event_loop() -> str:
+    """The kind of loop that a task has, or gets."""
+    try:
+        return type(asyncio.get_running_loop()).__name__
+    except RuntimeError:
+        policy = asyncio.get_event_loop_policy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loop = policy.get_event_loop()
+        loop.close()
+        return type(loop).__name__
 
 
 def _or_error(function: Callable[[], str]) -> str:
@@ -241,11 +274,63 @@ def _change_python() -> None:
     sys.excepthook = lambda *_: None
     gc.disable()
     gc.set_threshold(1)
+    gc.set_debug(gc.DEBUG_UNCOLLECTABLE)
+    gc.callbacks.append(lambda *_: None)
+    sys.set_int_max_str_digits(640)
+    sys.tracebacklimit = 0
+    sys.dont_write_bytecode = True
+    threading.stack_size(65536)
     socket.setdefaulttimeout(0.001)
     warnings.simplefilter("error")
     logging.basicConfig(level=logging.DEBUG)
     logging.disable(logging.CRITICAL)
     locale.setlocale(locale.LC_ALL, "C")
+
+
+async def _nothing() -> None: ...
+
+
+def _tell_once() -> None:
+    """What a program does at its beginning, and may do once only."""
+    if asyncio._get_running_loop() is None:
+        asyncio.run(_nothing())
+    multiprocessing.set_start_method("fork")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TMPDIR"] = folder
+        tempfile.tempdir = None
+        tempfile.gettempdir()
+
+
+class _Broken(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        raise RuntimeError("of another task")
+
+
+def _set_policy() -> None:
+    asyncio.set_event_loop_policy(_Broken())
+
+
+def _close_streams() -> None:
+    streams: Any = sys
+    streams.stdin.close()
+    streams.stdout.buffer.raw.close()
+    streams.stderr.detach()
+    streams.__stdout__.close()
+
+
+def _change_streams() -> None:
+    streams: Any = sys
+    streams.stdin.detach()
+    streams.stdout.reconfigure(encoding="ascii", errors="strict", line_buffering=False)
+    streams.stderr.write = len
+
+
+def _change_in_the_kernel() -> None:
+    libc = _libc()
+    libc.prctl(29, 1_000_000_000, 0, 0, 0)  # the slack of timers
+    libc.prctl(41, 1, 0, 0, 0)  # no huge pages
+    libc.personality(0x0040000)  # addresses that aren't random
+    libc.syscall(_IOPRIO_SET, 1, 0, 3 << 13)
 
 
 def _go_on(seconds: float = 60) -> None:
@@ -308,6 +393,11 @@ def _fill() -> None:
     _kept.append(bytearray(b"x") * (80 << 20))
 
 
+def _close_in_a_line() -> None:
+    print("of the first", end="")
+    os.close(1)
+
+
 def _print_without_end() -> None:
     _libc().printf(b"%s", b"of the first")
     print("of the first", end="")
@@ -344,12 +434,20 @@ LEFT: dict[str, tuple[Callable[[], Any], str]] = {
     "output closed": (lambda: os.closerange(1, 3), SAME),
     "output replaced": (_take_place_of(1, 2), SAME),
     "input replaced": (_take_place_of(0), SAME),
+    "output closed in a line": (_close_in_a_line, SAME),
     "output not blocking": (lambda: os.set_blocking(1, False), SAME),
     "descriptor left": (lambda: _kept.append(open(os.devnull)), NEW),  # noqa: SIM115
     "high descriptor left": (lambda: os.dup2(0, 200), NEW),
     "streams": (_replace_streams, SAME),
     "streams none": (lambda: setattr(sys, "stdout", None), SAME),
     "python": (_change_python, SAME),
+    "told once": (_tell_once, SAME),
+    "loop policy": (_set_policy, SAME),
+    "streams closed": (_close_streams, SAME),
+    "streams changed": (_change_streams, SAME),
+    "in the kernel": (_change_in_the_kernel, SAME),
+    "line not blocking": (lambda: os.set_blocking(3, False), SAME),
+    "parent stopped": (lambda: os.kill(os.getppid(), signal.SIGSTOP), EITHER),
     "where signals are written": (_wake_up, SAME),
     "thread": (_start_thread, NEW),
     "threads that have ended": (_join_threads, SAME),
@@ -373,6 +471,7 @@ FOR_ROOT: dict[str, tuple[Callable[[], Any], str]] = {
     "privileges": (_drop_privileges, NEW),
     "effective user": (lambda: os.seteuid(65534), NEW),
     "root": (lambda: os.chroot(tempfile.gettempdir()), NEW),
+    "secure bits": (_call("prctl", 28, 1, 0, 0, 0), NEW),
     "mounts": (_call("unshare", 0x20000), NEW),
 }
 

@@ -37,8 +37,12 @@ def talk(scene: Callable[[Channel, socket.socket, list[Frame], list[str]], Any])
     asyncio.run(run())
 
 
-def test_frames_of_any_length_arrive_whole_in_both_directions() -> None:
+@pytest.mark.parametrize("blocking", [True, False])
+def test_frames_of_any_length_arrive_whole_in_both_directions(blocking: bool) -> None:
+    """Also where a task has made everything non-blocking: the child waits all the same."""
+
     async def scene(channel: Channel, theirs: socket.socket, heard: list[Frame], _: list[str]) -> None:
+        os.set_blocking(theirs.fileno(), blocking)
         line = Line(theirs)
         line.token = "k1"
         answers = [(Word.DONE, "k1", None, LONG), (Word.DONE, "k1", None, b"short")]
@@ -56,6 +60,7 @@ def test_frames_of_any_length_arrive_whole_in_both_directions() -> None:
         await wait_for_async(lambda: len(heard) == 2)
         child.join()
         assert heard == [list(said) for said in answers]
+        assert os.get_blocking(theirs.fileno())
 
     talk(scene)
 

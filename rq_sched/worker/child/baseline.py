@@ -41,7 +41,12 @@ _TIMERS = (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF)
 _LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 _NAMESPACES = ("mnt", "net", "user", "pid_for_children", "ipc", "uts")
 _SET_PDEATHSIG, _GET_PDEATHSIG, _GET_DUMPABLE, _SET_DUMPABLE, _SET_SUBREAPER, _GET_SUBREAPER = 1, 2, 3, 4, 36, 37
+_GET_SECUREBITS, _SET_TIMERSLACK, _GET_TIMERSLACK, _SET_HUGE_PAGES_OFF, _GET_HUGE_PAGES_OFF = 27, 29, 30, 41, 42
 """Options of prctl."""
+_AS_IT_IS = 0xFFFFFFFF
+"""Has personality() only answer."""
+_IOPRIO = {"x86_64": (251, 252), "aarch64": (30, 31)}.get(os.uname().machine)
+"""The calls that set and get the priority for disks, which the C library has no names for; None: not known here."""
 
 
 class Rare(NamedTuple):
@@ -51,6 +56,11 @@ class Rare(NamedTuple):
     dies_with_parent: int
     adopts: int
     dumpable: int
+    secure_bits: int
+    timer_slack: int
+    huge_pages_off: int
+    personality: int
+    disk_priority: int
     timers: bytes
     root: tuple[int, int]
     namespaces: list[str]
@@ -227,6 +237,11 @@ class Baseline:
             self._ask(_GET_PDEATHSIG),
             self._ask(_GET_SUBREAPER),
             self._libc.prctl(_GET_DUMPABLE, 0, 0, 0, 0),
+            self._libc.prctl(_GET_SECUREBITS, 0, 0, 0, 0),
+            self._libc.prctl(_GET_TIMERSLACK, 0, 0, 0, 0),
+            self._libc.prctl(_GET_HUGE_PAGES_OFF, 0, 0, 0, 0),
+            self._libc.personality(_AS_IT_IS),
+            self._libc.syscall(_IOPRIO[1], 1, 0) if _IOPRIO else 0,
             os.pread(self._timers, 4096, 0),
             _place("/"),
             [os.readlink(name, dir_fd=self._namespaces) for name in _NAMESPACES],
@@ -248,6 +263,11 @@ class Baseline:
         self._libc.prctl(_SET_PDEATHSIG, was.dies_with_parent, 0, 0, 0)
         self._libc.prctl(_SET_SUBREAPER, was.adopts, 0, 0, 0)
         self._libc.prctl(_SET_DUMPABLE, was.dumpable, 0, 0, 0)
+        self._libc.prctl(_SET_TIMERSLACK, was.timer_slack, 0, 0, 0)
+        self._libc.prctl(_SET_HUGE_PAGES_OFF, was.huge_pages_off, 0, 0, 0)
+        self._libc.personality(was.personality)
+        if _IOPRIO:
+            self._libc.syscall(_IOPRIO[0], 1, 0, was.disk_priority)
         now = self._look_at_rare()
         if now != was:
             names = [name for name, a, b in zip(Rare._fields, now, was, strict=True) if a != b]

@@ -1,12 +1,14 @@
-"""What Python itself keeps for all tasks of a child, and a task may change: streams, paths, hooks, the collector.
+"""What Python itself keeps for all tasks of a child, and a task may change: paths, hooks, limits, the collector. And
+what a process has one of: the current event loop, multiprocessing's start method, the folder for temporary files.
 
-What libraries keep (caches, settings, random numbers) isn't guarded: ``worker --fresh`` is for that.
+What libraries keep besides (caches, settings, random numbers) isn't guarded: ``worker --fresh`` is for that.
 """
 
 from __future__ import annotations
 
 import _locale
 import _socket
+import _thread
 import ctypes
 import gc
 import logging
@@ -19,7 +21,6 @@ from operator import call, itemgetter
 from typing import Any
 
 _OBJECTS = (
-    "stdin",
     "displayhook",
     "excepthook",
     "unraisablehook",
@@ -28,6 +29,7 @@ _OBJECTS = (
     "argv",
     "meta_path",
     "path_hooks",
+    "dont_write_bytecode",
 )
 _OF_THREADS = ("excepthook", "_trace_hook", "_profile_hook")
 _objects, _of_threads = itemgetter(*_OBJECTS), itemgetter(*_OF_THREADS)
@@ -47,6 +49,7 @@ class Interpreter:
             warnings.filters,
             root.handlers,
             root.filters,
+            gc.callbacks,
         ]
         self._contents = [list(found) for found in self._lists]
         self._locale = _locale.setlocale(_locale.LC_ALL, None)
@@ -57,11 +60,15 @@ class Interpreter:
             sys.getprofile,
             sys.getrecursionlimit,
             sys.getswitchinterval,
+            sys.get_int_max_str_digits,
             gc.isenabled,
             gc.get_threshold,
+            gc.get_debug,
+            _thread.stack_size,
             _socket.getdefaulttimeout,
             partial(itemgetter("level"), self._logs),
             partial(itemgetter("_disable"), self._manager),
+            partial(self._sys.get, "tracebacklimit"),
             partial(_objects, self._sys),
             partial(_of_threads, self._threads),
             # Where the name stands: it is another place when it has changed.
@@ -74,17 +81,24 @@ class Interpreter:
         if [*map(call, self._looks)] != self._saved or self._lists != self._contents:
             self._put_back()
             self._saved = [*map(call, self._looks)]
+        _forget()
 
     def _put_back(self) -> None:
-        trace, profile, recursion, interval, collects, thresholds, patience, *more = self._saved
-        level, disabled, objects, of_threads, _ = more
+        trace, profile, recursion, interval, digits, collects, thresholds, *more = self._saved
+        debugs, stack, patience, level, disabled, traced, objects, of_threads, _ = more
         sys.settrace(trace)
         sys.setprofile(profile)
         sys.setrecursionlimit(recursion)
         sys.setswitchinterval(interval)
+        sys.set_int_max_str_digits(digits)
         (gc.enable if collects else gc.disable)()
         gc.set_threshold(*thresholds)
+        gc.set_debug(debugs)
+        threading.stack_size(stack)
         _socket.setdefaulttimeout(patience)
+        self._sys.pop("tracebacklimit", None)
+        if traced is not None:
+            sys.tracebacklimit = traced
         self._sys.update(zip(_OBJECTS, objects, strict=True))
         self._threads.update(zip(_OF_THREADS, of_threads, strict=True))
         for found, content in zip(self._lists, self._contents, strict=True):
@@ -93,3 +107,15 @@ class Interpreter:
         self._root.manager.disable = disabled
         self._root.setLevel(level)
         _locale.setlocale(_locale.LC_ALL, self._locale)
+
+
+def _forget() -> None:
+    """What a program tells the standard library once, or what that makes once: the next task tells it anew."""
+    find: Callable[[str], Any] = sys.modules.get
+    events, context, tempfile = find("asyncio.events"), find("multiprocessing.context"), find("tempfile")
+    if events is not None:
+        events._event_loop_policy = None
+    if context is not None:
+        context._default_context._actual_context = None
+    if tempfile is not None:
+        tempfile.tempdir = None

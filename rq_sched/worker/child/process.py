@@ -20,7 +20,8 @@ import sys
 import threading
 import traceback
 import types
-from typing import IO, Any, NoReturn
+from operator import attrgetter
+from typing import Any, NoReturn
 
 from rq_sched.errors import NotInTask
 from rq_sched.worker import system
@@ -32,6 +33,12 @@ from rq_sched.worker.child.runner import Runner
 from rq_sched.worker.child.single import PlainEnvironment, Single
 from rq_sched.worker.child.status import Descriptors
 from rq_sched.worker.frames import READ, Frame, Frames, Word, pack
+
+_ENCODING, _ERRORS = "utf-8", "backslashreplace"
+"""Of the standard streams."""
+_AS_MADE: tuple[Any, ...] = (_ENCODING, _ERRORS, True, {})
+_looks = attrgetter("encoding", "errors", "line_buffering", "__dict__")
+"""At what a task may change of them."""
 
 
 class Line:
@@ -58,7 +65,10 @@ class Line:
                 self.token = ""
             data = pack(frame)
             while data:
-                data = data[self._sock.send(data[:READ]) :]
+                try:
+                    data = data[self._sock.send(data[:READ]) :]
+                except BlockingIOError:
+                    self._sock.setblocking(True)  # the task has changed that
 
     def receive(self, wait: bool = True) -> Frame | None:
         """The next frame. None: none has come yet (only without ``wait``).
@@ -70,7 +80,10 @@ class Line:
             try:
                 data = self._sock.recv(READ, 0 if wait else socket.MSG_DONTWAIT)
             except BlockingIOError:
-                return None
+                if not wait:
+                    return None
+                self._sock.setblocking(True)  # the task has changed that
+                continue
             if not data:
                 raise EOFError
             self._received.extend(self._frames.feed(data))
@@ -109,8 +122,7 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
 
 
 def _serve(line: Line, runner: Runner, baseline: Baseline | Single, folder: str) -> None:
-    out: IO[str] = sys.stdout
-    err: IO[str] = sys.stderr
+    streams: tuple[Any, ...] = sys.stdin, sys.stdout, sys.stderr
     while True:
         frame = line.receive()
         if frame is not None and frame[0] == Word.LOOK:
@@ -119,8 +131,7 @@ def _serve(line: Line, runner: Runner, baseline: Baseline | Single, folder: str)
             continue
         token = line.token = frame[1]
         outcome = able.cannot_enter(folder) or runner.run(frame)
-        out, err = _flushed(sys.stdout, out, 1), _flushed(sys.stderr, err, 2)
-        sys.stdout, sys.stderr = out, err
+        sys.stdin, sys.stdout, sys.stderr = streams = tuple(map(_flushed, (sys.stdin, sys.stdout, sys.stderr), streams))
         baseline.pinned = frame[-1] is not None
         spent = baseline.restore(runner.opened)
         if not isinstance(outcome, str) and outcome.reason is not None and frame[3] <= able.UNCHARGED and not spent:
@@ -129,6 +140,10 @@ def _serve(line: Line, runner: Runner, baseline: Baseline | Single, folder: str)
             line.speak((Word.NOT_BEGUN, token, outcome))
             return
         line.speak((Word.DONE, token, *outcome, spent, baseline.kept))
+        if None in streams:
+            sys.stdin, sys.stdout, sys.stderr = streams = tuple(
+                _stream(number) if stream is None else stream for number, stream in enumerate(streams)
+            )
 
 
 def _flush() -> None:
@@ -161,8 +176,7 @@ def _settle(sock: socket.socket, output: int, parent: int) -> socket.socket:
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
     # What multiprocessing starts by spawn or forkserver runs the main module again: ours would be a second worker.
     sys.modules["__main__"] = types.ModuleType("__main__")
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    sys.stdout, sys.stderr = _stream(1), _stream(2)
+    sys.stdin, sys.stdout, sys.stderr = map(_stream, range(3))
     _line_buffer_c()
     logging.getLogger().handlers.clear()  # what a task logs is its own affair
     logging.getLogger().setLevel(logging.WARNING)
@@ -183,20 +197,22 @@ def _out_of_the_way(*descriptors: int) -> list[int]:
 
 def _stream(descriptor: int) -> io.TextIOWrapper:
     """Written line by line, so that ``logs -f`` follows; a task that closes it doesn't close the descriptor."""
-    raw = open(descriptor, "wb", closefd=False)  # noqa: SIM115
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    raw = open(descriptor, "wb" if descriptor else "rb", closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(raw, encoding=_ENCODING, errors=_ERRORS, line_buffering=True)
 
 
-def _flushed(now: IO[str], ours: IO[str], descriptor: int) -> IO[str]:
-    """The stream for the next task: ours, whatever this one has put in its place; anew if it was closed."""
+def _flushed(now: Any, ours: Any) -> Any:
+    """The stream for the next task: ours, whatever this one has put in its place. None: it has changed ours."""
     if now is not ours:
         with contextlib.suppress(Exception):
             now.flush()
     try:
         ours.flush()
-    except ValueError:
-        return _stream(descriptor)
-    return ours
+        if _looks(ours) == _AS_MADE:
+            return ours
+    except (ValueError, OSError):
+        pass  # closed, or what it leads to: what is still in it belongs to this task
+    return None
 
 
 def _line_buffer_c() -> None:
