@@ -20,7 +20,6 @@ import sys
 import threading
 import traceback
 import types
-from operator import attrgetter
 from typing import Any, NoReturn
 
 from rq_sched.errors import NotInTask
@@ -36,9 +35,6 @@ from rq_sched.worker.frames import READ, Frame, Frames, Word, pack
 
 _ENCODING, _ERRORS = "utf-8", "backslashreplace"
 """Of the standard streams."""
-_AS_MADE: tuple[Any, ...] = (_ENCODING, _ERRORS, True, {})
-_looks = attrgetter("encoding", "errors", "line_buffering", "__dict__")
-"""At what a task may change of them."""
 
 
 class Line:
@@ -208,7 +204,7 @@ def _flushed(now: Any, ours: Any) -> Any:
             now.flush()
     try:
         ours.flush()
-        if _looks(ours) == _AS_MADE:
+        if ours.errors == _ERRORS and ours.encoding == _ENCODING and ours.line_buffering and not ours.__dict__:
             return ours
     except (ValueError, OSError):
         pass  # closed, or what it leads to: what is still in it belongs to this task
