@@ -7,7 +7,8 @@ In a function library they are made once, when it is loaded. What stays the same
 - ``local NAME = value`` at the left margin is declared once and assigned at each call, in the order of the source,
   except constants (capital letters; nothing of the call in their value), which are assigned when the library is loaded
   and must not be changed;
-- the functions of an include stay in its block (``scripts.enclose_includes``);
+- the functions and variables of an include stay in its block (``scripts.enclose_includes``), with a function that sets
+  the variables at each call, ``afresh_NAME``;
 - every other statement is the body of the function that is registered.
 
 Source: https://valkey.io/topics/functions-intro/
@@ -23,7 +24,8 @@ _LOCAL = re.compile(r"^local (?P<names>\w+(?:, \w+)*)\s*(?:=\s*(?P<value>.*)|--.
 _CONSTANT = re.compile(r"[A-Z][A-Z_]+\Z")
 _OF_THE_CALL = re.compile(r"\b(?:P|KEYS|ARGV|call)\b")
 _OPENS = re.compile(r"(?:local [\w, ]+ )?do -- ")
-_DECLARES = re.compile(rf"(?:local )?function |{_OPENS.pattern}|end -- ")
+_CLOSES = re.compile(r"end -- (\w+)")
+_FUNCTION = re.compile(r"(?:local )?function ")
 _CONTINUES = re.compile(r"[ })]|(?:end|else|elseif|until)\b")
 UPVALUES = 50
 """Names that one Lua function may take from outside: the limit is 60."""
@@ -52,25 +54,40 @@ def library(script: str, source: str) -> str:
     names: list[str] = ["KEYS", "ARGV"]
     begin: list[tuple[int, str]] = []  # how many names it sets, and the assignment
     body: list[str] = []
-    inside = False
+    block: list[str] | None = None  # of an include: its lines, and what sets its variables
+    set_in_block: list[str] = []
+
+    def set_anew(width: int, text: str) -> None:
+        if body:
+            body.append(text)
+        else:
+            begin.append((width, text))
+
     for statement in _statements(source):
-        if _DECLARES.match(statement):
+        assignment = None if is_constant(statement) else _LOCAL.match(statement)
+        if _OPENS.match(statement):
+            block, set_in_block = [statement], []
+        elif block is not None and (found := _CLOSES.match(statement)):
+            functions += _block(block, found[1], set_in_block)
+            block = None
+            if set_in_block:
+                set_anew(1, f"afresh{found[1]}()")
             functions.append(statement)
-            inside = _OPENS.match(statement) is not None or (inside and not statement.startswith("end -- "))
-        elif inside:
-            functions.append(statement)  # a constant of an include
-        elif (assignment := _LOCAL.match(statement)) is None:
-            body.append(statement)
+        elif block is not None and assignment is not None:
+            block.append(f"local {assignment['names']}")
+            set_in_block.append(f"{assignment['names']} = {assignment['value'] or 'nil'}")
+        elif block is not None:
+            block.append(statement)
+        elif _FUNCTION.match(statement):
+            functions.append(statement)
+        elif assignment is not None:
+            given = assignment["names"].split(", ")
+            names += given
+            set_anew(len(given), f"{assignment['names']} = {assignment['value'] or 'nil'}")
         elif is_constant(statement):
             constants.append(statement)
         else:
-            given = assignment["names"].split(", ")
-            names += given
-            set_anew = f"{assignment['names']} = {assignment['value'] or 'nil'}"
-            if body:
-                body.append(set_anew)
-            else:
-                begin.append((len(given), set_anew))
+            body.append(statement)
     name = name_of(script, source)
     starts = _begin(begin)
     flag_list = ", ".join(f"'{flag}'" for flag in flags)
@@ -112,6 +129,16 @@ def is_constant(statement: str) -> bool:
         return False
     names = assignment["names"].split(", ")
     return all(_CONSTANT.match(name) for name in names) and not _OF_THE_CALL.search(assignment["value"] or "")
+
+
+def _block(lines: list[str], name: str, assignments: list[str]) -> list[str]:
+    """The lines of an include's block, with a function that sets its variables, if it has any: main calls it."""
+    if not assignments:
+        return lines
+    opening, *rest = lines
+    shared = opening.removeprefix("local ").partition("do -- ")[0].strip()
+    names = f"{shared}, afresh{name}" if shared else f"afresh{name}"
+    return [f"local {names} do -- {name}", *rest, f"function afresh{name}()", *assignments, "end"]
 
 
 def _begin(assignments: list[tuple[int, str]]) -> list[str]:

@@ -172,8 +172,8 @@ def _with_numbers(line: str, part: str) -> str:
 
 
 def enclose_includes(lines: list[str]) -> list[str]:
-    """The same with the functions of each include in a block of their own: what no other part uses isn't seen outside.
-    (Lua has room for 200 names at a time.)
+    """The same with the functions and variables of each include in a block of their own: what no other part uses isn't
+    seen outside. (Lua has room for 200 names at a time.)
 
     Raises:
         ScriptError: a part uses a variable of an include. What others need of it is a function with a name.
@@ -204,7 +204,7 @@ def enclose_includes(lines: list[str]) -> list[str]:
             continue
         others = {word for other in words if other is not own for word in other}
         shared = [function for function in functions if function in others]
-        variables, rest = _variables(own_lines, others)
+        variables, rest = _variables(own_lines, others)  # what it declares for all stands before its block
         opening = f"local {', '.join(shared)} do -- {name}" if shared else f"do -- {name}"
         text += [*variables, opening]
         text += [line.removeprefix("local ") if _gives(line, shared) else line for line in rest]
@@ -232,7 +232,7 @@ def _gives(line: str, names: Sequence[str]) -> bool:
 
 
 def _variables(lines: list[str], others: set[str]) -> tuple[list[str], list[str]]:
-    """What an include declares at its left margin beside functions and constants of its own, and the rest."""
+    """What an include declares at its left margin, beside functions, that others use; and the rest."""
     statements: list[list[str]] = []
     for line in lines:
         if statements and line.startswith((" ", "}", ")")):
@@ -242,9 +242,9 @@ def _variables(lines: list[str], others: set[str]) -> tuple[list[str], list[str]
     variables: list[str] = []
     rest: list[str] = []
     for statement in statements:
-        first, text = statement[0], "\n".join(statement)
+        first = statement[0]
         outside = first.startswith("local ") and not _FUNCTION.match(first)
-        if outside and functions.is_constant(text):
+        if outside:
             outside = not others.isdisjoint(_WORD.findall(first.partition("=")[0])[1:])
         (variables if outside else rest).extend(statement)
     return variables, rest

@@ -57,6 +57,35 @@ def test_each_call_begins_afresh(link: Link, namespace: str) -> None:
         link.run(ask("DEL", prefix + "last"))
 
 
+IN_BLOCKS = """#!lua
+-- ARGV: now_ms
+local P = KEYS[1]
+local add, added do -- _x
+local sum, many = tonumber(ARGV[2]), {}
+function add(n)
+  sum = sum + n
+  many[#many + 1] = n
+end
+function added() return { sum, #many } end
+end -- _x
+add(1)
+return added()
+"""
+
+
+def test_variables_of_an_include_stay_in_its_block_and_begin_afresh(link: Link, namespace: str) -> None:
+    name, text = name_of("x", IN_BLOCKS), library("x", IN_BLOCKS)
+    assert text.startswith(
+        f"#!lua name={name}\nlocal KEYS, ARGV, P\nlocal add, added, afresh_x do -- _x\nlocal sum, many\n"
+    )
+    link.run(ask("FUNCTION", "LOAD", text))
+    try:
+        for given in ("5", "7"):
+            assert link.run(ask("FCALL", name, "1", f"rqs:{{{namespace}}}:", "", given)) == [int(given) + 1, 1]
+    finally:
+        link.run(ask("FUNCTION", "DELETE", name))
+
+
 def test_another_source_has_another_name() -> None:
     assert name_of("x", SOURCE) != name_of("x", SOURCE + "\n")
     assert re.fullmatch(r"rqs_x_[0-9a-f]{10}", name_of("x", SOURCE))
