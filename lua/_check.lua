@@ -25,6 +25,13 @@ local function wrong()
   return first_wrong
 end
 
+-- What is wrong with what was looked at since, in words; nil: nothing. For what isn't given, and is checked in the same way.
+local function complaint()
+  local said = first_wrong
+  first_wrong = nil
+  return said and string.match(said.err, '^%S+ (.*)$')
+end
+
 -- Anything as one line of ASCII.
 local function shown(text)
   return "'" .. string.gsub(string.sub(text, 1, 40), '[^ -~]', '?') .. "'"

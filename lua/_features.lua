@@ -9,8 +9,11 @@ local function is_known(known, feature)
   return string.find(known .. '+', '+' .. feature .. '+', 1, true) ~= nil
 end
 
+local in_use -- as this script has read it
+
 local function features_in_use()
-  return setting('features') or ''
+  in_use = in_use or setting('features') or ''
+  return in_use
 end
 
 -- The refusal of a process that doesn't know something in use; nil: it knows all.

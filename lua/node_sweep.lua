@@ -5,7 +5,8 @@
 --   gap_ms: so long without a sweep and without any heartbeat means that Redis, not the nodes, was away; holes of a
 --   sixth of that count, too
 --   scheduler: the name of who sweeps ('' none); features: those that it knows
--- Replies: {dead, lost}: how many were declared dead, and all incarnations whose tasks wait to be given back
+-- Replies: {dead, lost, features}: how many were declared dead, all incarnations whose tasks wait to be given back, and what is
+--   in use (+ONE+TWO)
 -- Refuses: feature_missing (it doesn't know what is in use)
 -- Promises: the scores in `nodes` and Redis' clock alone decide, expired events only make it sooner; after an outage or
 --   a jump of the clock every node whose lease ran then gets one more time to live; scores in the future are put right
@@ -93,4 +94,4 @@ for _, one in ipairs(call('SMEMBERS', P .. 'lost')) do
   end
 end
 commit(now)
-return { dead, lost }
+return { dead, lost, features_in_use() }

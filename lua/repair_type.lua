@@ -9,10 +9,10 @@
 --@include _repair
 
 local KINDS = {
-  hash = { 'placed', 'array', 'counts', 'settings', 'reservation', 'node', 'node:tasks', 'node:grown' },
+  hash = { 'placed', 'array', 'counts', 'settings', 'reservation', 'schedule', 'node', 'node:tasks', 'node:grown' },
   string = { 'task', 'ended', 'payload', 'result', 'log', 'seq', 'swept', 'node:alive' },
   zset = { 'pending', 'classes', 'groups', 'fresh', 'dirty', 'delayed', 'held', 'finished', 'nodes', 'schedulers', 'gone', 'free',
-    'totals', 'ends', 'preemptible', 'apart' },
+    'totals', 'ends', 'preemptible', 'apart', 'schedules' },
   set = { 'lost', 'suspects', 'live', 'arrays' },
   list = { 'wake', 'node:orders' },
   stream = { 'events' },

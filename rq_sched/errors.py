@@ -85,6 +85,12 @@ class TaskExists(UsageError):
     code = "task_exists"
 
 
+class ScheduleExists(UsageError):
+    """The name is taken by another schedule."""
+
+    code = "schedule_exists"
+
+
 # -- refused --------------------------------------------------------------------------------------
 
 
@@ -247,6 +253,12 @@ class NodeNotFound(NotFound):
     """No such node."""
 
     code = "node_not_found"
+
+
+class ScheduleNotFound(NotFound):
+    """No such schedule."""
+
+    code = "schedule_not_found"
 
 
 class WaitTimeout(RqSchedError, TimeoutError):

@@ -25,6 +25,7 @@ from rq_sched.audit.kinds import LABELLED, STAYS, right_type
 from rq_sched.audit.reads import BATCH, Check, at_once, decoded, encoded, in_step, pairs, rows
 from rq_sched.audit.records import LAST_SEQUENCE, Offer, largest
 from rq_sched.audit.reserved import ReservedChecks
+from rq_sched.audit.schedules import Schedules
 from rq_sched.link import Command, Op
 from rq_sched.model import schema
 from rq_sched.model.arrays import SEQUENCE
@@ -44,6 +45,7 @@ CHECKS = {
     "ledgers": "each allocation has its attempt, and somebody answers for it",  # I1, I2
     "room": "no pending task fits on a node, unless a scheduler is about to look",  # I11
     "kept": "what is reserved, preemptible and surplus agrees with records and ledgers",
+    "schedules": "each schedule stands where it is to be looked at",
     "counts": "the count of pending tasks is right, and the next place in the order is behind all",
     "settings": "each setting is one, and can be what it is set to",
     "keys": "no key has a wrong type, is unknown, or has lost its owner",  # I8
@@ -111,6 +113,7 @@ class _Audit:
         self.limit = limit
         self.checks = Checks(keys)
         self.reserved = ReservedChecks(keys)
+        self.schedules = Schedules(keys)
         self.findings: list[Finding] = []
         self.wrong: Counter[str] = Counter()
         self.right: Counter[str] = Counter()
@@ -317,6 +320,10 @@ class _Audit:
             yield _Subject("kept", "reservation", self.reserved.reservation)
         elif kind == "preemptible":
             yield _Walk("ZSCAN", keys.preemptible, self.preemptible)
+        elif kind == "schedules":
+            yield _Walk("ZSCAN", keys.schedules, self.schedule)
+        elif kind == "schedule":
+            yield self.schedule(name)
         elif kind == "node":
             parts = name.split(":")
             if len(parts) in (1, 2, 3):
@@ -357,6 +364,9 @@ class _Audit:
 
     def preemptible(self, member: str) -> _Subject:
         return _Subject("kept", f"preemptible {member}", partial(self.reserved.entry, member))
+
+    def schedule(self, name: str) -> _Subject:
+        return _Subject("schedules", name, partial(self.schedules.schedule, name))
 
     def of_node(self, node_id: str, incarnation: str = "", part: str = "") -> Iterable[_Subject | _Walk]:
         """``node:ID``, ``node:ID:alive``, ``node:ID:INCARNATION:tasks``, ``node:ID:INCARNATION:orders``."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 KINDS = {
-    **dict.fromkeys(("placed", "array", "counts", "settings", "reservation"), b"hash"),
+    **dict.fromkeys(("placed", "array", "counts", "settings", "reservation", "schedule"), b"hash"),
     **dict.fromkeys(("task", "ended", "payload", "result", "log", "seq", "swept"), b"string"),
     **dict.fromkeys(("pending", "classes", "groups", "fresh", "dirty", "delayed", "held"), b"zset"),
     **dict.fromkeys(
-        ("finished", "nodes", "schedulers", "gone", "free", "totals", "ends", "preemptible", "apart"), b"zset"
+        ("finished", "nodes", "schedulers", "gone", "free", "totals", "ends", "preemptible", "apart", "schedules"),
+        b"zset",
     ),
     **dict.fromkeys(("lost", "suspects", "live", "arrays"), b"set"),
     "wake": b"list",
@@ -16,11 +17,12 @@ KINDS = {
 NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list", "grown": b"hash"}
 NAMED = frozenset({  # kind:NAME
     "task", "ended", "array", "payload", "result", "log", "live", "apart", "pending", "classes", "finished", "node",
+    "schedule",
 })  # fmt: skip
 LABELLED = frozenset({"free", "totals"})  # kind, and kind:LABEL
 STAYS = frozenset({
     "seq", "counts", "settings", "swept", "events", "wake", "nodes", "schedulers", "gone", "free", "totals", "dirty",
-    "fresh",
+    "fresh", "schedule", "schedules",
 })  # fmt: skip
 """What is left when every task is done and forgotten, beside the records of nodes and their heartbeats."""
 

@@ -17,23 +17,29 @@ from rq_sched import audit
 from rq_sched.audit import arrays
 from rq_sched.audit.kinds import right_type
 from rq_sched.audit.reads import decoded, encoded
+from rq_sched.audit.schedules import wrong_due
+from rq_sched.errors import InvalidValue
 from rq_sched.link import Command, Op
 from rq_sched.model.arrays import SEQUENCE
 from rq_sched.model.classes import group_of
+from rq_sched.model.reading import as_dict
 from rq_sched.model.schema import SCHEMA
 from rq_sched.store.keys import Keys
 from rq_sched.store.reads import Reads
+from rq_sched.store.schedule_records import NEVER, times_of
 
 LABEL = re.compile(r"[a-z0-9._-]{1,32}")
 BATCH = 32
 """Scripts sent together."""
 LIMIT = 1000
 """Findings of a check that one turn mends."""
+WHY = 250
+"""Characters that are kept of why a schedule is paused."""
 TURNS = 50
 TRIES = 5
 PATIENCE = 2
 """Turns after which a task that is still wrong is failed."""
-ORDER = ("settings", "tasks", "ledgers", "kept", "nodes", "indexes", "heads", "keys", "room", "counts")
+ORDER = ("settings", "tasks", "ledgers", "kept", "nodes", "indexes", "heads", "keys", "room", "schedules", "counts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,19 @@ class Mends(Reads):
     def give_up(self, task_id: str) -> Op[str]:
         return (yield from self._ask("repair_give_up", task_id))
 
+    def schedule(self, name: str) -> Op[str]:
+        """Where when it is due is lost it goes on from now; if that can't be told it is paused, and says why."""
+        (row,) = yield from self.rows([("HGETALL", self.keys.schedule(name))])
+        record = as_dict(row or ())
+        due, why = "", ""
+        if record and wrong_due(record) is not None:
+            try:
+                following = times_of(record).next_after((yield from self.now()))
+                due = NEVER if following is None else str(following)
+            except InvalidValue as error:
+                due, why = NEVER, str(error)[:WHY]
+        return (yield from self._ask("repair_schedule", name, due, why))
+
     def sequence(self, last: int) -> Op[str]:
         return (yield from self._ask("repair_seq", last))
 
@@ -162,6 +181,8 @@ class Mends(Reads):
                     yield self.kept(token, node_id)
             case "kept":
                 yield self.node_of(subject)
+            case "schedules":
+                yield self.schedule(subject)
             case "settings":
                 yield self.setting(subject)
             case "counts" if subject == "seq":

@@ -35,6 +35,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "priority": ("change", "Change the priority of pending tasks."),
         "forget": ("forget", "Drop finished tasks."),
     },
+    "Schedules": {
+        "every": ("schedules", "Make a task again and again: by a cron line, or an interval."),
+        "schedules": ("schedules", "List schedules; pause, resume, remove and run them."),
+    },
     "Nodes": {
         "nodes": ("nodes", "List the nodes: what they offer, what is free."),
         "drain": ("nodes", "Give nodes no new tasks."),

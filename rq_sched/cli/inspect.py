@@ -82,7 +82,7 @@ def _names(session: Invocation, name: str | None) -> list[str]:
         return [f"pending:{name}"]
     names = [name]
     if ":" not in name:
-        kinds = ("task", "ended", "payload", "result", "log", "array", "live", "apart", "node")
+        kinds = ("task", "ended", "payload", "result", "log", "array", "live", "apart", "schedule", "node")
         names += [f"{kind}:{name}" for kind in kinds] + [f"node:{name}:alive"]
         incarnation = session.run(_field(session.store.keys.node(name), "incarnation"))
         if incarnation:

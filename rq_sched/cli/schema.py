@@ -23,13 +23,18 @@ from rq_sched.model.values import unpack
 from rq_sched.store import keys
 from rq_sched.store.node_records import FIELDS as NODE_FIELDS
 from rq_sched.store.parts import ARRAY, ATTEMPT, OUTCOME, REQUEST, of_attempt, of_lines
+from rq_sched.store.schedule_records import FIELDS as SCHEDULE_FIELDS
+from rq_sched.store.schedule_records import NEVER
 
 _ROW = re.compile(r"^``(?P<name>[^`]+)``\s+(?P<type>\w+)\s+(?P<text>.+)$")
 _PARTS = {"ID": r"[^:]+", "INCARNATION": r"[^:]+", "CLASS": r"\d+:\d+.*", "GROUP": r"\d+:\d+.*", "STATE": r"[a-z]+",
-          "LABEL": r"[a-z0-9._-]+"}  # fmt: skip
-_TASK_TIMES = frozenset({"at", "due", "placed", "started", "cut_at"})
-_OF_TASKS = {"task:ID": REQUEST, "attempt": ATTEMPT, "ended:ID": OUTCOME, "array:ID": ARRAY}
+          "LABEL": r"[a-z0-9._-]+", "NAME": r"[^:]+"}  # fmt: skip
+_TIMES = frozenset({"at", "due", "placed", "started", "cut_at", "again", "until"})
+_RECORDS = {"task:ID": REQUEST, "attempt": ATTEMPT, "ended:ID": OUTCOME, "array:ID": ARRAY,
+            "schedule:NAME": SCHEDULE_FIELDS}  # fmt: skip
 _RESERVATION_TIMES = frozenset({"since", "at", "until", "preempting"})
+LINES = 500
+"""Characters that are shown of what a schedule's tasks ask for."""
 OF_LINES = ("task:ID", "ended:ID")
 RESERVATION_FIELDS = {
     "first": "the first blocked task that some node could hold when empty",
@@ -89,7 +94,7 @@ def kind_of(name: str) -> Kind | None:
     'task:ID'
     """
     for kind in sorted(kinds().values(), key=lambda kind: -len(kind.name)):  # node:ID:alive before node:ID
-        words = re.split(r"\b(ID|INCARNATION|CLASS|GROUP|STATE|LABEL)\b", kind.name)
+        words = re.split(r"\b(ID|INCARNATION|CLASS|GROUP|STATE|LABEL|NAME)\b", kind.name)
         if re.fullmatch("".join(_PARTS.get(word, re.escape(word)) for word in words), name):
             return kind
     return None
@@ -113,7 +118,7 @@ def packed(value: bytes) -> str:
 
 def fields(kind: str, record: Mapping[bytes, bytes]) -> list[KeyEntry]:
     """The fields of a hash, those of records in the order in which they are explained."""
-    order = list(NODE_FIELDS if kind == "node:ID" else _OF_TASKS.get(kind, ()))
+    order = list(NODE_FIELDS if kind == "node:ID" else _RECORDS.get(kind, ()))
     place = {name: number for number, name in enumerate(order)}
     names = sorted(record, key=lambda name: (place.get(text(name), len(order)), name))
     return [_field(kind, text(name), record[name]) for name in names]
@@ -121,12 +126,14 @@ def fields(kind: str, record: Mapping[bytes, bytes]) -> list[KeyEntry]:
 
 def _field(kind: str, name: str, value: bytes) -> KeyEntry:
     shown = text(value)
-    if kind in _OF_TASKS:
-        if name in _TASK_TIMES:
+    if kind in _RECORDS:
+        if name in _TIMES and shown not in ("", NEVER):
             shown = when(shown)
         elif name in ("with", "result"):
             shown = packed(value) if value else ""
-        return KeyEntry(name, shown, _OF_TASKS[kind].get(name, ""))
+        elif name == "text":
+            shown = shown[:LINES]
+        return KeyEntry(name, shown, _RECORDS[kind].get(name, ""))
     if kind == "node:ID":
         return KeyEntry(name, when(shown) if name == "registered" else shown, NODE_FIELDS.get(name, ""))
     if kind == "settings":

@@ -5,7 +5,7 @@ Each comes from the module that owns it, so that a limit stands in one place.
 
 from __future__ import annotations
 
-from rq_sched.model import arrays, labels, output, reading, resources, task, values
+from rq_sched.model import arrays, labels, output, reading, resources, schedule, task, values
 from rq_sched.model.schema import SCHEMA
 from rq_sched.model.settings import SETTINGS
 
@@ -27,6 +27,7 @@ CONSTANTS: dict[str, int] = {
     "MOST_PAYLOAD": values.MAX_PAYLOAD + SIGNATURE_BYTES,
     "INLINE": task.INLINE_LIMIT,  # bytes up to which a value stays in its record
     "CRASH_LIMIT": task.DEFAULT_CRASH_LIMIT,
+    "MOST_NAME": schedule.MOST_NAME,  # bytes of a schedule's name
     "OUTPUT_LIMIT": output.LIMIT,  # bytes of a task's output that are kept
     "RESERVE_AFTER": int(SETTINGS["reserve_after"].default),
     "PREEMPT_AFTER": int(SETTINGS["preempt_after"].default),

@@ -38,6 +38,8 @@ def _event(entry_id: str, when: float, kind: str, item: str) -> Event:
     rest, _, attempt = rest.partition("#")
     task_id, _, node_id = rest.partition("@")
     data: dict[str, Any] = {}
+    if kind.startswith("schedule_"):
+        return Event(entry_id, when, kind, None, None, {"schedule": item})
     if attempt:
         data["attempt"] = whole(attempt)
     if reason:

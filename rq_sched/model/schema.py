@@ -17,7 +17,9 @@ SCHEMA = 2
 """The version that this code reads and writes."""
 VERSION = re.compile(r"[1-9]\d?(?:>[1-9]\d?)?")
 """How a version stands in the settings; FROM>TO while data are converted."""
-FEATURES: dict[str, Callable[[TaskRequest], bool]] = {}
+FEATURES: dict[str, Callable[[TaskRequest], bool]] = {
+    "schedules": lambda request: False,  # used by what makes one (store/schedules.py)
+}
 """What it knows beyond that: the feature's name (as a label's) → whether a request needs it."""
 ENTRIES = {
     "schema": "the version of the format of these data; FROM>TO while they are converted",

@@ -1,5 +1,5 @@
-"""The scheduler process: placer, promoter, reserver, reaper and janitor in one loop. It keeps no state, so any number
-may run, and any of them may be killed at any time."""
+"""The scheduler process: placer, promoter, timer, reserver, reaper and janitor in one loop. It keeps no state, so any
+number may run, and any of them may be killed at any time."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from rq_sched.scheduler.promoter import Promoter
 from rq_sched.scheduler.reaper import Reaper
 from rq_sched.scheduler.rescue import Rescuer
 from rq_sched.scheduler.reserver import Reserver
+from rq_sched.scheduler.timer import Timer
 from rq_sched.store import Store
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,15 @@ async def serve(config: SchedulerConfig, ready: asyncio.Event | None = None) -> 
     reaper = Reaper(link, store, f"{os.uname().nodename}:{name}")
     await reaper.run_once()  # it is there from now on, before it does anything else
     loop = Loop(
-        [Placer(link, store), Promoter(link, store), Reserver(link, store), reaper, Janitor(link, store)], outage
+        [
+            Placer(link, store),
+            Promoter(link, store),
+            Timer(link, store),
+            Reserver(link, store),
+            reaper,
+            Janitor(link, store),
+        ],
+        outage,
     )
     loop.stop_on_signals()
     reporter = Reporter("scheduler", name, config.health_file, url=config.url, namespace=config.namespace)

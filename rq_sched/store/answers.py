@@ -101,6 +101,15 @@ class Resized:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeDue:
+    """How many schedules moved on, whether more are due, and in how many seconds the next one is (None: none is)."""
+
+    moved: int
+    more: bool
+    due_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Promoted:
     """How many delayed tasks joined their queues, when (ms) the next is due, and in how many seconds that is."""
 

@@ -28,6 +28,8 @@ class Base:
     def __init__(self, keys: Keys, now_ms: Any = None) -> None:
         self.keys = keys
         self._now = now_ms or (lambda: "")
+        self.in_use: set[str] = set()
+        """Features that this process has found in use: they stay so."""
 
     def call(self, name: str, *arguments: Argument) -> Call:
         """A request for a script; the time comes first."""

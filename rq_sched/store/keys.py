@@ -58,6 +58,9 @@ key                            type     holds; who writes it; how long it lives
                                         priority; every placing and ending script
 ``suspects``                   set      ids of tasks that must run alone on a node before they may fail as poison
 ``wake``                       list     the doorbell of the schedulers: at most one element
+``schedule:NAME``              hash     what is asked for again and again: its definition and its state
+                                        (``schedule_records.FIELDS``); ``every``, and each due time; until removed
+``schedules``                  zset     schedules by when a scheduler is to look at them; ended and paused ones: +inf
 ``counts``                     hash     tasks by state, totals of what ever happened
 ``settings``                   hash     what all processes must agree on (``settings.SETTINGS``), and of which form the
                                         data are (``schema.ENTRIES``)
@@ -104,6 +107,7 @@ class Keys:
         self.preemptible = p + "preemptible"
         self.suspects = p + "suspects"
         self.wake = p + "wake"
+        self.schedules = p + "schedules"
         self.counts = p + "counts"
         self.settings = p + "settings"
         self.swept = p + "swept"
@@ -133,6 +137,9 @@ class Keys:
 
     def log(self, task_id: str) -> str:
         return f"{self.prefix}log:{task_id}"
+
+    def schedule(self, name: str) -> str:
+        return f"{self.prefix}schedule:{name}"
 
     def pending(self, task_class: str) -> str:
         return f"{self.prefix}pending:{task_class}"

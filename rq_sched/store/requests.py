@@ -17,10 +17,11 @@ SHAPES = 1000
 Encoded = tuple[str, str, bytes, bytes]
 
 
-def encode(request: TaskRequest, signer: Signer | None = None) -> Encoded:
+def encode(request: TaskRequest, signer: Signer | None = None, signed_id: str | None = None) -> Encoded:
     """Id, class, digest and text of a checked request, as ``task_submit.lua`` takes them.
 
-    The digest is the same whether the request is signed or not, and with which key.
+    The digest is the same whether the request is signed or not, and with which key. ``signed_id``: the id that is
+    signed, where that isn't the task's.
 
     Raises:
         Unsendable: its arguments can't be sent.
@@ -44,7 +45,7 @@ def encode(request: TaskRequest, signer: Signer | None = None) -> Encoded:
     arguments = request.pack_arguments()
     digest = digest_of(covered, arguments)
     if signer is not None:
-        arguments = signer.sign(str(request.task_id), request.function, arguments, request.time_limit)
+        arguments = signer.sign(signed_id or str(request.task_id), request.function, arguments, request.time_limit)
     return request.task_id or "", task_class, digest, text + arguments
 
 

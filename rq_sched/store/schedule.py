@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from rq_sched.link import Op
+from rq_sched.model.labels import of_suffix
+from rq_sched.model.reading import text
 from rq_sched.model.task import DEFAULT_GRACE
 from rq_sched.store.answers import Placed, Promoted, Reserved
 from rq_sched.store.base import BATCH, Base, nonce
@@ -45,7 +47,8 @@ class Schedule(Base):
         Raises:
             FeatureMissing: something is in use that this code doesn't know.
         """
-        dead, lost = yield from self._one("node_sweep", round(gap * 1000), limit, scheduler, known_features())
+        dead, lost, in_use = yield from self._one("node_sweep", round(gap * 1000), limit, scheduler, known_features())
+        self.in_use.update(of_suffix(text(in_use)))
         return dead, [entry.decode() for entry in lost]
 
     def reap(self, lost: str, limit: int = REAP_BATCH) -> Op[tuple[int, int]]:

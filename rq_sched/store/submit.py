@@ -37,7 +37,6 @@ class Submit(Base):
         self.answer_seconds = answer_seconds(durability)
         """How long a link must wait for an answer."""
         self._placings = placings
-        self._in_use: set[str] = set()  # features that this process has found in use
 
     def submit(self, requests: Sequence[TaskRequest], *, watch: str | None = None) -> Op[list[str]]:
         """Submit checked requests. For each: ``new``, ``same`` (it is here already), ``conflict`` (the id is another
@@ -50,9 +49,8 @@ class Submit(Base):
             Unsendable: one has arguments that can't be sent; some of those before it may have been submitted.
         """
         for feature, is_needed in FEATURES.items():
-            if feature not in self._in_use and any(map(is_needed, requests)):
+            if feature not in self.in_use and any(map(is_needed, requests)):
                 yield from self.use_feature(feature)
-                self._in_use.add(feature)
         safe = self._safekeeping
         if safe is not None:
             yield from safe.check()
@@ -72,7 +70,9 @@ class Submit(Base):
         Raises:
             FeatureMissing: a process that lives doesn't know it; the message names it. Or none lives.
         """
-        return bool((yield from self._one("feature_use", feature)))
+        new = bool((yield from self._one("feature_use", feature)))
+        self.in_use.add(feature)
+        return new
 
     def _calls(self, requests: Sequence[TaskRequest], watch: str) -> Iterator[Request]:
         """The script calls that submit these: a batch of tasks each, or an array."""

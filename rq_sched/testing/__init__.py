@@ -10,7 +10,8 @@ retries, cancelling, ids and every refusal are as in production. What is differe
 
 * A task runs in the test's process, one at a time, when the test waits for something (``result``, ``wait``,
   ``as_completed``) or says ``client.run()``. Until then it can be looked at, held, cancelled.
-* Time stands still, and jumps where a task waits for it (a delay, the back-off before a retry, ``advance``).
+* Time stands still, and jumps where a task waits for it (a delay, the back-off before a retry, ``advance``). Schedules
+  make their tasks when the test says ``advance``.
 * When nothing can run any more, waiting raises ``WaitTimeout`` at once, and says what is stuck.
 * Memory and time limits aren't enforced, output isn't captured, and every function is allowed.
 
@@ -36,6 +37,7 @@ from rq_sched.link import AsyncEars, AsyncLink, Ears, Link
 from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.labels import parse_labels
 from rq_sched.model.resources import Resources, parse_cpu, parse_memory
+from rq_sched.model.schedule import FEATURE
 from rq_sched.model.task import TaskInfo
 from rq_sched.store import Store
 from rq_sched.testing.node import InlineNode
@@ -86,8 +88,9 @@ class _Cluster:
                 return True
             promoted = self.link.run(self.store.promote())
             self._next_due = promoted.next_ms
+            moved = self.link.run(self.store.make_due()).moved if FEATURE in self.store.in_use else 0
             placed = self.link.run(self.store.place())
-            return promoted.promoted > 0 or placed.placed > 0
+            return promoted.promoted > 0 or moved > 0 or placed.placed > 0
 
     def pass_time(self, most: float) -> bool:
         """Jump to the next thing that is due, at most so far; False if there is nothing to wait for.

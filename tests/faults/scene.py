@@ -10,8 +10,10 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.link import Link, Op
+from rq_sched.model.due import parse_times
 from rq_sched.model.orders import Start
 from rq_sched.model.resources import Resources
+from rq_sched.model.schedule import Schedule
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
 from rq_sched.store.answers import EndReport
@@ -40,6 +42,7 @@ class Scene:
 
     Node n1 is up with 1 CPU and 1,000 MB free, n2 is draining with nothing on it, n3 is dead and reaped. On n1 are a1
     (assigned), r1 (running) and s1 (being stopped). Pending are p1 to p3 (2 CPU) and q1 (3 CPU); none of them fits.
+    There is a schedule, yearly.
     """
 
     link: Link
@@ -94,6 +97,7 @@ def build(link: Link, store: Store) -> Scene:
     run(store.reap("n3:i3:left"))
     while run(store.place()).more:
         pass
+    run(store.schedule_add(Schedule("yearly", parse_times(None, "365d", None), request("r"))))
     return Scene(link, store, started)
 
 

@@ -122,6 +122,9 @@ def test_an_unknown_script_is_named() -> None:
         scripts.load("nothing")
 
 
+SCHEDULE = ("s", 1, "1:256", "digest", "run=m:f\nwith=", "* * * * *", "UTC", "", "", "", "skip", "last")
+
+
 def _calls() -> list[Call]:
     """One call of every method that runs a script."""
     store = Store("x")
@@ -178,6 +181,15 @@ def _calls() -> list[Call]:
         mends.give_up("t1"),
         store.task_grow("a", "1", ["k"]),
         mends.kept("k", "a"),
+        store._one("schedule_add", *SCHEDULE),
+        store.schedule_pause("s"),
+        store._one("schedule_resume", "s", 1),
+        store.schedule_remove("s"),
+        store._one("schedule_run", "ab", 0, "s", "s.1"),
+        store._one("schedule_due", 10),
+        store._one("schedule_make", "ab", 0, "s", 1, "s.1", 2, 0, ""),
+        store._one("schedule_postpone", "s", 1, 2, "no such zone"),
+        mends._ask("repair_schedule", "s", "", ""),
     ]
     return [next(operation)[0] for operation in operations]
 

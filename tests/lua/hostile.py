@@ -105,6 +105,7 @@ def hostile_cell(redis_url: str) -> Iterator[Hostile]:
 def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
     """One call of each script that it takes."""
     token = cell.scene.tokens["r1"]
+    due = int(cell.redis.hget(f"{cell.prefix}schedule:yearly", "due") or 0)
     node: list[Value] = ["", "n1", "i1"]
     asked: list[Value] = ["1:256", "digest", "run=m:f\nwith="]
     return {
@@ -128,7 +129,7 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "task_forget": ["", "f1"],
         "task_trim": ["", 3600_000, 1000, 10, "completed", "array"],
         "array_forget": ["", "many", 1, 9],
-        "node_register": ["", "n8", "i8", 4, 4000, 600_000, "host", "+gpu", ""],
+        "node_register": ["", "n8", "i8", 4, 4000, 600_000, "host", "+gpu", "+schedules"],
         "node_heartbeat": [*node, 0, ""],
         "node_fault": [*node, "its disk is full"],
         "node_poll": [*node, 0, 10],
@@ -138,13 +139,21 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "node_undrain": ["", "n2"],
         "node_reload": ["", "n2"],
         "node_leave": ["", "n8", "i8", 0],
-        "node_sweep": ["", 1500, 10, "h:1", ""],
+        "node_sweep": ["", 1500, 10, "h:1", "+schedules"],
         "node_reap": ["", "n8:i8:left", 10],
         "node_trim": ["", 3600_000, 10],
         "task_ahead": ["", 0, "", "2:1024", 0, 10],
         "feature_use": ["", "later"],
         "upgrade_begin": [""],
         "event_find": ["", "p1", "-", "+", 10],
+        "schedule_add": ["", "fresh", 1, *asked, "* * * * *", "UTC", "", "", "", "skip", "last"],
+        "schedule_due": ["", 10],
+        "schedule_make": ["", "ab", 0, "yearly", due, "", due, 0, ""],
+        "schedule_run": ["", "ab", 0, "yearly", "yearly.now"],
+        "schedule_pause": ["", "nobody"],
+        "schedule_resume": ["", "yearly", due],
+        "schedule_remove": ["", "fresh"],
+        "schedule_postpone": ["", "yearly", due, due, "why"],
         "repair_task": ["", "p1"],
         "repair_entry": ["", "held", "h1"],
         "repair_head": ["", "2:1024", "2:1000"],
@@ -158,4 +167,5 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "repair_type": ["", "groups"],
         "repair_stray": ["", "nodes", "n1"],
         "repair_give_up": ["", "nobody"],
+        "repair_schedule": ["", "yearly", "", ""],
     }

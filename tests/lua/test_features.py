@@ -13,6 +13,8 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
 from tests.lua.cell import Cell
 
+KNOWN = "+jam+schedules"
+"""What this code knows then."""
 SIZE = Resources(1, 100)
 
 
@@ -96,7 +98,7 @@ def test_several_are_in_use_beside_each_other(knows: pytest.MonkeyPatch, cell: C
     assert cell.run(cell.store.use_feature("jam"))
     assert cell.run(cell.store.use_feature("ham"))
     assert in_use(cell) == b"+jam+ham"
-    assert [process.knows for process in cell.run(cell.store.processes())] == [f"{schema.SCHEMA}+ham+jam"]
+    assert [process.knows for process in cell.run(cell.store.processes())] == [f"{schema.SCHEMA}+ham{KNOWN}"]
 
 
 def test_who_lives_is_told(knows: pytest.MonkeyPatch, cell: Cell) -> None:
@@ -104,8 +106,8 @@ def test_who_lives_is_told(knows: pytest.MonkeyPatch, cell: Cell) -> None:
     cell.run(cell.store.sweep(scheduler="box:17"))
     cell.run(cell.store.sweep())
     assert [tuple(one) for one in cell.run(cell.store.processes())] == [
-        ("worker", "a", f"{schema.SCHEMA}+jam"),
-        ("scheduler", "box:17", f"{schema.SCHEMA}+jam"),
+        ("worker", "a", f"{schema.SCHEMA}{KNOWN}"),
+        ("scheduler", "box:17", f"{schema.SCHEMA}{KNOWN}"),
     ]
     cell.now += 5_000
     assert [one.kind for one in cell.run(cell.store.processes())] == ["worker"]

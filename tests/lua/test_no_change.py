@@ -35,13 +35,29 @@ CALLS: dict[str, tuple[str, list[Value], str | None]] = {
     "no output": ("task_output", ["", "n1", "i1", "r1.token", ""], None),
     "starts of nobody": ("task_start", ["", "n1", "i1", "no.such.token"], None),
     "an old incarnation reports": ("task_finish", ["", "n1", "i0", 0, "ab", 4, 0.5], "stale_incarnation"),
-    "a node that is alive elsewhere": ("node_register", ["", "n1", "i9", 4, 4000, 600_000, "h", "", ""], "node_alive"),
-    "the same registration": ("node_register", ["", "n1", "i1", 4, 4000, 600_000, "", "", ""], None),
+    "a node that is alive elsewhere": (
+        "node_register",
+        ["", "n1", "i9", 4, 4000, 600_000, "h", "", "+schedules"],
+        "node_alive",
+    ),
+    "the same registration": ("node_register", ["", "n1", "i1", 4, 4000, 600_000, "", "", "+schedules"], None),
     "drain what is drained": ("node_drain", ["", "n2", "", 1, 0, 1000, "0"], None),
     "undrain what is up": ("node_undrain", ["", "n1"], None),
     "a node that has left leaves": ("node_leave", ["", "n3", "i3", 0], None),
     "reap what isn't lost": ("node_reap", ["", "n1:i1:left", 10], None),
     "nothing is due": ("task_promote", ["", 10], None),
+    "a schedule is due later": ("schedule_due", ["", 10], None),
+    "somebody was faster": ("schedule_make", ["", "ab", 0, "yearly", 5, "yearly.1", 9, 0, ""], None),
+    "resume what goes on": ("schedule_resume", ["", "yearly", 99], None),
+    "pause nobody": ("schedule_pause", ["", "nobody"], "schedule_not_found"),
+    "remove nobody": ("schedule_remove", ["", "nobody"], "schedule_not_found"),
+    "run nobody": ("schedule_run", ["", "ab", 0, "nobody", "nobody.1"], "schedule_not_found"),
+    "postpone nobody": ("schedule_postpone", ["", "nobody", "", 5, "why"], None),
+    "a name that is taken": (
+        "schedule_add",
+        ["", "yearly", 1, "1:1", "d", "run=m:f\nwith=", "* * * * *", "UTC", "", "", "", "skip", "last"],
+        None,
+    ),
 }
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from rq_sched.link import Link
+from rq_sched.model.due import parse_times
+from rq_sched.model.schedule import Schedule
 from rq_sched.model.states import FINAL
 from rq_sched.model.task import TaskRequest
 from tests.lua.cell import Cell
@@ -50,6 +52,7 @@ def cell(link: Link, namespace: str) -> Cell:
     arrays(cell)
     cell.node("n2", 1, 64, labels=("gpu",))
     cell.run(cell.store.sweep(scheduler="box:17"))
+    cell.run(cell.store.schedule_add(Schedule("nightly", parse_times(None, "1d", None), TaskRequest("m:f").check())))
     return cell
 
 

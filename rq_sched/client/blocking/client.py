@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rq_sched.client.blocking.nodes import NodeMethods
+from rq_sched.client.blocking.schedules import ScheduleMethods
 from rq_sched.client.blocking.submit import SubmitMethods
 from rq_sched.client.blocking.tasks import TaskMethods
 from rq_sched.client.blocking.wait import WaitMethods
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rq_sched.model.target import Options
 
 
-class Client(SubmitMethods, WaitMethods, TaskMethods, NodeMethods):
+class Client(SubmitMethods, WaitMethods, TaskMethods, ScheduleMethods, NodeMethods):
     """A connection to one namespace.
 
     Parameters:

@@ -15,6 +15,7 @@ from rq_sched.model.ids import ELEMENT_PATTERN
 from rq_sched.model.orders import Start
 from rq_sched.model.output import LIMIT, attempt_mark, cut_mark
 from rq_sched.model.resources import MAX_CPU, MAX_MEMORY
+from rq_sched.model.schedule import scheduled_by, signed_as
 from rq_sched.model.states import Reason
 from rq_sched.model.values import MAX_PAYLOAD
 from rq_sched.worker import system
@@ -142,9 +143,14 @@ def _number(value: object, least: int, most: int) -> bool:
 
 def signed(order: Start, signer: Signer) -> bool:
     """Whether an order has a signature, and it is right. An element is run under its array's, but only as an index:
-    other text after the slash would stand in its environment without anybody having signed it."""
+    other text after the slash would stand in its environment without anybody having signed it. The task of a schedule
+    runs under its schedule's name."""
     signed_id = owner(order.task_id) if ELEMENT_PATTERN.fullmatch(order.task_id) else order.task_id
-    return signer.verify(signed_id, order.function, order.arguments, order.time_limit)
+    schedule = scheduled_by(signed_id)
+    return any(
+        signer.verify(one, order.function, order.arguments, order.time_limit)
+        for one in (signed_id, *([signed_as(schedule)] if schedule else []))
+    )
 
 
 def how_we_ended(attempt: Attempt) -> tuple[str, str | None, str | None]:
