@@ -17,6 +17,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
 from rq_sched.store.answers import EndReport
+from rq_sched.store.order_records import ring_of
 from rq_sched.worker.agent.lease import BEAT
 from rq_sched.worker.agent.outbox import BATCH, START_AFTER
 
@@ -169,7 +170,7 @@ class Cell:
                     while True:
                         rung = await ears.get(timeout=60)
                         if rung is not None:
-                            bells[rung[0]].ring(int(rung[1]))
+                            bells[rung[0]].ring(ring_of(rung[1]).number)
             except RqSchedError:
                 await asyncio.sleep(backoff(1))
 

@@ -22,7 +22,7 @@ local function head_request(node, class, id, array, member)
 end
 
 -- A task gets the room that was allocated for it on the node, and an order to start; with `orders`, that is added there in
--- full. `request`: what is rare of it.
+-- full, else it is kept for the doorbell, where it is the only one. `request`: what is rare of it.
 local function attempt_place(now, nonce, node, class, orders, score, member, text, watch, request)
   local id, limit = string.sub(member, PY.SEQUENCE + 1), request.time_limit
   done_so_far.placings = done_so_far.placings + 1
@@ -33,7 +33,10 @@ local function attempt_place(now, nonce, node, class, orders, score, member, tex
   entry_add(node, token, id, class.need)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local order = order_add(node, 'start ' .. token .. ' ' .. id)
-  if orders then orders[#orders + 1] = order .. ' ' .. number .. '\n' .. text end -- as of orders_read()
+  if orders or #node.orders == 1 then
+    local full = order .. ' ' .. number .. '\n' .. text -- as of orders_read()
+    if orders then orders[#orders + 1] = full else node.start_in_full = full end
+  end
   node_ends(now, node, limit)
   if request.preemptible then read('ZADD', P .. 'preemptible', tonumber(request.priority) or 0, token .. ' ' .. node.id) end
   attempt_begin(id, token, node.place, stamp(now), number, watch, request)

@@ -39,7 +39,7 @@ local function node_load(id)
     ordered = tonumber(ordered), acked = tonumber(acked), running = tonumber(running), started = tonumber(started),
     surplus = surplus, reserved = reserved or nil, amounts_read = nil, score_kept = nil, entries = {}, cleared = {}, orders = {},
     ends = ends, ends_read = ends, place = place, path = P .. 'node:' .. place,
-    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels or '', carries = nil, trimmed = 0,
+    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels or '', carries = nil, trimmed = 0, start_in_full = nil,
   }
   local known = incarnation and find(incarnation, ID) and surplus and node.cpu and node.memory and node.ordered and node.acked
     and node.running and node.started and total_cpu and total_memory
@@ -219,7 +219,10 @@ local function nodes_flush(quiet)
       end
     end
     if #amounts > 0 then call('HSET', P .. 'node:' .. node.id, unpack(amounts)) end
-    if #node.orders > 0 and node.id ~= quiet then call('PUBLISH', P .. 'bell:' .. node.id, node.ordered) end
+    if #node.orders > 0 and node.id ~= quiet then -- a start that is the only new order comes with the doorbell
+      local start = #node.orders == 1 and node.start_in_full
+      call('PUBLISH', P .. 'bell:' .. node.id, start and node.incarnation .. ' ' .. start or whole(node.ordered))
+    end
     if node.ends ~= node.ends_read then
       if node.ends then
         call('HSET', P .. 'node:' .. node.id, 'ends', whole(node.ends))

@@ -68,8 +68,9 @@ key                            type     holds; who writes it; how long it lives
 ``events``                     stream   the decision log, trimmed: one entry a script call
 ============================== ======== ==========================================================================
 
-Channels (pub/sub, doorbells only; nothing depends on their arrival): ``bell:NODE`` (new orders),
-``done:CHANNEL`` (a task that a client waits for has ended: ``ID STATE``).
+Channels (pub/sub, doorbells only; nothing depends on their arrival): ``bell:NODE`` (new orders: the number of the
+last; of a start that is the only new one ``INCARNATION`` and the order in full), ``done:CHANNEL`` (a task that a client
+waits for has ended: ``ID STATE``).
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 from rq_sched.model.classes import need_of
 from rq_sched.model.orders import Garbled, Order, Reload, Resize, Start, Stop, Void
-from rq_sched.model.reading import whole
+from rq_sched.model.reading import text, whole
 from rq_sched.model.resources import MAX_CPU, MAX_MEMORY, Resources
 from rq_sched.store.parts import Record, of_lines
 
@@ -16,6 +17,32 @@ _PLAIN = re.compile(
     rb"(\d{1,15}) start ([^ \n]+) ([^ \n]+) (\d{1,15})\n"
     rb"class=([^\n]*)\nturn=[^\n]*\ndigest=[^\n]*\nat=[^\n]*\n(?:watch=[^\n]*\n)?(?:priority=[^\n]*\n)?run=([^\n]*)\nwith="
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """What a node's doorbell says."""
+
+    number: int
+    """Of the last order that there is."""
+    incarnation: str = ""
+    order: Order | None = None
+    """That order, if it is the only new one; it is for this incarnation."""
+
+
+def ring_of(message: bytes) -> Ring:
+    """A message of a node's doorbell (``_ledger.lua``). One that can't be read is about no order.
+
+    >>> ring_of(b"7")
+    Ring(number=7, incarnation='', order=None)
+    >>> ring_of(b"a0 8 stop 5f.1.7 t1 1500").order
+    Stop(number=8, token='5f.1.7', task_id='t1', grace=1.5)
+    """
+    if message.isdigit():
+        return Ring(whole(message))
+    incarnation, _, raw = message.partition(b" ")
+    order = order_of(raw)
+    return Ring(order.number, text(incarnation), None if isinstance(order, Garbled) else order)
 
 
 def order_of(raw: bytes) -> Order:

@@ -9,6 +9,7 @@ import pytest
 from rq_sched.link import Op
 from rq_sched.model.states import State
 from rq_sched.store import Store
+from rq_sched.store.order_records import ring_of
 from tests.lua.cell import Cell
 
 
@@ -101,3 +102,17 @@ def test_the_log_says_submitted_then_placed(direct: Cell) -> None:
     direct.submit("t1")
     ((_, fields),) = written(direct, ("XREVRANGE", direct.store.keys.events, "+", "-", "COUNT", 1))[0]
     assert fields[::2] == [b"submitted", b"placed"]
+
+
+def test_the_order_to_start_it_comes_with_the_doorbell(direct: Cell) -> None:
+    """Where it is the only one; else the doorbell says the number of the last."""
+    direct.node("a", 4, 1024)
+    written(direct, ("DEL", direct.store.keys.dirty))
+    with direct.link.listen(direct.store.keys.bell("a")) as ears:
+        direct.submit("t1", time_limit=5)
+        _, message = ears.get(5) or ("", b"")
+        ring = ring_of(message)
+        assert (ring.number, ring.incarnation) == (1, "1")
+        assert [ring.order] == direct.orders("a")
+        direct.submit("t2", "t3")
+        assert ears.get(5) == (direct.store.keys.bell("a"), b"3")

@@ -73,6 +73,11 @@ ONLY = (  # which roles may
     (("SUBSCRIBE", "__keyevent@0__:expired"), {"scheduler"}),
     (("SCAN", "0"), {"operator"}),
     (("SUBSCRIBE", "rqs:{acl}:bell:n1"), {"scheduler", "worker", "client", "operator"}),
+    (("PUBLISH", "rqs:{acl}:bell:n1", "an order"), {"scheduler", "worker", "client", "operator"}),  # who may ring
+    (
+        ("RPUSH", "rqs:{acl}:node:n1:a0:orders", "an order"),
+        {"scheduler", "worker", "client", "operator"},
+    ),  # and write it
     (("FCALL", "x", "1", "rqs:{acl}:"), {"scheduler", "worker", "client", "operator"}),
     (("FCALL_RO", "x", "1", "rqs:{acl}:"), set(ROLES)),
 )

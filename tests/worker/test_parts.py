@@ -260,6 +260,37 @@ def test_orders_are_worked_off_once_each() -> None:
     asyncio.run(scene())
 
 
+def test_the_order_that_comes_with_the_doorbell_is_worked_off_where_it_is_the_next_one() -> None:
+    async def scene() -> None:
+        taken: list[Order] = []
+        session = session_of(FakeLink(NodeState.UP))
+        orders = Orders(session, FakeStore(), taken.append, taken.append, taken.append, lambda: True, print, print)  # type: ignore[arg-type]
+
+        def ring(number: int, incarnation: str) -> None:
+            request = b"class=1:64\nturn=1\ndigest=x\nat=5\nrun=m:f\nwith="
+            orders.rung(f"{incarnation} {number} start k{number} t{number} 1\n".encode() + request)
+
+        ring(1, "")
+        assert (taken, orders.behind is None) == ([], False)  # not joined yet: there is an order, that is all
+        await session.join()
+        orders.reset()
+        ring(1, "another")
+        assert (taken, orders.behind is None) == ([], False)
+        ring(1, session.incarnation)
+        assert (taken, orders.behind) == ([start(1)], None)
+        ring(1, session.incarnation)
+        ring(3, session.incarnation)
+        assert (taken, orders.seen, orders.behind is None) == ([start(1)], 1, False)  # there is one before it
+        orders.take([start(2), start(3)])
+        for nonsense in (b"", b" ", b"x", b"\xff \xff", b"9" * 5000, f"{session.incarnation} start k4".encode()):
+            orders.rung(nonsense)
+        assert (orders.seen, orders.behind) == (3, None)
+        orders.rung(f"{session.incarnation} 4 start k4".encode())  # none that can be read: the list tells
+        assert (orders.seen, orders.behind is None) == (3, False)
+
+    asyncio.run(scene())
+
+
 def test_without_a_lease_orders_stay_in_redis() -> None:
     async def scene() -> None:
         taken: list[Order] = []

@@ -11,6 +11,7 @@ from typing import Any
 from rq_sched.link import Command, Op
 from rq_sched.model.orders import Start
 from rq_sched.model.states import State
+from rq_sched.model.task import TaskRequest
 from tests.faults.lost_writes import Snapshot
 from tests.support import wait_for
 from tests.worker.kit import Desk, lines_of
@@ -65,6 +66,7 @@ def test_an_order_that_a_call_from_before_the_loss_has_acknowledged_is_given_bac
     agent = node.agent
     os.kill(agent, signal.SIGSTOP)  # it reads nothing while the late call arrives
     try:
+        asker(desk)(("CLIENT", "KILL", "TYPE", "pubsub"))  # nor hears the order with the doorbell
         desk.submit("add", 3, 4, task_id="unread")
         (order,) = desk.link.run(desk.store.node_poll("n1", incarnation, acked=0))
         assert isinstance(order, Start)
@@ -77,3 +79,26 @@ def test_an_order_that_a_call_from_before_the_loss_has_acknowledged_is_given_bac
     info = node.info
     assert info is not None
     assert (info.incarnation, info.running) == (incarnation, 0)
+
+
+def test_an_order_that_only_the_doorbell_has_is_ended(desk: Desk, tmp_path: Path) -> None:
+    """Whoever may ring could also write to the list; but what isn't on the ledger doesn't run for long, and the order
+    that Redis gives the same number isn't lost."""
+    node = desk.node(ttl=1.0)
+    incarnation = node.wait_up()
+    desk.submit("wait_for_file", str(tmp_path / "kept"), task_id="kept")
+    desk.running("kept")
+    request = "class=1:1\nturn=1\ndigest=x\nat=1\nrun=tests.worker.functions:sleep\nwith="
+    arguments = TaskRequest("m:f", [str(tmp_path / "forged")]).pack_arguments()
+    forged = f"{incarnation} 2 start 5f.1.2 forged 1\n{request}".encode() + arguments
+    asker(desk)(("PUBLISH", desk.store.keys.bell("n1"), forged))
+    wait_for(lambda: lines_of(tmp_path / "forged"), 10, lambda: node.log)
+    desk.submit("add", 3, 4, task_id="second")
+    assert desk.end("second").result == 7
+    wait_for(lambda: "Redis doesn't know what runs here: ending it" in node.log, 10, lambda: node.log)
+    (tmp_path / "kept").touch()
+    assert desk.end("kept").attempt == 1
+    assert desk.link.run(desk.store.states(["forged"])) == [None]
+    info = node.info
+    assert info is not None
+    assert (info.incarnation, info.running, info.free) == (incarnation, 0, info.total)

@@ -1,8 +1,10 @@
 """Orders: worked off once each, in the order of their numbers, however they come.
 
-They come with the reply to a report of ends, or are fetched (``node_poll``) when the doorbell rings or a heartbeat says
-that there are more than were seen. Each reply holds all orders after the last one acknowledged, so that the same one
-may come several times; numbers tell. They are acknowledged with the next call of any kind.
+They come with the reply to a report of ends, or with the doorbell, where there is a single new one; else they are
+fetched (``node_poll``) when the doorbell rings or a heartbeat says that there are more than were seen. Each reply holds
+all orders after the last one acknowledged, so that the same one may come several times; numbers tell. They are
+acknowledged with the next call of any kind. The list in Redis is what counts: what came with a doorbell and isn't there
+is ended when the ledger is compared (``docs/decisions/036-the-way-of-one-task.md``).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
 from rq_sched.store.answers import EndReport
 from rq_sched.store.attempts import REFILL
+from rq_sched.store.order_records import ring_of
 from rq_sched.worker.agent.session import Session, Superseded
 
 if TYPE_CHECKING:
@@ -101,6 +104,14 @@ class Orders:
             log.error("an order can't be read: %s", order.why, extra={"task_id": order.task_id})
             self._cannot(order)
 
+    def rung(self, message: bytes) -> None:
+        """The doorbell rang."""
+        ring = ring_of(message)
+        ours = self._session.joined and ring.incarnation == self._session.incarnation
+        if ring.order is not None and ours and ring.number == self.seen + 1:
+            self.take([ring.order])
+        self.notify(ring.number)
+
     def notify(self, ordered: int) -> None:
         """There are orders up to this number."""
         if ordered > self.seen:
@@ -162,8 +173,8 @@ class Orders:
                     while True:
                         message = await ears.get(timeout=EARS_SECONDS)
                         if message is not None:
-                            self.notify(int(message[1]))
-            except (RqSchedError, ValueError):
+                            self.rung(message[1])
+            except RqSchedError:
                 failures += 1
                 await asyncio.sleep(backoff(failures))
 
