@@ -89,7 +89,7 @@ local function attempt_completed(now, task, node_id, report)
     outcome_put(id, head .. '\nresult=' .. result)
   end
   attempt_put(id, nil)
-  task_ended(now, id, 'completed', node_id, attempt.number, nil, attempt.watch)
+  task_ended(now, id, 'completed', node_id, attempt.number, nil, attempt.watch, result)
 end
 
 -- Back-off 1 s × 2^n up to 60 s, with jitter (`report.random` in 0..1 comes from the caller).

@@ -6,10 +6,16 @@
 -- its elements that have ended, and how many in which state.
 local endings = { finished = {}, told = {}, arrays = {} }
 
-local function notify(watch, id, state)
+-- `result`: of what is completed, packed; short ones are told. The words of all come first, `ID STATE[:BYTES OF RESULT]`.
+local function notify(watch, id, state, result)
   if not watch then return end
+  local short = result and result ~= '' and #result <= PY.TOLD
+  local word = short and state .. ':' .. #result or state
   for channel in string.gmatch(watch, '[^,]+') do
-    endings.told[channel] = (endings.told[channel] and endings.told[channel] .. ' ' or '') .. id .. ' ' .. state
+    local told = endings.told[channel] or { words = {}, results = {} }
+    endings.told[channel] = told
+    told.words[#told.words + 1] = id .. ' ' .. word
+    if short then told.results[#told.results + 1] = result end
   end
 end
 
@@ -24,8 +30,9 @@ local function element_ended(id, state)
   less.states[state] = (less.states[state] or 0) + 1
 end
 
--- What follows from an end beside its outcome. `number`: of the attempt; `watch`: the channels of the clients that wait.
-local function task_ended(now, id, state, node_id, number, reason, watch)
+-- What follows from an end beside its outcome. `number`: of the attempt; `watch`: the channels of the clients that wait;
+-- `result`: to be told there.
+local function task_ended(now, id, state, node_id, number, reason, watch, result)
   local list = endings.finished[state]
   if not list then
     list = {}
@@ -35,7 +42,7 @@ local function task_ended(now, id, state, node_id, number, reason, watch)
   list[at + 1], list[at + 2] = stamp(now), id
   count(state, 1)
   event(state, id, node_id, number, reason)
-  notify(watch, id, state)
+  notify(watch, id, state, result)
   if string.find(id, '/', 1, true) then element_ended(id, state) end
 end
 
@@ -72,6 +79,9 @@ local function ends_flush(now)
     end
   end
   for state, list in pairs(endings.finished) do read('ZADD', P .. 'finished:' .. state, unpack(list)) end
-  for channel, text in pairs(endings.told) do call('PUBLISH', P .. 'done:' .. channel, text) end
+  for channel, told in pairs(endings.told) do
+    local words, results = table.concat(told.words, ' '), table.concat(told.results)
+    call('PUBLISH', P .. 'done:' .. channel, results ~= '' and words .. '\n' .. results or words)
+  end
   endings = { finished = {}, told = {}, arrays = {} }
 end

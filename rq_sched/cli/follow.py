@@ -12,7 +12,7 @@ from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
 from rq_sched.cli.missing import no_node, no_scheduler, too_large
 from rq_sched.cli.options import Invocation
-from rq_sched.client.steps import Deadline, Waiting, new_channel
+from rq_sched.client.steps import Deadline, Waiting
 from rq_sched.errors import RedisUnavailable
 from rq_sched.model.states import Reason, State
 from rq_sched.model.task import TaskInfo
@@ -66,7 +66,7 @@ class Follower:
         Raises:
             WaitTimeout
         """
-        flow = self._session.flows.ends(awaited, Deadline(timeout), new_channel())
+        flow = self._session.flows.ends(awaited, Deadline(timeout))
         for batch in self._session.taker.stream(flow):
             awaited.ended.update(state for _, state in batch)
             self._look_after(awaited)

@@ -17,6 +17,7 @@ from rq_sched.errors import (
 )
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo
+from rq_sched.model.values import unpack
 from rq_sched.store.submit import ACCEPTED
 
 NAMED = 10
@@ -36,11 +37,23 @@ def value_of(info: TaskInfo) -> Any:
     """
     if info.state is State.COMPLETED:
         if isinstance(info.result, UnreadableValue):
-            raise UnreadableValue(f"the result of task {info.task_id} can't be read: it is {info.result}")
+            raise _unreadable(info.task_id, info.result)
         return info.result
     if info.state is State.CANCELLED:
         raise failed(info, f"task {info.task_id} was cancelled")
     raise failed(info, f"task {info.task_id} failed ({info.reason}): {info.error or 'without an error text'}")
+
+
+def value_told(task_id: str, packed: bytes) -> Any:
+    """What a completed task returned, as it came with the news of its end.  Raises: UnreadableValue."""
+    try:
+        return unpack(packed)
+    except UnreadableValue as error:
+        raise _unreadable(task_id, error) from None
+
+
+def _unreadable(task_id: str, why: UnreadableValue) -> UnreadableValue:
+    return UnreadableValue(f"the result of task {task_id} can't be read: it is {why}")
 
 
 def failed(info: TaskInfo, message: str) -> TaskFailed:

@@ -42,9 +42,30 @@ class Run:
 
 @dataclass(slots=True)
 class Listen:
-    """Listen to this channel from now on, and to no other."""
+    """Listen to this channel from now on, and to no other; None: to one that nobody else has. The answer is its
+    name."""
 
-    channel: str
+    channel: str | None = None
+
+
+@dataclass(slots=True)
+class ListenAlready:
+    """Listen to a channel of those that this client keeps (``doorbells.py``), if one rests; the answer is its name or
+    None."""
+
+
+@dataclass(slots=True)
+class ListenOn:
+    """Have this client listen on after the flow, for who waits for this task."""
+
+    task_id: str
+
+
+@dataclass(slots=True)
+class TakeOver:
+    """Listen where this client has listened for this task since its submit; the answer is whether it has."""
+
+    task_id: str
 
 
 @dataclass(slots=True)
@@ -68,7 +89,7 @@ class Emit:
     value: Any
 
 
-Step = Run | Listen | Hear | Pause | Emit
+Step = Run | Listen | ListenAlready | ListenOn | TakeOver | Hear | Pause | Emit
 Flow = Generator[Step, Any, T]
 
 
@@ -92,7 +113,7 @@ def last(flow: Flow[T]) -> Flow[None]:
 
 
 def new_channel() -> str:
-    """A name that no other waiting client has."""
+    """A name that nobody else has."""
     return os.urandom(8).hex()
 
 
@@ -149,11 +170,14 @@ class Deadline:
 class Waiting:
     """The tasks that haven't ended yet, looked at in turn."""
 
-    def __init__(self, task_ids: Iterable[str] = (), known: bool = False) -> None:
+    def __init__(self, task_ids: Iterable[str] = (), known: bool = False, results: bool = False) -> None:
         self._open = dict.fromkeys(task_ids)
         self._missing: list[str] = []
         self.known = known
         """Whether they were there when the waiting began."""
+        self.results: dict[str, bytes] = {}
+        """What ended ones returned, packed, where it came with the news; kept only if asked for."""
+        self._keeps_results = results
 
     def __len__(self) -> int:
         return len(self._open)
@@ -190,6 +214,14 @@ class Waiting:
         self.add(batch)
         return batch
 
+    def hear(self, message: bytes) -> list[tuple[str, State]]:
+        """``settle`` with what a notification says."""
+        states, results = read_notification(message)
+        ended = self.settle(states)
+        if self._keeps_results:
+            self.results.update((task_id, results[task_id]) for task_id, _ in ended if task_id in results)
+        return ended
+
     def settle(self, states: Iterable[tuple[str, State | None]]) -> list[tuple[str, State]]:
         """Of these, those that were open and have ended: they are open no longer, nor are those that aren't there,
         of which ``complain`` tells."""
@@ -206,7 +238,25 @@ class Waiting:
         return ended
 
 
-def read_notification(message: bytes) -> Iterator[tuple[str, State]]:
-    """What a notification says: ``ID STATE ID STATE …``."""
-    words = message.decode("ascii").split()
-    return ((task_id, State(state)) for task_id, state in zip(words[::2], words[1::2], strict=True))
+def read_notification(message: bytes) -> tuple[list[tuple[str, State]], dict[str, bytes]]:
+    """What a notification says: the states of tasks that have ended, and what some of them returned.
+
+    It is ``ID STATE ID STATE …``; behind a STATE ``:BYTES`` may say how many bytes of what follows that line the task
+    returned. One that can't be read says nothing: who waits looks now and then.
+
+    >>> read_notification(b"t1 completed:1 t2 failed\\n\\x07")
+    ([('t1', <State.COMPLETED: 'completed'>), ('t2', <State.FAILED: 'failed'>)], {'t1': b'\\x07'})
+    """
+    line, _, packed = message.partition(b"\n")
+    states: list[tuple[str, State]] = []
+    results: dict[str, bytes] = {}
+    try:
+        words = line.decode("ascii").split()
+        for task_id, word in zip(words[::2], words[1::2], strict=True):
+            state, told, size = word.partition(":")
+            states.append((task_id, State(state)))
+            if told:
+                results[task_id], packed = packed[: int(size)], packed[int(size) :]
+    except ValueError:
+        return [], {}
+    return states, results

@@ -21,8 +21,11 @@ from rq_sched.link.silence import SIGN_OF_LIFE, Silence
 class AsyncEars:
     """What ``AsyncLink.listen`` gives: messages, one by one. See ``Ears``."""
 
+    idle = False
+    """See ``Ears``."""
+
     def __init__(self, listener: AsyncListener, channels: Sequence[str]) -> None:
-        self._listener = listener
+        self.listener = listener
         self.channels = [channel.encode() for channel in channels]
         self.messages: deque[tuple[str, bytes]] = deque()
         self.number = 0
@@ -36,7 +39,7 @@ class AsyncEars:
         Raises:
             RedisUnavailable: the line is dead.
         """
-        return await self._listener.get(self, timeout)
+        return await self.listener.get(self, timeout)
 
 
 class AsyncListener:
@@ -87,8 +90,8 @@ class AsyncListener:
                     await self._send(b"UNSUBSCRIBE", *silent)
 
     async def leave(self) -> None:
-        """Give the connection up unless somebody listens."""
-        if not self._heard.all():
+        """Give the connection up unless somebody waits."""
+        if all(ears.idle for ears in self._heard.all()):
             await self._lose()
 
     async def close(self) -> None:

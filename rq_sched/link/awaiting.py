@@ -211,17 +211,33 @@ class AsyncLink(Talk):
         await self._redis.connection_pool.disconnect(inuse_connections=False)
         await asyncio.sleep(0)  # the event loop closes them in its next turn
 
+    async def hear(self, *channels: str) -> AsyncEars:
+        """Hear what is published on channels, until ``stop``. See ``Link.hear``."""
+        self._open()
+        return await self._listener.listen(channels)
+
+    def hears(self, ears: AsyncEars) -> bool:
+        """Whether these still hear; not in a forked process, nor in another event loop.
+
+        Raises:
+            ClientClosed, WrongLoop
+        """
+        self._open()
+        return ears.listener is self._listener and not ears.lost
+
+    async def stop(self, ears: AsyncEars) -> None:
+        """These hear no more."""
+        if ears.listener is self._listener:
+            await ears.listener.stop(ears)
+
     @contextlib.asynccontextmanager
     async def listen(self, *channels: str) -> AsyncIterator[AsyncEars]:
-        """Hear what is published on channels. See ``Link.listen``."""
-        self._open()
-        listener = self._listener
-        ears = await listener.listen(channels)
+        """``hear``, as long as the block lasts."""
+        ears = await self.hear(*channels)
         try:
             yield ears
         finally:
-            if listener is self._listener:  # else this is a forked process, or another event loop
-                await listener.stop(ears)
+            await self.stop(ears)
 
     async def pop(self, key: str, timeout: float) -> bytes | None:
         """Wait for an element of a list (BLPOP), on a connection of its own; None after ``timeout`` seconds."""

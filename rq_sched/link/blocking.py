@@ -152,21 +152,34 @@ class Link(Talk):
         replies: list[Any] = pipe.execute(raise_on_error=False)
         return replies
 
-    @contextlib.contextmanager
-    def listen(self, *channels: str) -> Iterator[Ears]:
-        """Hear what is published on channels. All who listen share a connection, kept for those who listen next.
+    def hear(self, *channels: str) -> Ears:
+        """Hear what is published on channels, until ``stop``. All who listen share a connection, kept for those who
+        listen next.
 
         Raises:
             RedisUnavailable: there is none, or it was lost: listen anew.
         """
         self._check()
-        listener = self._listener
-        ears = listener.listen(channels)
+        return self._listener.listen(channels)
+
+    def hears(self, ears: Ears) -> bool:
+        """Whether these still hear; not in a forked process: the connection is its parent's.  Raises: ClientClosed."""
+        self._check()
+        return ears.listener is self._listener and not ears.lost
+
+    def stop(self, ears: Ears) -> None:
+        """These hear no more."""
+        if ears.listener is self._listener:
+            ears.listener.stop(ears)
+
+    @contextlib.contextmanager
+    def listen(self, *channels: str) -> Iterator[Ears]:
+        """``hear``, as long as the block lasts."""
+        ears = self.hear(*channels)
         try:
             yield ears
         finally:
-            if listener is self._listener:  # else this is a forked process, and the connection is its parent's
-                listener.stop(ears)
+            self.stop(ears)
 
     def stream(self, scripts: Sequence[str]) -> Stream:
         """A connection on which requests are sent ahead of their replies, all by these scripts. See ``Stream``."""

@@ -26,6 +26,7 @@ CONSTANTS: dict[str, int] = {
     "MOST_PRIORITY": task.PRIORITY_LIMIT,
     "MOST_PAYLOAD": values.MAX_PAYLOAD + SIGNATURE_BYTES,
     "INLINE": task.INLINE_LIMIT,  # bytes up to which a value stays in its record
+    "TOLD": task.TOLD_LIMIT,  # bytes up to which a result comes with the news of its task's end
     "CRASH_LIMIT": task.DEFAULT_CRASH_LIMIT,
     "MOST_NAME": schedule.MOST_NAME,  # bytes of a schedule's name
     "OUTPUT_LIMIT": output.LIMIT,  # bytes of a task's output that are kept

@@ -78,8 +78,11 @@ class Heard:
 class Ears:
     """What ``Link.listen`` gives: messages, one by one."""
 
+    idle = False
+    """Whether nobody waits here for now: the connection needn't be kept for it."""
+
     def __init__(self, listener: Listener, channels: Sequence[str]) -> None:
-        self._listener = listener
+        self.listener = listener
         self.channels = [channel.encode() for channel in channels]
         self.messages: deque[tuple[str, bytes]] = deque()
         self.number = 0
@@ -93,7 +96,7 @@ class Ears:
         Raises:
             RedisUnavailable: the line is dead.
         """
-        return self._listener.get(self, timeout)
+        return self.listener.get(self, timeout)
 
 
 class Listener:
@@ -153,9 +156,9 @@ class Listener:
             self._end(ears)
 
     def leave(self) -> None:
-        """Give the connection up unless somebody listens."""
+        """Give the connection up unless somebody waits."""
         with self.lock:
-            if not self._heard.all():
+            if all(ears.idle for ears in self._heard.all()):
                 self._lose()
 
     def close(self) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 INLINE_LIMIT = 64
 """Bytes up to which a field stays in the record: a longer one makes a small hash three times as large."""
+TOLD_LIMIT = 256
+"""Bytes up to which a result comes with the news of its task's end."""
 DEFAULT_GRACE = 10.0
 
 

@@ -69,8 +69,8 @@ key                            type     holds; who writes it; how long it lives
 ============================== ======== ==========================================================================
 
 Channels (pub/sub, doorbells only; nothing depends on their arrival): ``bell:NODE`` (new orders: the number of the
-last; of a start that is the only new one ``INCARNATION`` and the order in full), ``done:CHANNEL`` (a task that a client
-waits for has ended: ``ID STATE``).
+last; of a start that is the only new one ``INCARNATION`` and the order in full), ``done:CHANNEL`` (tasks that a client
+waits for have ended: ``ID STATE``, with ``:BYTES`` where a short result follows behind the line).
 """
 
 from __future__ import annotations

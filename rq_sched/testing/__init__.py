@@ -127,24 +127,29 @@ class _InlineLink(Link):
         super().__init__("redis://fakeredis", client=_fake_redis())
         self._cluster = cluster
 
-    @contextmanager
-    def listen(self, *channels: str) -> Iterator[Ears]:
-        with super().listen(*channels) as ears:
-            yield _InlineEars(ears, self._cluster)
+    def hear(self, *channels: str) -> Ears:
+        return _InlineEars(super().hear(*channels), self._cluster)
+
+    def hears(self, ears: Ears) -> bool:
+        return super().hears(ears.inner) if isinstance(ears, _InlineEars) else super().hears(ears)
+
+    def stop(self, ears: Ears) -> None:
+        super().stop(ears.inner if isinstance(ears, _InlineEars) else ears)
 
 
 class _InlineEars(Ears):
     """Instead of waiting for a message, does what leads to one."""
 
-    def __init__(self, ears: Ears, cluster: _Cluster) -> None:
-        self._ears = ears
+    def __init__(self, inner: Ears, cluster: _Cluster) -> None:
+        self.inner = inner
+        self.messages = inner.messages
         self._cluster = cluster
 
     def get(self, timeout: float) -> tuple[str, bytes] | None:
-        while (message := self._ears.get(0)) is None and self._cluster.run_next():
+        while (message := self.inner.get(0)) is None and self._cluster.run_next():
             pass
         if message is None and not self._cluster.pass_time(timeout):
-            message = self._ears.get(min(timeout, IDLE))
+            message = self.inner.get(min(timeout, IDLE))
         return message
 
 
@@ -206,21 +211,27 @@ class _InlineAsyncLink(AsyncLink):
     async def run(self, op: Op[T], within: float | None = None, follows: bool = False) -> T:
         return self._link.run(op)
 
-    @asynccontextmanager
-    async def listen(self, *channels: str) -> AsyncIterator[AsyncEars]:
-        with self._link.listen(*channels) as ears:
-            yield _InlineAsyncEars(ears)
+    async def hear(self, *channels: str) -> AsyncEars:
+        return _InlineAsyncEars(self._link.hear(*channels))
+
+    def hears(self, ears: AsyncEars) -> bool:
+        return isinstance(ears, _InlineAsyncEars) and self._link.hears(ears.inner)
+
+    async def stop(self, ears: AsyncEars) -> None:
+        if isinstance(ears, _InlineAsyncEars):
+            self._link.stop(ears.inner)
 
     async def close(self) -> None:
         self._link.close()
 
 
 class _InlineAsyncEars(AsyncEars):
-    def __init__(self, ears: Ears) -> None:
-        self._ears = ears
+    def __init__(self, inner: Ears) -> None:
+        self.inner = inner
+        self.messages = inner.messages
 
     async def get(self, timeout: float) -> tuple[str, bytes] | None:
-        return await asyncio.to_thread(self._ears.get, timeout)
+        return await asyncio.to_thread(self.inner.get, timeout)
 
 
 @contextmanager

@@ -10,9 +10,34 @@ from typing import Any
 import pytest
 
 from rq_sched.client.flows import Flows
-from rq_sched.client.steps import Emit, Flow, Hear, Listen, Pause, Run, Step, Waiting, batches, last, read_notification
-from rq_sched.errors import ClientBusy, RedisFull, RedisUnavailable, ServerTooOld, TaskFailed, TaskNotFound, WaitTimeout
+from rq_sched.client.steps import (
+    Emit,
+    Flow,
+    Hear,
+    Listen,
+    ListenAlready,
+    ListenOn,
+    Pause,
+    Run,
+    Step,
+    TakeOver,
+    Waiting,
+    batches,
+    last,
+    read_notification,
+)
+from rq_sched.errors import (
+    ClientBusy,
+    RedisFull,
+    RedisUnavailable,
+    ServerTooOld,
+    TaskFailed,
+    TaskNotFound,
+    UnreadableValue,
+    WaitTimeout,
+)
 from rq_sched.model.states import CancelOutcome, State
+from rq_sched.model.task import TaskRequest
 from rq_sched.process.backoff import backoff
 from rq_sched.store.answers import Cancelled
 from rq_sched.store.keys import Keys
@@ -55,7 +80,7 @@ class Play:
     def expect(self, kind: type[Step], what: Any = None, *, answer: Any = None, after: float = 0.0) -> Play:
         assert not self.ended, f"expected {kind.__name__}, but it has ended"
         assert isinstance(self.step, kind), self.step
-        value = next(iter(getattr(self.step, name) for name in self.step.__slots__))
+        value: Any = next((getattr(self.step, name) for name in self.step.__slots__), None)
         if what is not None:
             assert value == what
         if isinstance(self.step, (Hear, Pause)):
@@ -78,13 +103,21 @@ def test_what_has_ended_already_needs_no_listening() -> None:
 def test_it_listens_before_it_asks_to_be_told() -> None:
     play = Play(lambda flows: flows.as_completed(["a", "b", "c"], None))
     play.expect(Run, ("states", ["a", "b", "c"]), answer=[State.PENDING, State.RUNNING, State.COMPLETED])
-    assert isinstance(play.step, Listen)
-    channel = play.step.channel.removeprefix("rqs:{n}:done:")
-    play.expect(Listen)
-    play.expect(Run, ("watch", ["a", "b"], channel), answer=[State.PENDING, State.COMPLETED])
+    play.expect(Listen, answer="c1")
+    play.expect(Run, ("watch", ["a", "b"], "c1"), answer=[State.PENDING, State.COMPLETED])
     play.expect(Hear, answer=b"x completed a cancelled")
     assert play.ended
     assert play.emitted == [[("c", State.COMPLETED)], [("b", State.COMPLETED)], [("a", State.CANCELLED)]]
+
+
+def asking(timeout: float | None = None, met: bool = True) -> Play:
+    """A flow that asks for the result of ``t``, of whose end this client isn't told yet."""
+    return Play(lambda flows: flows.result("t", timeout), met=met).expect(TakeOver, "t")
+
+
+def told(timeout: float | None = None) -> Play:
+    """A flow that asks for the result of ``t``, whose submit has told this client's channel."""
+    return Play(lambda flows: flows.result("t", timeout)).expect(TakeOver, "t", answer=True)
 
 
 def listening(task_ids: list[str], timeout: float | None = None) -> Play:
@@ -146,17 +179,23 @@ def test_what_wont_come_back_isnt_waited_for() -> None:
 
 
 def test_the_first_question_is_repeated_only_where_redis_was_there_before() -> None:
-    for ask in (lambda flows: flows.as_completed(["a"], None), lambda flows: flows.result("a", 10)):
+    def waiting(met: bool) -> Play:
+        return Play(lambda flows: flows.as_completed(["a"], None), met=met)
+
+    def resulting(met: bool) -> Play:
+        return asking(10, met)
+
+    for begin in (waiting, resulting):
         with pytest.raises(RedisUnavailable):
-            Play(ask, met=False).expect(Run, answer=AWAY)
-        Play(ask).expect(Run, answer=AWAY).expect(Pause).expect(Run, answer=AWAY).expect(Pause)
+            begin(False).expect(Run, answer=AWAY)
+        begin(True).expect(Run, answer=AWAY).expect(Pause).expect(Run, answer=AWAY).expect(Pause)
 
 
 def test_a_busy_client_is_waited_for_as_long_as_the_caller_has_time() -> None:
-    assert isinstance(step := Play(lambda flows: flows.result("a", 10)).step, Run)
+    assert isinstance(step := asking(10).step, Run)
     assert step.within == 10
     with pytest.raises(WaitTimeout, match="all 3 connections"):
-        Play(lambda flows: flows.result("a", 0)).expect(Run, answer=ClientBusy("all 3 connections are in use"))
+        asking(0).expect(Run, answer=ClientBusy("all 3 connections are in use"))
 
 
 def test_what_has_ended_is_told_before_what_isnt_there() -> None:
@@ -167,7 +206,7 @@ def test_what_has_ended_is_told_before_what_isnt_there() -> None:
 
 
 def test_a_result_that_is_dropped_before_it_was_read_says_what_to_set() -> None:
-    play = Play(lambda flows: flows.result("t", None)).expect(Run, answer=info(State.RUNNING))
+    play = asking().expect(Run, answer=info(State.RUNNING))
     play.expect(Listen).expect(Run, answer=[State.RUNNING]).expect(Hear, answer=b"t completed")
     with pytest.raises(TaskNotFound, match="rq-sched settings keep_tasks"):
         play.expect(Run, answer=TaskNotFound("no task t"))
@@ -204,12 +243,12 @@ def info(state: State, **more: Any) -> SimpleNamespace:
 
 
 def test_a_result_that_is_there_takes_one_question() -> None:
-    play = Play(lambda flows: flows.result("t", None)).expect(Run, ("result", "t"), answer=info(State.COMPLETED))
+    play = asking().expect(Run, ("result", "t"), answer=info(State.COMPLETED))
     assert play.emitted == [42]
 
 
 def test_a_task_that_was_requeued_before_we_looked_is_waited_for_again() -> None:
-    play = Play(lambda flows: flows.result("t", None)).expect(Run, answer=info(State.RUNNING))
+    play = asking().expect(Run, answer=info(State.RUNNING))
     play.expect(Listen).expect(Run, answer=[State.RUNNING]).expect(Hear, answer=b"t failed")
     play.expect(Run, ("result", "t"), answer=info(State.PENDING))
     play.expect(Listen).expect(Run, answer=[State.COMPLETED])
@@ -217,10 +256,57 @@ def test_a_task_that_was_requeued_before_we_looked_is_waited_for_again() -> None
     assert play.emitted[-1] == 42
 
 
+def test_a_result_that_comes_with_the_news_takes_no_question() -> None:
+    play = told().expect(Hear, 1.0, answer=b"other completed:1\n\x01", after=0.5)
+    play.expect(Hear, 0.5, answer=b"t completed:2\n\xcc\xff")
+    assert (play.ended, play.emitted[-1]) == (True, 255)
+    play = asking().expect(Run, answer=info(State.RUNNING)).expect(Listen).expect(Run, answer=[State.RUNNING])
+    play.expect(Hear, answer=b"t completed:1\n\xc0")
+    assert play.ended
+    with pytest.raises(UnreadableValue, match="the result of task t can't be read"):
+        told().expect(Hear, answer=b"t completed:1\n\xc1")
+
+
+def test_where_it_does_not_come_one_question_is_enough() -> None:
+    play = told().expect(Hear, answer=b"t completed").expect(Run, ("result", "t"), answer=info(State.COMPLETED))
+    assert play.emitted[-1] == 42
+    with pytest.raises(TaskFailed, match="sad"):
+        told().expect(Hear, answer=b"t failed").expect(Run, answer=info(State.FAILED))
+    with pytest.raises(TaskNotFound, match="keep_tasks"):
+        told().expect(Hear, answer=b"t completed").expect(Run, answer=TaskNotFound("no task t"))
+
+
+def test_news_that_is_lost_is_made_up_for() -> None:
+    play = told().expect(Hear, 1.0, after=1.0).expect(Run, ("states", ["t"]), answer=[State.COMPLETED])
+    play.expect(Run, ("result", "t"), answer=info(State.COMPLETED))
+    assert play.emitted[-1] == 42
+    play = told().expect(Hear, answer=AWAY).expect(Run, ("result", "t"), answer=info(State.RUNNING))
+    play.expect(Listen).expect(Run, answer=[State.RUNNING]).expect(Hear, answer=b"t completed:1\n\x07")
+    assert play.emitted[-1] == 7
+
+
+def test_who_only_looks_is_answered_at_once() -> None:
+    assert told(0).expect(Run, ("result", "t"), answer=info(State.COMPLETED)).emitted == [42]
+    with pytest.raises(WaitTimeout):
+        told(0).expect(Run, ("result", "t"), answer=info(State.RUNNING))
+
+
+def test_a_submit_is_told_where_this_client_listens_already() -> None:
+    request = TaskRequest("m:f", task_id="t").check()
+    submit = lambda flows: flows.submit(request)  # noqa: E731
+    play = Play(submit).expect(ListenAlready, answer="c1")
+    play.expect(Run, ("submit", [request], {"watch": "c1"}), answer=["new"]).expect(ListenOn, "t")
+    assert play.emitted == ["t"]
+    play = Play(submit).expect(ListenAlready, answer="c1").expect(Run, answer=["same"])
+    assert (play.ended, play.emitted) == (True, ["t"])  # told is whoever submitted it first
+    play = Play(submit).expect(ListenAlready).expect(Run, ("submit", [request], {"watch": None}), answer=["new"])
+    assert (play.ended, play.emitted) == (True, ["t"])
+
+
 def test_how_a_result_fails() -> None:
     for state, said in ((State.FAILED, r"task t failed \(error\): sad"), (State.CANCELLED, "task t was cancelled")):
         with pytest.raises(TaskFailed, match=said):
-            Play(lambda flows: flows.result("t", None)).expect(Run, answer=info(state))
+            asking().expect(Run, answer=info(state))
 
 
 STOPPING = Cancelled(CancelOutcome.STOPPING, State.RUNNING, 3)
@@ -309,9 +395,14 @@ def test_batches() -> None:
     assert list(batches([], 2)) == []
 
 
-def test_doorbells() -> None:
-    assert list(read_notification(b"a completed b failed")) == [("a", State.COMPLETED), ("b", State.FAILED)]
-    assert list(read_notification(b"")) == []
+def test_what_a_doorbell_says() -> None:
+    ended = [("a", State.COMPLETED), ("b", State.FAILED)]
+    assert read_notification(b"a completed b failed") == (ended, {})
+    assert read_notification(b"a completed:3 b failed\n\x92\n\x07") == (ended, {"a": b"\x92\n\x07"})
+    two = read_notification(b"a completed:1 c completed:2\n\x07\xcc\xff")
+    assert two[1] == {"a": b"\x07", "c": b"\xcc\xff"}
+    for nothing in (b"", b"a", b"a nowhere", b"a completed:x\n\x07", b"\xff completed", b"\n", b"a completed b"):
+        assert read_notification(nothing) == ([], {}), nothing
 
 
 def test_waiting_looks_at_all_in_turn() -> None:

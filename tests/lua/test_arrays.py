@@ -218,7 +218,7 @@ def test_who_waits_for_an_element_hears_of_it(cell: Cell) -> None:
         run_all(cell, "n")
         heard: list[str] = []
         while (message := ears.get(0.1)) is not None:
-            heard += message[1].decode().split(" ")
+            heard += message[1].partition(b"\n")[0].decode().split(" ")
     assert heard[::2] == ["a/1", "a/2", "a/3", "a"]
 
 

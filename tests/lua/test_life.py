@@ -304,7 +304,7 @@ def test_waiting_clients_hear_of_ends(cell: Cell) -> None:
     starts = cell.starts("a")
     with cell.link.listen(cell.store.keys.done("me")) as ears:
         cell.finish("a", starts["t"])
-        assert ears.get(5) == (cell.store.keys.done("me"), b"t completed")
+        assert ears.get(5) == (cell.store.keys.done("me"), b"t completed:1\n\xc0")
         cell.run(cell.store.cancel("u", requeue=False))
         cell.finish("a", starts["u"], "stopped")
         assert ears.get(5) == (cell.store.keys.done("me"), b"u cancelled")

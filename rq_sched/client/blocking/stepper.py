@@ -6,11 +6,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import Any, Self, TypeVar
 
 from rq_sched.client.connection import Connection
-from rq_sched.client.steps import Emit, Flow, Hear, Listen, Pause, Run, advance, last
+from rq_sched.client.doorbells import Doorbell, Doorbells
+from rq_sched.client.flows import Flows
+from rq_sched.client.steps import (
+    Emit,
+    Flow,
+    Hear,
+    Listen,
+    ListenAlready,
+    ListenOn,
+    Pause,
+    Run,
+    TakeOver,
+    advance,
+    last,
+    new_channel,
+)
 from rq_sched.errors import RqSchedError
 from rq_sched.link import Ears, Link
 from rq_sched.store import Store
@@ -23,6 +38,10 @@ class Stepper(Connection[Link]):
 
     def _connect(self, url: str, store: Store) -> Link:
         return Link(url, answer_seconds=store.answer_seconds, greeting=store.check_schema)
+
+    def _use(self, link: Link, flows: Flows) -> None:
+        super()._use(link, flows)
+        self._doorbells: Doorbells[Ears] = Doorbells(link.hears)
 
     def __enter__(self) -> Self:
         return self
@@ -47,8 +66,8 @@ class Stepper(Connection[Link]):
     def _stream(self, flow: Flow[None]) -> Iterator[Any]:
         """Take the steps of a flow; yields what it emits."""
         with closing(flow):
-            with ExitStack() as listening:
-                ears: Ears | None = None
+            bell: Doorbell[Ears] | None = None
+            try:
                 step = advance(flow)
                 while step is not None:
                     answer: Any = None
@@ -58,11 +77,22 @@ class Stepper(Connection[Link]):
                                 yield value
                             case Run(op, within, follows):
                                 answer = self._link.run(op, within, follows)
-                            case Listen(channel):
-                                listening.close()
-                                ears = listening.enter_context(self._link.listen(channel))
-                            case Hear(timeout) if ears is not None:
-                                message = ears.get(timeout)
+                            case Listen(own):
+                                before, bell = bell, None
+                                self._put_away(before)
+                                bell = self._listen(own)
+                                answer = bell.channel
+                            case ListenAlready():
+                                bell = self._doorbells.spare()
+                                answer = bell and bell.channel
+                            case ListenOn(task_id) if bell is not None:
+                                self._doorbells.hang(task_id, bell)
+                                bell = None
+                            case TakeOver(task_id):
+                                bell = self._doorbells.of(task_id)
+                                answer = bell is not None
+                            case Hear(timeout) if bell is not None:
+                                message = bell.ears.get(timeout)
                                 answer = message and message[1]
                             case Pause(seconds):
                                 self._pause(seconds)
@@ -70,3 +100,18 @@ class Stepper(Connection[Link]):
                         step = advance(flow, error=error)
                     else:
                         step = advance(flow, answer)
+            finally:
+                self._put_away(bell)
+
+    def _listen(self, own: str | None) -> Doorbell[Ears]:
+        """Hear a channel: this one, or one that nobody else has."""
+        bell = self._doorbells.any() if own is None else None
+        if bell is not None:
+            return bell
+        channel = own or new_channel()
+        return Doorbell(channel, self._link.hear(self._store.keys.done(channel)), own is None)
+
+    def _put_away(self, bell: Doorbell[Ears] | None) -> None:
+        """Nobody listens there for now."""
+        if bell is not None and not self._doorbells.rest(bell):
+            self._link.stop(bell.ears)

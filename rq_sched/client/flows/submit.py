@@ -7,7 +7,7 @@ from typing import Any
 
 from rq_sched.client.flows.base import Base
 from rq_sched.client.outcomes import Unaccepted, unaccepted
-from rq_sched.client.steps import Emit, Flow, batches, run
+from rq_sched.client.steps import Emit, Flow, ListenAlready, ListenOn, batches, run
 from rq_sched.errors import DurabilityNotReached, UsageError
 from rq_sched.model.explanation import Explanation
 from rq_sched.model.target import checked, packable
@@ -20,11 +20,14 @@ class SubmitFlows(Base):
 
     def submit(self, request: TaskRequest) -> Flow[str]:
         """Submit one checked request; returns its id, which was there before anything was sent: a repeated call is
-        the same task."""
-        (outcome,) = yield from run(self.store.submit([request]))
+        the same task. Where the client listens already, that channel is told of the end."""
+        channel = yield ListenAlready()
+        (outcome,) = yield from run(self.store.submit([request], watch=channel))
         task_id = str(request.task_id)
         if outcome not in ACCEPTED:
             raise unaccepted(outcome, [task_id], 1)
+        if channel is not None and outcome == "new":  # that of a task that is here already was kept as it stands
+            yield ListenOn(task_id)
         return task_id
 
     def submit_stream(self, requests: Iterable[TaskRequest | Mapping[str, Any]]) -> Flow[None]:

@@ -3,28 +3,29 @@
 How a client waits. It subscribes to a channel of its own, and only then says which tasks it waits for (``watch``; the
 answer tells those that have ended already), so that no end falls in between. A message is a doorbell and may be lost,
 so what is still open is asked for every ``POLL`` seconds as well, a batch at a time. When the connection is lost it
-begins anew, for as long as the caller has time.
+begins anew, for as long as the caller has time. Where it listened already when the task was submitted, all of this is
+done: it only needs to hear (``doorbells.py``). What a task returned comes with the news of its end, if it is short.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rq_sched.client.flows.base import Base, ride_out
-from rq_sched.client.outcomes import forgotten, value_of
+from rq_sched.client.outcomes import forgotten, value_of, value_told
 from rq_sched.client.steps import (
     Deadline,
     Emit,
     Flow,
     Hear,
     Listen,
+    TakeOver,
     Waiting,
     advance,
     batches,
-    new_channel,
-    read_notification,
     run,
 )
 from rq_sched.errors import (
@@ -62,17 +63,17 @@ class WaitFlows(Base):
             yield Emit(waiting.settle(zip(batch, states, strict=True)))
             waiting.complain()
         waiting.known = True
-        yield from self.ends(waiting, deadline, new_channel())
+        yield from self.ends(waiting, deadline)
 
-    def ends(self, waiting: Waiting, deadline: Deadline, channel: str) -> Flow[None]:
+    def ends(self, waiting: Waiting, deadline: Deadline, own: str | None = None) -> Flow[None]:
         """Emits lists of (id, state) as tasks end, for as long as ``waiting`` goes on; it may be added to meanwhile
-        if the tasks are submitted with this channel."""
+        if the tasks are submitted with the channel ``own``."""
         tries = 0
         while waiting.goes_on():
             if deadline.passed:
                 raise _late(waiting, deadline)
             try:
-                yield Listen(self.store.keys.done(channel))
+                channel = yield Listen(own)
                 for batch in batches(waiting.all()):
                     states = yield from run(self.store.watch(batch, channel), deadline)
                     yield Emit(waiting.settle(zip(batch, states, strict=True)))
@@ -87,7 +88,7 @@ class WaitFlows(Base):
         while waiting.goes_on() and not deadline.passed:
             message = yield Hear(deadline.left(look - self.clock()))
             if message is not None:
-                yield Emit(waiting.settle(read_notification(message)))
+                yield Emit(waiting.hear(message))
                 waiting.complain()
             if self.clock() >= look:  # not only when nothing was heard: some other doorbell may have been lost
                 batch = waiting.next_batch()
@@ -146,7 +147,7 @@ class WaitFlows(Base):
                 return [found[task_id] for task_id in batch]
             seen = True
             waiting = Waiting((task_id for task_id in batch if task_id not in found), known=True)
-            yield from self._silently(self.ends(waiting, deadline, new_channel()))
+            yield from self._silently(self.ends(waiting, deadline))
 
     def _silently(self, flow: Flow[None]) -> Flow[None]:
         """The flow, without what it emits."""
@@ -176,14 +177,24 @@ class WaitFlows(Base):
             TaskNotFound, TaskFailed, WaitTimeout
         """
         deadline = Deadline(timeout, self.clock)
-        info = yield from self.patiently(lambda: self.store.result(task_id), deadline)
-        while not info.state.final:  # once more if it was requeued between the doorbell and our look
-            yield from self.ends(Waiting([task_id], known=True), deadline, new_channel())
+        waiting = Waiting([task_id], known=True, results=True)
+        seen = yield TakeOver(task_id)
+        if seen:
+            with suppress(RedisUnavailable):  # what follows waits it out
+                yield from self._hear(waiting, deadline)
+        while task_id not in waiting.results:
             try:
                 info = yield from self.patiently(lambda: self.store.result(task_id), deadline)
             except TaskNotFound:
-                raise forgotten(task_id) from None
-        return value_of(info)
+                if seen:  # else it was never there
+                    raise forgotten(task_id) from None
+                raise
+            if info.state.final:
+                return value_of(info)
+            seen = True
+            waiting.add([task_id])  # once more if it was requeued between the doorbell and our look
+            yield from self.ends(waiting, deadline)
+        return value_told(task_id, waiting.results[task_id])
 
 
 def _one(command: Command) -> Op[Any]:

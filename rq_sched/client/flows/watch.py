@@ -74,7 +74,7 @@ class WatchFlows(Base):
         while watched.goes_on():
             watched.take_up()
             try:
-                yield Listen(self.store.keys.done(channel))
+                yield Listen(channel)
                 for batch in batches(watched.all()):
                     yield from self._take_up(watched, batch, channel)
                 tries = 0
@@ -91,7 +91,8 @@ class WatchFlows(Base):
             for batch in batches(watched.take_up()):
                 yield from self._take_up(watched, batch, channel)
             if message:
-                yield from self._news(watched, list(read_notification(message)))
+                news, _ = read_notification(message)
+                yield from self._news(watched, news)
             if self.clock() >= look:
                 batch = watched.next_batch()
                 states = yield from run(self.store.states(batch))
