@@ -20,10 +20,11 @@ OK := import sys; sys.exit(sys.version_info < (3, 11))
 # The first Python that is new enough; PYTHON=… on the command line overrides it.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(OK)' 2>/dev/null && echo $$p && break; done)
-# Tests run on all cores, each file on one, in the order of their names: the long ones (faults) don't come last. One more file
-# than cores at a time: many tests wait for processes. JOBS=0: one after the other.
-JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Tests run on all cores, each file on one, those of the long folders first (tests/conftest.py). One more file than cores at a
+# time: many tests wait for processes. JOBS=0: one after the other.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+JOBS ?= $(shell echo $$(($(CORES) + 1)))
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # What lint holds besides the style: imports run one way, links lead somewhere, commands in the docs exist.
 HELD := tests/system/test_imports.py tests/docs/test_pages.py tests/docs/test_command_lines.py
 DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-analyze:systemd
@@ -31,7 +32,7 @@ DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-a
 # Without compiled modules each of the thousands of processes that tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-full check lint style format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal chaos docs clean debian
+.PHONY: demo test test-full full oldest check lint style format-check format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal chaos docs clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -39,24 +40,34 @@ demo: $(VENV)/.embedded
 
 test: $(VENV)/.dev check
 
-check: style
-	$(PYTEST)
+# Types are checked beside the tests.
+check: format-check
+	@$(BIN)/mypy & types=$$!; $(PYTEST); tested=$$?; wait $$types && exit $$tested
 
 lint: style
 	$(BIN)/python -m pytest -q $(HELD) -k 'not site_builds'
 
-style:
+style: format-check
+	$(BIN)/mypy
+
+format-check:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m tools.twins --check
-	$(BIN)/mypy
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Side by side: what waits for failovers, and what computes.
+full oldest: JOBS = $(CORES)
 test-full: $(VENV)/.dev debian
-	$(PYTEST) -m full
+	@$(MAKE) --no-print-directory --output-sync=target -j2 full oldest
+
+full:
+	$(PYTEST) -m full $$(grep -rlE 'mark\.full\b' --include='*.py' tests)
+
+oldest:
 	$(PYTEST) tests/lua tests/process/test_embedded.py tests/system/test_acl.py --server "$$(command -v redis-server)" \
 		-k 'not fakeredis'
 
@@ -102,7 +113,9 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamps say what the environment holds; only a change of pyproject.toml makes it anew.
+# The stamps say what the environment holds; only a change of pyproject.toml makes it anew. Modules are compiled when they
+# are imported: pip would compile ten times as many.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 $(VENV)/.python: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python >= 3.11 not found: install it, or say make PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) -c '$(OK)' || { echo "$(PYTHON) is older than Python 3.11" >&2; exit 1; }
@@ -110,16 +123,16 @@ $(VENV)/.python: pyproject.toml
 	@touch $@
 
 $(VENV)/.embedded: $(VENV)/.python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	$(PIP) -e '.[embedded]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
+	$(PIP) -e '.[embedded,dev]'
 	@touch $(VENV)/.embedded $@
 
 # For bench-peers alone: some 300 MB more. Without them it leaves out who is missing.
 $(VENV)/.peers: $(VENV)/.dev
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev,peers]' && touch $@
+	-$(PIP) -e '.[embedded,dev,peers]' && touch $@
 
 # Installs only what is missing; who isn't root is told what to install.
 debian:

@@ -20,6 +20,7 @@ from rq_sched.store import Store
 from rq_sched.store.keys import Keys
 from tests.cli.kit import Cli, HandCell
 
+LONG = ("docs", "faults", "system", "worker")
 SHRINKING_SECONDS = 60
 """What Hypothesis has to make a failing example small. Left alone it takes five minutes, and to explain it as long."""
 assert hasattr(engine, "MAX_SHRINKING_SECONDS"), "Hypothesis calls it otherwise now"
@@ -30,6 +31,11 @@ settings.load_profile("bounded")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--server", type=Path, help="the server binary to test against; default: the embedded one")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders whose files take long come first: at the end no process is left with a long one while others idle."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 
 def pytest_collection_finish() -> None:

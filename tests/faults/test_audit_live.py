@@ -32,7 +32,10 @@ def scene(link: Link, store: Store) -> Scene:
 
 
 class Churn:
-    """Threads that submit, place, reserve, start, grow and finish as fast as they can, each with a node of its own."""
+    """Threads that submit, place, reserve, start, grow, finish and forget as fast as they can, each with a node of its
+    own. What has ended is forgotten: the namespace is busy, and doesn't grow for as long as somebody looks at it."""
+
+    KEPT = 100
 
     def __init__(self, url: str, store: Store, threads: int = 2) -> None:
         self._stop = threading.Event()
@@ -69,6 +72,7 @@ class Churn:
             link.run(store.task_grow(node, "i", [order.token for order in starts]))
             reports = [EndReport(order.token, order.task_id, "completed", 0.0, result=b"\xc0") for order in starts]
             self.finished += len(reports)
+            link.run(store.forget(keep=self.KEPT))
         link.close()
 
     def goes_on(self, by: int = 1) -> None:
