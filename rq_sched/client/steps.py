@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from rq_sched.client.outcomes import forgotten
 from rq_sched.errors import InvalidValue, TaskNotFound
 from rq_sched.model.durations import Duration, parse_duration
+from rq_sched.model.given import given
 from rq_sched.model.states import State
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Deadline:
         if isinstance(timeout, (str, timedelta)):
             timeout = parse_duration(timeout, "timeout")
         if timeout is not None and (not isinstance(timeout, (int, float)) or isnan(timeout)):
-            raise InvalidValue(f"timeout must be a number of seconds, or None, not {timeout!r:.80}")
+            raise InvalidValue(f"timeout must be a number of seconds, or None, not {given(timeout)}")
         self.timeout = timeout
         self._clock = clock
         self._end = None if timeout is None else clock() + timeout

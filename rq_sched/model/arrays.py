@@ -12,6 +12,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from rq_sched.errors import InvalidValue
+from rq_sched.model.given import given
 
 SEQUENCE = 13
 """Hex digits of a sequence, with which the members of queues begin: there are 2⁵² of them."""
@@ -45,7 +46,7 @@ def parse_array(value: Any) -> str:
         value = f"{value[0]}-{value[-1]}"
     found = _EXTENT.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        raise InvalidValue(f"array must be FIRST-LAST, such as 1-1000, or a range with the step 1, not {value!r}")
+        raise InvalidValue(f"array must be FIRST-LAST, such as 1-1000, or a range with the step 1, not {given(value)}")
     first, last = int(found[1]), int(found[2])
     if last < first:
         raise InvalidValue(f"array {value}: the last index is below the first")

@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 from rq_sched.errors import InvalidValue
+from rq_sched.model.given import given
 
 Duration = float | str | timedelta
 LONGEST = 10**9
@@ -36,9 +37,9 @@ def parse_duration(value: object, name: str, least: float = 0) -> float:
         found = _TEXT.fullmatch(value) if isinstance(value, str) else None
         if found is None:
             raise InvalidValue(
-                f"{name} must be a number of seconds, or such as 500ms, 10m, 2h or 1d, not {value!a:.80}"
+                f"{name} must be a number of seconds, or such as 500ms, 10m, 2h or 1d, not {given(value)}"
             )
         seconds = float(found[1]) * _SECONDS[found[2] or "s"]
     if not least <= seconds <= LONGEST:  # also not a number
-        raise InvalidValue(f"{name} must be between {least:g} and {LONGEST:,} seconds, not {value!a:.80}")
+        raise InvalidValue(f"{name} must be between {least:g} and {LONGEST:,} seconds, not {given(value)}")
     return seconds

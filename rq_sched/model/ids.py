@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from rq_sched.errors import InvalidId
+from rq_sched.model.given import given
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -21,7 +22,7 @@ def check_id(value: object, what: str = "task id") -> str:
     if isinstance(value, str) and ID_PATTERN.fullmatch(value):
         return value
     raise InvalidId(
-        f"bad {what} {value!r}: use 1 to 128 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+        f"bad {what} {given(value)}: use 1 to 128 letters, digits, '.', '_' or '-', beginning with a letter or digit"
     )
 
 
@@ -34,5 +35,5 @@ def known_id(value: object) -> str:
     if isinstance(value, str) and "/" in value:
         if ELEMENT_PATTERN.fullmatch(value):
             return value
-        raise InvalidId(f"bad task id {value!r}: an element of an array is ARRAY/INDEX, such as sweep/17")
+        raise InvalidId(f"bad task id {given(value)}: an element of an array is ARRAY/INDEX, such as sweep/17")
     return check_id(value)

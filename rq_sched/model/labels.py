@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 
 from rq_sched.errors import InvalidLabel
+from rq_sched.model.given import given
 
 MAX_LABELS = 8
 """Labels that a node carries, or a task requires, at most."""
@@ -30,15 +31,17 @@ def parse_labels(value: object, name: str = "labels") -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split("+") if value else ()
     if not isinstance(value, Iterable) or isinstance(value, (bytes, dict)):
-        raise InvalidLabel(f"{name} must be a list of labels, not {value!r}")
-    labels = tuple(value)
-    for label in labels:
+        raise InvalidLabel(f"{name} must be a list of labels, not {given(value)}")
+    found: set[str] = set()
+    for label in value:
         if not isinstance(label, str) or not _LABEL.fullmatch(label):
-            raise InvalidLabel(f"{name}: bad label {label!r}: use 1 to 32 lower-case letters, digits, '.', '_' or '-'")
-    labels = tuple(sorted(set(labels)))
-    if len(labels) > MAX_LABELS:
-        raise InvalidLabel(f"{name}: {len(labels)} labels, at most {MAX_LABELS} are taken")
-    return labels
+            raise InvalidLabel(
+                f"{name}: bad label {given(label)}: use 1 to 32 lower-case letters, digits, '.', '_' or '-'"
+            )
+        found.add(label)
+    if len(found) > MAX_LABELS:
+        raise InvalidLabel(f"{name}: {len(found)} labels, at most {MAX_LABELS} are taken")
+    return tuple(sorted(found))
 
 
 def suffix(labels: Iterable[str]) -> str:

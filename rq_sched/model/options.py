@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypedDict, get_type_hints
 from rq_sched.errors import InvalidValue
 from rq_sched.model.arrays import parse_array
 from rq_sched.model.durations import Duration, parse_duration
+from rq_sched.model.given import given
 from rq_sched.model.ids import check_id
 from rq_sched.model.labels import parse_labels
 from rq_sched.model.resources import parse_cpu, parse_memory
@@ -69,19 +70,19 @@ class Option:
 def _whole(value: object, name: str, least: int, most: int = 2**31) -> int:
     if type(value) is not int or not least <= value <= most:
         bounds = f"in ±{most}" if least == -most else f"between {least} and {most}"
-        raise InvalidValue(f"{name} must be a whole number {bounds}, not {value!a:.80}")
+        raise InvalidValue(f"{name} must be a whole number {bounds}, not {given(value)}")
     return value
 
 
 def _elastic(value: object, name: str) -> str:
     if not isinstance(value, str) or value not in ELASTIC:
-        raise InvalidValue(f"{name} must be off, cpu or all, not {value!r}")
+        raise InvalidValue(f"{name} must be off, cpu or all, not {given(value)}")
     return value
 
 
 def _flag(value: object, name: str) -> bool:
     if type(value) is not bool:
-        raise InvalidValue(f"{name} must be true or false, not {value!r}")
+        raise InvalidValue(f"{name} must be true or false, not {given(value)}")
     return value
 
 
@@ -213,8 +214,8 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InvalidValue:
     """
     nearest = near(name, known)
     if nearest:
-        return InvalidValue(f"unknown {what} {name!r:.80}: did you mean {nearest}?")
-    return InvalidValue(f"unknown {what} {name!r:.80}; known are {', '.join(sorted(known))}")
+        return InvalidValue(f"unknown {what} {given(name)}: did you mean {nearest}?")
+    return InvalidValue(f"unknown {what} {given(name)}; known are {', '.join(sorted(known))}")
 
 
 def near(name: str, known: Iterable[str], least: float = 0.6) -> str | None:

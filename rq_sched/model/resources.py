@@ -6,9 +6,11 @@ Both are whole numbers, so that adding and taking away never drifts.
 from __future__ import annotations
 
 import re
+from numbers import Number
 from typing import NamedTuple
 
 from rq_sched.errors import InvalidResources
+from rq_sched.model.given import given
 
 MAX_CPU = 2**20
 MAX_MEMORY = 2**24 - 1
@@ -69,9 +71,9 @@ def parse_cpu(value: object, name: str = "cpu") -> int:
                 raise ValueError
             cpu = int(float(value))
         except (ValueError, OverflowError):
-            raise InvalidResources(f"{name} must be a whole number of cores, not {value!r}") from None
+            raise InvalidResources(f"{name} must be a whole number of cores, not {given(value)}") from None
     if not 1 <= cpu <= MAX_CPU:
-        raise InvalidResources(f"{name} must be between 1 and {MAX_CPU} cores, not {cpu}")
+        raise InvalidResources(f"{name} must be between 1 and {MAX_CPU} cores, not {given(value)}")
     return cpu
 
 
@@ -87,16 +89,16 @@ def parse_memory(value: object, name: str = "memory") -> int:
     if type(value) is int:
         memory = value
     else:
-        found = None if isinstance(value, bool) else _SIZE.match(str(value))
+        found = _SIZE.match(str(value)) if isinstance(value, (Number, str)) else None
         factor = _UNITS.get(found[2].lower()) if found else None
         if found is None or factor is None:
-            raise InvalidResources(f"{name} must be a number of MB or a size such as 512M or 2G, not {value!r}")
+            raise InvalidResources(f"{name} must be a number of MB or a size such as 512M or 2G, not {given(value)}")
         amount = min(float(found[1]) * factor, 2.0 * MAX_MEMORY)
         memory = int(amount)
         if memory != amount:
-            raise InvalidResources(f"{name} must come to whole MB, not {value!r}")
+            raise InvalidResources(f"{name} must come to whole MB, not {given(value)}")
     if not 1 <= memory <= MAX_MEMORY:
-        raise InvalidResources(f"{name} must be between 1 MB and {MAX_MEMORY} MB, not {memory}")
+        raise InvalidResources(f"{name} must be between 1 MB and {MAX_MEMORY} MB, not {given(value)}")
     return memory
 
 

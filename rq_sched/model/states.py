@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from rq_sched.errors import InvalidValue
+from rq_sched.model.given import given
 
 
 class State(StrEnum):
@@ -113,7 +114,7 @@ def parse_state(state: State | str | None) -> State | None:
     try:
         return None if state is None else State(state)
     except ValueError:
-        raise InvalidValue(f"no state {state!r:.80}: it is one of {', '.join(State)}") from None
+        raise InvalidValue(f"no state {given(state)}: it is one of {', '.join(State)}") from None
 
 
 def read_state(name: bytes | None) -> State:

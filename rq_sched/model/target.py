@@ -15,6 +15,7 @@ from types import MethodType
 from typing import Any
 
 from rq_sched.errors import InvalidTarget, InvalidValue, UsageError
+from rq_sched.model.given import given
 from rq_sched.model.options import NAMES, OPTIONS, by_keyword, near
 from rq_sched.model.options import Options as Options
 from rq_sched.model.task import TaskRequest, check_function, request_from_json
@@ -201,7 +202,7 @@ def checked(batch: Iterable[TaskRequest | Mapping[str, Any]]) -> tuple[list[Task
             elif isinstance(item, Mapping):
                 good.append(request_from_json(dict(item)))
             else:
-                raise InvalidValue(f"it must be a TaskRequest or a dict, not {item!r:.80}")
+                raise InvalidValue(f"it must be a TaskRequest or a dict, not {given(item)}")
     except UsageError as error:
         return good, error
     return good, None

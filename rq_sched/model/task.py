@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rq_sched.errors import InvalidTarget, InvalidValue
+from rq_sched.model.given import given
 from rq_sched.model.options import DEFAULT_CRASH_LIMIT as DEFAULT_CRASH_LIMIT
 from rq_sched.model.options import DEFAULT_MEMORY as DEFAULT_MEMORY
 from rq_sched.model.options import NAMES, OPTIONS, RequestOptions, by_keyword, unknown
@@ -94,12 +95,12 @@ class TaskRequest:
         """Itself, with sizes and durations as numbers and an id, or an error that names the field."""
         check_function(self.function)
         if isinstance(self.args, (str, bytes)) or not isinstance(self.args, Sequence):
-            raise InvalidValue(f"args must be a list, not {self.args!r}")
+            raise InvalidValue(f"args must be a list, not {given(self.args)}")
         if not isinstance(self.kwargs, Mapping):
-            raise InvalidValue(f"kwargs must be an object with names as keys, not {self.kwargs!r}")
+            raise InvalidValue(f"kwargs must be an object with names as keys, not {given(self.kwargs)}")
         for name in self.kwargs:
             if not isinstance(name, str):
-                raise InvalidValue(f"kwargs must have names as keys, not {name!r:.80}")
+                raise InvalidValue(f"kwargs must have names as keys, not {given(name)}")
         if self.function.startswith("exec:"):
             _check_words(self.args, self.kwargs)
         for field, default, parse in _FIELDS:
@@ -175,9 +176,9 @@ def _check_words(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         raise InvalidValue(f"a command takes no named arguments: {', '.join(kwargs)}")
     for word in args:
         if not isinstance(word, (str, bytes, int, float)):
-            raise InvalidValue(f"an argument of a command must be text, bytes or a number, not {word!r:.80}")
+            raise InvalidValue(f"an argument of a command must be text, bytes or a number, not {given(word)}")
         if (isinstance(word, str) and "\0" in word) or (isinstance(word, bytes) and b"\0" in word):
-            raise InvalidValue(f"an argument of a command can't contain a null character: {word!r:.80}")
+            raise InvalidValue(f"an argument of a command can't contain a null character: {given(word)}")
 
 
 @dataclass(slots=True)

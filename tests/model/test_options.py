@@ -122,6 +122,25 @@ def resize(image: str, memory: str = "low", **more: Any) -> None:
     """Has a parameter that is called like an option, and takes any others."""
 
 
+class Evil:
+    def __repr__(self) -> str:
+        raise ValueError("not even this")
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    "value",
+    [Evil(), 10**5000, "x" * 10**6, ["GPU"] * 10**5, [10**5000], range(10**12), "a\nb\x1b[31m", "\udce9", float("nan")],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_it_is_the_error_is_one_short_line(name: str, value: Any) -> None:
+    """And nothing is looked at further than it can be right."""
+    with pytest.raises(UsageError) as refused:
+        OPTIONS[name].parse(value, name)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300
+
+
 def test_an_option_that_is_also_a_parameter_is_refused() -> None:
     with pytest.raises(InvalidValue, match=r"memory is an option.*resize has a parameter.*client\.options\(memory=…\)"):
         short_form(resize, ["a.png"], {"memory": 512}, {})

@@ -11,6 +11,7 @@ from rq_sched.client.flows.base import PATIENCE, Base
 from rq_sched.client.steps import Deadline, Emit, Flow, Pause, batches, new_channel
 from rq_sched.errors import InvalidValue, RedisUnavailable, RqSchedError
 from rq_sched.model.durations import Duration, parse_duration
+from rq_sched.model.given import given
 from rq_sched.model.ids import known_id
 from rq_sched.model.states import CancelOutcome, State, parse_state
 from rq_sched.model.task import TaskInfo
@@ -85,7 +86,7 @@ class CancelFlows(Base):
             return
         chosen = parse_state(state)
         if chosen is None or chosen.final:
-            raise InvalidValue(f"state must be one in which a task hasn't ended, not {state!r:.80}")
+            raise InvalidValue(f"state must be one in which a task hasn't ended, not {given(state)}")
         yield from self.cancel_selected(chosen, requeue, grace, reason, wait)
 
     def cancel_selected(
@@ -134,7 +135,7 @@ class CancelFlows(Base):
 def _how(requeue: bool, grace: Duration, reason: str | None) -> dict[str, Any]:
     """What a cancel says to each task.  Raises: InvalidValue."""
     if reason is not None and not isinstance(reason, str):
-        raise InvalidValue(f"reason must be text, not {reason!r:.80}")
+        raise InvalidValue(f"reason must be text, not {given(reason)}")
     return {"requeue": requeue, "grace": parse_duration(grace, "grace"), "reason": reason}
 
 

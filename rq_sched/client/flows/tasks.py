@@ -10,6 +10,7 @@ from rq_sched.client.steps import Flow, batches, run
 from rq_sched.errors import InvalidValue, TaskNotFound
 from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.explanation import Explanation
+from rq_sched.model.given import given
 from rq_sched.model.ids import known_id
 from rq_sched.model.output import as_text
 from rq_sched.model.states import State, parse_state
@@ -22,7 +23,7 @@ class TaskFlows(Base):
     def prioritize(self, task_id: str, priority: int) -> Flow[State]:
         """Change a priority.  Raises: TaskNotFound, TaskFinal, InvalidValue."""
         if type(priority) is not int or abs(priority) > PRIORITY_LIMIT:
-            raise InvalidValue(f"priority must be a whole number within ±2³¹, not {priority!r}")
+            raise InvalidValue(f"priority must be a whole number within ±2³¹, not {given(priority)}")
         return (yield from run(self.store.prioritize(task_id, priority)))
 
     def forget(self, task_ids: Iterable[str] | None, state: State | str | None, older_than: Duration) -> Flow[int]:
@@ -57,7 +58,7 @@ class TaskFlows(Base):
     ) -> Flow[list[TaskInfo]]:
         """Tasks that match.  Raises: InvalidValue, TaskNotFound."""
         if type(limit) is not int or not 0 <= limit < 2**31:
-            raise InvalidValue(f"limit must be a whole number from 0, not {limit!r:.80}")
+            raise InvalidValue(f"limit must be a whole number from 0, not {given(limit)}")
         which: Any = {"state": parse_state(state), "node": node_id, "priority": priority, "limit": limit}
         if array is not None:
             return (yield from run(self.store.list_elements(array, **which))).tasks
