@@ -10,8 +10,8 @@
 -- The lines of a request and of an outcome, in their order; of a request's those behind `watch` are rare, but for `run`.
 local REQUEST = {
   'class', 'turn', 'digest', 'at', 'watch', 'state', 'due', 'delay', 'priority', 'retries', 'retries_used', 'crashes',
-  'crash_limit', 'time_limit', 'elastic', 'preemptible', 'max_cpu', 'max_memory', 'payload', 'attempts', 'preempted',
-  'released', 'first_memory', 'asked', 'refusal', 'reason', 'operation', 'array', 'run',
+  'crash_limit', 'time_limit', 'elastic', 'preemptible', 'max_cpu', 'max_memory', 'log_limit', 'name', 'tags', 'payload',
+  'attempts', 'preempted', 'released', 'first_memory', 'asked', 'refusal', 'reason', 'operation', 'array', 'run',
 }
 local OUTCOME = { 'state', 'at', 'attempt', 'reason', 'exit_code', 'stored' }
 local ATTEMPT = { 'started', 'allocated', 'resize', 'after', 'reason', 'progress', 'watch', 'more' }

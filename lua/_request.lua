@@ -6,8 +6,9 @@
 local RANGES = {
   priority = { -PY.MOST_PRIORITY, PY.MOST_PRIORITY }, delay = { 0, MOST_DURATION }, retries = { 0, PY.MOST_PRIORITY },
   crash_limit = { 1, PY.MOST_PRIORITY }, time_limit = { 1, MOST_DURATION }, preemptible = { 1, 1 },
-  max_cpu = { 1, PY.MOST_CPU }, max_memory = { 1, PY.MOST_MEMORY },
+  max_cpu = { 1, PY.MOST_CPU }, max_memory = { 1, PY.MOST_MEMORY }, log_limit = { 1, PY.MOST_OUTPUT_LIMIT },
 }
+local TEXTS = { name = 1024, tags = 16384 } -- lines of any text, and the bytes that they have at most
 local MOST_DIGEST, MOST_ID = 64, 128 -- bytes
 local ELASTIC = { off = true, cpu = true, all = true }
 
@@ -54,6 +55,10 @@ local function line_given(name, value, need)
     end
   elseif name == 'run' then
     function_given(value)
+  elseif TEXTS[name] then
+    if #value > TEXTS[name] or not is_utf8(value) then
+      complain('invalid_value', name .. ' must be up to ' .. TEXTS[name] .. ' bytes of text, not ' .. shown(value))
+    end
   elseif name == 'elastic' then
     choice_given(value, 'elastic', ELASTIC)
   else

@@ -4,7 +4,7 @@
 -- ARGV: now_ms node_id incarnation token data
 -- Replies: 1 if it was kept, 0 if the attempt is over
 -- Refuses: nothing
--- Promises: at most 128 KiB are kept; only the attempt on the ledger may write
+-- Promises: at most twice what the task asks for is kept; only the attempt on the ledger may write
 --@include _ledger
 --@include _output
 

@@ -84,10 +84,10 @@ def find_command(name: str) -> str:
     found = name if os.path.isabs(name) else shutil.which(name)
     if found is None:
         raise InvalidTarget(f"no command {name!r} on this machine: give its full path as it is on the nodes")
-    return found if os.path.isabs(found) else os.path.join(_here(), found.removeprefix("./"))
+    return found if os.path.isabs(found) else os.path.join(here(), found.removeprefix("./"))
 
 
-def _here() -> str:
+def here() -> str:
     """The present folder as the user knows it: the way by which the shell came here, if it leads here."""
     told = os.environ.get("PWD", "")
     try:
@@ -96,6 +96,14 @@ def _here() -> str:
     except OSError:
         pass
     return os.getcwd()
+
+
+def submitted_from() -> dict[str, str]:
+    """What is said of a command without ``--chdir`` (``model/surroundings.py``): the folder where it is submitted."""
+    try:
+        return {"folder": here()}
+    except OSError:  # it was removed
+        return {}
 
 
 _KEYWORD = re.compile(r"([^\W\d]\w*|)(:?=)(.*)", re.DOTALL)

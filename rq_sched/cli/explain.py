@@ -58,8 +58,28 @@ def _sentences(found: Mapping[str, Any]) -> Iterator[str]:
         yield from ended(found, state)
     else:
         yield from placed(found, state)
+    yield from _folder(found)
     if found.get("history"):
         yield from history(found)
+
+
+def _folder(found: Mapping[str, Any]) -> Iterator[str]:
+    """Where a command runs, and whose folder that is."""
+    submitted, runs_in, node = found.get("folder"), found.get("runs_in"), found["node_id"]
+    if found.get("chdir"):
+        yield f"Its folder is {found['chdir']}, as --chdir asks."
+    elif submitted and runs_in == submitted:
+        yield (
+            f"Its folder is {submitted}, where it was submitted: {node} allows that. (If there is no such folder, its "
+            "log says so.)"
+        )
+    elif submitted and runs_in:
+        yield (
+            f"Its folder is {runs_in}, that of {node}. It was submitted in {submitted}, which {node} doesn't allow "
+            "(`rq-sched worker --allow-dir`)."
+        )
+    elif submitted:
+        yield f"Its folder is {submitted}, where it was submitted, on a node that allows that; else that of its node."
 
 
 # -- arrays ---------------------------------------------------------------------------------------

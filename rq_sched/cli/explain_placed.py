@@ -18,9 +18,9 @@ ADVICE = {
     Reason.TIMEOUT: "It ran longer than its time limit: submit it with a longer --time-limit.",
     Reason.OOM: "It used more memory than it may have: submit it with more --memory, or with --max-memory.",
     Reason.POISON: "Its process or its node died again and again: look at its log, and at those of the workers.",
-    Reason.NOT_FOUND: "No node that could hold it has such a function or command: is it installed, is --chdir right?",
+    Reason.NOT_FOUND: "No node that could hold it has what it asks for: is it installed there, are its folders there?",
     Reason.UNSENDABLE: "Its result can't be sent: the error says what to return instead (docs/values.md).",
-    Reason.NOT_ALLOWED: "No node that could hold it may run it: start a worker with an --allow that names it.",
+    Reason.NOT_ALLOWED: "No node that could hold it may run it: start a worker with the option that its error names.",
 }
 
 

@@ -14,11 +14,9 @@ from rq_sched.cli.follow import patiently
 from rq_sched.cli.look import ask_an_element, not_found
 from rq_sched.cli.options import Invocation, command, one_task_id
 from rq_sched.errors import TaskNotFound
-from rq_sched.model.output import AttemptMark, Cut, Reader, missed
+from rq_sched.model.output import AttemptMark, Cut, Reader, StreamMark, behind, length_of
 
 FOLLOW_SECONDS = 0.2
-OVERLAP = 64
-"""Bytes read again to see whether Redis still holds what was read before: it keeps only the end of the output."""
 
 
 @command("logs")
@@ -27,13 +25,13 @@ OVERLAP = 64
 @click.option("--raw", is_flag=True, help="The bytes as they came, terminal codes included.")
 @click.pass_obj
 def logs_command(session: Invocation, task_id: str, follow: bool, raw: bool) -> int:
-    """Print what a task wrote: standard output and standard error as they came, at least the last 64 KiB."""
+    """Print what a task wrote, output and errors as they came: at least the last 64 KiB (--log-limit)."""
     try:
         ask_an_element(session.run(session.store.result(task_id)), "writes nothing: its elements do", "logs")
     except TaskNotFound:
         return not_found(session, task_id)
     printer = Printer(session, task_id, raw)
-    log = LogReader(lambda offset: patiently(session, lambda: session.store.log(task_id, offset)))
+    log = LogReader(lambda offset: patiently(session, lambda: session.store.log_from(task_id, offset)))
     while True:
         (state,) = patiently(
             session, lambda: session.store.states([task_id])
@@ -54,33 +52,26 @@ class LogReader:
     """What comes new at the end of a log of which only the end is kept.
 
     Parameters:
-        fetch: the log from an offset on.
+        fetch: the log from an offset on, and then its first bytes.
     """
 
-    def __init__(self, fetch: Callable[[int], bytes]) -> None:
+    def __init__(self, fetch: Callable[[int], tuple[bytes, bytes]]) -> None:
         self._fetch = fetch
+        self._head = b""
         self._offset = 0
-        self._tail = b""
-        self._seen = 0
+        self._counter = Reader()
+        self._seen = 0  # bytes that the task has written, as far as they were seen
 
     def read(self) -> bytes:
         """What was written since the last call."""
-        piece = self._fetch(self._offset - len(self._tail))
-        if piece.startswith(self._tail):
-            return self._advance(self._offset, piece[len(self._tail) :])
-        whole = self._fetch(0)  # the beginning was dropped: find the place again
-        found = whole.rfind(self._tail)
-        if found < 0:
-            new = missed(whole, self._seen)
-            self._advance(0, whole)
-            return new
-        place = found + len(self._tail)
-        return self._advance(place, whole[place:])
-
-    def _advance(self, offset: int, new: bytes) -> bytes:
-        self._offset = offset + len(new)
-        self._seen += len(new)
-        self._tail = (self._tail + new)[-OVERLAP:]
+        new, head = self._fetch(self._offset)
+        if head.startswith(self._head):
+            self._offset += len(new)
+        else:  # its beginning was dropped
+            whole, head = self._fetch(0)
+            self._offset, new = len(whole), behind(whole, self._seen)
+        self._head = head
+        self._seen += length_of(self._counter.feed(new))
         return new
 
 
@@ -111,7 +102,9 @@ class Printer:
             self._part(rest)
         self._end_line()
 
-    def _part(self, part: bytes | Cut | AttemptMark) -> None:
+    def _part(self, part: bytes | Cut | AttemptMark | StreamMark) -> None:
+        if isinstance(part, StreamMark):
+            return
         if isinstance(part, bytes):
             if self.raw:
                 sys.stdout.buffer.write(part)

@@ -37,8 +37,10 @@ def infos(session: Invocation, ids: Sequence[str]) -> Iterator[tuple[str, TaskIn
 
 
 def call_text(info: TaskInfo) -> str:
-    """What it runs, for a table; of an array how many times it is left to be run: ``999,983 × pkg.mod:func(1)``."""
+    """What it runs, for a table, behind its name if it has one; of an array how many times it is left to be run:
+    ``999,983 × pkg.mod:func(1)``."""
     text = show.call(info.function, info.args, info.kwargs, limit=80)
+    text = f"{info.name}: {text}" if info.name else text
     return text if info.elements is None else f"{info.elements['waiting']:,} × {text}"
 
 
@@ -75,7 +77,14 @@ def _print_status(info: TaskInfo) -> None:
 
 def _status_pairs(info: TaskInfo) -> Iterator[tuple[str, str]]:
     """What a person wants to know, most important first; empty values are left out."""
+    yield "name", info.name or ""
+    yield "tags", ", ".join(f"{name}={text}" for name, text in info.tags.items())
     yield "runs", show.call(info.function, info.args, info.kwargs)
+    yield "folder", info.chdir or (f"{info.folder}, if its node allows that" if info.folder else "")
+    yield "environment", ", ".join(f"{name}={text}" for name, text in info.env.items())
+    yield "input", show.count(len(info.stdin), "byte") if isinstance(info.stdin, bytes) else info.stdin or ""
+    yield "output", info.output_path or ""
+    yield "errors", info.error_path or ""
     if info.array is not None:
         yield "array", f"{info.array}: {show.count(size(info.array), 'element')}"
     yield "elements", show.elements(info.elements or {})

@@ -11,20 +11,24 @@ from typing import Any
 
 import click
 
-from rq_sched.cli import show
+from rq_sched.cli import show, standard_input
 from rq_sched.cli.failure import print_error, print_warning
 from rq_sched.cli.follow import Awaited, Follower, patiently
 from rq_sched.cli.logs import LogReader, Printer
 from rq_sched.cli.look import failure_text
 from rq_sched.cli.options import DURATION, Invocation
-from rq_sched.cli.submit import SubmitCommand, request_of, submit_one, task_options
+from rq_sched.cli.submit import SubmitCommand, given_options, request_of, submit_one, task_options
 from rq_sched.errors import InvalidValue, TaskCancelled, TaskFailed, TaskNotFound
-from rq_sched.model.output import AttemptMark, Cut, Reader
+from rq_sched.model.output import ERROR, AttemptMark, Cut, Reader, StreamMark
 from rq_sched.model.states import Reason, State
 from rq_sched.model.task import DEFAULT_GRACE, TaskInfo
 
 LOOK_SECONDS = 0.1
 """Seconds between two looks at what it has written."""
+KEPT = 512 * 1024
+"""Bytes of its output that the log keeps: more than usual, so that nothing is gone before it is shown."""
+RATE = KEPT
+"""Bytes a second that a command may write there: workers report twice a second, so half of what is kept at a time."""
 SIGNALLED = 128
 """What a shell adds to the number of the signal that has ended a program."""
 
@@ -54,16 +58,20 @@ def run_command(
     rq-sched run pkg.mod:train data.csv epochs:=20
 
     Of a function, what it returns is printed at the end. Ctrl-C (also SIGTERM and SIGHUP) ends the task for good, and
-    waits until its processes are gone; once more leaves at once.
+    waits until its processes are gone; once more leaves at once. Standard input goes with the task if it is a file or
+    a pipe.
     """
     session = ctx.ensure_object(Invocation)
     session.signing_key_file = signing_key_file
-    given = {name: value for name, value in fields.items() if value not in (None, ())}
+    given = {"log_limit": KEPT} | given_options(fields)
     if "array" in given:
         raise InvalidValue("run shows one task: `rq-sched submit --array` takes an array, `rq-sched wait` waits for it")
     if grace > 86_400:
         raise InvalidValue(f"--grace must be at most a day, not {grace:g} seconds")
+    if given.get("stdin") == "-" or ("stdin" not in given and standard_input.is_given()):
+        given["stdin"] = standard_input.read(as_json=session.json) or None
     request = request_of(list(words), ctx.meta.get("after"), given)
+    request.hints = {**request.hints, "apart": RATE}
     with interruptions() as interrupted:
         info, _ = submit_one(session, request)
         shown = Output(session, info.task_id)
@@ -146,9 +154,10 @@ class Output:
     def __init__(self, session: Invocation, task_id: str) -> None:
         self.task_id = task_id
         self._as_json = session.json
-        self._log = LogReader(lambda offset: patiently(session, lambda: session.store.log(task_id, offset)))
+        self._log = LogReader(lambda offset: patiently(session, lambda: session.store.log_from(task_id, offset)))
         self._reader = Reader()
         self._printer = Printer(session, task_id, raw=False) if session.json else None
+        self._stream = sys.stdout
         self._cut = 0
 
     def go_on(self) -> None:
@@ -159,7 +168,7 @@ class Output:
             return
         for part in self._reader.feed(piece):
             self._show(part)
-        sys.stdout.flush()
+        self._stream.flush()
 
     def end(self) -> None:
         """It has ended: the rest."""
@@ -168,14 +177,16 @@ class Output:
             self._printer.end()
         elif rest := self._reader.remainder():
             self._show(rest)
-            sys.stdout.flush()
+            self._stream.flush()
 
-    def _show(self, part: bytes | Cut | AttemptMark) -> None:
+    def _show(self, part: bytes | Cut | AttemptMark | StreamMark) -> None:
         if isinstance(part, bytes):
-            sys.stdout.buffer.write(part)
+            self._stream.buffer.write(part)
             return
-        sys.stdout.flush()
-        if isinstance(part, Cut):
+        self._stream.flush()
+        if isinstance(part, StreamMark):
+            self._stream = sys.stderr if part.number == ERROR else sys.stdout
+        elif isinstance(part, Cut):
             self._cut += part.number
         else:
             print_warning(f"{self.task_id} begins anew: attempt {part.number}", as_json=self._as_json)

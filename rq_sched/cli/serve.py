@@ -83,6 +83,10 @@ def scheduler_command(
               help="A label that it carries, for tasks that require it. May be given often.")  # fmt: skip
 @click.option("--allow", multiple=True, metavar="PATTERN",
               help="What it may run: pkg.mod:func, pkg.mod:*, pkg.*, exec:PATH. May be given often.")  # fmt: skip
+@click.option("--allow-dir", "allow_dirs", multiple=True, metavar="PATTERN",
+              help="Folders that requests may name, with what is below them (default: that of --chdir).")  # fmt: skip
+@click.option("--allow-env", "allow_variables", multiple=True, metavar="PATTERN",
+              help="Variables that they may set (default: not LD_*, DYLD_*, PYTHON*, PATH, RQ_SCHED_*).")  # fmt: skip
 @click.option("--chdir", metavar="DIR", help="Where tasks run, and where functions are looked for first.")
 @click.option("--grace", type=DURATION, default=10.0, show_default=True,
               help="What running tasks have to end, on SIGTERM.")  # fmt: skip
@@ -112,6 +116,8 @@ def worker_command(
     memory: int | None,
     labels: Sequence[str],
     allow: Sequence[str],
+    allow_dirs: Sequence[str],
+    allow_variables: Sequence[str],
     chdir: str | None,
     grace: float,
     ttl: float,
@@ -156,6 +162,8 @@ def worker_command(
         total=Resources(cpu or size.cpu, memory or size.memory),
         labels=parse_labels(labels, "--label"),
         allow=tuple(allow),
+        allow_dir=tuple(allow_dirs),
+        allow_env=tuple(allow_variables),
         chdir=chdir,
         ttl=ttl,
         grace=grace,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import click
 
-from rq_sched.cli import show
-from rq_sched.cli.arguments import as_typed, find_command, parse_arguments
-from rq_sched.cli.options import DURATION, LABEL, CommonCommand, F, Invocation, Parsed
+from rq_sched.cli import show, standard_input
+from rq_sched.cli.arguments import as_typed, find_command, here, parse_arguments, submitted_from
+from rq_sched.cli.options import DURATION, LABEL, TEXT, CommonCommand, F, Invocation, Parsed
 from rq_sched.client.outcomes import unaccepted
 from rq_sched.errors import TaskExists, UsageError
 from rq_sched.model.arrays import size
@@ -43,6 +45,8 @@ def task_options(function: F) -> F:
             kind = {"is_flag": True}
         elif option.unit == "labels":
             kind = {"type": LABEL, "multiple": True}
+        elif option.unit.startswith("NAME"):
+            kind = {"type": TEXT, "multiple": True, "metavar": option.unit}
         default = option.default_text or option.default
         often = " May be given often." if kind.get("multiple") else ""
         text = f"{option.help[0].upper()}{option.help[1:]} (default: {default}).{often}"
@@ -100,7 +104,7 @@ def submit_command(
     session = ctx.ensure_object(Invocation)
     session.durability, session.durability_timeout = durability, durability_timeout
     session.signing_key_file = signing_key_file
-    given = {name: value for name, value in fields.items() if value not in (None, ())}
+    given = given_options(fields)
     after: list[str] | None = ctx.meta.get("after")
     if dry_run and (wait or quiet):
         raise UsageError(f"--dry-run submits nothing: --{'wait' if wait else 'quiet'} can't be given as well")
@@ -111,6 +115,8 @@ def submit_command(
         from rq_sched.cli.submit_file import submit_file
 
         return submit_file(session, from_file, wait=wait, quiet=quiet, dry_run=dry_run)
+    if given.get("stdin") == "-":
+        given["stdin"] = standard_input.read(as_json=session.json)
     request = request_of(list(words), after, given)
     if dry_run:
         return _dry_run(session, request, named="task_id" in given)
@@ -139,17 +145,26 @@ def _option(ctx: click.Context, field: str) -> str:
     return next(param.opts[-1].lstrip("-") for param in ctx.command.params if param.name == field)
 
 
+def given_options(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a task that were given. A folder is one here."""
+    given = {name: value for name, value in fields.items() if value not in (None, ())}
+    if "chdir" in given:
+        given["chdir"] = os.path.join(here(), given["chdir"])
+    return given
+
+
 def request_of(words: list[str], after: list[str] | None, given: dict[str, Any]) -> TaskRequest:
     """The request that the words of the command line ask for, checked."""
-    if words:
-        target, words = words[0], words[1:] + (after or [])
-        if target.startswith("exec:"):
-            return TaskRequest(target, [as_typed(word) for word in words], **given).check()
-        args, kwargs = parse_arguments(words)
-        return TaskRequest(target, args, kwargs, **given).check()
-    if after:
-        typed = [as_typed(word) for word in after[1:]]
-        return TaskRequest(f"exec:{find_command(after[0])}", typed, **given).check()
+    if words and not words[0].startswith("exec:"):
+        args, kwargs = parse_arguments(words[1:] + (after or []))
+        return TaskRequest(words[0], args, kwargs, **given).check()
+    if words or after:
+        target, *rest = [*words, *(after or [])]
+        function = target if words else f"exec:{find_command(target)}"
+        request = TaskRequest(function, [as_typed(word) for word in rest], **given).check()
+        if request.chdir is None:
+            request.hints = submitted_from()
+        return request
     raise UsageError("nothing to submit: name a function (pkg.mod:func), a command after --, or --from-file FILE")
 
 

@@ -21,7 +21,7 @@ from io import FileIO
 from typing import Any, NoReturn
 
 from rq_sched.cli import show
-from rq_sched.cli.arguments import plain_json
+from rq_sched.cli.arguments import plain_json, submitted_from
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.follow import patiently
@@ -222,6 +222,8 @@ def read_line(text: bytes) -> TaskRequest:
     except (ValueError, RecursionError) as error:
         raise InvalidValue(f"broken JSON: {error}") from None
     request = request_from_json(data)
+    if request.function.startswith("exec:") and request.chdir is None:
+        request.hints = submitted_from()
     request.pack_arguments()  # here, and not among the others of the batch, so that only this line is refused
     return request
 

@@ -132,7 +132,21 @@ def worker_child(node: Node, grace: float, tasks: int, common: Sequence[str]) ->
     """A worker that may run anything: only this user reaches the server's private socket."""
     size = ["--cpu", str(node.total.cpu), "--memory", str(node.total.memory)]
     labels = [word for label in node.labels for word in ("--label", label)]
-    words = ["worker", "--node-id", node.node_id, *size, *labels, "--allow", "*", "--grace", f"{grace:g}"]
+    words = [
+        "worker",
+        "--node-id",
+        node.node_id,
+        *size,
+        *labels,
+        "--allow",
+        "*",
+        "--allow-dir",
+        "*",
+        "--allow-env",
+        "*",
+        "--grace",
+        f"{grace:g}",
+    ]
     limit = ["--max-tasks-per-child", str(tasks)] if tasks else []
     return ChildProcess(f"node {node.node_id}", [*CLI, *words, *limit, *common])
 

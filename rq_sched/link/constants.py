@@ -29,7 +29,8 @@ CONSTANTS: dict[str, int] = {
     "TOLD": task.TOLD_LIMIT,  # bytes up to which a result comes with the news of its task's end
     "CRASH_LIMIT": task.DEFAULT_CRASH_LIMIT,
     "MOST_NAME": schedule.MOST_NAME,  # bytes of a schedule's name
-    "OUTPUT_LIMIT": output.LIMIT,  # bytes of a task's output that are kept
+    "OUTPUT_LIMIT": output.LIMIT,  # bytes of a task's output that are kept, where it doesn't ask for more
+    "MOST_OUTPUT_LIMIT": output.MOST,
     "RESERVE_AFTER": int(SETTINGS["reserve_after"].default),
     "PREEMPT_AFTER": int(SETTINGS["preempt_after"].default),
     "GROW_AFTER": int(SETTINGS["grow_after"].default),

@@ -67,6 +67,9 @@ class Explanation(Answer):
     memory_needed: int = 1
     require: list[str] = field(default_factory=list)
     suspect: bool = False  # it must run alone on a node before it may fail as poison
+    chdir: str | None = None  # the folder that was asked for
+    folder: str | None = None  # of a command: where it was submitted
+    runs_in: str | None = None  # the folder in which it ran last, as its node allows folders now
     error: str | None = None
     refusals: dict[str, str] = field(default_factory=dict)  # nodes that have refused it, with what each has said
     history: list[dict[str, Any]] = field(

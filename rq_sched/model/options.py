@@ -20,7 +20,10 @@ from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.given import given
 from rq_sched.model.ids import check_id
 from rq_sched.model.labels import parse_labels
+from rq_sched.model.output import LIMIT, parse_limit
 from rq_sched.model.resources import parse_cpu, parse_memory
+from rq_sched.model.surroundings import NOWHERE, parse_env, parse_file, parse_path, parse_stdin
+from rq_sched.model.tags import parse_name, parse_tags
 
 DEFAULT_MEMORY = 256
 DEFAULT_CRASH_LIMIT = 3
@@ -152,6 +155,39 @@ class Options(TypedDict, total=False):
     preemptible: Annotated[
         bool | None, Option("a task of higher priority may stop it", _flag, False, "it may not", unit="flag")
     ]
+    chdir: Annotated[
+        str | None,
+        Option("the folder in which it runs", parse_path, default_text="that of its worker; of a command that of the "
+               "submit, where its worker allows it", unit="DIR"),
+    ]  # fmt: skip
+    env: Annotated[
+        Mapping[str, str] | Sequence[str] | None,
+        Option("a variable of its environment, NAME=TEXT, or NAME to copy it from here", parse_env,
+               default_text="none", unit="NAME[=TEXT]"),
+    ]  # fmt: skip
+    stdin: Annotated[
+        str | bytes | None,
+        Option("the file on its node that is its standard input", parse_stdin, default_text=NOWHERE, unit="FILE"),
+    ]
+    output: Annotated[
+        str | None,
+        Option("the file on its node for its standard output, with %t (id), %a (attempt), %i (index), %n (node)",
+               parse_file, default_text="the log", unit="FILE", long="output_path"),
+    ]  # fmt: skip
+    error: Annotated[
+        str | None,
+        Option("the same for its standard error", parse_file, default_text="the log", unit="FILE", long="error_path"),
+    ]
+    log_limit: Annotated[
+        int | str | None,
+        Option("how much of what it writes the log keeps, in bytes or such as 512K: the last ones", parse_limit,
+               LIMIT, "64K", unit="SIZE"),
+    ]  # fmt: skip
+    name: Annotated[str | None, Option("what people call it: any text", parse_name, default_text="none", unit="TEXT")]
+    tags: Annotated[
+        Mapping[str, str] | Sequence[str] | None,
+        Option("a tag, NAME=TEXT", parse_tags, default_text="none", unit="NAME=TEXT", short="tag"),
+    ]
 
 
 class RequestOptions(Options, total=False):
@@ -162,6 +198,9 @@ class RequestOptions(Options, total=False):
     memory_needed: int | str | None
     max_cpu_needed: int | None
     max_memory_needed: int | str | None
+    output_path: str | None
+    error_path: str | None
+    tag: Mapping[str, str] | Sequence[str] | None
 
 
 def _named(keyword: str, option: Option) -> Option:

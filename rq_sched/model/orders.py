@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rq_sched.model.output import LIMIT
 from rq_sched.model.reading import MOST, whole
 from rq_sched.model.resources import Resources
 
@@ -24,6 +25,7 @@ class Start:
     maximum: Resources
     time_limit: float | None  # seconds
     elastic: str
+    log_limit: int = LIMIT  # bytes of its output that are kept
 
 
 @dataclass(slots=True)

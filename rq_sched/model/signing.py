@@ -2,8 +2,8 @@
 workers run (``docs/security.md`` says what the signature covers, and what it doesn't).
 
 The signature (HMAC-SHA256, the first 128 bits) is over namespace, task id, function, arguments and time limit. It
-travels inside the packed arguments, as a third element after args and kwargs: so no script and no record knows of it,
-and unsigned tasks pay nothing.
+travels inside the packed arguments, as their last element: so no script and no record knows of it, and unsigned tasks
+pay nothing.
 
 >>> signer = Signer("a key of at least 16 characters", "default")
 >>> packed = signer.sign("t1", "math:sqrt", b"", None)
@@ -22,7 +22,8 @@ from rq_sched.errors import InvalidValue
 LEAST_KEY = 16
 SIZE = 16
 _NOTHING = b"\x92\x90\x80"  # msgpack of [[], {}]
-_TWO, _THREE = b"\x92", b"\x93"  # how a list of two, of three begins
+_LONGER = {b"\x92": b"\x93", b"\x93": b"\x94"}  # how a list of two, of three begins, and one with an element more
+_SHORTER = {longer: shorter for shorter, longer in _LONGER.items()}
 _BYTES = b"\xc4" + bytes([SIZE])  # how bytes of that length begin
 
 
@@ -44,13 +45,13 @@ class Signer:
     def sign(self, task_id: str, function: str, packed: bytes, time_limit: float | None) -> bytes:
         """The packed arguments with the signature in them. ``time_limit``: seconds."""
         body = packed or _NOTHING
-        return _THREE + body[1:] + _BYTES + self._signature(task_id, function, body, time_limit)
+        return _LONGER[body[:1]] + body[1:] + _BYTES + self._signature(task_id, function, body, time_limit)
 
     def verify(self, task_id: str, function: str, packed: bytes, time_limit: float | None) -> bool:
         """Whether these packed arguments carry the signature of exactly this request."""
-        if packed[:1] != _THREE or packed[-SIZE - 2 : -SIZE] != _BYTES:
+        if packed[:1] not in _SHORTER or packed[-SIZE - 2 : -SIZE] != _BYTES:
             return False
-        body = _TWO + packed[1 : -SIZE - 2]
+        body = _SHORTER[packed[:1]] + packed[1 : -SIZE - 2]
         return hmac.compare_digest(packed[-SIZE:], self._signature(task_id, function, body, time_limit))
 
     def _signature(self, task_id: str, function: str, body: bytes, time_limit: float | None) -> bytes:
@@ -67,9 +68,9 @@ def unsigned(packed: bytes) -> bytes:
     >>> unsigned(Signer("a key of at least 16 characters", "default").sign("t1", "math:sqrt", b"", None))
     b''
     """
-    if packed[:1] != _THREE:
+    if packed[:1] not in _SHORTER or packed[-SIZE - 2 : -SIZE] != _BYTES:
         return packed
-    body = _TWO + packed[1 : -SIZE - 2]
+    body = _SHORTER[packed[:1]] + packed[1 : -SIZE - 2]
     return b"" if body == _NOTHING else body
 
 

@@ -22,6 +22,7 @@ from rq_sched.model.options import DEFAULT_MEMORY as DEFAULT_MEMORY
 from rq_sched.model.options import NAMES, OPTIONS, RequestOptions, by_keyword, unknown
 from rq_sched.model.options import PRIORITY_LIMIT as PRIORITY_LIMIT
 from rq_sched.model.states import State
+from rq_sched.model.surroundings import asked_for, check_file
 from rq_sched.model.values import pack
 
 if TYPE_CHECKING:
@@ -74,6 +75,15 @@ class TaskRequest:
     preemptible: bool
     require: Sequence[str]
     array: str | range | None
+    chdir: str | None
+    env: Mapping[str, str] | Sequence[str] | None
+    stdin: str | bytes | None
+    output_path: str | None
+    error_path: str | None
+    log_limit: int | str
+    name: str | None
+    tags: Mapping[str, str] | Sequence[str] | None
+    hints: Mapping[str, Any]
 
     def __init__(
         self,
@@ -85,6 +95,7 @@ class TaskRequest:
         self.function = function
         self.args = args
         self.kwargs = {} if kwargs is None else kwargs
+        self.hints = {}  # what its node may leave aside (surroundings.py)
         for field, default, _ in _FIELDS:
             setattr(self, field, default)
         if options:
@@ -109,17 +120,28 @@ class TaskRequest:
                 setattr(self, field, parse(value, field))
         _at_least(self.max_cpu_needed, self.cpu_needed, "cpu")
         _at_least(self.max_memory_needed, self.memory_needed, "memory")
+        if self.output_path is not None:
+            check_file(self.output_path, "output", self.array)
+        if self.error_path is not None:
+            check_file(self.error_path, "error", self.array)
         if self.task_id is None:
             self.task_id = new_task_id()
         return self
 
-    def pack_arguments(self) -> bytes:
-        """The arguments as msgpack; empty if there are none.
+    def pack_arguments(self, hints: Mapping[str, Any] | None = None) -> bytes:
+        """The arguments as msgpack, and behind them where it is to run; empty if there are neither.
+
+        Parameters:
+            hints: what is said of that beside what is asked for.
 
         Raises:
             NotSerializable: something in them isn't plain data.
             PayloadTooLarge: more than 256 KiB.
         """
+        surroundings = {**asked_for(self), **(hints or {})}
+        if surroundings:
+            parts = [list(self.args), dict(self.kwargs), surroundings]
+            return pack(parts, "the arguments", ("args", "kwargs", "surroundings"))
         if not self.args and not self.kwargs:
             return b""
         return pack([list(self.args), dict(self.kwargs)], "the arguments", ("args", "kwargs"))
@@ -223,6 +245,15 @@ class TaskInfo:
     suspect: bool  # it must run alone on a node before it may fail as poison; until then it needs a whole one
     require: list[str]  # labels that its node must carry
     refused: list[str]  # registrations of nodes, NODE:INCARNATION, that have refused it: it isn't put there again
+    name: str | None
+    tags: dict[str, str]
+    chdir: str | None
+    folder: str | None  # of a command: where it was submitted
+    env: dict[str, str]
+    stdin: str | bytes | None
+    output_path: str | None
+    error_path: str | None
+    log_limit: int
     array: str | None = None  # of an array: the indexes of its elements, FIRST-LAST
     elements: dict[str, int] | None = None  # of an array: how many are waiting, active, completed, failed, cancelled
 

@@ -23,6 +23,7 @@ from rq_sched.model.ids import known_id
 from rq_sched.model.reading import LAST_MS, as_dict, real, text, whole
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import State
+from rq_sched.model.surroundings import is_below
 from rq_sched.model.task import TaskInfo, TaskRequest, iso
 from rq_sched.store.parts import of_lines
 from rq_sched.store.position import ahead
@@ -63,6 +64,8 @@ class Explain(Reads, SharedSettings):
             pass  # its elements are somewhere, each by itself
         elif info.state in ACTIVE:
             answer |= yield from self._why_there(info)
+        if info.node_id is not None and info.attempt:
+            answer |= yield from self._folder_there(info)
         if info.error is not None:
             answer["error"] = info.error
         (record,) = yield from self.records([task_id])
@@ -167,6 +170,15 @@ class Explain(Reads, SharedSettings):
 
     # -- placed, ended ------------------------------------------------------------------------------
 
+    def _folder_there(self, info: TaskInfo) -> Op[dict[str, Any]]:
+        """In which folder it runs on its node."""
+        (found,) = yield from self.rows([("HMGET", self.keys.node(info.node_id or ""), "folders")])
+        own, *allowed = text((found or [None])[0] or b"").split("\t")
+        where = info.chdir or (
+            info.folder if info.folder and any(is_below(info.folder, one) for one in allowed) else own
+        )
+        return {"runs_in": where} if own else {}
+
     def _why_there(self, info: TaskInfo) -> Op[dict[str, Any]]:
         """Its node as it is now, and on how many others it would fit now."""
         need = Resources(info.cpu_needed, info.memory_needed)
@@ -268,6 +280,7 @@ def _time(milliseconds: float | None) -> str | None:
 
 def _heading(info: TaskInfo) -> dict[str, Any]:
     of_array = {} if info.array is None else {"array": info.array, "elements": info.elements}
+    places = {"chdir": info.chdir, "folder": info.folder}
     return {
         "task_id": info.task_id,
         "state": info.state,
@@ -278,6 +291,7 @@ def _heading(info: TaskInfo) -> dict[str, Any]:
         "memory_needed": info.memory_needed,
         "require": info.require,
         "suspect": info.suspect,
+        **{name: place for name, place in places.items() if place is not None},
         **of_array,
     }
 

@@ -15,7 +15,7 @@ key                            type     holds; who writes it; how long it lives
 ``array:ID``                   hash     of an array: what changes of it (``parts.ARRAY``)
 ``payload:ID``                 string   msgpack ``[args, kwargs]`` where too long for the record; submit
 ``result:ID``                  string   msgpack result, or the error text, where too long for the record; finish
-``log:ID``                     string   its last output (64 KiB), with marks (``output.py``); ``task_output``
+``log:ID``                     string   its last output (``log_limit``), with marks (``output.py``); ``task_output``
 ``live:ID``                    set      of an array: indexes of its elements that were made and haven't ended
 ``apart:ID``                   zset     of an array: runs of elements that were made before their turn: score the first
                                         index, member the last

@@ -32,6 +32,7 @@ FIELDS = {
     "fault": "what keeps it from beginning tasks, as its agent tells; none: nothing does",
     "registered": "ms, when",
     "host": "the machine's name",
+    "folders": "its own and those that requests may name, with a tab between two",
     "knows": "the version of the data's format, and the features (+NAME), that its worker knows",
 }
 

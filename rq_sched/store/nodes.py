@@ -18,6 +18,8 @@ from rq_sched.store.base import BATCH, Base
 from rq_sched.store.order_records import order_of
 from rq_sched.store.schema import known_features
 
+MAX_FOLDERS = 2000
+"""Characters of what a node says of folders."""
 MAX_FAULT = 500
 """Characters of what is told of a node's fault."""
 
@@ -34,12 +36,15 @@ class Nodes(Base):
         labels: Sequence[str] = (),
         ttl: float = 10.0,
         host: str = "",
+        folders: Sequence[str] = (),
     ) -> Op[NodeState]:
-        """Join as a new incarnation.  Raises: NodeAlive, FeatureMissing."""
+        """Join as a new incarnation. ``folders``: its own, and those that requests may name (``worker/reach.py``).
+
+        Raises: NodeAlive, FeatureMissing.
+        """
         size = (total.cpu, total.memory, round(ttl * 1000))
-        state = yield from self._one(
-            "node_register", check_id(node_id, "node id"), incarnation, *size, host, suffix(labels), known_features()
-        )
+        words = (host, suffix(labels), known_features(), "\t".join(folders)[:MAX_FOLDERS])
+        state = yield from self._one("node_register", check_id(node_id, "node id"), incarnation, *size, *words)
         return NodeState(state.decode())
 
     def node_heartbeat(self, node_id: str, incarnation: str, *, acked: int, digest: str = "") -> Op[Heartbeat]:

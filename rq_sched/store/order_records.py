@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from rq_sched.model import output
 from rq_sched.model.classes import need_of
 from rq_sched.model.orders import Garbled, Order, Reload, Resize, Start, Stop, Void
 from rq_sched.model.reading import text, whole
@@ -101,6 +102,7 @@ def _start(number: int, token: str, task_id: str, attempt: int, fields: Record) 
         maximum=_possible(maximum),
         time_limit=_within(fields[b"time_limit"], 10**12) / 1000 if b"time_limit" in fields else None,
         elastic="off" if b"asked" in fields else elastic.decode(),
+        log_limit=min(output.MOST, _within(fields.get(b"log_limit", output.LIMIT), 2**52)),
     )
 
 

@@ -39,6 +39,9 @@ REQUEST = {
     "preemptible": "1: it may be stopped for a task of higher priority",
     "max_cpu": "cores that it may use at most (the need)",
     "max_memory": "MB that it may use at most (the need)",
+    "log_limit": "bytes of its output that are kept (65536)",
+    "name": "what people call it (nothing)",
+    "tags": "NAME=TEXT of each tag, with a tab between two (none)",
     "payload": "bytes of the arguments in payload:ID (none there)",
     "attempts": "attempts that are over, of a task that waits again (0)",
     "preempted": "how often it was preempted (0)",
@@ -50,7 +53,7 @@ REQUEST = {
     "operation": "the last operation's id: a driver's retry of it changes nothing",
     "array": "it is an array: FIRST-LAST, the indexes of its elements",
     "run": "function",
-    "with": "msgpack [args, kwargs], and the signature where there is one (none)",
+    "with": "msgpack [args, kwargs], then where it runs and the signature, where there are any (none)",
 }
 ATTEMPT = {
     # TOKEN NODE:INCARNATION PLACED ATTEMPT stand in front; then name=value

@@ -27,6 +27,8 @@ from rq_sched.store.parts import Record, answered, asked, with_array
 from rq_sched.store.records import damaged
 from rq_sched.store.records import decode as decode_task
 
+LOG_HEAD = 64
+"""Bytes at the beginning of a log by which it is known again."""
 ARRAYS = 1000
 """Arrays that are looked at where something is counted."""
 ROOMS_BATCH = 250
@@ -207,9 +209,16 @@ class Reads(Base):
         """The long arguments of a task, packed; empty if there are none."""
         return (yield [("GET", self.keys.payload(task_id))])[0] or b""
 
-    def log(self, task_id: str, offset: int = 0) -> Op[bytes]:
-        """The captured output of a task, from a byte on."""
-        return (yield [("GETRANGE", self.keys.log(task_id), offset, -1)])[0] or b""
+    def log(self, task_id: str) -> Op[bytes]:
+        """The captured output of a task."""
+        return (yield [("GET", self.keys.log(task_id))])[0] or b""
+
+    def log_from(self, task_id: str, offset: int) -> Op[tuple[bytes, bytes]]:
+        """The captured output of a task from a byte on; and its first bytes, which are others once some of it was
+        dropped (marks say how much)."""
+        key = self.keys.log(task_id)
+        new, head = yield [("GETRANGE", key, offset, -1), ("GETRANGE", key, 0, LOG_HEAD - 1)]
+        return new or b"", head or b""
 
     def resting(self) -> Op[dict[str, dict[bytes, bytes]]]:
         """The records of arrays of which some elements aren't made yet: ``ARRAYS`` of them at most."""

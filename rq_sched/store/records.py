@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from rq_sched.errors import UnreadableValue
+from rq_sched.model import tags
 from rq_sched.model.arrays import elements, size
 from rq_sched.model.classes import read_need
 from rq_sched.model.labels import of_suffix, refused_in
+from rq_sched.model.output import LIMIT
 from rq_sched.model.reading import Fields
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason, State
+from rq_sched.model.surroundings import surroundings_in
 from rq_sched.model.task import DEFAULT_CRASH_LIMIT, TaskInfo
 from rq_sched.model.values import unpack
 
@@ -40,7 +43,8 @@ def decode(
     active = state in (State.ASSIGNED, State.RUNNING) and b"array" not in record
     allocated = (_need(fields, "allocated") or need) if active else Resources(0, 0)
     packed = fields.packed("with") or payload
-    args, kwargs = _readable(packed)[:2] if packed else ([], {})
+    args, kwargs, *more = _arguments(packed) if packed else ([], {})
+    around = surroundings_in(more)
     result, error = _outcome(fields, state, long_result)
     retries, exit_code, array = number("retries"), number("exit_code", NONE), text("array")
     of_array = None if array is None else _elements(fields, record, live)
@@ -58,6 +62,15 @@ def decode(
         max_memory_needed=number("max_memory", need.memory),
         require=list(of_suffix(text("class") or "")),
         refused=list(refused_in(text("class") or "")),
+        name=text("name"),
+        tags=tags.read(text("tags") or ""),
+        chdir=around.get("chdir"),
+        folder=around.get("folder"),
+        env=around.get("env", {}),
+        stdin=around.get("stdin"),
+        output_path=around.get("output"),
+        error_path=around.get("error"),
+        log_limit=number("log_limit", LIMIT),
         state=state,
         reason=text("reason"),
         attempt=number("attempt"),
@@ -135,17 +148,19 @@ def _outcome(fields: Fields, state: State, long_result: bytes | None) -> tuple[A
         outcome = long_result
     if outcome is None:
         return None, None
-    return (_readable(outcome, one=True), None) if done else (None, outcome.decode("utf-8", "replace"))
+    return (_readable(outcome), None) if done else (None, outcome.decode("utf-8", "replace"))
 
 
-def _readable(packed: bytes, one: bool = False) -> Any:
-    """What is packed: ``one`` value, or the pair of args and kwargs. Who can write to Redis may write anything, and
-    whoever looks is to see the rest: for a value that can't be read stands the error that says so, for a pair None."""
-    value: Any
+def _readable(packed: bytes) -> Any:
+    """What is packed. Who can write to Redis may write anything, and whoever looks is to see the rest: for a value that
+    can't be read stands the error that says so."""
     try:
-        value = unpack(packed)
+        return unpack(packed)
     except UnreadableValue as error:
-        value = error
-    if one or (isinstance(value, list) and len(value) in (2, 3)):
-        return value
-    return None, None
+        return error
+
+
+def _arguments(packed: bytes) -> Sequence[Any]:
+    """Args and kwargs, and what stands behind them; None and None where they can't be read."""
+    value = _readable(packed)
+    return value if isinstance(value, list) and 2 <= len(value) <= 4 else (None, None)

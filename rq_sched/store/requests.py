@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
+from rq_sched.model import tags
 from rq_sched.model.classes import class_of
+from rq_sched.model.output import LIMIT
 from rq_sched.model.resources import Resources
 from rq_sched.model.signing import Signer
 from rq_sched.model.task import DEFAULT_CRASH_LIMIT, TaskRequest
@@ -20,8 +22,8 @@ Encoded = tuple[str, str, bytes, bytes]
 def encode(request: TaskRequest, signer: Signer | None = None, signed_id: str | None = None) -> Encoded:
     """Id, class, digest and text of a checked request, as ``task_submit.lua`` takes them.
 
-    The digest is the same whether the request is signed or not, and with which key. ``signed_id``: the id that is
-    signed, where that isn't the task's.
+    The digest is the same whether the request is signed or not, with which key, and whatever its hints. ``signed_id``:
+    the id that is signed, where that isn't the task's.
 
     Raises:
         Unsendable: its arguments can't be sent.
@@ -42,11 +44,28 @@ def encode(request: TaskRequest, signer: Signer | None = None, signed_id: str | 
         request.preemptible,
         request.array,
     )
+    if described := _description(request):
+        text = text.replace(b"run=", described + b"run=", 1)
+        covered = covered_by(task_class, request.array, text.decode())
     arguments = request.pack_arguments()
     digest = digest_of(covered, arguments)
+    if request.hints:
+        arguments = request.pack_arguments(request.hints)
     if signer is not None:
         arguments = signer.sign(signed_id or str(request.task_id), request.function, arguments, request.time_limit)
     return request.task_id or "", task_class, digest, text + arguments
+
+
+def _description(request: TaskRequest) -> bytes:
+    """The lines of a request that are seldom there, and differ where they are."""
+    if request.name is None and not request.tags and request.log_limit == LIMIT:
+        return b""
+    lines = {
+        "log_limit": request.log_limit if request.log_limit != LIMIT else None,
+        "name": request.name,
+        "tags": tags.written(tags.parse_tags(request.tags, "tags")) if request.tags else None,
+    }
+    return "".join(f"{name}={value}\n" for name, value in lines.items() if value is not None).encode()
 
 
 def digest_of(covered: bytes, arguments: bytes) -> bytes:
@@ -54,7 +73,7 @@ def digest_of(covered: bytes, arguments: bytes) -> bytes:
     return base64.b64encode(blake2b(covered + arguments, digest_size=8).digest())[:11]
 
 
-def covered_by(task_class: str, array: str | None, text: str) -> bytes:
+def covered_by(task_class: str, array: str | range | None, text: str) -> bytes:
     """What the digest covers before the arguments: the class, the array's extent, and the text up to there."""
     return f"{task_class} {array}\n{text}".encode()
 

@@ -13,7 +13,8 @@ retries, cancelling, ids and every refusal are as in production. What is differe
 * Time stands still, and jumps where a task waits for it (a delay, the back-off before a retry, ``advance``). Schedules
   make their tasks when the test says ``advance``.
 * When nothing can run any more, waiting raises ``WaitTimeout`` at once, and says what is stuck.
-* Memory and time limits aren't enforced, output isn't captured, and every function is allowed.
+* Memory and time limits aren't enforced, output isn't captured, and every function is allowed. Of where a task runs
+  only its environment (``env``) is as asked for: folder and standard streams are the test's.
 
 While the cluster is open it serves ``f.submit()`` of functions marked with ``@task``, too.
 """

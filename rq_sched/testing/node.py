@@ -14,7 +14,7 @@ import subprocess
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +27,7 @@ from rq_sched.model.arrays import tell_index
 from rq_sched.model.orders import Order, Start, Stop
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason
+from rq_sched.model.surroundings import surroundings_in
 from rq_sched.model.values import pack, unpack
 from rq_sched.store import Store
 from rq_sched.store.answers import EndReport
@@ -92,9 +93,9 @@ class InlineNode:
         report = EndReport(order.token, order.task_id, "completed", ran=0.0)
         self._link.run(self._store.task_start(*self._who, [order.token]))
         packed = self._link.run(self._store.payload(order.task_id)) if order.payload_bytes else order.arguments
-        args, kwargs = unpack(packed)[:2] if packed else ([], {})
+        args, kwargs, *more = unpack(packed) if packed else ([], {})
         try:
-            with self._as_current(order):
+            with self._as_current(order, surroundings_in(more).get("env", {})):
                 if order.function.startswith("exec:"):
                     report.exit_code = _run_command(order.function.removeprefix("exec:"), args)
                     report.result = pack(report.exit_code, "the result")
@@ -113,7 +114,7 @@ class InlineNode:
         return report
 
     @contextmanager
-    def _as_current(self, order: Start) -> Iterator[None]:
+    def _as_current(self, order: Start, variables: Mapping[str, str]) -> Iterator[None]:
         """What ``current_task()`` and the environment tell the task; afterwards as before, as tasks may be nested."""
         task = CurrentTask(order.task_id, order.attempt, order.allocation, self._progress(order), self._resize(order))
         environment = {
@@ -125,7 +126,7 @@ class InlineNode:
         self._running.append(task)
         set_current(task)
         try:
-            with patch.dict(os.environ, environment):
+            with patch.dict(os.environ, {**variables, **environment}):
                 tell_index(os.environ, order.task_id)  # here, where that of an element around it is taken away
                 yield
         finally:

@@ -14,6 +14,7 @@ from rq_sched.model.labels import parse_labels
 from rq_sched.model.resources import Resources
 from rq_sched.model.signing import KEY, Signer
 from rq_sched.worker.allow import Allow
+from rq_sched.worker.reach import Reach
 
 DEFAULT_TTL = 10.0
 """Seconds; in the scripts, too, where a node's record doesn't say it."""
@@ -29,6 +30,8 @@ class WorkerConfig:
         total: what the node offers.
         labels: what the node carries: tasks that require a label run on nodes with it alone.
         allow: patterns of what it may run (``allow.py``). Empty: everything on a unix socket, else refused.
+        allow_dir, allow_env: patterns of the folders and variables that requests may name (``reach.py``); empty: the
+            defaults.
         chdir: where tasks run, and where functions are looked for first; None: the present folder.
         ttl: seconds without a heartbeat after which the node counts as dead.
         grace: seconds that running tasks have to end when the worker is stopped.
@@ -63,6 +66,8 @@ class WorkerConfig:
     signing_key: str | None = field(default=None, repr=False)
     labels: tuple[str, ...] = ()
     secrets: int | None = None
+    allow_dir: tuple[str, ...] = ()
+    allow_env: tuple[str, ...] = ()
 
     def check(self) -> Allow:
         """What it may run, if everything else is right too.
@@ -94,6 +99,7 @@ class WorkerConfig:
             raise InvalidValue(f"--affinity must be auto or off, not {self.affinity!r}")
         if not 0 <= self.max_tasks_per_child <= 2**53:
             raise InvalidValue(f"--max-tasks-per-child must be 1 or more, not {self.max_tasks_per_child}")
+        _ = self.reach
         return Allow(self.allow or ("*",))
 
     def set_environment(self, environment: MutableMapping[str, str]) -> None:
@@ -111,6 +117,11 @@ class WorkerConfig:
     def folder(self) -> str:
         """Where tasks run: an absolute path."""
         return str(Path(self.chdir or ".").absolute())
+
+    @property
+    def reach(self) -> Reach:
+        """What requests may name.  Raises: InvalidValue: a pattern isn't one."""
+        return Reach(self.folder, self.allow_dir, self.allow_env)
 
     @property
     def tick(self) -> float:

@@ -36,7 +36,7 @@ class Machine:
 
     def begin(self, *words: str, **how: Any) -> subprocess.Popen[bytes]:
         streams: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
-        return subprocess.Popen([*RUN, *words], cwd=self.home, env=self.environment, **streams)
+        return subprocess.Popen([*RUN, *words], **{"cwd": self.home, "env": self.environment} | streams)
 
     def type(self, *words: str, code: int = 0, **how: Any) -> tuple[bytes, bytes]:
         """What a command line has printed; its exit code must be ``code``."""
@@ -77,6 +77,38 @@ def test_output_and_exit_code_are_those_of_the_command(machine: Machine, script,
     shown, said = machine.type("run", "--", "bash", "-c", script, code=code)
     assert shown == out
     assert (b"was killed by SIGKILL" in said) is (code == 137)
+
+
+def test_standard_error_is_told_from_standard_output(machine: Machine):
+    script = "for i in 1 2 3; do echo out; echo err >&2; done"
+    assert machine.type("run", "--", "bash", "-c", script) == (b"out\n" * 3, b"err\n" * 3)
+    out, err = machine.type("run", "tests.worker.places:tell", env=machine.environment | {"PYTHONPATH": ""})
+    assert out.startswith(b"printed\nby a process\n{"), out
+    assert err == b"complained\n"
+
+
+def test_a_pipe_and_a_file_go_with_it(machine: Machine):
+    (machine.home / "file").write_bytes(b"\0\xff from a file")
+    with (machine.home / "file").open("rb") as file:
+        assert machine.type("run", "--", "cat", stdin=file)[0] == b"\0\xff from a file"
+    piped = subprocess.run(
+        [*RUN, "run", "--", "cat"], input=b"x" * 262_145, env=machine.environment, capture_output=True, check=False
+    )
+    assert (piped.returncode, b"--stdin FILE" in piped.stderr) == (2, True), piped.stderr
+    assert machine.type("run", "--stdin", "file", "--", "cat")[0] == b"\0\xff from a file"
+
+
+def test_a_script_of_the_users_folder_runs_there(machine: Machine):
+    script = machine.home / "job.sh"
+    script.write_text("#!/bin/sh\npwd; echo $COLOUR; echo kept > kept\n")
+    script.chmod(0o755)
+    out, _ = machine.type("run", "--env", "COLOUR=red", "--", "./job.sh")
+    assert out.decode().splitlines() == [str(machine.home), "red"]
+    assert (machine.home / "kept").read_text() == "kept\n"
+    explained, _ = machine.type("explain", machine.the_task().task_id)
+    assert f"Its folder is {machine.home}, where it was submitted".encode() in explained
+    (machine.home / "below").mkdir()
+    assert machine.type("run", "--chdir", "below", "--", "pwd")[0] == f"{machine.home / 'below'}\n".encode()
 
 
 def test_output_is_shown_as_it_comes(machine: Machine):
@@ -129,10 +161,16 @@ def test_a_further_attempt_is_told_and_what_somebody_cancels_has_failed(machine:
     assert b"twice was cancelled" in said
 
 
-def test_what_was_lost_of_its_output_is_told(machine: Machine):
-    out, err = machine.type("run", "--", "head", "-c", "3000000", "/dev/zero", code=1)
-    assert len(out) + int(err.split()[1].replace(b",", b"")) == 3_000_000
+def test_all_of_what_a_command_writes_is_shown(machine: Machine):
+    assert machine.type("run", "--", "head", "-c", "1500000", "/dev/zero") == (bytes(1_500_000), b"")
+
+
+def test_what_was_lost_of_a_functions_output_is_told(machine: Machine):
+    out, err = machine.type("run", "builtins:print", f':="{"x" * 100_000}"', code=0)
+    assert (len(out), err) == (100_001, b"")
+    out, err = machine.type("run", "os:system", "head -c 3000000 /dev/zero", code=1)
     assert b"came too fast" in err
+    assert len(out) - 2 + int(err.split()[1].replace(b",", b"")) == 3_000_000
 
 
 def test_it_is_refused_before_anything_is_submitted(cli: Cli):

@@ -21,7 +21,8 @@ TASK_FIELDS = [
     "max_memory_needed", "state", "reason", "attempt", "node_id", "cpu_allocated", "memory_allocated",
     "submitted_at", "scheduled_at", "started_at", "finished_at", "retries", "retries_left", "crashes",
     "crash_limit", "time_limit", "delay", "elastic", "preemptible", "progress", "result", "error", "exit_code",
-    "suspect", "require", "refused", "array", "elements",
+    "suspect", "require", "refused", "name", "tags", "chdir", "folder", "env", "stdin", "output_path", "error_path",
+    "log_limit", "array", "elements",
 ]  # fmt: skip
 TERMINAL_CODES = "a\x1b[31mb\x9b2Jc\x07[bold]d"
 
@@ -194,15 +195,18 @@ def test_logs_follow_until_the_end(cli: Cli, hand: HandCell, namespace: str, red
 
 
 def test_a_log_is_followed_although_its_beginning_is_dropped():
+    def line(number: int) -> bytes:
+        return f"line {number}\n".encode()
+
     kept = b""
-    reader = LogReader(lambda offset: kept[max(0, offset) :])
+    reader = LogReader(lambda offset: (kept[offset:], kept[:64]))
     seen = b""
     for number in range(400):
-        kept += f"line {number}\n".encode() * 3
-        if number % 50 == 49:
-            kept = kept[-600:]  # as the script does, now and then
+        kept += line(number) * 3
+        if number % 50 == 49:  # as the script does, now and then
+            kept = cut_mark(3 * sum(len(line(n)) for n in range(number + 1)) - 600) + kept[-600:]
         seen += reader.read()
-    assert seen == b"".join(f"line {number}\n".encode() * 3 for number in range(400))
+    assert seen == b"".join(line(number) * 3 for number in range(400))
     kept = cut_mark(len(seen) + 50) + b"x" * 1000
     assert reader.read() == cut_mark(50) + b"x" * 1000  # nothing of what was read is left: it says so
 

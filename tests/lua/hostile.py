@@ -129,7 +129,7 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "task_forget": ["", "f1"],
         "task_trim": ["", 3600_000, 1000, 10, "completed", "array"],
         "array_forget": ["", "many", 1, 9],
-        "node_register": ["", "n8", "i8", 4, 4000, 600_000, "host", "+gpu", "+schedules"],
+        "node_register": ["", "n8", "i8", 4, 4000, 600_000, "host", "+gpu", "+schedules", "/"],
         "node_heartbeat": [*node, 0, ""],
         "node_fault": [*node, "its disk is full"],
         "node_poll": [*node, 0, 10],

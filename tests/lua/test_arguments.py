@@ -157,7 +157,7 @@ def test_what_a_worker_reports_is_bounded(cell: Hostile) -> None:
     large: list[list[Value]] = [
         [f"{attempt} completed 10", "x" * 300_000, ""],
         [f"{attempt} failed 10 reason=error", "x" * 300_000, ""],
-        [f"{attempt} completed 10", "", "x" * 2_000_000],
+        [f"{attempt} completed 10", "", "x" * 3_000_000],
     ]
     for report in large:
         assert cell.refused("task_finish", *node, *report) == "payload_too_large"

@@ -20,7 +20,9 @@ SIZE = Resources(1, 100)
 
 @pytest.fixture
 def knows(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """This code knows a feature, ``jam``, which preemptible tasks need. (Before ``cell``, which looks at the end.)"""
+    """This code knows one feature, ``jam``, which preemptible tasks need. (Before ``cell``, which looks at the end.)"""
+    for name in list(schema.FEATURES):
+        monkeypatch.delitem(schema.FEATURES, name)
     monkeypatch.setitem(schema.FEATURES, "jam", lambda request: request.preemptible)
     return monkeypatch
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from rq_sched.errors import StaleIncarnation, TaskFinal, TaskNotFound, WrongState
-from rq_sched.model.output import Cut, Reader
+from rq_sched.errors import StaleIncarnation, TaskFinal, TaskNotFound, UsageError, WrongState
+from rq_sched.model.output import Cut, Reader, StreamMark, length_of, stream_mark
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
@@ -261,19 +263,43 @@ def test_progress_and_output_only_from_the_attempt_on_the_ledger(cell: Cell) -> 
     assert not cell.run(cell.store.task_output("a", "1", start.token, b"late"))
 
 
-def test_output_keeps_its_last_part(cell: Cell) -> None:
+@pytest.mark.parametrize(("options", "limit"), [({}, 65_536), ({"log_limit": "128K", "array": "1-1"}, 131_072)])
+def test_output_keeps_its_last_part(cell: Cell, options: Any, limit: int) -> None:
     cell.node("a")
-    cell.submit("t")
+    cell.submit("t", **options)
     cell.place()
-    start = cell.starts("a")["t"]
-    for _ in range(5):
-        cell.run(cell.store.task_output("a", "1", start.token, b"x" * 40_000))
+    (start,) = cell.starts("a").values()
+    assert start.log_limit == limit
+    for number in range(5):
+        marked = stream_mark(2 if number < 4 else 1) + b"x" * 60_000
+        cell.run(cell.store.task_output("a", "1", start.token, marked))
     cell.run(cell.store.task_output("a", "1", start.token, b"end"))
-    kept = cell.run(cell.store.log("t"))
-    assert 65_536 <= len(kept) <= 131_072
+    kept = cell.run(cell.store.log(start.task_id))
+    assert limit <= len(kept) <= 2 * limit
     assert kept.endswith(b"xend")
-    cut, written = Reader().feed(kept)
-    assert cut == Cut(200_003 - len(bytes(written)))  # type: ignore[arg-type]
+    parts = list(Reader().feed(kept))
+    assert parts[0] == StreamMark(2), "to which stream the first of what is kept was written"
+    assert length_of(parts) == 300_003
+    assert any(isinstance(part, Cut) for part in parts)
+
+
+def test_a_name_and_tags_are_kept_through_all_of_its_life(cell: Cell) -> None:
+    cell.node("a")
+    cell.submit("t", name="a näme", tags={"run": "17", "kind": "x=y"}, retries=1)
+    for outcome in ("failed", "completed"):
+        cell.place()
+        cell.finish("a", cell.starts("a")["t"], outcome=outcome, reason="error" if outcome == "failed" else None)
+        cell.now += 60_000
+        cell.run(cell.store.promote())
+    info = cell.info("t")
+    assert (info.state, info.name, info.tags) == (State.COMPLETED, "a näme", {"kind": "x=y", "run": "17"})
+
+
+@pytest.mark.parametrize("line", ["name=\xff", "name=" + "x" * 1025, "tags=\xff", "log_limit=0", "log_limit=9999999"])
+def test_lines_that_no_client_sends_are_refused(cell: Cell, line: str) -> None:
+    text = line.encode("latin-1") + b"\nrun=m:f\nwith="
+    with pytest.raises(UsageError):
+        cell.run(cell.store._one("task_submit", "n", 0, "", "t", "1:256", "digest", text))
 
 
 def test_resize_gives_back_and_never_waits(cell: Cell) -> None:

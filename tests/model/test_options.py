@@ -22,9 +22,13 @@ from tests.client import jobs
 SAMPLES: dict[str, Any] = {
     "cpu": 2, "memory": "1G", "max_cpu": 4, "max_memory": 2048, "require": ["gpu"], "array": "1-9", "priority": -3,
     "task_id": "t", "retries": 4, "crash_limit": 5, "time_limit": "10m", "delay": timedelta(hours=1), "elastic": "all",
-    "preemptible": True,
+    "preemptible": True, "chdir": "/srv", "env": ["B=2", "A=1"], "stdin": "in", "output": "%i.out", "error": "%t.err",
+    "log_limit": "512K", "name": "a name", "tags": {"run": "17"},
 }  # fmt: skip
-PARSED = SAMPLES | {"memory": 1024, "require": ("gpu",), "time_limit": 600.0, "delay": 3600.0}
+PARSED = SAMPLES | {
+    "memory": 1024, "require": ("gpu",), "time_limit": 600.0, "delay": 3600.0, "env": {"A": "1", "B": "2"},
+    "log_limit": 524288,
+}  # fmt: skip
 
 
 def test_there_is_a_sample_of_each() -> None:
@@ -46,14 +50,15 @@ def test_submit_has_them(client: type) -> None:
 
 
 def test_a_request_has_them_by_all_their_names() -> None:
-    own = ["function", "args", "kwargs"]
+    own = ["function", "args", "kwargs", "hints"]
     fields = [field.name for field in dataclasses.fields(TaskRequest)]
     assert sorted(fields) == sorted([*own, *(option.long for option in OPTIONS.values())])
     assert set(RequestOptions.__optional_keys__) == NAMES.keys()
     for option in OPTIONS.values():
         assert getattr(TaskRequest("m:f"), option.long) == option.default
         for name in {option.keyword, option.short, option.long}:
-            needs = {"cpu": 2, "memory": 1024} if option.keyword.startswith("max") else {}
+            needs: Any = {"cpu": 2, "memory": 1024} if option.keyword.startswith("max") else {}
+            needs |= {"array": "1-9"} if option.keyword == "output" else {}
             given: Any = {**needs, name: SAMPLES[option.keyword]}
             assert getattr(TaskRequest("m:f", **given).check(), option.long) == PARSED[option.keyword], name
             assert getattr(request_from_json({"function": "m:f", **given}), option.long) == PARSED[option.keyword]
@@ -98,7 +103,7 @@ def test_an_unknown_field_is_told_the_near_one(name: str, near: str) -> None:
 
 
 def test_an_unknown_field_like_no_other_is_told_all() -> None:
-    with pytest.raises(InvalidValue, match=r"unknown field 'xyzzy'; known are args, array, cpu, "):
+    with pytest.raises(InvalidValue, match=r"unknown field 'xyzzy'; known are args, array, chdir, cpu, "):
         request_from_json({"function": "m:f", "xyzzy": 1, "self": 2})
     with pytest.raises(InvalidValue, match="unknown option 'cpus': did you mean cpu?"):
         by_keyword({"cpus": 2})

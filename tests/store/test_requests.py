@@ -29,6 +29,16 @@ OPTIONS: list[dict[str, Any]] = [
     {"max_memory_needed": 4096},
     {"array": "1-9"},
     {"array": "1-10"},
+    {"chdir": "/srv"},
+    {"env": {"A": "1"}},
+    {"env": {"A": "2"}},
+    {"stdin": "/srv"},
+    {"stdin": b"/srv"},
+    {"output": "x"},
+    {"error": "x"},
+    {"log_limit": "1M"},
+    {"name": "x"},
+    {"tags": {"x": "1"}},
 ]
 
 

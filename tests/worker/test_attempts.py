@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from rq_sched.model.orders import Resize
+from rq_sched.model.output import LIMIT as OUTPUT_LIMIT
 from rq_sched.model.resources import Resources
 from rq_sched.model.values import MAX_PAYLOAD
-from rq_sched.worker.agent.attempt import OUTPUT_LIMIT
 from rq_sched.worker.agent.attempts import MOST_ASKED, Attempts, Ending
 from rq_sched.worker.agent.faults import RECHECK
 from rq_sched.worker.agent.pool import FAT, IDLE_SECONDS, Pool

@@ -42,6 +42,14 @@ class SubmitMethods(Stepper):
             delay: how long it isn't placed, given likewise (0).
             elastic: ``off``, ``cpu`` or ``all``: what others may use while it doesn't (``cpu``).
             preemptible: whether a task of higher priority may stop it (False).
+            chdir: the folder in which it runs, on its node (the worker's).
+            env: variables of its environment: a mapping, or words ``"NAME=TEXT"``, and ``"NAME"`` for what it is here.
+            stdin: its standard input: the name of a file on its node, or bytes (``/dev/null``).
+            output, error: files on its node for its standard output and standard error (the log). ``%t`` stands for the
+                task's id, ``%a`` for its attempt, ``%i`` for its index in an array, ``%n`` for its node, ``%%`` for a
+                percent sign. A relative name is one in the task's folder; each attempt begins the file anew.
+            log_limit: how much of what it writes the log keeps, the last ones: bytes or ``"512K"``, up to 1M (64K).
+            name: what people call it (none).  tags: names with texts, to sort tasks by (none).
 
         An option that is None is as the function's ``@task`` says, else the default.
 
@@ -72,6 +80,14 @@ class SubmitMethods(Stepper):
         delay: Duration | None = None,
         elastic: str | None = None,
         preemptible: bool | None = None,
+        chdir: str | None = None,
+        env: Mapping[str, str] | Sequence[str] | None = None,
+        stdin: str | bytes | None = None,
+        output: str | None = None,
+        error: str | None = None,
+        log_limit: int | str | None = None,
+        name: str | None = None,
+        tags: Mapping[str, str] | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> TaskHandle[Any]:
         """Submit one task: the short form of ``client.options(…).submit(…)``.
@@ -101,6 +117,8 @@ class SubmitMethods(Stepper):
             "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "require": require,
             "array": array, "priority": priority, "task_id": task_id, "retries": retries, "crash_limit": crash_limit,
             "time_limit": time_limit, "delay": delay, "elastic": elastic, "preemptible": preemptible,
+            "chdir": chdir, "env": env, "stdin": stdin, "output": output, "error": error, "log_limit": log_limit,
+            "name": name, "tags": tags,
         }  # fmt: skip
         request = short_form(target, args, options, kwargs)
         return TaskHandle(self, self._do(self._flows.submit(request)))

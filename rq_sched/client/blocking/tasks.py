@@ -175,7 +175,7 @@ class TaskMethods(Stepper):
         return self._do(self._flows.explain(task_id))
 
     def logs(self, task_id: str) -> str:
-        """What a task has printed: the last 64 KiB.  Raises: TaskNotFound.
+        """What a task has printed: at least the last 64 KiB (``log_limit``).  Raises: TaskNotFound.
 
         >>> print(client.logs("w5ivmtn2vzkvbmhz"))  # doctest: +SKIP
         """

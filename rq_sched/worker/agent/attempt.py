@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rq_sched.model.arrays import owner
 from rq_sched.model.ids import ELEMENT_PATTERN
 from rq_sched.model.orders import Start
-from rq_sched.model.output import LIMIT, attempt_mark, cut_mark
+from rq_sched.model.output import attempt_mark, cut_mark, shorten
 from rq_sched.model.resources import MAX_CPU, MAX_MEMORY
 from rq_sched.model.schedule import scheduled_by, signed_as
 from rq_sched.model.states import Reason
@@ -233,9 +233,8 @@ class Child:
         elif self.attempt is not None:
             output = self.attempt.output
             output += data
-            if len(output) > OUTPUT_LIMIT:
-                self.attempt.cut += len(output) - OUTPUT_LIMIT
-                del output[:-OUTPUT_LIMIT]
+            if len(output) > self.attempt.order.log_limit:
+                self.attempt.cut += shorten(output, self.attempt.order.log_limit)
         return len(data) == READ
 
     def drain(self) -> None:
@@ -270,10 +269,6 @@ class Child:
             os.close(self._below)
             self._below = -1
         self.channel.close()
-
-
-OUTPUT_LIMIT = LIMIT
-"""Bytes of output that are kept of a task, the last ones."""
 
 
 ENDLESS = 2**62

@@ -98,7 +98,13 @@ class Session:
         config = self._config
         host = os.uname().nodename
         registration = self._store.node_register(
-            config.node_id, self.incarnation, config.total, labels=config.labels, ttl=config.ttl, host=host
+            config.node_id,
+            self.incarnation,
+            config.total,
+            labels=config.labels,
+            ttl=config.ttl,
+            host=host,
+            folders=(config.folder, *config.reach.folders),
         )
         try:
             state = await self.run(registration)

@@ -12,6 +12,7 @@ import ctypes
 import os
 import struct
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rq_sched.model.resources import Resources
@@ -46,6 +47,8 @@ class Environment:
         self._attempt = 0
         self._indexed = False
         self._tzname = time.tzname
+        self._more: list[bytearray] = []  # what C's environment points to while a task has more
+        self._more_array = bytearray()
         self._c = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "environ")
         pointers = [*_others(self._c.value), *map(_address, self._buffers.values()), 0]
         pointers[-2] = 0
@@ -65,6 +68,21 @@ class Environment:
             self._tell(INDEX, task_id[slash + 1 :])
         if self._indexed is not (slash >= 0):
             self._show_index(slash >= 0)
+
+    def tell_more(self, variables: Mapping[str, str]) -> None:
+        """Variables of one task: until ``restore``."""
+        texts = {os.fsencode(name): os.fsencode(text) for name, text in variables.items()}
+        self._more = [bytearray(name + b"=" + text + b"\0") for name, text in texts.items()]
+        kept = [at for at in self._texts() if ctypes.string_at(at).partition(b"=")[0] not in texts]
+        self._more_array = bytearray(b"".join(map(_POINTER.pack, [*kept, *map(_address, self._more), 0])))
+        self._data.update(texts)
+        self._c.value = _address(self._more_array)
+        time.tzset()
+
+    def _texts(self) -> list[int]:
+        """Where the texts of C's environment are."""
+        pointers = [pointer for (pointer,) in _POINTER.iter_unpack(self._pristine)]
+        return pointers[: pointers.index(0)]
 
     def tell_size(self, allocation: Resources) -> None:
         """What it has."""

@@ -11,7 +11,6 @@ import collections
 import contextlib
 import ctypes
 import fcntl
-import io
 import logging
 import os
 import signal
@@ -31,10 +30,10 @@ from rq_sched.worker.child.environment import Environment
 from rq_sched.worker.child.runner import Runner
 from rq_sched.worker.child.single import PlainEnvironment, Single
 from rq_sched.worker.child.status import Descriptors
+from rq_sched.worker.child.streams import ENCODING, ERRORS, stream_of
+from rq_sched.worker.child.surroundings import Surroundings
 from rq_sched.worker.frames import READ, Frame, Frames, Word, pack
-
-_ENCODING, _ERRORS = "utf-8", "backslashreplace"
-"""Of the standard streams."""
+from rq_sched.worker.reach import Reach
 
 
 class Line:
@@ -86,7 +85,15 @@ class Line:
         return self._received.popleft()
 
 
-def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: int) -> NoReturn:
+def main(
+    sock: socket.socket,
+    output: int,
+    allow: Allow,
+    folder: str,
+    parent: int,
+    reach: Reach | None = None,
+    node_id: str = "",
+) -> NoReturn:
     """Become a child, in a process just forked.
 
     Parameters:
@@ -94,6 +101,7 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
         output: the pipe for what tasks print.
         folder: where tasks run, and where functions are looked for first.
         parent: the process that forked us, our subreaper.
+        reach: what requests may name; None: the defaults.
     """
     try:
         line = Line(_settle(sock, output, parent))
@@ -103,7 +111,8 @@ def main(sock: socket.socket, output: int, allow: Allow, folder: str, parent: in
         _look_first_in(folder)
         descriptors = Descriptors() if system.LINUX else None
         environment = Environment() if descriptors else PlainEnvironment()
-        runner = Runner(allow, line, environment, descriptors.count if descriptors else int)
+        surroundings = Surroundings(reach or Reach(folder), node_id, environment)
+        runner = Runner(allow, line, environment, surroundings, descriptors.count if descriptors else int)
         os.register_at_fork(before=_flush, after_in_child=_be_a_plain_process)
         signal.signal(signal.SIGTERM, runner.stop)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -138,7 +147,7 @@ def _serve(line: Line, runner: Runner, baseline: Baseline | Single, folder: str)
         line.speak((Word.DONE, token, *outcome, spent, baseline.kept))
         if None in streams:
             sys.stdin, sys.stdout, sys.stderr = streams = tuple(
-                _stream(number) if stream is None else stream for number, stream in enumerate(streams)
+                stream_of(number) if stream is None else stream for number, stream in enumerate(streams)
             )
 
 
@@ -172,7 +181,7 @@ def _settle(sock: socket.socket, output: int, parent: int) -> socket.socket:
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
     # What multiprocessing starts by spawn or forkserver runs the main module again: ours would be a second worker.
     sys.modules["__main__"] = types.ModuleType("__main__")
-    sys.stdin, sys.stdout, sys.stderr = map(_stream, range(3))
+    sys.stdin, sys.stdout, sys.stderr = map(stream_of, range(3))
     _line_buffer_c()
     logging.getLogger().handlers.clear()  # what a task logs is its own affair
     logging.getLogger().setLevel(logging.WARNING)
@@ -191,12 +200,6 @@ def _out_of_the_way(*descriptors: int) -> list[int]:
     return [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10) for descriptor in descriptors]
 
 
-def _stream(descriptor: int) -> io.TextIOWrapper:
-    """Written line by line, so that ``logs -f`` follows; a task that closes it doesn't close the descriptor."""
-    raw = open(descriptor, "wb" if descriptor else "rb", closefd=False)  # noqa: SIM115
-    return io.TextIOWrapper(raw, encoding=_ENCODING, errors=_ERRORS, line_buffering=True)
-
-
 def _flushed(now: Any, ours: Any) -> Any:
     """The stream for the next task: ours, whatever this one has put in its place. None: it has changed ours."""
     if now is not ours:
@@ -204,7 +207,7 @@ def _flushed(now: Any, ours: Any) -> Any:
             now.flush()
     try:
         ours.flush()
-        if ours.errors == _ERRORS and ours.encoding == _ENCODING and ours.line_buffering and not ours.__dict__:
+        if ours.errors == ERRORS and ours.encoding == ENCODING and ours.line_buffering and not ours.__dict__:
             return ours
     except (ValueError, OSError):
         pass  # closed, or what it leads to: what is still in it belongs to this task

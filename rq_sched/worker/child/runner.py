@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -22,6 +22,7 @@ from rq_sched.context import CurrentTask, StopRequested, find_current
 from rq_sched.errors import Unsendable
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason
+from rq_sched.model.surroundings import surroundings_in
 from rq_sched.model.values import pack, unpack
 from rq_sched.worker import affinity
 from rq_sched.worker.allow import Allow, find_command
@@ -30,6 +31,8 @@ from rq_sched.worker.child.able import UNCHARGED, why_unable
 from rq_sched.worker.child.environment import Environment
 from rq_sched.worker.child.functions import Functions, NotBegun, Refusal, not_allowed, with_room
 from rq_sched.worker.child.modules import Modules
+from rq_sched.worker.child.streams import CAN_PASS_ON, pass_on
+from rq_sched.worker.child.surroundings import Surroundings
 from rq_sched.worker.frames import Frame, Word
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 
 NONE = pack(None, "the result")
+NO_ARGUMENTS: Sequence[Any] = ((), {})
 
 
 class Outcome(NamedTuple):
@@ -69,13 +73,22 @@ class Runner:
         allow: what may be run.
         line: where the agent is.
         environment: where tasks are told what they have.
+        surroundings: brings tasks where they are to run.
         count: how many descriptors are open.
     """
 
-    def __init__(self, allow: Allow, line: Voice, environment: Environment, count: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        allow: Allow,
+        line: Voice,
+        environment: Environment,
+        surroundings: Surroundings,
+        count: Callable[[], int],
+    ) -> None:
         self._allow = allow
         self._line = line
         self._environment = environment
+        self._surroundings = surroundings
         self._count = count
         self._pid = os.getpid()
         self.opened = 0
@@ -141,9 +154,12 @@ class Runner:
         text: str | None = None
         exit_code: int | None = None
         try:
-            args, kwargs = unpack(arguments)[:2] if arguments else ((), {})
+            args, kwargs, *more = unpack(arguments) if arguments else NO_ARGUMENTS
+            said = surroundings_in(more) if more else None
+            if said:
+                self._surroundings.enter(said, task_id, attempt, command=function.startswith("exec:"))
             if function.startswith("exec:"):
-                result = pack(self._command(function[5:], args, kwargs), "the result")
+                result = pack(self._command(function[5:], args, kwargs, said), "the result")
                 exit_code = 0
             else:
                 self._interruptible = True
@@ -227,8 +243,12 @@ class Runner:
 
     # -- commands ---------------------------------------------------------------------------------
 
-    def _command(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> int:
-        """Run a command in this process group, with our stdout and stderr; its exit code, which is 0."""
+    def _command(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], said: Mapping[str, Any] | None) -> int:
+        """Run a command in this process group, with our standard streams; its exit code, which is 0.
+
+        Parameters:
+            said: what the request says of where it runs.
+        """
         path = find_command(name)
         if path is None:
             raise Refusal(Reason.NOT_FOUND, f"no command {name} on this node (PATH={os.environ.get('PATH', '')})")
@@ -238,9 +258,16 @@ class Runner:
             raise Refusal(Reason.ERROR, f"a command takes no named arguments: {', '.join(map(str, kwargs))}")
         self._stop_if_told()
         words = [path, *map(_word, args)]
-        process = with_room(lambda: subprocess.Popen(words, stdin=subprocess.DEVNULL))
+        rate = said.get("apart") if said and CAN_PASS_ON else None
+        if said and type(rate) is int and rate > 0:
+            out, err = (None if said.get(name) else subprocess.PIPE for name in ("output", "error"))
+        else:
+            rate = out = err = None
+        process = with_room(lambda: subprocess.Popen(words, stdout=out, stderr=err))
         if self._stop_requested:  # the signal to the group may have come just before the command was in it
             process.terminate()
+        if rate is not None:
+            pass_on(process, rate)
         try:
             _, status = os.waitpid(process.pid, 0)
         except ChildProcessError:  # Popen.wait would say 0

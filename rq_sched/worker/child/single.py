@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
+from collections.abc import Mapping
 
 from rq_sched.worker import system
 from rq_sched.worker.child.environment import NAMES, Environment
@@ -20,6 +22,10 @@ class PlainEnvironment(Environment):
 
     def _tell(self, name: str, value: str) -> None:
         os.environ[name] = value
+
+    def tell_more(self, variables: Mapping[str, str]) -> None:
+        os.environ.update(variables)
+        time.tzset()
 
     def _show_index(self, shown: bool) -> None:
         """It is there once it is told."""

@@ -61,8 +61,7 @@ class Parent:
     def __init__(self, config: WorkerConfig, record: RunRecord) -> None:
         self._config = config
         self._record = record
-        self._allow = config.check()
-        self._folder = config.folder
+        self._allow, self._reach = config.check(), config.reach
         self._pid = os.getpid()
         self._cores: tuple[int, ...] = ()
         self._unpinned = "switched off"
@@ -167,7 +166,7 @@ class Parent:
 
     def _become_child(self, sock: socket.socket, output: int, parent: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
-        child.main(sock, output, self._allow, self._folder, parent)
+        child.main(sock, output, self._allow, self._reach.folder, parent, self._reach, self._config.node_id)
 
     def _fork(self, number: int) -> None:
         try:

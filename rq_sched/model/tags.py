@@ -1,0 +1,62 @@
+"""What people call a task, and what they sort tasks by: neither means anything to rq-sched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from rq_sched.errors import InvalidValue
+
+MOST_TAGS = 16
+MOST_TEXT = 128
+"""Characters of a name, or of a tag's text."""
+_TAG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}")
+_BETWEEN = "\t"
+
+
+def parse_name(value: object, name: str) -> str:
+    """What a task is called.  Raises: InvalidValue."""
+    if not isinstance(value, str) or not 0 < len(value) <= MOST_TEXT or not value.isprintable():
+        raise InvalidValue(f"{name} must be 1 to {MOST_TEXT} characters that can be printed, not {value!r:.200}")
+    return value
+
+
+def parse_tags(value: object, name: str) -> dict[str, str]:
+    """Tags, sorted by name: of a mapping, or of words ``NAME=TEXT``.
+
+    Raises:
+        InvalidValue: it is neither, or a name or a text can't be one.
+
+    >>> parse_tags(["run=17", "kind=nightly"], "tags")
+    {'kind': 'nightly', 'run': '17'}
+    """
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        words = [str(word).partition("=") for word in value]
+        if bare := [tag for tag, is_set, _ in words if not is_set]:
+            raise InvalidValue(f"{name}: write {bare[0]:.80}=TEXT")
+        value = {tag: text for tag, _, text in words}
+    if not isinstance(value, Mapping) or len(value) > MOST_TAGS:
+        raise InvalidValue(f"{name} must be up to {MOST_TAGS} names with texts, such as run=17, not {value!r:.200}")
+    for tag, text in value.items():
+        if not isinstance(tag, str) or not _TAG.fullmatch(tag):
+            raise InvalidValue(f"{name}: {tag!r:.80} must be 1 to 32 letters, digits, ., _ or -, the first a letter")
+        parse_name(text, f"{name}: the text of {tag}")
+    return dict(sorted(value.items()))
+
+
+def written(tags: Mapping[str, str]) -> str:
+    """Tags as they stand in a request.
+
+    >>> written({"kind": "nightly", "run": "17"})
+    'kind=nightly\\trun=17'
+    """
+    return _BETWEEN.join(f"{tag}={text}" for tag, text in tags.items())
+
+
+def read(text: str) -> dict[str, str]:
+    """The tags that stand in a request.
+
+    >>> read("kind=nightly\\trun=17")
+    {'kind': 'nightly', 'run': '17'}
+    """
+    return {tag: value for tag, _, value in (part.partition("=") for part in text.split(_BETWEEN) if part)}
