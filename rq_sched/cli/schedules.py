@@ -12,7 +12,7 @@ import click
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.options import DURATION, TEXT, Invocation, Parsed, command
-from rq_sched.cli.submit import SubmitCommand, request_of, task_options
+from rq_sched.cli.submit import SubmitCommand, given_options, request_of, task_options
 from rq_sched.cli.table import Column, table
 from rq_sched.errors import InvalidValue, RqSchedError, ScheduleNotFound, UsageError
 from rq_sched.model.due import parse_times, zone_of
@@ -30,7 +30,7 @@ class EveryCommand(SubmitCommand):
 
 
 @click.command("every", cls=EveryCommand)
-@click.argument("name", type=NAME)
+@click.argument("schedule", metavar="NAME", type=NAME)  # a task has a --name, too
 @click.argument("words", nargs=-1, metavar="[TARGET [ARG]...]")
 @click.option("--cron", metavar="LINE", type=TEXT,
               help="Minute, hour, day of the month, month, day of the week; or @hourly, @daily, ...")  # fmt: skip
@@ -52,7 +52,7 @@ class EveryCommand(SubmitCommand):
 def every_command(
     ctx: click.Context,
     /,
-    name: str,
+    schedule: str,
     words: tuple[str, ...],
     cron: str | None,
     tz: str | None,
@@ -81,15 +81,15 @@ def every_command(
     session = ctx.ensure_object(Invocation)
     session.durability, session.durability_timeout = durability, durability_timeout
     session.signing_key_file = signing_key_file
-    given = {field: value for field, value in fields.items() if value not in (None, ())}
+    given = given_options(fields)
     refuse_id(given)
     times = parse_times(cron, interval, tz, until)
     after: list[str] | None = ctx.meta.get("after")
     if not words and not after:
         raise UsageError("nothing to schedule: name a function (pkg.mod:func) after NAME, or a command after --")
     request = request_of(list(words), after, given)
-    new = session.run(session.store.schedule_add(Schedule(name, times, request, overlap, catch_up)))
-    (info,) = session.run(session.store.schedules([name]))
+    new = session.run(session.store.schedule_add(Schedule(schedule, times, request, overlap, catch_up)))
+    (info,) = session.run(session.store.schedules([schedule]))
     if session.json:
         show.json_line(info.to_dict())
     elif not quiet:

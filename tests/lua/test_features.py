@@ -13,16 +13,14 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
 from tests.lua.cell import Cell
 
-KNOWN = "+jam+schedules"
+KNOWN = "+jam+schedules+surroundings+tags"
 """What this code knows then."""
 SIZE = Resources(1, 100)
 
 
 @pytest.fixture
 def knows(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """This code knows one feature, ``jam``, which preemptible tasks need. (Before ``cell``, which looks at the end.)"""
-    for name in list(schema.FEATURES):
-        monkeypatch.delitem(schema.FEATURES, name)
+    """This code knows a feature, ``jam``, which preemptible tasks need. (Before ``cell``, which looks at the end.)"""
     monkeypatch.setitem(schema.FEATURES, "jam", lambda request: request.preemptible)
     return monkeypatch
 
