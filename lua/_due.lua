@@ -36,6 +36,7 @@ end
 
 -- What becomes of a due time: returns why its task can't be made, or nil. (Where that is the last that was made, it is.)
 local function pass(now, schedule, id)
+  --@mark one_at_a_time
   local active = schedule.overlap ~= 'allow' and schedule.last ~= id and is_active(schedule)
   if schedule.overlap == 'queue' and (active or schedule.queue) then
     local _, waiting = string.gsub(schedule.queue or '', '%S+', '')

@@ -76,6 +76,8 @@ BUGS = {
     ),
     "a node with a fault never takes tasks again": ("fault_ends", ""),
     "a suspect isn't alone": ("alone", ""),
+    "a schedule that fires twice after a failover": ("due_once", "if false then return 0 end"),
+    "a schedule's task beside the one before": ("one_at_a_time", "local active = false"),
 }
 
 

@@ -122,6 +122,8 @@ LABELLED = 4
 """In each fourth seed nodes carry labels, and tasks require some."""
 WITH_ARRAYS = 3
 """In each third seed there are arrays."""
+WITH_SCHEDULES = 5
+"""In each fifth seed there are schedules."""
 
 
 class World:
@@ -138,6 +140,8 @@ class World:
         """Chance for labels, apart from all other: seeds without labels are the stories that they were before."""
         self.arrays = random.Random(seed) if seed % WITH_ARRAYS == 1 else None
         """Chance for arrays, in the same way."""
+        self.schedules = random.Random(seed) if seed % WITH_SCHEDULES == 2 else None
+        """Chance for schedules, in the same way."""
         self.now = START
         self.steps = 0
         self.processes: list[Process] = []

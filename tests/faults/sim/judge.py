@@ -24,14 +24,15 @@ from rq_sched.model.classes import need_of
 from rq_sched.model.labels import of_suffix, refused_in
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import FINAL, State
-from rq_sched.model.task import TaskInfo
+from rq_sched.model.task import TaskInfo, TaskRequest
 from rq_sched.store import Store
 from rq_sched.store.parts import Record
 from tests.faults.sim.charges import CLEARS, Charges, History
 from tests.faults.sim.clockwork import Violated, World
-from tests.faults.sim.machines import Machine, Run
+from tests.faults.sim.machines import Behaviour, Machine, Run
 from tests.faults.sim.network import Network
 from tests.faults.sim.people import Known, KnownArray
+from tests.faults.sim.schedules import Schedules
 from tests.faults.sim.trouble import Scheduler, Trouble
 
 News = list[tuple[str, list[str]]]
@@ -77,6 +78,9 @@ class Judge:
         self.machines = machines
         self.schedulers = schedulers
         self.trouble: Trouble
+        self.schedules = (
+            Schedules(world.schedules, network, store, self.violated, self._appeared) if world.schedules else None
+        )
         self.runs: dict[str, list[Run]] = defaultdict(list)
         self.history: dict[str, History] = defaultdict(History)
         self.looked: Counter[str] = Counter()
@@ -94,6 +98,8 @@ class Judge:
     def executed(self, call: Call, reply: Any, news: News) -> None:
         """A script was carried out."""
         self._since_audit += 1
+        if self.schedules is not None:
+            self.schedules.executed(call, news)
         for kind, items in news:
             note = getattr(self, f"_{kind}", None)
             parsed = [ITEM.fullmatch(item) for item in items]
@@ -107,6 +113,11 @@ class Judge:
                 self._needs([found[1] for found in tasks])
         if self._since_audit >= self.every:
             self.audit("now and then")
+
+    def _appeared(self, task_id: str, request: TaskRequest, behaviour: Behaviour) -> None:
+        """A schedule has made a task."""
+        self.known[task_id] = Known(request, behaviour, acked=True)
+        self.looked["made by schedules"] += 1
 
     def _needs(self, ids: list[str]) -> None:
         """Whoever has just ended, or failed and waits, needs what it was submitted with."""
@@ -133,6 +144,8 @@ class Judge:
 
     def forget_since(self, memory: Memory) -> None:
         """Redis has lost what happened since: what was acknowledged then is no longer promised. All else is."""
+        if self.schedules is not None:
+            self.schedules.forget()
         self.history.clear()
         self.history.update(memory.history)
         exist = self.network.plainly(*(("EXISTS", self.store.keys.task(owner(task_id))) for task_id in self.known))

@@ -13,6 +13,7 @@ from rq_sched.store import Store
 from tests.faults.sim.clockwork import Process, World
 from tests.faults.sim.machines import Behaviour
 from tests.faults.sim.network import SimLink
+from tests.faults.sim.schedules import Schedules
 
 ENDLESS = 1e6
 """Seconds that a task runs which only ends when it is told to."""
@@ -54,6 +55,7 @@ class Person:
         known: dict[str, Known],
         arrays: dict[str, KnownArray],
         nodes: list[str],
+        schedules: Schedules | None = None,
     ) -> None:
         self.world = world
         self.store = store
@@ -61,6 +63,7 @@ class Person:
         self.known = known
         self.arrays = arrays
         self.nodes = nodes
+        self.schedules = schedules
         self.process = Process(world, name)
         self.process.owner = self
         self.cut_off = False
@@ -85,7 +88,9 @@ class Person:
 
     async def _act(self) -> None:
         rng = self.world.rng
-        if self.world.arrays is not None and self.world.arrays.random() < 0.3:
+        if self.schedules is not None and self.schedules.rng.random() < 0.3:
+            await self._ask(self.schedules.act())
+        elif self.world.arrays is not None and self.world.arrays.random() < 0.3:
             await self._act_on_arrays(self.world.arrays)
         elif rng.random() < 0.35 or not self.known:
             await self._submit(rng.choice([1, 2, 3, 6]))

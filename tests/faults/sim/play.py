@@ -126,7 +126,9 @@ class Simulation:
             machine.died = self.judge.died
             machine.relabel = True
             self.machines[name] = machine
-        self.people = [Person(world, self.store, f"p{i}", self.known, self.arrays, names) for i in range(2)]
+        self.people = [
+            Person(world, self.store, f"p{i}", self.known, self.arrays, names, self.judge.schedules) for i in range(2)
+        ]
         self.trouble = self.judge.trouble = Trouble(
             world,
             self.network,
@@ -195,6 +197,8 @@ class Simulation:
     def _let_go(self) -> None:
         """Nothing is held or drained any more; what no machine could hold, or never ends, is given up."""
         run = self.network.run_plainly
+        if self.judge.schedules is not None:
+            self.judge.schedules.let_go()
         for task_id, info in self.judge.tasks().items():
             request = self.known[task_id].request
             need, require = Resources(request.cpu_needed, int(request.memory_needed)), set(request.require)
