@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 
 from rq_sched.link import Link, Op
+from rq_sched.model.due import parse_times
 from rq_sched.model.orders import Start
+from rq_sched.model.schedule import Schedule
+from rq_sched.model.task import TaskRequest
 from rq_sched.store.attempts import REFILL
 from rq_sched.store.base import BATCH
 from rq_sched.store.schedule import REAP_BATCH
+from rq_sched.store.schedules import MOVES
 from tests.conftest import drop
 from tests.lua.cell import Cell
 
@@ -57,6 +61,9 @@ class Full(Cell):
             self.run(self.store.node_leave(f"g{n}", "1"))
             self.run(self.store.reap(f"g{n}:1:left"))
         self.place()
+        request, hourly = TaskRequest("m:f").check(), parse_times(None, "1h", None)
+        for n in range(size):
+            self.run(self.store.schedule_add(Schedule(f"every{n}", hourly, request)))
 
     def many(self, name: str, count: int, **fields: Any) -> None:
         for first in range(0, count, BATCH):
@@ -146,6 +153,8 @@ def life(cell: Full) -> dict[str, Callable[[], object]]:
         "reload": lambda: run(store.node_reload("n2")),
         "sweeps after an outage": long_later,
         "sweep of all that ran out": lambda: run(store.sweep()),
+        "hours": lambda: later(10_000),
+        "schedules that are due": lambda: run(store.make_due(limit=MOVES)),
     }
 
 
@@ -174,6 +183,11 @@ def test_no_call_takes_many(counts: dict[str, tuple[int, int]]) -> None:
     """Those that take batches of 64 take most: one to four commands an item."""
     many = {name: both for name, both in counts.items() if max(both) > MOST}
     assert not many, many
-    batches = {"promote": BATCH, "forget nodes": BATCH, "sweep of all that ran out": BATCH}
+    batches = {
+        "promote": BATCH,
+        "forget nodes": BATCH,
+        "sweep of all that ran out": BATCH,
+        "schedules that are due": MOVES,
+    }
     for name, batch in batches.items():
         assert min(counts[name]) > batch, f"{name} had no full batch before it: {counts[name]}"

@@ -9,6 +9,7 @@ import pytest
 from rq_sched.errors import InvalidValue
 from rq_sched.model.orders import Start
 from rq_sched.model.resources import Resources
+from rq_sched.model.schedule import signed_as
 from rq_sched.model.signing import Signer
 from rq_sched.model.task import TaskRequest
 from rq_sched.model.values import pack
@@ -94,5 +95,23 @@ def test_where_the_key_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_an_element_is_run_under_the_signature_of_its_array(task_id: str, good: bool) -> None:
     one = Resources(1, 100)
     arguments = SIGNER.sign("a", "m:f", PACKED, None)
+    order = Start(1, "token", task_id, 1, "m:f", arguments, 0, one, one, None, "cpu")
+    assert signed(order, SIGNER) is good
+
+
+@pytest.mark.parametrize(
+    ("task_id", "good"),
+    [
+        ("a.20261130T030000Z", True),
+        ("a.20261130T030000.123Z", True),
+        ("a", False),
+        ("a.now", False),
+        ("a.b.20261130T030000Z", False),
+        ("b.20261130T030000Z", False),
+    ],
+)
+def test_a_schedules_task_is_run_under_the_signature_of_its_schedule(task_id: str, good: bool) -> None:
+    one = Resources(1, 100)
+    arguments = SIGNER.sign(signed_as("a"), "m:f", PACKED, None)
     order = Start(1, "token", task_id, 1, "m:f", arguments, 0, one, one, None, "cpu")
     assert signed(order, SIGNER) is good
