@@ -210,6 +210,9 @@ def _node_findings(session: Invocation) -> Iterator[CheckLine]:
         yield CheckLine("faults", False, f"{node.node_id} takes no tasks: {node.fault} (it looks again by itself)")
     if not faults:
         yield CheckLine("faults", True, "no node has a fault of its machine")
+    for schedule in session.run(session.store.schedules()):
+        if schedule.trouble:
+            yield CheckLine("schedules", False, f"{schedule.name} makes no tasks: {schedule.trouble}")
 
 
 def _audit_findings(session: Invocation) -> Iterator[CheckLine]:

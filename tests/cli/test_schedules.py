@@ -161,10 +161,12 @@ def test_doctor_mends_what_was_damaged(cli: Cli, cell: HandCell) -> None:
     cell.run(damage())
     wrong = [finding for finding in cli.json("doctor", code=1).one["findings"] if finding["check"] == "schedules"]
     assert len(wrong) == 4
-    cli("doctor", "--repair")
+    cli("doctor", "--repair", code=1)  # a cron line can't be mended
     found = {info["name"]: info for info in cli.json("schedules").json}
     assert found.keys() == {"lost", "garbled", "gone", "fine"}
     assert {found[name]["state"] for name in ("lost", "gone", "fine")} == {"active"}
     assert found["gone"]["next_due"] == found["lost"]["next_due"] == found["fine"]["next_due"]
     assert (found["garbled"]["state"], found["garbled"]["trouble"][:23]) == ("paused", "bad cron line 'no line'")
+    wrong = [finding for finding in cli.json("doctor", code=1).one["findings"] if not finding["ok"]]
+    assert [finding["check"] for finding in wrong if "garbled" in finding["message"]] == ["schedules"]
     assert "can't go on: bad cron line" in cli("schedules", "resume", "garbled", code=1).err
