@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rq_sched.errors import InvalidValue
+from rq_sched.model.given import given
 
 OUTPUT, ERROR = 1, 2
 """The streams of a task: their descriptors."""
@@ -57,10 +58,11 @@ def parse_limit(value: object, name: str) -> int:
     >>> parse_limit("512K", "log_limit")
     524288
     """
-    found = None if isinstance(value, bool) else _SIZE.fullmatch(str(value))
-    size = int(found[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[found[2].lower()] if found else 0
-    if not LIMIT <= size <= MOST:
-        raise InvalidValue(f"{name} must be between 64K and 1M, in bytes or such as 512K, not {value!r:.80}")
+    size = value
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
+        size = int(found[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[found[2].lower()]
+    if type(size) is not int or not LIMIT <= size <= MOST:
+        raise InvalidValue(f"{name} must be between 64K and 1M, in bytes or such as 512K, not {given(value)}")
     return size
 
 

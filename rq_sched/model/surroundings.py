@@ -26,6 +26,7 @@ from typing import Any
 
 from rq_sched.errors import InvalidValue
 from rq_sched.model.arrays import element_of
+from rq_sched.model.given import given
 
 GIVEN = {"chdir": "chdir", "env": "env", "stdin": "stdin", "output": "output_path", "error": "error_path"}
 """What is asked for → the field of the request."""
@@ -45,7 +46,7 @@ def parse_path(value: object, name: str) -> str:
     """
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str) or not path or len(path) > MOST_PATH or not path.isprintable():
-        raise InvalidValue(f"{name} must be a path, text that can be printed, not {value!r:.80}")
+        raise InvalidValue(f"{name} must be a path, text that can be printed, not {given(value)}")
     return path
 
 
@@ -55,7 +56,7 @@ def parse_file(value: object, name: str) -> str:
     for code in _CODE.findall(path):
         if code not in ("t", "a", "i", "n", "%"):
             raise InvalidValue(
-                f"{name}: %{code} in {path!r:.80} means nothing: write %t for the task's id, %a for its attempt, "
+                f"{name}: %{code} in {given(path)} means nothing: write %t for the task's id, %a for its attempt, "
                 "%i for its index in an array, %n for its node, %% for a percent sign"
             )
     return path
@@ -75,25 +76,32 @@ def parse_env(value: object, name: str) -> dict[str, str]:
     >>> parse_env(["B=2", "A=1=1"], "env")
     {'A': '1=1', 'B': '2'}
     """
-    given: dict[Any, Any] = {}
+    found: dict[Any, Any] = {}
     if isinstance(value, Mapping):
-        given.update(value)
+        found.update(value)
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        for word in value:
-            variable, is_set, text = str(word).partition("=")
-            if not is_set and (here := os.environ.get(variable)) is not None:
-                text = here
-            elif not is_set:
-                raise InvalidValue(f"{name}: {variable!r:.80} isn't set here: write {variable:.80}=TEXT")
-            given[variable] = text
+        found.update(_variable(word, name) for word in value)
     else:
-        raise InvalidValue(f"{name} must be names with texts, such as TZ=UTC, not {value!r:.80}")
-    for variable, text in given.items():
+        raise InvalidValue(f"{name} must be names with texts, such as TZ=UTC, not {given(value)}")
+    for variable, text in found.items():
         if not isinstance(variable, str) or not _VARIABLE.fullmatch(variable):
-            raise InvalidValue(f"{name}: {variable!r:.80} can't be a variable's name: write letters, digits and _")
+            raise InvalidValue(f"{name}: {given(variable)} can't be a variable's name: write letters, digits and _")
         if not isinstance(text, str) or "\0" in text:
-            raise InvalidValue(f"{name}: {variable} must be text without null characters, not {text!r:.80}")
-    return dict(sorted(given.items()))
+            raise InvalidValue(f"{name}: {variable} must be text without null characters, not {given(text)}")
+    return dict(sorted(found.items()))
+
+
+def _variable(word: object, name: str) -> tuple[str, str]:
+    """Name and text of a word.  Raises: InvalidValue."""
+    if not isinstance(word, str):
+        raise InvalidValue(f"{name} must be words such as TZ=UTC, not {given(word)}")
+    variable, is_set, text = word.partition("=")
+    if is_set:
+        return variable, text
+    here = os.environ.get(variable)
+    if here is None:
+        raise InvalidValue(f"{name}: {given(variable)} isn't set here: write NAME=TEXT")
+    return variable, here
 
 
 def check_file(path: str, name: str, array: object) -> None:
@@ -104,9 +112,9 @@ def check_file(path: str, name: str, array: object) -> None:
     """
     codes = _CODE.findall(path)
     if array is not None and path != NOWHERE and not {"t", "i"} & {*codes}:
-        raise InvalidValue(f"{name}: all elements of the array would write into {path!r:.80}: put %i into it")
+        raise InvalidValue(f"{name}: all elements of the array would write into {given(path)}: put %i into it")
     if array is None and "i" in codes:
-        raise InvalidValue(f"{name}: %i in {path!r:.80} is the index of an array's element, and this is no array")
+        raise InvalidValue(f"{name}: %i in {given(path)} is the index of an array's element, and this is no array")
 
 
 def fill(path: str, task_id: str, attempt: int, node_id: str) -> str:

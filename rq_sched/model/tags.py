@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from rq_sched.errors import InvalidValue
+from rq_sched.model.given import given
 
 MOST_TAGS = 16
 MOST_TEXT = 128
@@ -17,7 +18,7 @@ _BETWEEN = "\t"
 def parse_name(value: object, name: str) -> str:
     """What a task is called.  Raises: InvalidValue."""
     if not isinstance(value, str) or not 0 < len(value) <= MOST_TEXT or not value.isprintable():
-        raise InvalidValue(f"{name} must be 1 to {MOST_TEXT} characters that can be printed, not {value!r:.200}")
+        raise InvalidValue(f"{name} must be 1 to {MOST_TEXT} characters that can be printed, not {given(value)}")
     return value
 
 
@@ -31,17 +32,22 @@ def parse_tags(value: object, name: str) -> dict[str, str]:
     {'kind': 'nightly', 'run': '17'}
     """
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        words = [str(word).partition("=") for word in value]
-        if bare := [tag for tag, is_set, _ in words if not is_set]:
-            raise InvalidValue(f"{name}: write {bare[0]:.80}=TEXT")
-        value = {tag: text for tag, _, text in words}
+        value = dict(_tag(word, name) for word in value)
     if not isinstance(value, Mapping) or len(value) > MOST_TAGS:
-        raise InvalidValue(f"{name} must be up to {MOST_TAGS} names with texts, such as run=17, not {value!r:.200}")
+        raise InvalidValue(f"{name} must be up to {MOST_TAGS} names with texts, such as run=17, not {given(value)}")
     for tag, text in value.items():
         if not isinstance(tag, str) or not _TAG.fullmatch(tag):
-            raise InvalidValue(f"{name}: {tag!r:.80} must be 1 to 32 letters, digits, ., _ or -, the first a letter")
+            raise InvalidValue(f"{name}: {given(tag)} must be 1 to 32 letters, digits, ., _ or -, the first a letter")
         parse_name(text, f"{name}: the text of {tag}")
     return dict(sorted(value.items()))
+
+
+def _tag(word: object, name: str) -> tuple[str, str]:
+    """Name and text of a word.  Raises: InvalidValue."""
+    if not isinstance(word, str) or "=" not in word:
+        raise InvalidValue(f"{name} must be words NAME=TEXT, not {given(word)}")
+    tag, _, text = word.partition("=")
+    return tag, text
 
 
 def written(tags: Mapping[str, str]) -> str:

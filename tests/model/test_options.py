@@ -168,3 +168,45 @@ def test_other_keywords_are_the_functions() -> None:
     assert short_form("m:f", [1], {"cpu": 2}, {"depth": 3, "timeout": 1}).kwargs == {"depth": 3, "timeout": 1}
     assert short_form(max, [1, 2], {"cpu": 2}, {"key": 3}).kwargs == {"key": 3}, "its signature isn't known"
     assert parted({"cpu": 1, "x": 2, "cpu_needed": 3}) == ({"cpu": 1}, {"x": 2, "cpu_needed": 3})
+
+
+# -- where a task runs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"chdir": ""}, "chdir must be a path"),
+        ({"chdir": "a\nb"}, "chdir must be a path"),
+        ({"chdir": 5}, "chdir must be a path"),
+        ({"output": "out/%j"}, "%j in 'out/%j' means nothing: write %t"),
+        ({"error": "50%"}, "% in '50%' means nothing"),
+        ({"output": "%i.txt"}, "this is no array"),
+        ({"array": "1-9", "output": "x"}, "all elements of the array would write into 'x': put %i into it"),
+        ({"env": "A=1"}, "env must be names with texts"),
+        ({"env": ["NOT_SET_HERE"]}, "'NOT_SET_HERE' isn't set here: write NAME=TEXT"),
+        ({"env": {"A-B": "1"}}, "'A-B' can't be a variable's name"),
+        ({"env": {"A": "\0"}}, "A must be text without null characters"),
+        ({"env": {"A": 10**5000}}, "A must be text"),
+        ({"env": [10**5000]}, "env must be words such as TZ=UTC"),
+        ({"log_limit": 1000}, "log_limit must be between 64K and 1M"),
+        ({"log_limit": "2M"}, "log_limit must be between 64K and 1M"),
+        ({"log_limit": 10**5000}, "log_limit must be between 64K and 1M"),
+        ({"name": ""}, "name must be 1 to 128 characters"),
+        ({"name": "a\nb"}, "name must be 1 to 128 characters"),
+        ({"tags": ["run"]}, "tags must be words NAME=TEXT, not 'run'"),
+        ({"tags": {"1": "x"}}, "'1' must be 1 to 32 letters"),
+        ({"tags": {f"t{n}": "x" for n in range(17)}}, "up to 16 names"),
+        ({"tags": {"run": "a\tb"}}, "the text of run must be 1 to 128 characters"),
+    ],
+)
+def test_what_cannot_be_asked_for_says_what_to_do(options: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOT_SET_HERE", raising=False)
+    with pytest.raises(InvalidValue) as caught:
+        TaskRequest("m:f", **options).check()
+    assert said in str(caught.value)
+
+
+def test_a_variable_is_copied_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLOUR", "red=1")
+    assert TaskRequest("m:f", env=["COLOUR", "A=b=c"]).check().env == {"A": "b=c", "COLOUR": "red=1"}
