@@ -163,16 +163,18 @@ class AsyncLink(Talk):
             await lines.wait(within)
             connection = lines.take()
             try:
-                async with asyncio.timeout_at(self._soon(CONNECTING)) as limit:
-                    if not connection.is_connected:
+                connected = connection.is_connected
+                async with asyncio.timeout_at(self._soon(0 if connected else CONNECTING)) as limit:
+                    if not connected:
                         # Not left to the next line, which would not ask the sentinels.
                         await drivers.cancellable(connection.connect())
-                    limit.reschedule(self._soon())
-                    await connection.send_packed_command(sent, check_health=False)
-                    replies = []
-                    for _ in range(count):
-                        replies.append(await _reply(connection))
                         limit.reschedule(self._soon())
+                    await connection.send_packed_command(sent, check_health=False)
+                    replies: list[Any] = []
+                    while len(replies) < count:
+                        if replies:  # each has its own time; a limit that is set anew costs as much as a reply that is read
+                            limit.reschedule(self._soon())
+                        replies.append(await _reply(connection))
                     lines.answers += 1
                     return replies
             except (exceptions.ConnectionError, exceptions.TimeoutError, OSError):
