@@ -17,7 +17,7 @@ from rq_sched.link.async_ears import AsyncEars, AsyncListener
 from rq_sched.link.ears import CLOSED
 from rq_sched.link.lines import AsyncLines, limit_of
 from rq_sched.link.outage import Outage
-from rq_sched.link.requests import Command, Op, RoundTrips, Talk, left_behind, packed
+from rq_sched.link.requests import Command, Op, Outgoing, RoundTrips, Talk, left_behind
 from rq_sched.link.scripts import load
 
 T = TypeVar("T")
@@ -148,14 +148,14 @@ class AsyncLink(Talk):
                 replies = await self._send_by_driver(commands)
             else:
                 lines = self._following if follows else lines
-                replies = await self._send_packed(lines, packed(commands), len(commands), within)
+                replies = await self._send_packed(lines, Outgoing(commands), within)
         except (exceptions.RedisError, OSError) as error:
             raise self._translated(error) from None
         if left_behind(replies):
             await self._leave()
         return replies
 
-    async def _send_packed(self, lines: AsyncLines, sent: bytes, count: int, within: float | None) -> list[Any]:
+    async def _send_packed(self, lines: AsyncLines, outgoing: Outgoing, within: float | None) -> list[Any]:
         """One round trip. The driver makes the connections; what it does for each command (pool, retry, packing in
         Python, metrics) costs an agent more than the rest of its call, so commands and replies pass it by."""
         failures = 0
@@ -169,10 +169,11 @@ class AsyncLink(Talk):
                         # Not left to the next line, which would not ask the sentinels.
                         await drivers.cancellable(connection.connect())
                         limit.reschedule(self._soon())
-                    await connection.send_packed_command(sent, check_health=False)
+                    for piece in outgoing:
+                        await connection.send_packed_command(piece, check_health=False)
                     replies: list[Any] = []
-                    while len(replies) < count:
-                        if replies:  # each has its own time; a limit that is set anew costs as much as a reply that is read
+                    while len(replies) < outgoing.count:
+                        if replies:  # setting a limit anew costs as much as reading a reply
                             limit.reschedule(self._soon())
                         replies.append(await _reply(connection))
                     lines.answers += 1
@@ -183,6 +184,9 @@ class AsyncLink(Talk):
                 failures += 1
                 if failures > drivers.RETRIES:
                     raise
+            except Exception:  # of a command behind others: their replies must not be taken for the next one's
+                await connection.disconnect(nowait=True)
+                raise
             finally:  # who is cancelled while he waits for a reply leaves a closed connection behind
                 await lines.give_back(connection)
             await asyncio.sleep(BACKOFF.compute(failures))

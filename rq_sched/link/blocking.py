@@ -15,7 +15,7 @@ from rq_sched.errors import ClientClosed
 from rq_sched.link import drivers
 from rq_sched.link.ears import CLOSED, Ears, Listener
 from rq_sched.link.lines import Lines, limit_of
-from rq_sched.link.requests import Command, Op, RoundTrips, Talk, left_behind, packed
+from rq_sched.link.requests import Command, Op, Outgoing, RoundTrips, Talk, left_behind
 from rq_sched.link.scripts import load
 from rq_sched.link.stream import Stream
 
@@ -99,16 +99,15 @@ class Link(Talk):
             if self._given:
                 replies = self._send_by_driver(commands)
             else:
-                replies = self._send_packed(self._following if follows else self._lines, commands, within)
+                replies = self._send_packed(self._following if follows else self._lines, Outgoing(commands), within)
         except (exceptions.RedisError, OSError) as error:
             raise self.translate(error) from None
         if left_behind(replies):
             self._leave()
         return replies
 
-    def _send_packed(self, lines: Lines, commands: Sequence[Command], within: float | None) -> list[Any]:
+    def _send_packed(self, lines: Lines, outgoing: Outgoing, within: float | None) -> list[Any]:
         """One round trip, past what the driver does for each command. See ``AsyncLink._send_packed``."""
-        sent = [packed(commands)]
         failures = 0
         while True:
             permit: list[None] = []
@@ -117,8 +116,9 @@ class Link(Talk):
                 lines.wait(permit, within)
                 connection = lines.take()
                 connection.connect()  # if it isn't: not left to the next line, which would not ask the sentinels
-                connection.send_packed_command(sent, check_health=False)
-                replies = [_reply(connection) for _ in commands]
+                for piece in outgoing:
+                    connection.send_packed_command([piece], check_health=False)
+                replies = [_reply(connection) for _ in range(outgoing.count)]
                 lines.answers += 1
                 return replies
             except (exceptions.ConnectionError, exceptions.TimeoutError, OSError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,10 +39,42 @@ class Row:
     command: Command
 
 
+class Lazy(Sequence[T]):
+    """A list whose items are made when they are first come to: who sends what he comes to has the server work on the
+    first while the others are made.
+
+    >>> squares = Lazy(number * number for number in range(4))
+    >>> next(iter(squares)), squares[-1], len(squares)
+    (0, 9, 4)
+    """
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._coming = iter(items)
+        self._made: list[T] = []
+
+    def __iter__(self) -> Iterator[T]:
+        yield from self._made
+        for item in self._coming:
+            self._made.append(item)
+            yield item
+
+    def _all(self) -> list[T]:
+        self._made += self._coming
+        return self._made
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all()[index]
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
 Request = Call | Command | Barrier | Row
 Op = Generator[Sequence[Request], list[Any], T]
 RoundTrips = Generator[Sequence[Command], list[Any], T]
 """What a link carries out: lists of commands, each answered by the list of replies, errors among them."""
+PIECE = 16_384
+"""Bytes of commands that are sent at a time."""
 
 
 class Talk:
@@ -104,7 +136,8 @@ class Talk:
         self._checked = True
 
     def _ask(self, requests: Sequence[Request]) -> RoundTrips[list[Any]]:
-        replies = yield [self._command(request) for request in requests]
+        commands = map(self._command, requests)
+        replies = yield Lazy(commands) if isinstance(requests, Lazy) else list(commands)
         while missing := _missing(requests, replies):
             denied = any(isinstance(replies[i], exceptions.NoPermissionError) for i in missing)
             scripts = {request.script for i in missing if isinstance(request := requests[i], Call)}
@@ -215,6 +248,43 @@ def packed(commands: Sequence[Command]) -> bytes:
         return b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
     except UnicodeEncodeError as error:
         raise InvalidValue(f"text with a lone surrogate can't be sent: {ascii(error.object)[:80]}") from None
+
+
+class Outgoing:
+    """Commands on their way, in pieces, each packed when it is to be sent; but the first one at once: what can't be
+    sent is mostly found before anything was.
+
+    Raises:
+        InvalidValue: at once, or from the iteration: text that has no UTF-8.
+    """
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        self._commands = iter(commands)
+        self._pieces: list[bytes] = []
+        self.count = 0
+        """Commands that were packed so far."""
+        self._pack()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All pieces, from the first one on: after a broken connection they are sent again."""
+        number = 0
+        while number < len(self._pieces) or self._pack():
+            yield self._pieces[number]
+            number += 1
+
+    def _pack(self) -> bool:
+        """Pack the next piece, if there is one."""
+        piece: list[bytes] = []
+        size = 0
+        for command in self._commands:
+            piece.append(packed([command]))
+            size += len(piece[-1])
+            if size > PIECE:
+                break
+        self.count += len(piece)
+        if piece:
+            self._pieces.append(b"".join(piece))
+        return bool(piece)
 
 
 def left_behind(replies: Sequence[Any]) -> bool:

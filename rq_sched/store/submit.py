@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from rq_sched.errors import DurabilityNotReached
 from rq_sched.link import Op, Request
+from rq_sched.link.requests import Lazy
 from rq_sched.link.scripts import Argument
 from rq_sched.model.arrays import extent
 from rq_sched.model.durability import Durability
@@ -56,9 +57,9 @@ class Submit(Base):
             yield from safe.check()
         answers: list[int] = []
         short: list[str] = []
-        calls = self._calls(requests, watch or "")  # made as they are sent: a thousand may be a quarter of a GB
-        while some := list(islice(calls, PIPELINE)):
-            answers += yield from self._safely(some, short)
+        calls = self._calls(requests, watch or "")  # made as they are sent, while Redis works on those before
+        for first in calls:
+            answers += yield from self._safely(chain([first], islice(calls, PIPELINE - 1)), short)
         outcomes = [WORDS[answer] for answer in answers]
         if short:
             raise _not_safe(requests, outcomes, short[0])
@@ -93,13 +94,14 @@ class Submit(Base):
         if batch:
             yield self.call("task_submit", nonce(), self._placings, watch, *batch)
 
-    def _safely(self, calls: Sequence[Request], short: list[str]) -> Op[list[int]]:
+    def _safely(self, calls: Iterable[Request], short: list[str]) -> Op[list[int]]:
         """One pipeline of submits, and the wait at its end; what is missing goes to ``short``."""
         barriers = self._safekeeping.barriers() if self._safekeeping is not None else []
-        replies = yield [*calls, *barriers]
-        if self._safekeeping is not None and (missing := self._safekeeping.shortfall(replies[len(calls) :])):
+        replies = yield Lazy(chain(calls, barriers))
+        made = len(replies) - len(barriers)
+        if self._safekeeping is not None and (missing := self._safekeeping.shortfall(replies[made:])):
             short.append(missing)
-        return [answer for reply in replies[: len(calls)] for answer in reply]
+        return [answer for reply in replies[:made] for answer in reply]
 
 
 def _not_safe(requests: Sequence[TaskRequest], outcomes: list[str], why: str) -> DurabilityNotReached:
