@@ -2,8 +2,8 @@
 
 Two threads serve all futures of an executor. The *sender* takes what was submitted since its last call as one batch, so
 that ten thousand ``submit`` calls are some dozen round trips. The *listener* hears on a channel of the executor's own
-which tasks have ended (and asks now and then, as doorbells may be lost), reads their outcomes, many at a time, and sets
-the futures. Both wait out a lost connection.
+which tasks have ended (and asks now and then, as doorbells may be lost), reads the outcomes that didn't come with the
+news, many at a time, and sets the futures. Both wait out a lost connection.
 
 Who ends a future takes it out of ``_Courier.futures`` first: ``cancel()`` and the listener can't both do it.
 """
@@ -19,13 +19,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from rq_sched.client.flows import PATIENCE
-from rq_sched.client.outcomes import forgotten, unaccepted, value_of
+from rq_sched.client.outcomes import forgotten, unaccepted, value_of, value_told
 from rq_sched.client.steps import BATCH, Deadline, Waiting, new_channel
-from rq_sched.errors import InvalidValue, RqSchedError, TaskFailed, TaskNotFound, UnreadableValue, UsageError
+from rq_sched.errors import (
+    InvalidValue,
+    RqSchedError,
+    TaskCancelled,
+    TaskFailed,
+    TaskNotFound,
+    UnreadableValue,
+    UsageError,
+)
 from rq_sched.model.options import by_keyword
 from rq_sched.model.states import CancelOutcome, State
 from rq_sched.model.target import Options, make_request
-from rq_sched.model.task import DEFAULT_GRACE, TaskInfo, TaskRequest
+from rq_sched.model.task import DEFAULT_GRACE, TaskRequest
 from rq_sched.store.submit import ACCEPTED
 
 if TYPE_CHECKING:
@@ -156,7 +164,7 @@ class _Open(Waiting):
     """The tasks of an executor that Redis has, as the flow that waits for them sees them."""
 
     def __init__(self, courier: _Courier) -> None:
-        super().__init__()
+        super().__init__(results=True)
         self._courier = courier
 
     def goes_on(self) -> bool:
@@ -288,19 +296,19 @@ class _Courier:
             if done.outcome in ENDS and (taken := self.take(future.task_id)):
                 taken.end_cancelled()
 
-    def _end(self, info: TaskInfo) -> None:
-        future = self.take(info.task_id)
+    def _end(self, task_id: str, value: Callable[[], object]) -> None:
+        """A task has ended. ``value``: what it returned, or an error."""
+        future = self.take(task_id)
         if future is None:
             return
-        if info.state is State.CANCELLED:
-            future.end_cancelled()
-            return
         try:
-            value = value_of(info)
+            result = value()
+        except TaskCancelled:
+            future.end_cancelled()
         except (TaskFailed, UnreadableValue) as error:
             future.set_exception(error)
         else:
-            future.set_result(value)
+            future.set_result(result)
 
     # -- the threads ------------------------------------------------------------------------------
 
@@ -368,10 +376,16 @@ class _Courier:
                 self._deliver([task_id for task_id, _ in ended])
 
     def _deliver(self, task_ids: list[str]) -> None:
-        for task_id, info in zip(task_ids, self.client._do(self._flows.outcomes(task_ids)), strict=True):
+        results = self._waiting.results
+        unread = [task_id for task_id in task_ids if task_id not in results]
+        for task_id in results.keys() & task_ids:
+            self._end(task_id, partial(value_told, task_id, results.pop(task_id)))
+        if not unread:
+            return
+        for task_id, info in zip(unread, self.client._do(self._flows.outcomes(unread)), strict=True):
             if info is None:
                 self.fail([task_id], forgotten(task_id))
             elif info.state.final:
-                self._end(info)
+                self._end(task_id, partial(value_of, info))
             else:  # requeued since: it goes on, and so does the waiting
                 self._waiting.add([task_id])

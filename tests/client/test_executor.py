@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, as_completed, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -265,3 +265,27 @@ def test_what_a_task_failed_with_comes_with_its_facts(whole: Client) -> None:  #
     with pytest.raises(TaskFailed) as failed:
         never.result()
     assert facts(failed.value) == (never.id, None, None, None, 0)
+
+
+def test_short_results_come_with_the_news(
+    client: Client, redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only of what is long, or failed, the record is read."""
+    read: list[str] = []
+    outcomes = client._flows.outcomes
+
+    def recorded(task_ids: Sequence[str]) -> Any:
+        read.extend(task_ids)
+        return outcomes(task_ids)
+
+    with working(redis_url, namespace), client.executor() as pool:
+        assert pool.submit("math:sqrt", 4).result(PATIENCE) == 2  # from here on it listens
+        monkeypatch.setattr(client._flows, "outcomes", recorded)
+        short = [pool.submit("math:sqrt", number * number) for number in range(50)]
+        long, bad = pool.submit("builtins:str", "x" * 300), pool.submit("math:sqrt", -1)
+        assert [future.result(PATIENCE) for future in short] == list(range(50))
+        assert long.result(PATIENCE) == "x" * 300
+        with pytest.raises(TaskFailed):
+            bad.result(PATIENCE)
+    assert {long.task_id, bad.task_id} <= set(read)
+    assert len(read) < 10, "now and then one is found to have ended before its news was heard"
