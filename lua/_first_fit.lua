@@ -4,31 +4,26 @@
 -- fits only in part its classes are walked in head order. While one node is filled, what is free only shrinks, so
 -- a class passed over once is never looked at again (group.cursor).
 
--- Objects are made only for what is chosen or must be walked: comparing numbers read from a member is all that most
--- groups and classes ever cost.
+-- Objects are made only for what is chosen or must be walked: comparing what a class needs is all that most groups and
+-- classes ever cost. Classes from which this script has taken something stand apart (_queue: `moved`).
 
 local BATCH = 16
 local SCORED = 20 -- groups whose scores come with them; further ones are asked for theirs when it matters
--- Groups in the order of their best heads, as far as loaded: the head as it stands in the index, and what it says.
-local group_scores, group_members, group_cpus, group_memories, group_labels = {}, {}, {}, {}, {}
+-- Groups in the order of their best heads, as far as loaded: the head as it stands in the index, and what its class needs.
+local group_scores, group_members, group_needs = {}, {}, {}
 -- heads: position → head object, made when something of the group may fit; skips: where a run of groups begins that require what
 -- isn't there → its last one, as far as known; all: whether all groups are loaded.
 local walk = { heads = {}, skips = {}, all = false }
 
--- A head as numbers: score, member, and the CPU and memory of its class.
+-- A head of an index; `need`: nil where it says nothing.
 local function head_of(member, score)
-  local cpu, memory = string.match(member, '^(%d+):(%d+)', PY.SEQUENCE + 1)
-  return {
-    score = tonumber(score), member = member, cpu = tonumber(cpu), memory = tonumber(memory),
-    class = nil, group = nil, -- room for what is added later
-  }
+  return { score = tonumber(score), member = member, need = need_of(string.sub(member, PY.SEQUENCE + 1)), class = nil, group = nil }
 end
 
 local function head_class(head)
   local class = head.class
   if not class then
-    class = class_of(string.sub(head.member, PY.SEQUENCE + 1))
-    if not class then return nil end
+    class = class_of(head.need.name)
     class.entry = head.member
     head.class = class
   end
@@ -36,12 +31,10 @@ local function head_class(head)
 end
 
 local function group_add(member, score)
-  local cpu, memory, labels = class_parse(member, PY.SEQUENCE + 1)
-  if not cpu then return call('ZREM', P .. 'groups', member) end -- it says nothing
+  local need = need_of(string.sub(member, PY.SEQUENCE + 1))
+  if not need then return call('ZREM', P .. 'groups', member) end -- it says nothing
   local n = #group_members + 1
-  group_members[n], group_cpus[n], group_memories[n] = member, cpu, memory
-  if score then group_scores[n] = score + 0 end
-  if labels ~= '' then group_labels[n] = labels end
+  group_members[n], group_needs[n], group_scores[n] = member, need, score
 end
 
 local function groups_load()
@@ -54,16 +47,16 @@ local function groups_load()
     number = #found / 2
   else
     local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + batch - 1))
-    for _, member in ipairs(found) do group_add(member) end
+    for i = 1, #found do group_add(found[i]) end
     number = #found
   end
   walk.all = number < batch
 end
 
 local function group_score(i)
-  local score = group_scores[i]
-  if not score then
-    score = tonumber(call('ZSCORE', P .. 'groups', group_members[i]))
+  local score = group_scores[i] or call('ZSCORE', P .. 'groups', group_members[i])
+  if type(score) == 'string' then
+    score = tonumber(score)
     group_scores[i] = score
   end
   return score
@@ -108,72 +101,60 @@ local function group_head(group)
   return head
 end
 
--- The first head of the group that fits, among classes that this script hasn't taken from, if it is earlier than the best
--- one so far.
-local function group_untouched(group, cpu, memory, accept, best_score, best_member)
+-- The first head of the group that fits, among classes from which this script has taken nothing, if it is earlier than the
+-- best one so far.
+local function group_fit(group, cpu, memory, accept, best_score, best_member)
   while true do
     local head = group_head(group)
     if not head or (best_score and earlier(best_score, best_member, head.score, head.member)) then return nil end
+    local need = head.need
     --@mark memory_fits
-    local class = not head.cpu or (head.cpu <= cpu and head.memory <= memory and head_class(head))
-    if class == nil or class == true then
+    local fits = need and need.cpu <= cpu and need.memory <= memory
+    if not need then
       call('ZREM', group.key, head.member) -- it says nothing: what is behind it in this page is seen all the same
       group.strays = group.strays + 1
-    elseif class and not class.touched and (not accept or accept(head.score, head.member, class)) then
+    elseif fits and not head_class(head).moved and (not accept or accept(head.score, head.member, head_class(head))) then
       return head
     end
     group.cursor, group.head = group.cursor + 1, nil
   end
 end
 
--- The earliest task of the group that fits: score, member, class. None, where the best one so far is earlier.
-local function group_fit(group, cpu, memory, accept, best_score, best_member)
-  local score, member, class
-  local head = group_untouched(group, cpu, memory, accept, best_score, best_member)
-  if head then score, member, class = head.score, head.member, head_class(head) end
-  for _, touched in ipairs(group.classes) do
-    if touched.cpu <= cpu and touched.memory <= memory then
-      local s, m = class_peek(touched)
-      if s and (not score or earlier(s, m, score, member)) and (not accept or accept(s, m, touched)) then
-        score, member, class = s, m, touched
-      end
-    end
-  end
-  return score, member, class
-end
-
 -- The class whose head is the earliest task that fits, or nil. `carries(labels)` tells whether what a group requires is
 -- there (nil: no labels are). `accept(score, member, class)`, where given, must allow a head too. Both say the same until
 -- first_fit_reset() of what isn't there, and what was refused.
 local function first_fit(cpu, memory, carries, accept)
-  local best_score, best_member, best, best_at, best_is_head
   if cpu < 1 or memory < 1 then return nil end
+  local best = first_moved(cpu, memory, carries, accept)
+  local best_score, best_member
+  if best then best_score, best_member = class_peek(best) end
   local cpu_step, memory_step = step(cpu), memory < math.huge and step(memory) or memory
   local i, run, run_last = 1, nil, nil
   while true do
-    while i > #group_members and not walk.all do groups_load() end
-    if i > #group_members then break end
-    local group_cpu, group_memory, labels = group_cpus[i], group_memories[i], group_labels[i]
-    local score, member, class
-    if best_score and (best_is_head or earlier(best_score, best_member, group_score(i), group_members[i])) then break end
+    local need = group_needs[i]
+    if not need then
+      if walk.all then return best end
+      groups_load()
+    elseif best and earlier(best_score, best_member, group_score(i), group_members[i]) then
+      return best
     --@mark labels_of_group
-    if labels and (walk.skips[i] or not (carries and carries(labels))) then
+    elseif need.labels ~= '' and (walk.skips[i] or not (carries and carries(need.labels))) then
       -- Passed over: the whole group requires what isn't there. So does the run that begins here, once it is known.
       if run_last ~= i - 1 then run = i end
       i = walk.skips[i] or i
       walk.skips[run], run_last = i, i
-    elseif not accept and group_cpu <= cpu and group_memory <= memory and not walk.heads[i] then
-      score, member = group_score(i), group_members[i]
-    elseif group_cpu <= cpu_step and group_memory <= memory_step then -- others of the group may need less than its head
-      score, member, class = group_fit(group_best(i).group, cpu, memory, accept, best_score, best_member)
+      i = i + 1
+    else
+      if need.cpu <= cpu_step and need.memory <= memory_step then -- others of the group may need less than its head
+        local fits = not accept and need.cpu <= cpu and need.memory <= memory and not walk.heads[i]
+        local head = group_best(i)
+        if fits and not head_class(head).moved then return head_class(head) end
+        head = group_fit(head.group, cpu, memory, accept, best_score, best_member)
+        if head then best, best_score, best_member = head_class(head), head.score, head.member end
+      end
+      i = i + 1
     end
-    if score and (not best_score or earlier(score, member, best_score, best_member)) then
-      best_score, best_member, best, best_at, best_is_head = score, member, class, i, not class
-    end
-    i = i + 1
   end
-  if best_is_head then best = head_class(group_best(best_at)) end
-  return best
 end
 
 -- Whether nothing waits but tasks of this class, which first_fit() has found.

@@ -7,7 +7,9 @@
 
 local classes_seen, groups_seen = {}, {} -- name → object
 local queue_changed = {}       -- class objects with something to write
+local moved = {}               -- those from which something was taken, in the order of what they have next, as far as it is known
 local something_taken = false  -- whether something leaves its queue
+local groups_changed = {}      -- group objects of which an index has something to write
 local MOST_GROUPS = 1000       -- that wait at once (may_wait)
 local groups_new = 0           -- those that this script lets in
 
@@ -25,22 +27,10 @@ local function step(amount)
   return power, power * 3 / 4
 end
 
-local function group_of(cpu, memory, labels)
-  local name = step(cpu) .. ':' .. step(memory) .. labels
-  local group = groups_seen[name]
-  if not group then
-    group = {
-      key = P .. 'classes:' .. name, labels = labels, classes = {}, heads = {}, all = false, cursor = 1, head = nil,
-      known = false, changed = false, listed = false, strays = 0, old_score = nil, old_best = nil, admitted = nil,
-    }
-    groups_seen[name] = group
-  end
-  return group
-end
-
--- CPU, memory and labels of the class that stands in a text from there on; nil: it is none.
-local function class_parse(text, from)
-  local cpu, memory, labels = string.match(text, '^(%d+):(%d+)(.*)$', from)
+-- What the name of a class says: its parts, `size` (CPU:MEMORY) and the name of its group. Nil: it is none.
+local function class_parse(name)
+  local size, labels = string.match(name, '^(%d+:%d+)(.*)$')
+  local cpu, memory = string.match(size or '', '^(%d+):(%d+)$')
   cpu, memory = tonumber(cpu), tonumber(memory)
   if not cpu or not memory or cpu < 1 or memory < 1 or cpu > PY.MOST_CPU or memory > PY.MOST_MEMORY then return nil end
   if labels ~= '' then
@@ -48,20 +38,47 @@ local function class_parse(text, from)
     if own ~= '' and not string.find(own, '^%+[a-z0-9._+-]+$') then return nil end
     if refused ~= '' and not string.find(refused, '^![%w!:._-]+$') then return nil end
   end
-  return cpu, memory, labels
+  return { name = name, size = size, cpu = cpu, memory = memory, labels = labels, group = step(cpu) .. ':' .. step(memory) .. labels }
+end
+
+-- The same, kept from call to call, as a name always says the same: so many names, of such a length.
+local MOST_KEPT, LONGEST_KEPT = 4096, 100
+local KEPT = { needs = {}, number = 0 }
+
+local function need_of(name)
+  local need = KEPT.needs[name]
+  if need then return need end
+  need = class_parse(name)
+  if need and #name <= LONGEST_KEPT then
+    if KEPT.number == MOST_KEPT then KEPT.needs, KEPT.number = {}, 0 end
+    KEPT.needs[name], KEPT.number = need, KEPT.number + 1
+  end
+  return need
+end
+
+local function group_of(need)
+  local name = need.group
+  local group = groups_seen[name]
+  if not group then
+    group = {
+      key = P .. 'classes:' .. name, labels = need.labels, heads = {}, all = false, cursor = 1, head = nil,
+      known = false, changed = false, strays = 0, old_score = nil, old_best = nil, admitted = nil, gone = {}, new = {},
+    }
+    groups_seen[name] = group
+  end
+  return group
 end
 
 -- The class of that name; nil: it is none.
 local function class_of(name)
   local class = classes_seen[name]
   if not class then
-    local cpu, memory, labels = class_parse(name)
-    if not cpu then return nil end
-    local need = string.match(name, '^%d+:%d+')
+    local need = need_of(name)
+    if not need then return nil end
     class = {
-      name = name, key = P .. 'pending:' .. name, need = need, cpu = cpu, memory = memory,
-      group = group_of(cpu, memory, labels),
-      added = {}, removed = {}, buffer = {}, position = 1, taken = 0, rests = nil, entry = nil,
+      name = name, key = P .. 'pending:' .. name, need = need, cpu = need.cpu, memory = need.memory, group = group_of(need),
+      added = {}, removed = {}, buffer = {}, position = 1, taken = 0, rests = nil, entry = nil, touched = false,
+      moved = false, peeked = false, exhausted = false, score = nil, member = nil, array = nil, old_score = nil, old_head = nil,
     }
     classes_seen[name] = class
   end
@@ -126,16 +143,11 @@ local function entry_peek(class)
   local buffer = class.buffer
   if class.position > #buffer then
     if class.exhausted then return nil end
-    if class.taken == 0 then
-      buffer = call('ZRANGE', class.key, '0', '3', 'WITHSCORES')
-    else
-      buffer = call('ZRANGE', class.key, whole(class.taken), whole(class.taken + 31), 'WITHSCORES')
-    end
+    local most = class.taken == 0 and 4 or 32
+    buffer = call('ZRANGE', class.key, whole(class.taken), whole(class.taken + most - 1), 'WITHSCORES')
     class.buffer, class.position = buffer, 1
-    if #buffer == 0 then
-      class.exhausted = true
-      return nil
-    end
+    class.exhausted = #buffer < 2 * most
+    if #buffer == 0 then return nil end
   end
   return tonumber(buffer[class.position + 1]), buffer[class.position]
 end
@@ -149,8 +161,7 @@ local function ids_ahead(class, most)
   return ids
 end
 
--- The earliest task of the class that this script hasn't taken yet: score, member, and the array that makes it.
-local function class_peek(class)
+local function class_next(class)
   local score, member = entry_peek(class)
   local array = member and string.byte(member, -1) == REST and array_of(member) or nil
   if array and array.class_name == class.name then member = array_head(array) else array = nil end
@@ -163,11 +174,67 @@ local function class_peek(class)
   return score, member, array
 end
 
+-- The earliest task of the class that this script hasn't taken yet: score, member, and the array that makes it.
+local function class_peek(class)
+  if not class.peeked then
+    class.score, class.member, class.array = class_next(class)
+    class.peeked = true
+  end
+  return class.score, class.member, class.array
+end
+
+-- Puts a class from which something was taken where its next task belongs.
+local function class_move(class)
+  local at = 1
+  if class.moved then
+    while moved[at] and moved[at] ~= class do at = at + 1 end
+    table.remove(moved, at)
+  end
+  class.moved = true
+  local score, member = class_peek(class)
+  if not score then return end
+  at = 1
+  while moved[at] and earlier(moved[at].score, moved[at].member, score, member) do at = at + 1 end
+  table.insert(moved, at, class)
+end
+
+-- Something was taken from the class. What it has next is read when somebody asks for it: until then it stays where it was.
+local function class_changed(class)
+  class.peeked = false
+  if class.moved and class.position > #class.buffer then return end
+  class_move(class)
+end
+
+-- The first of the classes from which something was taken that fits, if it is accepted: see first_fit().
+local function first_moved(cpu, memory, carries, accept)
+  local at = 1
+  while moved[at] do
+    local class = moved[at]
+    local labels = class.group.labels
+    if class.cpu > cpu or class.memory > memory or (labels ~= '' and not (carries and carries(labels))) then
+      at = at + 1
+    elseif not class.peeked then
+      class_move(class) -- what stands here now is looked at next
+    elseif accept and not accept(class.score, class.member, class) then
+      at = at + 1
+    else
+      return class
+    end
+  end
+end
+
 -- The rest of an array from which something is taken: from now on it is kept here, and not looked for in the queue.
 local function rest_begin(class, score, array)
   array.taken, array.score = true, score
   class.rests = class.rests or {}
   class.rests[#class.rests + 1] = array
+end
+
+-- The entry that entry_peek() has shown leaves the queue.
+local function entry_take(class)
+  class.removed[#class.removed + 1] = class.buffer[class.position]
+  class.position = class.position + 2
+  class.taken = class.taken + 1
 end
 
 -- Takes what class_peek() has shown. The record of what an array makes must be written.
@@ -176,19 +243,15 @@ local function class_take(class, score, member, array)
     class.touched = true
     class.old_score, class.old_head = score, member
     queue_changed[#queue_changed + 1] = class
-    class.group.classes[#class.group.classes + 1] = class
   end
   something_taken = true
   count('pending', -1)
-  if not array or not array.taken then
-    class.removed[#class.removed + 1] = class.buffer[class.position]
-    class.position = class.position + 2
-    class.taken = class.taken + 1
-  end
+  if not array or not array.taken then entry_take(class) end
   if array then
     if not array.taken then rest_begin(class, score, array) end
     array_take(array)
   end
+  class_changed(class)
 end
 
 -- Whether entries leave their queues by this script; those that leave the queue of a class, where one is given.
@@ -203,9 +266,8 @@ local function class_drop(class, tasks)
   class_touch(class)
   something_taken = true
   count('pending', -tasks)
-  class.removed[#class.removed + 1] = class.buffer[class.position]
-  class.position = class.position + 2
-  class.taken = class.taken + 1
+  entry_take(class)
+  class_changed(class)
 end
 
 -- An entry of a class in the indexes of heads has no task in its queue: it goes, and what is there comes forward.
@@ -225,23 +287,18 @@ local function rests_write(class)
   end
 end
 
+-- Writes the queue; the head that it has then.
 local function class_write(class)
   local score, head = class.old_score, class.old_head
+  local some_added, some_removed = #class.added > 0, #class.removed > 0
   if class.rests then rests_write(class) end
-  if #class.added > 0 then
-    call('ZADD', class.key, unpack(class.added))
-    if not head or earlier(class.first_score, class.first, score, head) then
-      score, head = class.first_score, class.first
-    end
-  end
-  if #class.removed > 0 then
+  if some_added then call('ZADD', class.key, unpack(class.added)) end
+  if some_removed then
     call('ZREM', class.key, unpack(class.removed))
-    if class.taken > 0 and class.position <= #class.buffer then
-      score, head = class_peek(class)
-    else
-      score, head = first_of(class.key)
-    end
+    if not (class.moved and class.peeked) then return first_of(class.key) end
+    score, head = class_peek(class)
   end
+  if some_added and (not head or earlier(class.first_score, class.first, score, head)) then return class.first_score, class.first end
   return score, head
 end
 
@@ -252,25 +309,28 @@ local function head_of_queue(member, class)
 end
 
 -- Moves the class's entry in its group's index; a new, earlier head is news for the schedulers (`fresh`).
-local function index_write(class, score, head)
+local function index_change(class, score, head)
   local group, old = class.group, class.old_head
-  local same = head and old and head_of_queue(head, class) == head_of_queue(old, class)
+  local entry, old_entry = head and head_of_queue(head, class), old and head_of_queue(old, class)
   local unseen = false
-  if score == class.old_score and (same or head == old) then
+  if score == class.old_score and entry == old_entry then
     -- What was there before may never have been entered: nobody would see what is behind it.
-    unseen = head and #class.added > 0 and not call('ZSCORE', group.key, head_of_queue(head, class))
+    unseen = head and #class.added > 0 and not call('ZSCORE', group.key, entry)
     if not unseen then return false end
   end
   if not group.known then
     group.known = true
     group.old_score, group.old_best = first_of(group.key)
   end
-  group.changed = true
+  if not group.changed then
+    group.changed = true
+    groups_changed[#groups_changed + 1] = group
+  end
   --@mark old_head
-  if old then call('ZREM', group.key, head_of_queue(old, class)) end
+  if old then group.gone[#group.gone + 1] = old_entry end
   if not head then return false end
-  local entry = head_of_queue(head, class)
-  call('ZADD', group.key, score, entry)
+  group.new[#group.new + 1] = score
+  group.new[#group.new + 1] = entry
   if #class.added > 0 and (unseen or not old or earlier(score, head, class.old_score, old)) then
     --@mark new_head
     call('ZADD', P .. 'fresh', score, entry)
@@ -279,19 +339,23 @@ local function index_write(class, score, head)
   return false
 end
 
+local function heads_write(key, gone, new)
+  if #gone > 0 then call('ZREM', key, unpack(gone)) end
+  if #new > 0 then call('ZADD', key, unpack(new)) end
+end
+
+-- Writes the group's index; the best head that it has then.
 local function group_write(group)
+  heads_write(group.key, group.gone, group.new)
   local score, best = first_of(group.key)
   while best do
     -- One that isn't of this group would hide all that is behind it.
-    local name = string.sub(best, PY.SEQUENCE + 1)
-    local class = class_of(name)
+    local class = class_of(string.sub(best, PY.SEQUENCE + 1))
     if class and class.group == group then break end
     call('ZREM', group.key, best)
     score, best = first_of(group.key)
   end
-  if best == group.old_best and score == group.old_score then return end
-  if group.old_best then call('ZREM', P .. 'groups', group.old_best) end
-  if best then call('ZADD', P .. 'groups', score, best) end
+  return score, best
 end
 
 -- Writes all changes; forgets what was read. Returns true if there is something new to place.
@@ -299,18 +363,20 @@ local function queue_flush()
   if #queue_changed == 0 then return false end
   records_flush() -- first: an index that was damaged ends the script, and what an array has made would be nowhere
   local news = false
-  local order = {}
   for _, class in ipairs(queue_changed) do
     local score, head = class_write(class)
-    if index_write(class, score, head) then news = true end
-    local group = class.group
-    if group.changed and not group.listed then
-      group.listed = true
-      order[#order + 1] = group
+    if index_change(class, score, head) then news = true end
+  end
+  local gone, new = {}, {}
+  for _, group in ipairs(groups_changed) do
+    local score, best = group_write(group)
+    if best ~= group.old_best or score ~= group.old_score then
+      gone[#gone + 1] = group.old_best
+      if best then new[#new + 1], new[#new + 2] = score, best end
     end
   end
-  for _, group in ipairs(order) do group_write(group) end
-  classes_seen, groups_seen, groups_new, queue_changed, something_taken = {}, {}, 0, {}, false
+  heads_write(P .. 'groups', gone, new)
+  classes_seen, groups_seen, groups_new, queue_changed, groups_changed, moved, something_taken = {}, {}, 0, {}, {}, {}, false
   arrays_forget()
   return news
 end

@@ -22,7 +22,7 @@ if wrong() then return wrong() end
 local function says_something()
   if kind == 'node' then return is_id(member) end
   if kind == 'attempt' then return string.find(member, '^%S+ %w[%w._-]*$') ~= nil end
-  return string.find(string.sub(member, 1, PY.SEQUENCE), '^%x+$') and class_parse(member, PY.SEQUENCE + 1) ~= nil
+  return string.find(string.sub(member, 1, PY.SEQUENCE), '^%x+$') and need_of(string.sub(member, PY.SEQUENCE + 1)) ~= nil
 end
 
 if kind and not says_something() and read('ZREM', P .. index, member) == 1 then did(index .. ': an entry that says nothing dropped') end

@@ -37,7 +37,7 @@ BUGS = {
     "the outcome of a cancelled attempt counts": ("stopped", "if false then"),
     "orders without numbers": ("order_number", "node.ordered = node.ordered"),
     "a refill's reply leaves out whose surplus was taken": ("orders_in_full", ""),
-    "a fill doesn't look at labels": ("labels_of_group", "if false then"),
+    "a fill doesn't look at labels": ("labels_of_group", "elseif false then"),
     "of several labels one is enough": ("every_label", ""),
     "a node is never taken out of the indexes of its labels": (
         "label_left",
@@ -60,7 +60,7 @@ BUGS = {
     "a doorbell as the only memory of new tasks": ("new_head", ""),
     "a doorbell as the only memory of a node that joined": ("node_offered", ""),
     "a bound reached is forgotten": ("work_left", ""),
-    "memory isn't looked at": ("memory_fits", "local class = not head.cpu or (head.cpu <= cpu and head_class(head))"),
+    "memory isn't looked at": ("memory_fits", "local fits = need and need.cpu <= cpu"),
     "a fill that doesn't look whether it fits": (
         "room_looked_at",
         "class = first_fit(room_cpu(node) + 1, node.memory, carrier(node))",

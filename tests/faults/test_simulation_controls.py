@@ -42,7 +42,7 @@ BUGS = {
     "submit isn't idempotent": ("same_request", ""),
     "no grace after a restart or a jump of the clock": ("grace", "else"),
     "a doorbell as the only memory of new tasks": ("new_head", ""),
-    "a fill doesn't look at labels": ("labels_of_group", "if false then"),
+    "a fill doesn't look at labels": ("labels_of_group", "elseif false then"),
     "a node isn't found by its labels": (
         "label_entered",
         "for label in string.gmatch(labels, LABEL) do read('ZADD', P .. name .. ':' .. label, score - 1, id) end",
