@@ -14,7 +14,10 @@ local function head_request(node, class, id, array, member)
   if array then return element_text(array, string.sub(member, 1, PY.SEQUENCE)) end
   local text = request_waiting(id)
   if text == nil then
-    local most = math.min(math.floor(room_cpu(node) / class.cpu), math.floor(node.memory / class.memory), MOST_READ)
+    local most = 1
+    if class.moved or is_alone(class) then
+      most = math.min(math.floor(room_cpu(node) / class.cpu), math.floor(node.memory / class.memory), MOST_READ)
+    end
     records_fetch(most > 1 and ids_ahead(class, most) or { id })
     text = request_waiting(id)
   end

@@ -10,14 +10,18 @@
 local BATCH = 16
 local SCORED = 20 -- groups whose scores come with them; further ones are asked for theirs when it matters
 -- Groups in the order of their best heads, as far as loaded: the head as it stands in the index, and what its class needs.
-local group_scores, group_members, group_needs = {}, {}, {}
+local group_members, group_needs = {}, {}
+local group_scores, score_texts = {}, {} -- numbers, where one was asked for; what came with the members
+local EMPTY = { cpu = PY.EXACT, memory = PY.EXACT, labels = '' } -- of a group of which nothing is left
 -- heads: position → head object, made when something of the group may fit; skips: where a run of groups begins that require what
 -- isn't there → its last one, as far as known; all: whether all groups are loaded.
 local walk = { heads = {}, skips = {}, all = false }
 
+local sub = string.sub
+
 -- A head of an index; `need`: nil where it says nothing.
 local function head_of(member, score)
-  return { score = tonumber(score), member = member, need = need_of(string.sub(member, PY.SEQUENCE + 1)), class = nil, group = nil }
+  return { score = tonumber(score), member = member, need = need_of(sub(member, PY.SEQUENCE + 1)), class = nil, group = nil }
 end
 
 local function head_class(head)
@@ -30,33 +34,34 @@ local function head_class(head)
   return class
 end
 
-local function group_add(member, score)
-  local need = need_of(string.sub(member, PY.SEQUENCE + 1))
-  if not need then return call('ZREM', P .. 'groups', member) end -- it says nothing
-  local n = #group_members + 1
-  group_members[n], group_needs[n], group_scores[n] = member, need, score
-end
-
 local function groups_load()
-  local n = #group_members
-  local batch = n == 0 and 4 or math.min(4 * n, 4 * BATCH)
-  local number
+  local members, needs, kept = group_members, group_needs, needs_kept()
+  local n, batch, width, found = #members, nil, 1, nil
+  batch = n == 0 and 4 or math.min(4 * n, 4 * BATCH)
   if n < SCORED then
-    local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + batch - 1), 'WITHSCORES')
-    for i = 1, #found, 2 do group_add(found[i], found[i + 1]) end
-    number = #found / 2
+    found, width = call('ZRANGE', P .. 'groups', whole(n), whole(n + batch - 1), 'WITHSCORES'), 2
   else
-    local found = call('ZRANGE', P .. 'groups', whole(n), whole(n + batch - 1))
-    for i = 1, #found do group_add(found[i]) end
-    number = #found
+    found = call('ZRANGE', P .. 'groups', whole(n), whole(n + batch - 1))
   end
-  walk.all = number < batch
+  for i = 1, #found, width do
+    local member = found[i]
+    local name = sub(member, PY.SEQUENCE + 1)
+    local need = kept[name] or need_of(name)
+    if need then
+      n = n + 1
+      members[n], needs[n] = member, need
+      if width == 2 then score_texts[n] = found[i + 1] end
+    else
+      call('ZREM', P .. 'groups', member) -- it says nothing
+    end
+  end
+  walk.all = #found < width * batch
 end
 
 local function group_score(i)
-  local score = group_scores[i] or call('ZSCORE', P .. 'groups', group_members[i])
-  if type(score) == 'string' then
-    score = tonumber(score)
+  local score = group_scores[i]
+  if not score then
+    score = tonumber(score_texts[i] or call('ZSCORE', P .. 'groups', group_members[i]))
     group_scores[i] = score
   end
   return score
@@ -90,10 +95,10 @@ local function group_head(group)
   if at > #heads then
     if group.all then return nil end
     local n = #heads / 2
-    local from = n - group.strays
-    local found = call('ZRANGE', group.key, whole(from), whole(from + BATCH - 1), 'WITHSCORES')
+    local from, batch = n - group.strays, n == 0 and 4 or BATCH
+    local found = call('ZRANGE', group.key, whole(from), whole(from + batch - 1), 'WITHSCORES')
     for i = 1, #found do heads[2 * n + i] = found[i] end
-    group.all = #found < 2 * BATCH
+    group.all = #found < 2 * batch
     if #found == 0 then return nil end
   end
   head = head_of(heads[at], heads[at + 1])
@@ -148,9 +153,14 @@ local function first_fit(cpu, memory, carries, accept)
       if need.cpu <= cpu_step and need.memory <= memory_step then -- others of the group may need less than its head
         local fits = not accept and need.cpu <= cpu and need.memory <= memory and not walk.heads[i]
         local head = group_best(i)
+        local group = head.group
         if fits and not head_class(head).moved then return head_class(head) end
-        head = group_fit(head.group, cpu, memory, accept, best_score, best_member)
-        if head then best, best_score, best_member = head_class(head), head.score, head.member end
+        local found = group_fit(group, cpu, memory, accept, best_score, best_member)
+        if found then
+          best, best_score, best_member = head_class(found), found.score, found.member
+        elseif group.all and #group.heads == 2 and head_class(head).moved then
+          group_needs[i] = EMPTY
+        end
       end
       i = i + 1
     end

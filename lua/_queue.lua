@@ -56,6 +56,11 @@ local function need_of(name)
   return need
 end
 
+-- Those that are kept: name → what it says.
+local function needs_kept()
+  return KEPT.needs
+end
+
 local function group_of(need)
   local name = need.group
   local group = groups_seen[name]
@@ -185,17 +190,18 @@ end
 
 -- Puts a class from which something was taken where its next task belongs.
 local function class_move(class)
-  local at = 1
+  local at
   if class.moved then
+    at = 1
     while moved[at] and moved[at] ~= class do at = at + 1 end
     table.remove(moved, at)
   end
   class.moved = true
   local score, member = class_peek(class)
   if not score then return end
-  at = 1
-  while moved[at] and earlier(moved[at].score, moved[at].member, score, member) do at = at + 1 end
-  table.insert(moved, at, class)
+  at = #moved
+  while at > 0 and earlier(score, member, moved[at].score, moved[at].member) do at = at - 1 end
+  table.insert(moved, at + 1, class)
 end
 
 -- Something was taken from the class. What it has next is read when somebody asks for it: until then it stays where it was.

@@ -39,10 +39,13 @@ end
 
 local function lines_format(names, fields, raw)
   local lines = {}
-  for _, name in ipairs(names) do
+  for i = 1, #names do -- of some thirty only a few are there
+    local name = names[i]
     local value = fields[name]
-    if name == 'refusal' and value then value = string.gsub(value, '\n', '\nrefusal=') end
-    if value then lines[#lines + 1] = name .. '=' .. text_of(value) end
+    if value then
+      if name == 'refusal' then value = string.gsub(value, '\n', '\nrefusal=') end
+      lines[#lines + 1] = name .. '=' .. text_of(value)
+    end
   end
   lines[#lines + 1] = fields[raw] and raw .. '=' .. fields[raw] or ''
   return table.concat(lines, '\n')
@@ -129,12 +132,12 @@ local function request_of(id)
 end
 
 -- What placing needs of a request: its class, who waits for its end (nil: nobody), and what is rare. Most have nothing that
--- is: then that is empty, and one look at the text is enough.
+-- is (a priority says no more than the queue does): then that is empty, and a look at the text is enough.
 local function request_read(text)
   local class, at = string.match(text, '^class=([^\n]+)\nturn=%x+\ndigest=[^\n]*\nat=%d+\n()')
-  if class and string.find(text, '^run=', at) then return class, nil, USUAL end
-  local watch = class and string.match(text, '^watch=(%S+)\nrun=', at)
-  if watch then return class, watch, USUAL end
+  local watch, behind = nil, at
+  if class and string.find(text, '^watch=', at) then watch, behind = string.match(text, '^watch=(%S+)\n()', at) end
+  if behind and (string.find(text, '^run=', behind) or string.find(text, '^priority=%-?%d+\nrun=', behind)) then return class, watch, USUAL end
   local request = request_parse(text)
   return request.class, request.watch, request
 end
