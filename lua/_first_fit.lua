@@ -19,15 +19,20 @@ local walk = { heads = {}, skips = {}, all = false }
 
 local sub = string.sub
 
--- A head of an index; `need`: nil where it says nothing.
+-- A head as numbers: score, member, and the CPU and memory of its class.
 local function head_of(member, score)
-  return { score = tonumber(score), member = member, need = need_of(sub(member, PY.SEQUENCE + 1)), class = nil, group = nil }
+  local cpu, memory = string.match(member, '^(%d+):(%d+)', PY.SEQUENCE + 1)
+  return {
+    score = tonumber(score), member = member, cpu = tonumber(cpu), memory = tonumber(memory),
+    class = nil, group = nil, -- room for what is added later
+  }
 end
 
 local function head_class(head)
   local class = head.class
   if not class then
-    class = class_of(head.need.name)
+    class = class_of(sub(head.member, PY.SEQUENCE + 1))
+    if not class then return nil end
     class.entry = head.member
     head.class = class
   end
@@ -112,13 +117,12 @@ local function group_fit(group, cpu, memory, accept, best_score, best_member)
   while true do
     local head = group_head(group)
     if not head or (best_score and earlier(best_score, best_member, head.score, head.member)) then return nil end
-    local need = head.need
     --@mark memory_fits
-    local fits = need and need.cpu <= cpu and need.memory <= memory
-    if not need then
+    local class = not head.cpu or (head.cpu <= cpu and head.memory <= memory and head_class(head))
+    if class == nil or class == true then
       call('ZREM', group.key, head.member) -- it says nothing: what is behind it in this page is seen all the same
       group.strays = group.strays + 1
-    elseif fits and not head_class(head).moved and (not accept or accept(head.score, head.member, head_class(head))) then
+    elseif class and not class.moved and (not accept or accept(head.score, head.member, class)) then
       return head
     end
     group.cursor, group.head = group.cursor + 1, nil

@@ -166,49 +166,45 @@ local function ids_ahead(class, most)
   return ids
 end
 
-local function class_next(class)
+-- Reads what a class has next.
+local function class_read(class)
   local score, member = entry_peek(class)
   local array = member and string.byte(member, -1) == REST and array_of(member) or nil
   if array and array.class_name == class.name then member = array_head(array) else array = nil end
-  if not class.rests then return score, member, array end
-  for _, rest in ipairs(class.rests) do
+  for _, rest in ipairs(class.rests or {}) do
     if rest.next <= rest.last and (not score or earlier(rest.score, array_head(rest), score, member)) then
       score, member, array = rest.score, array_head(rest), rest
     end
   end
-  return score, member, array
+  class.peeked, class.score, class.member, class.array = true, score, member, array
 end
 
--- The earliest task of the class that this script hasn't taken yet: score, member, and the array that makes it.
-local function class_peek(class)
-  if not class.peeked then
-    class.score, class.member, class.array = class_next(class)
-    class.peeked = true
-  end
-  return class.score, class.member, class.array
-end
-
--- Puts a class from which something was taken where its next task belongs.
+-- Puts a class from which something was taken where its next task belongs; one that has none isn't there any more.
 local function class_move(class)
-  local at
-  if class.moved then
-    at = 1
-    while moved[at] and moved[at] ~= class do at = at + 1 end
-    table.remove(moved, at)
-  end
+  local at = 1
+  while class.moved and moved[at] and moved[at] ~= class do at = at + 1 end
+  if class.moved then table.remove(moved, at) end
   class.moved = true
-  local score, member = class_peek(class)
+  class_read(class)
+  local score, member = class.score, class.member
   if not score then return end
   at = #moved
   while at > 0 and earlier(score, member, moved[at].score, moved[at].member) do at = at - 1 end
   table.insert(moved, at + 1, class)
 end
 
+-- The earliest task of the class that this script hasn't taken yet: score, member, and the array that makes it.
+local function class_peek(class)
+  if not class.peeked then
+    if class.moved then class_move(class) else class_read(class) end
+  end
+  return class.score, class.member, class.array
+end
+
 -- Something was taken from the class. What it has next is read when somebody asks for it: until then it stays where it was.
 local function class_changed(class)
   class.peeked = false
-  if class.moved and class.position > #class.buffer then return end
-  class_move(class)
+  if not class.moved or class.position <= #class.buffer then class_move(class) end
 end
 
 -- The first of the classes from which something was taken that fits, if it is accepted: see first_fit().

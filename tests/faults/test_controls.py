@@ -60,7 +60,7 @@ BUGS = {
     "a doorbell as the only memory of new tasks": ("new_head", ""),
     "a doorbell as the only memory of a node that joined": ("node_offered", ""),
     "a bound reached is forgotten": ("work_left", ""),
-    "memory isn't looked at": ("memory_fits", "local fits = need and need.cpu <= cpu"),
+    "memory isn't looked at": ("memory_fits", "local class = not head.cpu or (head.cpu <= cpu and head_class(head))"),
     "a fill that doesn't look whether it fits": (
         "room_looked_at",
         "class = first_fit(room_cpu(node) + 1, node.memory, carrier(node))",

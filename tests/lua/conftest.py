@@ -9,6 +9,7 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.link import Link
+from rq_sched.store import Store
 from tests.lua.cell import Cell
 
 
@@ -20,5 +21,8 @@ def cell(request: pytest.FixtureRequest, namespace: str, redis_url: str) -> Iter
         link = Link("redis://fakeredis", client=fakeredis.FakeRedis(version=(7,), protocol=2))
     yield Cell(link, namespace)
     problems = audit.problems(link.run(audit.check(namespace)))
+    events = link.run(Store(namespace).events())
     link.close()
     assert not problems, "invariants broken:\n" + "\n".join(str(problem) for problem in problems)
+    # A fill goes on after an error of its own, as after damage; the log has it.
+    assert not [event.data for event in events if event.type == "damaged" and "attempt" in event.data.get("reason", "")]
