@@ -41,13 +41,10 @@ end
 
 local function groups_load()
   local members, needs, kept = group_members, group_needs, needs_kept()
-  local n, batch, width, found = #members, nil, 1, nil
-  batch = n == 0 and 4 or math.min(4 * n, 4 * BATCH)
-  if n < SCORED then
-    found, width = call('ZRANGE', P .. 'groups', whole(n), whole(n + batch - 1), 'WITHSCORES'), 2
-  else
-    found = call('ZRANGE', P .. 'groups', whole(n), whole(n + batch - 1))
-  end
+  local n = #members
+  local batch = n == 0 and 4 or math.min(4 * n, 4 * BATCH)
+  local first, last, width = whole(n), whole(n + batch - 1), n < SCORED and 2 or 1
+  local found = width == 2 and call('ZRANGE', P .. 'groups', first, last, 'WITHSCORES') or call('ZRANGE', P .. 'groups', first, last)
   for i = 1, #found, width do
     local member = found[i]
     local name = sub(member, PY.SEQUENCE + 1)

@@ -181,14 +181,16 @@ end
 
 -- Puts a class from which something was taken where its next task belongs; one that has none isn't there any more.
 local function class_move(class)
-  local at = 1
-  while class.moved and moved[at] and moved[at] ~= class do at = at + 1 end
-  if class.moved then table.remove(moved, at) end
+  if class.moved then
+    local known = 1
+    while moved[known] and moved[known] ~= class do known = known + 1 end
+    table.remove(moved, known)
+  end
   class.moved = true
   class_read(class)
   local score, member = class.score, class.member
   if not score then return end
-  at = #moved
+  local at = #moved
   while at > 0 and earlier(score, member, moved[at].score, moved[at].member) do at = at - 1 end
   table.insert(moved, at + 1, class)
 end

@@ -6,7 +6,7 @@ In a function library they are made once, when it is loaded. What stays the same
 - ``local function`` at the left margin is made once;
 - ``local NAME = value`` at the left margin is declared once and assigned at each call, in the order of the source,
   except constants (capital letters; nothing of the call in their value), which are assigned when the library is loaded
-  and must not be changed;
+  and must not be changed; only what would come out the same in every call (what a name says) may be kept in one;
 - the functions and variables of an include stay in its block (``scripts.enclose_includes``), with a function that sets
   the variables at each call, ``afresh_NAME``;
 - every other statement is the body of the function that is registered.

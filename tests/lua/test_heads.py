@@ -73,7 +73,7 @@ def test_each_node_gets_the_earliest_that_fit(cell: Cell, seed: int) -> None:
     assert not model.waiting
 
 
-@pytest.mark.parametrize("number", (2, 3, 5, 9))
+@pytest.mark.parametrize("number", [2, 3, 5, 9])
 def test_one_queue_ends_on_a_node(cell: Cell, number: int) -> None:
     """What is passed on to the next node of the same call is that nothing is left."""
     cell.submit(*(f"t{i}" for i in range(number)))
