@@ -16,7 +16,7 @@ from rq_sched.cli.info import joined
 from rq_sched.cli.missing import no_scheduler
 from rq_sched.cli.options import DURATION, Invocation, Limit, command
 from rq_sched.cli.show import Piece
-from rq_sched.cli.table import draw, table
+from rq_sched.cli.table import Drawn, draw, table
 from rq_sched.cli.top_frame import Frame, as_json, figures, look, tables, title
 from rq_sched.errors import RedisUnavailable
 
@@ -25,6 +25,7 @@ ROWS = 20
 LEAST_INTERVAL = 0.1
 BAR = 24
 """Characters of a bar over the whole width of a figure."""
+LEAST_BAR = 4
 WIDE = 80
 """Columns from which on there are bars."""
 
@@ -100,16 +101,33 @@ def screen(frame: Frame, width: int, height: int, problem: str = "") -> Any:
         lines += _packed(name, parts, margin, width)
     wanted = [len(frame.failed), len(frame.nodes), len(frame.running), len(frame.pending)]
     around = len(lines) + sum(2 for number in wanted if number)  # with an empty line and a heading for each table
-    bar = max(4, min(BAR, (width - 70) // 2)) if width >= WIDE else 0
-    left_out: dict[str, None] = {}
     drawn: list[list[Piece]] = []
-    for columns, rows in tables(frame, shares(wanted, height - around - 1), bar):
-        one = draw(columns, [[show.safe(cell) for cell in row] for row in rows], width, shorten=True)
+    shown = _tables(frame, shares(wanted, height - around - 1), width)
+    for one in shown:
         drawn += [[("", "")], *one.lines]
-        left_out |= dict.fromkeys(one.left_out)
-    if left_out:
-        drawn.append([(f"left out: {', '.join(left_out)} (a wider window)", "dim")])
+    if left_out := _left_out(shown):
+        text, hint = f"left out: {', '.join(left_out)}", " (a wider window)"
+        drawn.append([(text + hint if len(text + hint) <= width else text, "dim")])
     return Group(*(Text.assemble(*one, no_wrap=True, overflow="ellipsis") for one in [*lines, *drawn]))
+
+
+def _tables(frame: Frame, rows: Sequence[int], width: int) -> list[Drawn]:
+    """The tables, with the longest bars that take no column's room."""
+
+    def drawn(bar: int) -> list[Drawn]:
+        return [
+            draw(columns, [[show.safe(cell) for cell in row] for row in those], width, shorten=True)
+            for columns, those in tables(frame, rows, bar)
+        ]
+
+    bare = drawn(0)
+    bars = range(BAR, LEAST_BAR - 1, -4) if width >= WIDE else ()
+    return next((barred for bar in bars if _left_out(barred := drawn(bar)) == _left_out(bare)), bare)
+
+
+def _left_out(shown: Sequence[Drawn]) -> list[str]:
+    """The columns that one of them has no room for."""
+    return list(dict.fromkeys(name for one in shown for name in one.left_out))
 
 
 def _packed(name: str, parts: Sequence[Piece], margin: int, width: int) -> Iterator[list[Piece]]:

@@ -74,19 +74,29 @@ def test_rates_are_those_between_two_refreshes(cli: Cli, busy: HandCell, monkeyp
     assert first["time"] < third["time"]
 
 
+def seen(redis_url: str, namespace: str, height: int) -> top_frame.Frame:
+    session = Invocation()
+    session.redis, session.namespace = redis_url, namespace
+    frame = top_frame.look(session, None, height)
+    session.close()
+    return frame
+
+
+def drawn(frame: top_frame.Frame, width: int, height: int, problem: str = "") -> list[str]:
+    """The lines of a screen of this size."""
+    console = Console(width=width, height=height, file=io.StringIO(), highlight=False)
+    lines = console.render_lines(top.screen(frame, width, height, problem), pad=False)
+    return ["".join(segment.text for segment in line) for line in lines]
+
+
 @pytest.mark.parametrize("height", [5, 12, 24, 50])
 def test_a_frame_fits_the_screen(busy: HandCell, redis_url: str, namespace: str, height: int):
     for i in range(30):
         busy.node(f"node-{i:02}", cpu=1, memory=100, ttl=600)
     busy.submit(*(f"more-{i:02}" for i in range(40)), cpu=3, memory=100)
-    session = Invocation()
-    session.redis, session.namespace = redis_url, namespace
-    frame = top_frame.look(session, None, height)
-    session.close()
-    console = Console(width=80, height=height, file=io.StringIO(), highlight=False)
+    frame = seen(redis_url, namespace, height)
     for problem in ("", "Redis can't be reached"):
-        lines = console.render_lines(top.screen(frame, 80, height, problem), pad=False)
-        texts = ["".join(segment.text for segment in line) for line in lines]
+        texts = drawn(frame, 80, height, problem)
         assert max(map(len, texts)) <= 80
         if height >= 12:
             assert len(texts) <= height
@@ -94,6 +104,23 @@ def test_a_frame_fits_the_screen(busy: HandCell, redis_url: str, namespace: str,
         if height >= 24:
             assert {"NODE", "RUNNING", "NEXT"} <= {text.split(" ")[0] for text in texts}
             assert len(texts) >= height - 3  # the room is used
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_bar_takes_no_column_s_room(
+    busy: HandCell, redis_url: str, namespace: str, width: int, monkeypatch: pytest.MonkeyPatch
+):
+    busy.node("a-node-with-a-long-name", cpu=1, memory=100_000, ttl=600, labels=("a100", "gpu"))
+    frame = seen(redis_url, namespace, 24)
+
+    def columns() -> list[str]:
+        return next(text.split() for text in drawn(frame, width, 24) if text.startswith("NODE"))
+
+    shown = columns()
+    assert all(text.rstrip() == text.rstrip().rstrip("…") for text in drawn(frame, width, 24))
+    monkeypatch.setattr(top, "WIDE", 1000)  # no bars at all
+    assert columns() == shown
+    assert ("LABELS" in shown) == (width > 60)
 
 
 def test_rows_go_where_there_is_something_to_show():
