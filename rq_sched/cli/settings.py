@@ -16,7 +16,8 @@ from rq_sched.model.settings import OFF, SETTINGS
 @click.argument("value", required=False)
 @click.pass_obj
 def settings_command(session: Invocation, name: str | None, value: str | None) -> None:
-    """Show the settings that all processes of the namespace share, or set NAME to VALUE.
+    """Show the settings that all processes of the namespace share, or set NAME to VALUE. Below them stand the version
+    of the data's format, and the features beyond it that are in use.
 
     VALUE 'default' resets it; 'off' works where a time may never come. A change takes effect at once, everywhere.
 
@@ -37,3 +38,7 @@ def settings_command(session: Invocation, name: str | None, value: str | None) -
                Column("WHAT IT IS", rank=2, fold=True)]  # fmt: skip
     rows = ((one, shown[one], SETTINGS[one].show(SETTINGS[one].default), SETTINGS[one].meaning) for one in shown)
     table(columns, rows)
+    if name is None:
+        version, features = session.run(session.store.data_format())
+        said = f"version {version}" if version else "none yet"
+        show.pairs([("data", said + (f", with {', '.join(features)}" if features else ""))])

@@ -110,7 +110,7 @@ def up_command(
         try:
             session.run(session.store.check_schema())
         except OtherSchema as error:  # nobody else has a server on these data
-            here = f"`rq-sched upgrade --data {shlex.quote(str(folder))}`"
+            here = f"`rq-sched upgrade --data {shlex.quote(str(folder))}{_namespace_option(session)}`"
             raise OtherSchema(str(error).replace("`rq-sched upgrade`", here)) from None
         common = ["--redis", server.url, "--namespace", session.space, "--with-parent", str(os.getpid()),
                   "--log-level", log_level, "--log-format", log_format]  # fmt: skip
@@ -230,7 +230,14 @@ def announce(session: Invocation, server: EmbeddedServer, nodes: Sequence[Node],
 
 def _needed_options(session: Invocation, server: EmbeddedServer) -> str:
     """What others must say to find this server and namespace."""
-    from rq_sched.process.environment import resolve_namespace, resolve_url
+    from rq_sched.process.environment import resolve_url
 
     options = "" if resolve_url() == server.url else f" --redis {shlex.quote(server.url)}"
-    return options + ("" if resolve_namespace() == session.space else f" --namespace {session.space}")
+    return options + _namespace_option(session)
+
+
+def _namespace_option(session: Invocation) -> str:
+    """What names the namespace, where it isn't the one that others take anyway."""
+    from rq_sched.process.environment import resolve_namespace
+
+    return "" if resolve_namespace() == session.space else f" --namespace {session.space}"

@@ -19,6 +19,13 @@ class Process(NamedTuple):
     knows: str
 
 
+class DataFormat(NamedTuple):
+    """The version of the data's format (``""``: there are none yet), and the features beyond it that are in use."""
+
+    version: str
+    features: list[str]
+
+
 class Schema(Base):
     """The version of the data, and who is there."""
 
@@ -37,6 +44,13 @@ class Schema(Base):
                 raise other_schema(keys.namespace, version)
         elif some:  # no entry says it: a script looks closer
             yield [self.call("node_rooms")]
+
+    def data_format(self) -> Op[DataFormat]:
+        """What the namespace says of its data, as it says it."""
+        version, features = yield from self.rows(
+            [("HGET", self.keys.settings, name) for name in ("schema", "features")]
+        )
+        return DataFormat(text(version or b""), [name for name in text(features or b"").split("+") if name])
 
     def processes(self) -> Op[list[Process]]:
         """The workers and schedulers that live."""

@@ -10,6 +10,7 @@ import pytest
 
 from rq_sched.cli import doctor, schema
 from rq_sched.link import Link
+from rq_sched.model.schema import SCHEMA
 from rq_sched.model.settings import SETTINGS
 from rq_sched.process.embedded import EmbeddedServer
 from rq_sched.store.keys import Keys
@@ -155,6 +156,18 @@ def test_settings(cli: Cli):
     ):
         (line,) = cli(*words, code=2).err.splitlines()
         assert words[1] in line
+
+
+@pytest.mark.no_audit("features that nobody knows")
+def test_settings_say_what_the_data_are(cli: Cli, hand: HandCell):
+    def last() -> str:
+        return cli("settings").lines[-1].strip()
+
+    assert last() == "data  none yet"
+    hand.submit("t1")
+    assert last() == f"data  version {SCHEMA}"
+    hand.run(ask("HSET", hand.store.keys.settings, "features", "+more+other"))
+    assert last() == f"data  version {SCHEMA}, with more, other"
 
 
 # -- inspect --------------------------------------------------------------------------------------

@@ -83,16 +83,17 @@ def test_up_says_so_and_ends(tmp_path: Path, version: str, advice: str) -> None:
     """It names the command that converts its own data, whose server nobody else starts."""
     with EmbeddedServer(tmp_path) as server:
         link = Link(server.url)
-        say(link, Store("default"), version)
+        say(link, Store("own"), version)
         link.close()
-    up = [sys.executable, "-m", "rq_sched", "up", "--data", str(tmp_path), "--cpu", "1", "--memory", "100"]
+    own = ["--data", str(tmp_path), "--namespace", "own"]
+    up = [sys.executable, "-m", "rq_sched", "up", *own, "--cpu", "1", "--memory", "100"]
     ended = subprocess.run(up, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 69, ended.stderr
     line = ended.stderr.splitlines()[-1]
     assert advice in line
     if version == NEWER:
         return
-    upgrade = f"rq-sched upgrade --data {tmp_path}"
+    upgrade = f"rq-sched upgrade {' '.join(own)}"
     assert f"`{upgrade}`" in line
     done = subprocess.run([sys.executable, "-m", *upgrade.replace("-", "_", 1).split()], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
