@@ -101,6 +101,8 @@ def scheduler_command(
               help="Whether tasks are pinned to cores of their own, where the node's cores are real.")  # fmt: skip
 @click.option("--enforce-memory/--no-enforce-memory", default=True, show_default=True,
               help="Whether tasks that use more memory than they may are killed.")  # fmt: skip
+@click.option("--memory-floor", type=MEMORY,
+              help="MB that no task is killed for, however little it has asked for (default: 32).")  # fmt: skip
 @click.option("--share-redis/--hide-redis", default=True, show_default=True,
               help="Whether tasks find the address of this Redis in their environment.")  # fmt: skip
 @click.option("--memory-limit", type=click.Choice(["enforce", "off"]), hidden=True)
@@ -126,6 +128,7 @@ def worker_command(
     health_file: str | None,
     affinity: str,
     enforce_memory: bool,
+    memory_floor: int | None,
     share_redis: bool,
     memory_limit: str | None,
     tasks_redis: str | None,
@@ -149,6 +152,7 @@ def worker_command(
     from rq_sched.model.resources import Resources
     from rq_sched.process.environment import signing_key
     from rq_sched.worker import WorkerConfig, run
+    from rq_sched.worker.config import MEMORY_FLOOR
     from rq_sched.worker.parent import concealed
 
     secrets = concealed.secrets_descriptor()
@@ -173,6 +177,7 @@ def worker_command(
         health_file=health_file,
         affinity=affinity,
         enforce_memory=enforce_memory,
+        memory_floor=memory_floor or MEMORY_FLOOR,
         share_redis=share_redis,
         max_tasks_per_child=tasks_of_child(fresh, max_tasks_per_child),
         log_level=log_level,

@@ -18,6 +18,8 @@ from rq_sched.worker.reach import Reach
 
 DEFAULT_TTL = 10.0
 """Seconds; in the scripts, too, where a node's record doesn't say it."""
+MEMORY_FLOOR = 32
+"""MB: Python alone takes some of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class WorkerConfig:
         signing_key: only requests signed with this secret are run (``signing.py``); None: signatures aren't looked at.
         affinity: ``auto``: tasks are pinned to cores of their own where the node's cores are real; or ``off``.
         enforce_memory: whether tasks that use more memory than they may are killed.
+        memory_floor: MB that no task is killed for, however little it has asked for.
         share_redis: whether tasks find this Redis and namespace in their environment, so that ``Client()`` and
             ``rq-sched`` work in them.
         max_tasks_per_child: tasks that a process is used for; 0: no limit; 1: a new process each, some are kept ready.
@@ -68,6 +71,7 @@ class WorkerConfig:
     secrets: int | None = None
     allow_dir: tuple[str, ...] = ()
     allow_env: tuple[str, ...] = ()
+    memory_floor: int = MEMORY_FLOOR
 
     def check(self) -> Allow:
         """What it may run, if everything else is right too.

@@ -13,6 +13,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.worker.agent import watchdog
 from rq_sched.worker.agent.attempt import Attempt, Ending
 from rq_sched.worker.agent.watchdog import FRESH, Watchdog
+from rq_sched.worker.config import MEMORY_FLOOR
 from rq_sched.worker.measure import Use
 
 SHARED = 30.0
@@ -24,7 +25,7 @@ By = Callable[[float], float]
 class Machine:
     """What processes use, as the test plays it, and what becomes of the attempts."""
 
-    def __init__(self, memory: bool = True) -> None:
+    def __init__(self, memory: bool = True, floor: int = MEMORY_FLOOR) -> None:
         self.loop = asyncio.get_running_loop()
         self._began = self.loop.time()
         self._own: dict[int, By] = {}
@@ -39,7 +40,7 @@ class Machine:
         self.exact_looks: list[float] = []
         self.look_takes = self.exact_takes = 0.0
         self._spent = 0.0
-        self.dog = Watchdog(self.loop, self.attempts, self, memory)  # type: ignore[arg-type]
+        self.dog = Watchdog(self.loop, self.attempts, self, memory, floor)  # type: ignore[arg-type]
 
     @property
     def now(self) -> float:
@@ -125,8 +126,8 @@ def played() -> Iterator[Callable[..., Machine]]:
         perf_counter=lambda: made[0].perf_counter(),
     )
 
-    def make(memory: bool = True) -> Machine:
-        made.append(Machine(memory))
+    def make(memory: bool = True, floor: int = MEMORY_FLOOR) -> Machine:
+        made.append(Machine(memory, floor))
         return made[0]
 
     with (

@@ -11,6 +11,7 @@ import pytest
 from rq_sched.worker.agent import watchdog
 from rq_sched.worker.agent.attempt import Ending
 from rq_sched.worker.agent.watchdog import FRESH, LATEST
+from rq_sched.worker.config import MEMORY_FLOOR
 from tests.client.stepped import play
 from tests.worker.played_machine import Machine, mb, played, rising, steady
 
@@ -100,13 +101,15 @@ def test_exact_looks_take_a_tenth_of_the_time_at_most(machine: Make) -> None:
     play(scene())
 
 
-def test_no_task_is_stopped_for_what_python_takes(machine: Make) -> None:
+@pytest.mark.parametrize("floor", [MEMORY_FLOOR, 64])
+def test_no_task_is_stopped_for_what_python_takes(machine: Make, floor: int) -> None:
     async def scene() -> None:
-        m = machine()
-        m.watch("modest", steady(watchdog.LEAST - 1), mb(5))
-        m.watch("not modest", steady(watchdog.LEAST + 1), mb(5))
+        m = machine(floor=floor)
+        m.watch("modest", steady(floor - 1), mb(5))
+        attempt = m.watch("not modest", steady(floor + 1), mb(5))
         await asyncio.sleep(10)
         assert list(m.killed) == ["not modest"]
+        assert f"was allowed {floor} MB" in attempt.why
 
     play(scene())
 

@@ -159,7 +159,7 @@ class Agent:
         self.attempts = attempts = Attempts(loop, self.pool, self.outbox, errands, config.grace, cores)
         if config.signing_key is not None:
             attempts.signer = Signer(config.signing_key, config.namespace)
-        self.watchdog = Watchdog(loop, attempts, errands, config.enforce_memory)
+        self.watchdog = Watchdog(loop, attempts, errands, config.enforce_memory, config.memory_floor)
         self.growth = Growth(self.session, store, attempts, self._background.spawn, config.total.cpu)
         attempts.watchers.extend((self.watchdog, self.growth))
         self.orders = Orders(

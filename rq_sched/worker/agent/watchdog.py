@@ -23,6 +23,7 @@ from rq_sched.model import elastic
 from rq_sched.model.resources import Resources
 from rq_sched.worker import measure
 from rq_sched.worker.agent.attempt import Attempt, Ending, about
+from rq_sched.worker.config import MEMORY_FLOOR
 
 if TYPE_CHECKING:
     from rq_sched.worker.agent.attempts import Attempts
@@ -42,8 +43,6 @@ PATIENCE = 1.1
 """Times its limit that an attempt may use while the answer to its wish for more is awaited."""
 TRIES = 3
 """Wishes for more, each time for less, until an attempt beyond its limit is killed."""
-LEAST = 32
-"""MB that no task is killed for: Python alone takes some of that."""
 FRESH = 8.0
 """MB that a new child has of its own."""
 AT_ONCE = 8
@@ -94,15 +93,22 @@ class Watchdog:
 
     Parameters:
         memory: whether those that use too much are killed; else they are only measured.
+        floor: MB that none is killed for, however little it has asked for.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, attempts: Attempts, errands: Errands, memory: bool = True
+        self,
+        loop: asyncio.AbstractEventLoop,
+        attempts: Attempts,
+        errands: Errands,
+        memory: bool = True,
+        floor: int = MEMORY_FLOOR,
     ) -> None:
         self._loop = loop
         self._attempts = attempts
         self._errands = errands
         self._memory = memory
+        self._floor = floor
         self._watched: dict[str, Watch] = {}
         self._due: list[tuple[float, int, Watch]] = []
         self._numbers = itertools.count()
@@ -185,7 +191,7 @@ class Watchdog:
             self._judge_use(watch)
 
     def _limit(self, watch: Watch) -> float:
-        return max(watch.attempt.allocation.memory, LEAST)
+        return max(watch.attempt.allocation.memory, self._floor)
 
     def _pause(self, watch: Watch) -> float:
         """Half the time that it takes to reach the limit, if it grows twice as fast, or begins to grow."""
@@ -242,7 +248,7 @@ class Watchdog:
         if not watch.asking and self._ask_for_memory(watch) and watch.used <= PATIENCE * self._limit(watch):
             return
         attempt = watch.attempt
-        attempt.why = _too_much(watch.used, attempt)
+        attempt.why = _too_much(watch.used, attempt, self._floor)
         log.warning("a task used too much memory", extra=about(attempt, used=round(watch.used)))
         self._attempts.kill(attempt, Ending.OOM)
 
@@ -293,9 +299,9 @@ def _timed_exact(pids: list[int]) -> tuple[float, float]:
     return measure.exact(pids), time.perf_counter() - began
 
 
-def _too_much(used: float, attempt: Attempt) -> str:
+def _too_much(used: float, attempt: Attempt, floor: int) -> str:
     allowed, need, most = attempt.allocation.memory, attempt.order.allocation.memory, attempt.order.maximum.memory
-    text = f"it used {used:.0f} MB of memory and was allowed {allowed} MB: "
+    text = f"it used {used:.0f} MB of memory and was allowed {max(allowed, floor)} MB: "
     if allowed < need:
         return text + f"the rest of the {need} MB that it had asked for was lent to others, and none was free"
     if allowed < most:
