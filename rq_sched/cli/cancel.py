@@ -16,13 +16,13 @@ from rq_sched.cli.follow import patiently
 from rq_sched.cli.options import DURATION, TEXT, Invocation, command
 from rq_sched.client.flows.cancel import Answer
 from rq_sched.errors import InvalidValue, RqSchedError, TaskFinal, WaitTimeout
-from rq_sched.model.states import FINAL, CancelOutcome, State
+from rq_sched.model.states import UNENDED, CancelOutcome
 from rq_sched.model.task import DEFAULT_GRACE
 from rq_sched.store.answers import Cancelled
 
 
 @command("cancel")
-@chosen_tasks(*(state for state in State if state not in FINAL))
+@chosen_tasks(*UNENDED)
 @click.option("--no-requeue", is_flag=True, help="End it: it won't run again.")
 @click.option("--grace", type=DURATION, default=DEFAULT_GRACE, metavar="SECONDS", show_default=True,
               help="What its processes have between SIGTERM and SIGKILL.")  # fmt: skip
@@ -37,8 +37,9 @@ def cancel_command(session: Invocation, chosen: Chosen, no_requeue: bool, grace:
     if grace > 86_400:
         raise InvalidValue(f"--grace must be at most a day, not {grace:g} seconds")
     requeue = not no_requeue
-    if chosen.state is not None:
-        flow = session.flows.cancel_selected(chosen.state, requeue, grace, reason, wait=True, patience=None)
+    if not chosen.named:
+        which = (chosen.states, chosen.tags)
+        flow = session.flows.cancel_selected(*which, requeue, grace, reason, wait=True, patience=None)
         return _cancel_all(session, session.taker.stream(flow), requeue)
     ids = dict.fromkeys(chosen.task_ids)
     answers = session.taker.do(session.flows.cancel_many(ids, requeue, grace, reason, wait=True, patience=None))

@@ -15,7 +15,7 @@ from rq_sched.cli.failure import deprecated
 from rq_sched.cli.options import PRIORITY, TASK_ID, Invocation, command
 from rq_sched.client.steps import Deadline, new_channel
 from rq_sched.errors import InvalidValue, RqSchedError
-from rq_sched.model.states import FINAL, State
+from rq_sched.model.states import UNENDED, State
 
 if TYPE_CHECKING:
     from rq_sched.link import Op
@@ -33,7 +33,7 @@ def _change(
     session: Invocation, chosen: Chosen, change: Callable[[str], Op[State]], done: str, said: Said = _is
 ) -> int:
     """Change tasks: one that refuses doesn't keep the others from it; returns the worst exit code."""
-    if chosen.state is not None:
+    if not chosen.named:
         return change_all(session, chosen, change, done)
     code = 0
     for task_ids in chosen.bites(session):
@@ -61,7 +61,7 @@ def requeue_command(session: Invocation, chosen: Chosen) -> int:
     """Run tasks again (finished ones), or now (delayed ones). Retries and crashes count anew.
 
     \b
-    rq-sched requeue --state failed
+    rq-sched requeue --state failed --tag run=17
     """
     requeue = partial(session.store.requeue, operation=new_channel())
     return _change(session, chosen, requeue, "requeued")
@@ -93,7 +93,7 @@ def unhold_command(session: Invocation, chosen: Chosen) -> int:
 
 
 @command("priority", context_settings={"ignore_unknown_options": True})
-@chosen_tasks(*(state for state in State if state not in FINAL), ids=click.STRING)
+@chosen_tasks(*UNENDED, ids=click.STRING)
 @click.option("--to", "priority", type=PRIORITY, metavar="N", help="The new priority: any integer in ±2³¹.")
 @click.pass_obj
 def priority_command(session: Invocation, chosen: Chosen, priority: int | None) -> int:

@@ -1,10 +1,10 @@
-"""Which tasks a command is for: those that are named, or all that are in a state."""
+"""Which tasks a command is for: those that are named, or all in a state or with tags."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.look import not_found
-from rq_sched.cli.options import TASK_ID, Invocation
+from rq_sched.cli.options import TASK_ID, Invocation, tag_option
 from rq_sched.client.steps import Deadline, batches
 from rq_sched.errors import RqSchedError, TaskFinal, TaskNotFound, UsageError, WrongState
 from rq_sched.model.states import State
@@ -30,20 +30,25 @@ MOVED_ON = (TaskNotFound, TaskFinal, WrongState)
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The tasks that a command is for: either ``task_ids``, or all in ``state``."""
+    """The tasks that a command is for: ``task_ids``; where none are named, all in ``states`` that have ``tags``."""
 
     task_ids: Sequence[str]
-    state: State | None
+    states: Collection[State] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def named(self) -> bool:
+        return bool(self.task_ids)
 
     def bites(self, session: Invocation) -> Iterator[list[str]]:
         """The ids, each once, some at a time."""
-        if self.state is None:
+        if self.named:
             return batches(dict.fromkeys(self.task_ids), BITE)
-        return session.taker.stream(session.flows.selected(self.state, Deadline(None)))
+        return session.taker.stream(session.flows.selected(self.states, self.tags, Deadline(None)))
 
 
 def chosen_tasks(*states: State, ids: click.ParamType[Any] = TASK_ID) -> Callable[[Command], Command]:
-    """``[ID]...``, or ``--state`` with one of these; the command gets them as ``chosen``.
+    """``[ID]...``, or ``--state`` with one of these, or ``--tag``; the command gets them as ``chosen``.
 
     Parameters:
         ids: how an id is read.
@@ -51,15 +56,23 @@ def chosen_tasks(*states: State, ids: click.ParamType[Any] = TASK_ID) -> Callabl
 
     def add(function: Command) -> Command:
         @wraps(function)
-        def with_choice(*args: Any, task_ids: Sequence[str], state: str | None, **more: Any) -> Any:
-            if bool(task_ids) == bool(state):
-                raise UsageError("give either ids, or with --state all tasks in that state")
-            chosen = Chosen(task_ids, State(state) if state else None)
+        def chosen_by(
+            *args: Any, task_ids: Sequence[str], state: str | None, tag: Mapping[str, str], **more: Any
+        ) -> Any:
+            if bool(task_ids) == bool(state or tag):
+                raise UsageError("give either ids, or with --state and --tag which tasks")
+            chosen = Chosen(task_ids, (State(state),) if state else states, tag)
             return function(*args, chosen=chosen, **more)
 
         choice = click.Choice([state.value for state in states])
-        with_choice = click.option("--state", type=choice, help="Instead of ids: all tasks in this state.")(with_choice)
-        return click.argument("task_ids", metavar="[ID]...", nargs=-1, type=ids)(with_choice)
+        with_choice: Command = chosen_by
+        for option in (
+            tag_option("Instead of ids: all tasks with this tag; may be repeated."),
+            click.option("--state", type=choice, help="Instead of ids: all tasks in this state."),
+            click.argument("task_ids", metavar="[ID]...", nargs=-1, type=ids),
+        ):
+            with_choice = option(with_choice)
+        return with_choice
 
     return add
 
@@ -93,7 +106,7 @@ class Refusals:
 
 
 def change_all(session: Invocation, chosen: Chosen, change: Callable[[str], Op[object]], done: str) -> int:
-    """Change all tasks that are in a state, and say how many; returns the exit code.
+    """Change all tasks that are chosen, and say how many; returns the exit code.
 
     Parameters:
         change: makes the operation; made again, it must know itself.

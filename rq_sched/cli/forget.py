@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
 from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
+from rq_sched.cli.chosen import Chosen, change_all
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.look import not_found
-from rq_sched.cli.options import DURATION, TASK_ID, Invocation, command
+from rq_sched.cli.options import DURATION, TASK_ID, Invocation, command, tag_option
 from rq_sched.errors import Refused, TaskNotFound, UsageError
 from rq_sched.model.states import FINAL, State
 
@@ -20,16 +21,24 @@ BATCH = 100
 @command("forget")
 @click.argument("task_ids", metavar="[ID]...", nargs=-1, type=TASK_ID)
 @click.option("--state", type=click.Choice(sorted(state.value for state in FINAL)), help="Only tasks that ended so.")
+@tag_option("Only tasks with this tag; may be repeated.")
 @click.option("--older-than", type=DURATION, metavar="SECONDS", help="Only tasks that ended so long ago; 90, 10m, 2d.")
 @click.pass_obj
-def forget_command(session: Invocation, task_ids: Sequence[str], state: str | None, older_than: float | None) -> int:
+def forget_command(
+    session: Invocation, task_ids: Sequence[str], state: str | None, tag: Mapping[str, str], older_than: float | None
+) -> int:
     """Drop finished tasks: all of them, or those that the options or the ids name.
 
     What is dropped is gone: status, result and logs too. Finished tasks are dropped anyway after a day, or when
     there are more than 100,000 (`rq-sched settings` shows and changes that).
     """
-    if task_ids and (state or older_than is not None):
-        raise UsageError("give ids, or --state and --older-than, not both")
+    if task_ids and (state or tag or older_than is not None):
+        raise UsageError("give ids, or --state, --tag and --older-than, not both")
+    if tag and older_than is not None:
+        raise UsageError("give --tag or --older-than, not both")
+    if tag:
+        chosen = Chosen((), [State(state)] if state else FINAL, tag)
+        return change_all(session, chosen, lambda task_id: session.store.forget_ids([task_id]), "forgotten")
     code = 0
     if task_ids:
         number, code = _forget_ids(session, task_ids)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from rq_sched.cli import show
+from rq_sched.cli.bar import progress_bar
+from rq_sched.cli.chosen import Chosen
 from rq_sched.cli.missing import no_scheduler
-from rq_sched.cli.options import Invocation, command
+from rq_sched.cli.options import Invocation, command, tag_option
 from rq_sched.cli.show import Piece
 from rq_sched.model.node import NodeState
 from rq_sched.model.states import State
 
 
 @command("info")
+@tag_option("Count only the tasks with this tag, by state; may be repeated.")
 @click.pass_obj
-def info_command(session: Invocation) -> None:
+def info_command(session: Invocation, tag: Mapping[str, str]) -> None:
     """Print totals: tasks and nodes by state, capacity, what ever happened."""
+    if tag:
+        _count_tagged(session, tag)
+        return
     info = session.run(session.store.info()).to_dict()
     if session.json:
         show.json_line(info)
@@ -27,6 +34,20 @@ def info_command(session: Invocation) -> None:
     if absent := no_scheduler(info["scheduler_seen"]):
         show.paragraph(absent, indent=2)
     show.pairs(_pairs(info))
+
+
+def _count_tagged(session: Invocation, tag: Mapping[str, str]) -> None:
+    """Print how many tasks with these tags are where. The rest of an array counts as one."""
+    numbers: Counter[str] = Counter()
+    with progress_bar("counting", None) as update:
+        for state in State:
+            for task_ids in Chosen((), [state], tag).bites(session):
+                numbers[state] += len(task_ids)
+                update(numbers.total(), show.count(numbers.total(), "task"))
+    if session.json:
+        show.json_line({"tags": tag, "tasks": {state: numbers[state] for state in State if numbers[state]}})
+    else:
+        show.line(joined(counts(numbers, (State.FAILED,))))
 
 
 def _pairs(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from rq_sched.cli import show
 from rq_sched.cli.failure import print_error, print_warning
-from rq_sched.cli.options import NODE_ID, PRIORITY, TASK_ID, Invocation, Limit, command, one_task_id, task_ids
+from rq_sched.cli.options import (
+    NODE_ID,
+    PRIORITY,
+    TASK_ID,
+    Invocation,
+    Limit,
+    command,
+    one_task_id,
+    tag_option,
+    task_ids,
+)
 from rq_sched.cli.table import Column, table
 from rq_sched.client.outcomes import failed, value_of
 from rq_sched.errors import InvalidValue, TaskNotFinal, TaskNotFound
@@ -138,10 +148,17 @@ def _later(then: float | None, before: float | None, phrase: str) -> str:
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only tasks in this state.")
 @click.option("--node", type=NODE_ID, help="Only tasks on this node.")
 @click.option("--priority", type=PRIORITY, help="Only tasks of this priority.")
+@tag_option("Only tasks with this tag; may be repeated.")
 @click.option("-n", "--limit", type=Limit(1), default=50, show_default=True, help="At most so many.")
 @click.pass_obj
 def list_command(
-    session: Invocation, array: str | None, state: str | None, node: str | None, priority: int | None, limit: int
+    session: Invocation,
+    array: str | None,
+    state: str | None,
+    node: str | None,
+    priority: int | None,
+    tag: Mapping[str, str],
+    limit: int,
 ) -> None:
     """List tasks: pending ones in their order, finished ones newest first.
 
@@ -149,7 +166,8 @@ def list_command(
     """
     from rq_sched.store.lists import SCAN_LIMIT
 
-    which: Any = {"state": State(state) if state else None, "node": node, "priority": priority, "limit": limit}
+    which: Any = {"state": State(state) if state else None, "node": node, "priority": priority, "tags": tag}
+    which["limit"] = limit
     store = session.store
     found = session.run(store.list_tasks(**which) if array is None else store.list_elements(array, **which))
     if session.json:
@@ -158,7 +176,7 @@ def list_command(
     elif found.tasks:
         _print_list(found.tasks)
     else:
-        show.line("no such tasks" if array or state or node or priority is not None else "no tasks")
+        show.line("no such tasks" if array or state or node or tag or priority is not None else "no tasks")
     sys.stdout.flush()  # what is missing is told after it
     if found.more:
         print_warning(
@@ -166,8 +184,8 @@ def list_command(
         )
     elif found.gave_up:
         print_warning(
-            f"there may be more: --node and --priority look only at the first {SCAN_LIMIT:,} waiting tasks and at the "
-            f"last {SCAN_LIMIT:,} that have ended",
+            f"there may be more: --node, --priority and --tag look only at the first {SCAN_LIMIT:,} waiting tasks "
+            f"and at the last {SCAN_LIMIT:,} that have ended",
             as_json=session.json,
         )
 

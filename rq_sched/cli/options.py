@@ -245,6 +245,17 @@ one_task_id = click.argument("task_id", metavar="ID", type=TASK_ID)
 node_ids = click.argument("node_ids", metavar="NODE...", nargs=-1, required=True, type=NODE_ID)
 
 
+def tag_option(text: str) -> Callable[[F], F]:
+    """``--tag NAME=TEXT``, as a mapping."""
+
+    def read(ctx: click.Context, param: click.Parameter, words: Any) -> dict[str, str]:
+        from rq_sched.model.tags import parse_tags
+
+        return parse_tags(words, "--tag")
+
+    return click.option("--tag", multiple=True, metavar="NAME=TEXT", callback=read, help=text)
+
+
 def logging_options(level: str) -> Callable[[F], F]:
     """``--log-level`` (default ``level``) and ``--log-format`` of the long-running commands."""
 

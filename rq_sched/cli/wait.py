@@ -15,12 +15,12 @@ from rq_sched.cli.follow import Awaited, Follower, patiently
 from rq_sched.cli.look import BATCH, failure_text, not_found, print_result
 from rq_sched.cli.options import DURATION, Invocation, command
 from rq_sched.errors import TaskFailed, TaskNotFound, WaitTimeout
-from rq_sched.model.states import FINAL, State
+from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo
 
 
 @command("wait")
-@chosen_tasks(*(state for state in State if state not in FINAL))
+@chosen_tasks(*State)
 @click.option("--timeout", type=DURATION, metavar="SECONDS", help="Wait at most so long; 90, 10m, 2h.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit code tells.")
 @click.pass_obj
@@ -29,7 +29,7 @@ def wait_command(session: Invocation, chosen: Chosen, timeout: float | None, qui
 
     An array is final when all its elements are.
     """
-    if chosen.state is not None:
+    if not chosen.named:
         ids = [task_id for bite in chosen.bites(session) for task_id in bite]
         return wait_known(session, ids, timeout=timeout, quiet=quiet)
     return wait_many(session, chosen.task_ids, timeout=timeout, quiet=quiet)

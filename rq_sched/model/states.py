@@ -46,6 +46,7 @@ class CancelOutcome(StrEnum):
 
 
 FINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+UNENDED = tuple(state for state in State if state not in FINAL)
 
 
 class Reason(StrEnum):

@@ -50,6 +50,19 @@ def _tag(word: object, name: str) -> tuple[str, str]:
     return tag, text
 
 
+TagsGiven = Mapping[str, str] | Sequence[str] | str | None
+"""Tags as users give them to choose tasks by."""
+
+
+def wanted_tags(asked: TagsGiven) -> dict[str, str]:
+    """The tags that tasks must have, of a mapping, or of one or several words ``NAME=TEXT``.  Raises: InvalidValue.
+
+    >>> wanted_tags("run=17")
+    {'run': '17'}
+    """
+    return parse_tags([asked] if isinstance(asked, str) else asked or {}, "tag")
+
+
 def written(tags: Mapping[str, str]) -> str:
     """Tags as they stand in a request.
 

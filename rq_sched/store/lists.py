@@ -5,7 +5,7 @@ writes.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from rq_sched.errors import InvalidValue
@@ -39,17 +39,19 @@ class Wanted:
     states: frozenset[State]
     node: str | None
     priority: int | None
+    tags: Mapping[str, str]
 
     @property
     def filters(self) -> bool:
         """Whether more must be looked at than is found."""
-        return self.node is not None or self.priority is not None
+        return self.node is not None or self.priority is not None or bool(self.tags)
 
     def takes(self, info: TaskInfo) -> bool:
         return (
             info.state in self.states
             and (self.node is None or info.node_id == self.node)
             and (self.priority is None or info.priority == self.priority)
+            and self.tags.items() <= info.tags.items()
         )
 
 
@@ -72,11 +74,12 @@ class Lists(Reads):
         state: State | str | None = None,
         node: str | None = None,
         priority: int | None = None,
+        tags: Mapping[str, str] | None = None,
         limit: int = 50,
     ) -> Op[Listed]:
         """Tasks, at most ``limit``, each once: running and assigned ones, pending ones in their order, delayed and held
         ones, ended ones newest first. A filter looks at 20,000 of each of these kinds at most."""
-        wanted = Wanted(frozenset([State(state)] if state else State), node, priority)
+        wanted = Wanted(frozenset([State(state)] if state else State), node, priority, tags or {})
         found: dict[str, TaskInfo] = {}
         gave_up = False
         # In the order of their lives, so that one that moves on meanwhile is met later, and at most twice.
@@ -125,6 +128,7 @@ class Lists(Reads):
         state: State | str | None = None,
         node: str | None = None,
         priority: int | None = None,
+        tags: Mapping[str, str] | None = None,
         limit: int = 50,
     ) -> Op[Listed]:
         """Elements of an array in the order of their indexes, at most ``limit``; those that aren't made yet, too. If
@@ -137,7 +141,7 @@ class Lists(Reads):
         array = yield from self.result(array_id)
         if array.array is None:
             raise InvalidValue(f"{array_id} isn't an array: it has no elements")
-        wanted = Wanted(frozenset([State(state)] if state else State), node, priority)
+        wanted = Wanted(frozenset([State(state)] if state else State), node, priority, tags or {})
         first, last = extent(array.array)
         made, cut = yield from made_stretches(self.keys, array_id, first, last)
         unmade_is_wanted = array.state in wanted.states or (cut and State.CANCELLED in wanted.states)

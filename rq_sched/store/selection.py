@@ -1,11 +1,14 @@
-"""Tasks that are chosen by their state rather than named: their ids, a bite at a time, however many there are."""
+"""Tasks that are chosen by their states and tags rather than named: their ids, a bite at a time, however many there
+are."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 
 from rq_sched.link import Op
+from rq_sched.model import tags
 from rq_sched.model.arrays import SEQUENCE
 from rq_sched.model.reading import text, whole
 from rq_sched.model.states import FINAL, State
@@ -15,64 +18,120 @@ from rq_sched.store.lists import ACTIVE, Lists
 
 BITE = 200
 """Tasks in a bite, at most."""
+KINDS = tuple(
+    map(frozenset, ({State.DELAYED}, {State.HELD}, {State.PENDING}, ACTIVE, *({state} for state in sorted(FINAL))))
+)
+"""The states that are looked through together, in the order of a task's life: one that moves on is met later."""
 
 
 class Selection:
-    """The tasks in a state, each once: those that are there when the first bite is taken.
+    """The tasks in some states, each once: those that are there when its turn comes to the state.
 
     What comes into the state later isn't among them: a task that is run again and fails again isn't chosen twice. What
     leaves it meanwhile may still be chosen: who changes what is chosen must expect refusals. The rest of an array is
-    chosen by the array's id.
+    chosen by the array's id. Tags are looked at one by one, in the requests: the cost is that of all tasks in these
+    states.
 
     Parameters:
         store: asks.
+        tags: which a task must have, names with texts.
 
     >>> from rq_sched.store import Store
-    >>> chosen = Selection(Store("default"), State.FAILED)
+    >>> chosen = Selection(Store("default"), [State.FAILED], {"run": "17"})
     >>> ids = link.run(chosen.bite())  # doctest: +SKIP
     """
 
-    def __init__(self, store: Lists, state: State) -> None:
+    def __init__(self, store: Lists, states: Collection[State], tags: Mapping[str, str] | None = None) -> None:
         self._store = store
-        self._state = state
+        self._tags = tags or {}
+        self._kinds = deque(kind & frozenset(states) for kind in KINDS if kind & frozenset(states))
+        self._several = len(self._kinds) > 1
+        self._met: set[str] = set()  # where several kinds are looked through
+        self._kind: _Kind | None = None
+
+    def bite(self) -> Op[list[str]]:
+        """The next ids, at most 200; none: there are no more. If Redis was away it may be asked again."""
+        while self._kinds:
+            if self._kind is None:
+                self._kind = _Kind(self._store, self._kinds[0])
+            found = yield from self._kind.look()
+            if not found:
+                self._kinds.popleft()
+                self._kind = None
+                continue
+            chosen = (yield from self._tagged(found)) if self._tags else found
+            self._kind.take()
+            if self._several:
+                chosen = [task_id for task_id in chosen if task_id not in self._met]
+                self._met.update(chosen)
+            if chosen:
+                return chosen
+        return []
+
+    def _tagged(self, task_ids: list[str]) -> Op[list[str]]:
+        """Those of these that have the tags."""
+        records = yield from self._store.records(task_ids)
+        wanted = self._tags.items()
+        return [
+            task_id
+            for task_id, record in zip(task_ids, records, strict=True)
+            if record and wanted <= tags.read(text(record.get(b"tags", b""))).items()
+        ]
+
+
+class _Kind:
+    """The tasks in states that are looked through together."""
+
+    def __init__(self, store: Lists, states: frozenset[State]) -> None:
+        self._store = store
+        self._states = states
         self._begun = False
         self._indexes: deque[Index] = deque()
         self._listed: deque[str] = deque()
         self._last_sequence = ""
         self._now = 0
+        self._looked_at: deque[IndexEntry] | deque[str] = deque()
 
-    def bite(self) -> Op[list[str]]:
-        """The next ids, at most 200; none: there are no more. If Redis was away it may be asked again."""
+    def look(self) -> Op[list[str]]:
+        """The next ids; none: there are no more. They come again, until they are taken."""
         if not self._begun:
             yield from self._begin()
         while self._indexes:
             index = self._indexes[0]
             if not index.buffer and not index.done:
                 yield from fill([index], BITE)
-            entries = [index.buffer.popleft() for _ in range(min(BITE, len(index.buffer)))]
-            if not entries:
+            if not index.buffer:
                 self._indexes.popleft()
-            elif ids := self._chosen(entries):
+                continue
+            self._looked_at = index.buffer
+            if ids := self._there_before(islice(index.buffer, BITE)):
                 return ids
+            self.take()
+        self._looked_at = self._listed
         while some := list(islice(self._listed, BITE)):
             states = yield from self._store.states(some)
-            for _ in some:
-                self._listed.popleft()
-            if ids := [task_id for task_id, state in zip(some, states, strict=True) if state is self._state]:
+            if ids := [task_id for task_id, state in zip(some, states, strict=True) if state in self._states]:
                 return ids
+            self.take()
         return []
 
+    def take(self) -> None:
+        """What was looked at is done with."""
+        for _ in range(min(BITE, len(self._looked_at))):
+            self._looked_at.popleft()
+
     def _begin(self) -> Op[None]:
-        keys, state = self._store.keys, self._state
-        if state in ACTIVE:
+        keys = self._store.keys
+        if self._states <= ACTIVE:
             self._listed.extend((yield from self._store.ids_on_nodes()))
-        elif state is State.DELAYED:  # their scores don't tell since when they are there
+        elif State.DELAYED in self._states:  # their scores don't tell since when they are there
             yield from self._list_all(Index(keys.delayed))
-        elif state is State.PENDING:
+        elif State.PENDING in self._states:
             last = (yield [("GET", keys.seq)])[0]
             self._last_sequence = f"{whole(last):0{SEQUENCE}x}"
             self._indexes.extend((yield from self._store.pending_indexes()))
         else:
+            (state,) = self._states
             self._now = yield from self._store.now()
             self._indexes.append(Index(keys.finished(state) if state in FINAL else keys.held))
         self._begun = True
@@ -83,9 +142,9 @@ class Selection:
             self._listed.extend(_id(entry.member) for entry in index.buffer)
             index.buffer.clear()
 
-    def _chosen(self, entries: list[IndexEntry]) -> list[str]:
+    def _there_before(self, entries: Iterable[IndexEntry]) -> list[str]:
         """The ids in these entries of those tasks that were there at the beginning."""
-        if self._state is State.PENDING:
+        if self._last_sequence:
             members = (entry.member for entry in entries)
             return [_id(m[SEQUENCE:]) for m in members if text(m[:SEQUENCE]) <= self._last_sequence]
         return [_id(entry.member) for entry in entries if entry.score <= self._now]

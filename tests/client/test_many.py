@@ -53,6 +53,20 @@ def test_what_is_pending_is_cancelled_as_a_whole(client: Client) -> None:
     assert client.cancel_many(state=State.PENDING) == {}
 
 
+def test_those_with_a_tag(client: Client) -> None:
+    tagged = client.submit_many(
+        TaskRequest("math:sqrt", [n], tags={"run": "17", "part": str(n % 2)}) for n in range(300)
+    )
+    other = client.submit("math:sqrt", 1)
+    assert len(client.tasks(tag="run=17", limit=1000)) == 300
+    assert client.cancel_many(tag={"run": "17", "part": "0"}, requeue=False) == {CancelOutcome.CANCELLED: 150}
+    assert client.cancel_many(tag=["run=17"], state="pending") == {CancelOutcome.REQUEUED: 150}
+    assert sorted(client.states(tagged)) == [State.CANCELLED] * 150 + [State.PENDING] * 150
+    assert other.state() is State.PENDING
+    with pytest.raises(InvalidValue, match="tag"):
+        client.cancel_many(tag="17")
+
+
 def test_those_that_are_named(client: Client) -> None:
     handles = client.map("math:sqrt", range(3))
     outcomes = client.cancel_many([*handles, "absent", handles[0].id], requeue=False)
@@ -62,7 +76,7 @@ def test_those_that_are_named(client: Client) -> None:
 
 def test_which_ones_must_be_said(client: Client) -> None:
     for which in ({}, {"tasks": ["a"], "state": "pending"}):
-        with pytest.raises(InvalidValue, match="either tasks, or a state"):
+        with pytest.raises(InvalidValue, match="either tasks, or a state, a tag or both"):
             client.cancel_many(**which)  # type: ignore[arg-type]
     for state in ("failed", "lost"):
         with pytest.raises(InvalidValue, match="state"):

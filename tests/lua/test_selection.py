@@ -33,7 +33,7 @@ def damaged(redis_url: str) -> Iterator[Cell]:
 
 def chosen(cell: Cell, state: State, between: Callable[[list[str]], None] = lambda ids: None) -> list[str]:
     """All ids, in the order in which they come; after each bite something happens."""
-    taken = Selection(cell.store, state)
+    taken = Selection(cell.store, [state])
     found: list[str] = []
     while ids := cell.run(taken.bite()):
         assert len(ids) <= 3

@@ -11,6 +11,7 @@ from rq_sched.client.awaiting.stepper import AsyncStepper
 from rq_sched.model.durations import Duration
 from rq_sched.model.explanation import Explanation
 from rq_sched.model.states import CancelOutcome, State
+from rq_sched.model.tags import TagsGiven
 from rq_sched.model.task import DEFAULT_GRACE, TaskInfo
 from rq_sched.store.answers import Cancelled
 
@@ -52,6 +53,7 @@ class AsyncTaskMethods(AsyncStepper):
         tasks: Iterable[AsyncTaskHandle[Any] | str] | None = None,
         *,
         state: State | str | None = None,
+        tag: TagsGiven = None,
         requeue: bool = True,
         grace: Duration = DEFAULT_GRACE,
         reason: str | None = None,
@@ -62,17 +64,18 @@ class AsyncTaskMethods(AsyncStepper):
         Parameters:
             tasks: these, given as handles or ids. An unknown one is passed over.
             state: instead of ``tasks`` all that are in this state now: not ``completed``, ``failed`` or ``cancelled``.
+            tag: all that have this tag: ``"run=17"``, a list of such, or a mapping.
             requeue, grace, reason, wait: see ``cancel``.
 
         Raises:
-            InvalidValue: both or none of ``tasks`` and ``state`` are given, or the state is final.
+            InvalidValue: nothing says which, or ``tasks`` and something else do; the state is final.
 
         >>> await client.cancel_many(state="pending", requeue=False)  # doctest: +SKIP
         {<CancelOutcome.CANCELLED: 'cancelled'>: 250000}
         """
         ids = None if tasks is None else ids_of(tasks)
         outcomes: Counter[CancelOutcome] = Counter()
-        async for answers in self._stream(self._flows.cancelling(ids, state, requeue, grace, reason, wait)):
+        async for answers in self._stream(self._flows.cancelling(ids, state, tag, requeue, grace, reason, wait)):
             outcomes.update(answer.outcome for answer in answers if isinstance(answer, Cancelled))
         return dict(outcomes)
 
@@ -153,6 +156,7 @@ class AsyncTaskMethods(AsyncStepper):
         state: State | str | None = None,
         node_id: str | None = None,
         priority: int | None = None,
+        tag: TagsGiven = None,
         limit: int = 50,
     ) -> list[TaskInfo]:
         """Tasks: those on nodes, then pending ones in their order, delayed, held, ended ones (newest first).
@@ -160,11 +164,12 @@ class AsyncTaskMethods(AsyncStepper):
         Parameters:
             array: only elements of this array, in the order of their indexes.
             state, node_id, priority: only such ones; a state that there isn't raises InvalidValue.
+            tag: only those with this tag: ``"run=17"``, a list of such, or a mapping.
             limit: how many at most.
 
         >>> failed = await client.tasks(state="failed", limit=10)  # doctest: +SKIP
         """
-        return await self._do(self._flows.tasks(array, state, node_id, priority, limit))
+        return await self._do(self._flows.tasks(array, state, node_id, priority, tag, limit))
 
     async def explain(self, task_id: str) -> Explanation:
         """Why a task is where it is (``Explain.explain`` names the fields).  Raises: TaskNotFound.

@@ -12,6 +12,7 @@ from rq_sched.client.blocking.stepper import Stepper
 from rq_sched.model.durations import Duration
 from rq_sched.model.explanation import Explanation
 from rq_sched.model.states import CancelOutcome, State
+from rq_sched.model.tags import TagsGiven
 from rq_sched.model.task import DEFAULT_GRACE, TaskInfo
 from rq_sched.store.answers import Cancelled
 
@@ -53,6 +54,7 @@ class TaskMethods(Stepper):
         tasks: Iterable[TaskHandle[Any] | str] | None = None,
         *,
         state: State | str | None = None,
+        tag: TagsGiven = None,
         requeue: bool = True,
         grace: Duration = DEFAULT_GRACE,
         reason: str | None = None,
@@ -63,17 +65,18 @@ class TaskMethods(Stepper):
         Parameters:
             tasks: these, given as handles or ids. An unknown one is passed over.
             state: instead of ``tasks`` all that are in this state now: not ``completed``, ``failed`` or ``cancelled``.
+            tag: all that have this tag: ``"run=17"``, a list of such, or a mapping.
             requeue, grace, reason, wait: see ``cancel``.
 
         Raises:
-            InvalidValue: both or none of ``tasks`` and ``state`` are given, or the state is final.
+            InvalidValue: nothing says which, or ``tasks`` and something else do; the state is final.
 
         >>> client.cancel_many(state="pending", requeue=False)  # doctest: +SKIP
         {<CancelOutcome.CANCELLED: 'cancelled'>: 250000}
         """
         ids = None if tasks is None else ids_of(tasks)
         outcomes: Counter[CancelOutcome] = Counter()
-        for answers in self._stream(self._flows.cancelling(ids, state, requeue, grace, reason, wait)):
+        for answers in self._stream(self._flows.cancelling(ids, state, tag, requeue, grace, reason, wait)):
             outcomes.update(answer.outcome for answer in answers if isinstance(answer, Cancelled))
         return dict(outcomes)
 
@@ -154,6 +157,7 @@ class TaskMethods(Stepper):
         state: State | str | None = None,
         node_id: str | None = None,
         priority: int | None = None,
+        tag: TagsGiven = None,
         limit: int = 50,
     ) -> list[TaskInfo]:
         """Tasks: those on nodes, then pending ones in their order, delayed, held, ended ones (newest first).
@@ -161,11 +165,12 @@ class TaskMethods(Stepper):
         Parameters:
             array: only elements of this array, in the order of their indexes.
             state, node_id, priority: only such ones; a state that there isn't raises InvalidValue.
+            tag: only those with this tag: ``"run=17"``, a list of such, or a mapping.
             limit: how many at most.
 
         >>> failed = client.tasks(state="failed", limit=10)  # doctest: +SKIP
         """
-        return self._do(self._flows.tasks(array, state, node_id, priority, limit))
+        return self._do(self._flows.tasks(array, state, node_id, priority, tag, limit))
 
     def explain(self, task_id: str) -> Explanation:
         """Why a task is where it is (``Explain.explain`` names the fields).  Raises: TaskNotFound.

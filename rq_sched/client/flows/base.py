@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from rq_sched.client.steps import Deadline, Emit, Flow, Pause, run
@@ -77,9 +77,9 @@ class Base:
         answers = yield from self.patiently(make, deadline)
         return dict(zip(task_ids, answers, strict=True))
 
-    def selected(self, state: State, deadline: Deadline) -> Flow[None]:
-        """Emits lists of the ids of all tasks that are in a state now."""
-        selection = Selection(self.store, state)
+    def selected(self, states: Collection[State], tags: Mapping[str, str], deadline: Deadline) -> Flow[None]:
+        """Emits lists of the ids of all tasks that are in these states now and have these tags."""
+        selection = Selection(self.store, states, tags)
         while task_ids := (yield from self.patiently(selection.bite, deadline)):
             yield Emit(task_ids)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,8 @@ from rq_sched.errors import InvalidValue, RedisUnavailable, RqSchedError
 from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.given import given
 from rq_sched.model.ids import known_id
-from rq_sched.model.states import CancelOutcome, State, parse_state
+from rq_sched.model.states import UNENDED, CancelOutcome, State, parse_state
+from rq_sched.model.tags import TagsGiven, wanted_tags
 from rq_sched.model.task import TaskInfo
 from rq_sched.process.backoff import backoff
 from rq_sched.store.answers import Cancelled
@@ -72,38 +73,41 @@ class CancelFlows(Base):
         self,
         task_ids: Iterable[str] | None,
         state: State | str | None,
+        tag: TagsGiven,
         requeue: bool,
         grace: Duration,
         reason: str | None,
         wait: bool,
     ) -> Flow[None]:
-        """Cancel these tasks, or all in a state; emits lists of answers.  Raises: InvalidValue."""
-        if (task_ids is None) == (state is None):
-            raise InvalidValue("say which tasks: give either tasks, or a state")
+        """Cancel these tasks, or all in a state or with tags; emits lists of answers.  Raises: InvalidValue."""
+        if (task_ids is None) == (state is None and tag is None):
+            raise InvalidValue("say which tasks: give either tasks, or a state, a tag or both")
         if task_ids is not None:
             answers = yield from self.cancel_many(task_ids, requeue, grace, reason, wait)
             yield Emit(list(answers.values()))
             return
         chosen = parse_state(state)
-        if chosen is None or chosen.final:
+        if chosen is not None and chosen.final:
             raise InvalidValue(f"state must be one in which a task hasn't ended, not {given(state)}")
-        yield from self.cancel_selected(chosen, requeue, grace, reason, wait)
+        states = UNENDED if chosen is None else (chosen,)
+        yield from self.cancel_selected(states, wanted_tags(tag), requeue, grace, reason, wait)
 
     def cancel_selected(
         self,
-        state: State,
+        states: Collection[State],
+        tags: Mapping[str, str],
         requeue: bool,
         grace: Duration,
         reason: str | None,
         wait: bool,
         patience: float | None = PATIENCE,
     ) -> Flow[None]:
-        """Cancel all tasks that are in a state now. Emits lists of answers, one for each task; of those whose processes
-        have to be waited for they come last. Parameters and errors: ``cancel_many``."""
+        """Cancel all tasks that are in these states now and have these tags. Emits lists of answers, one for each task;
+        of those whose processes have to be waited for they come last. Parameters and errors: ``cancel_many``."""
         how = _how(requeue, grace, reason)
-        how["waiting"] = state not in ACTIVE  # the rest of an array, not what runs of it
+        how["waiting"] = ACTIVE.isdisjoint(states)  # the rest of an array, not what runs of it
         stopping: dict[str, Answer] = {}
-        selection = Selection(self.store, state)
+        selection = Selection(self.store, states, tags)
         while task_ids := (yield from self.patiently(selection.bite, Deadline(patience, self.clock))):
             answers = yield from self._cancel(task_ids, how, Deadline(patience, self.clock))
             late = _stopping(answers) if wait else {}

@@ -14,6 +14,7 @@ from rq_sched.model.given import given
 from rq_sched.model.ids import known_id
 from rq_sched.model.output import as_text
 from rq_sched.model.states import State, parse_state
+from rq_sched.model.tags import TagsGiven, wanted_tags
 from rq_sched.model.task import PRIORITY_LIMIT, TaskInfo
 
 
@@ -54,12 +55,19 @@ class TaskFlows(Base):
         return state
 
     def tasks(
-        self, array: str | None, state: State | str | None, node_id: str | None, priority: int | None, limit: int
+        self,
+        array: str | None,
+        state: State | str | None,
+        node_id: str | None,
+        priority: int | None,
+        tag: TagsGiven,
+        limit: int,
     ) -> Flow[list[TaskInfo]]:
         """Tasks that match.  Raises: InvalidValue, TaskNotFound."""
         if type(limit) is not int or not 0 <= limit < 2**31:
             raise InvalidValue(f"limit must be a whole number from 0, not {given(limit)}")
         which: Any = {"state": parse_state(state), "node": node_id, "priority": priority, "limit": limit}
+        which["tags"] = wanted_tags(tag)
         if array is not None:
             return (yield from run(self.store.list_elements(array, **which))).tasks
         return (yield from run(self.store.list_tasks(**which))).tasks
