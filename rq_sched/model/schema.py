@@ -11,8 +11,6 @@ from collections.abc import Callable
 
 from rq_sched.errors import OtherSchema
 from rq_sched.model.labels import of_suffix
-from rq_sched.model.output import LIMIT
-from rq_sched.model.surroundings import asked_for
 from rq_sched.model.task import TaskRequest
 
 SCHEMA = 2
@@ -21,8 +19,6 @@ VERSION = re.compile(r"[1-9]\d?(?:>[1-9]\d?)?")
 """How a version stands in the settings; FROM>TO while data are converted."""
 FEATURES: dict[str, Callable[[TaskRequest], bool]] = {
     "schedules": lambda request: False,  # used by what makes one (store/schedules.py)
-    "surroundings": lambda request: request.log_limit != LIMIT or bool(asked_for(request)),
-    "tags": lambda request: request.name is not None or bool(request.tags),
 }
 """What it knows beyond that: the feature's name (as a label's) → whether a request needs it."""
 ENTRIES = {

@@ -126,7 +126,7 @@ def test_of_several_tags_a_task_must_have_all(cli: Cli, hand: HandCell):
         cli("submit", "m:f", "--id", name, "-q", "--tag", "run=17", "--tag", f"kind={kind}")
     assert cli("hold", "--tag", "run=17", "--tag", "kind=y").lines == ["1 task held"]
     assert hand.state("b") == "held"
-    assert "write run=TEXT" in cli("hold", "--tag", "run", code=2).err
+    assert "NAME=TEXT" in cli("hold", "--tag", "run", code=2).err
 
 
 def test_what_ended_of_a_run_is_forgotten(cli: Cli, hand: HandCell):

@@ -13,7 +13,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
 from tests.lua.cell import Cell
 
-KNOWN = "+jam+schedules+surroundings+tags"
+KNOWN = "+jam+schedules"
 """What this code knows then."""
 SIZE = Resources(1, 100)
 
