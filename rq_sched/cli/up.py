@@ -30,7 +30,7 @@ from rq_sched.cli.options import (
     logging_options,
     tasks_of_child,
 )
-from rq_sched.cli.up_nodes import Node, divide_machine, read_nodes
+from rq_sched.cli.up_nodes import LocalNode, divide_machine, read_nodes
 from rq_sched.errors import OtherSchema, RedisUnavailable, UsageError
 from rq_sched.model.labels import parse_labels
 from rq_sched.model.node import NodeState
@@ -128,7 +128,7 @@ def scheduler_child(number: int, common: Sequence[str]) -> ChildProcess:
     return ChildProcess(f"scheduler {number}", [*CLI, "scheduler", *common], without_key(os.environ))
 
 
-def worker_child(node: Node, grace: float, tasks: int, common: Sequence[str]) -> ChildProcess:
+def worker_child(node: LocalNode, grace: float, tasks: int, common: Sequence[str]) -> ChildProcess:
     """A worker that may run anything: only this user reaches the server's private socket."""
     size = ["--cpu", str(node.total.cpu), "--memory", str(node.total.memory)]
     labels = [word for label in node.labels for word in ("--label", label)]
@@ -204,7 +204,7 @@ class Cluster:
         failure.tell(failure.folded(f"rq-sched: {show.safe(text)}"))
 
 
-def announce(session: Invocation, server: EmbeddedServer, nodes: Sequence[Node], schedulers: int) -> None:
+def announce(session: Invocation, server: EmbeddedServer, nodes: Sequence[LocalNode], schedulers: int) -> None:
     """Say that everything is ready, and what to do now."""
     if session.json:
         named = [

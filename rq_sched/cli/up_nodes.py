@@ -16,7 +16,7 @@ from rq_sched.model.labels import parse_labels
 from rq_sched.model.resources import Resources, parse_cpu, parse_memory
 
 
-class Node(NamedTuple):
+class LocalNode(NamedTuple):
     """A node to run."""
 
     node_id: str
@@ -24,14 +24,14 @@ class Node(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-def divide_machine(number: int, cpu: int | None, memory: int | None, labels: tuple[str, ...] = ()) -> list[Node]:
+def divide_machine(number: int, cpu: int | None, memory: int | None, labels: tuple[str, ...] = ()) -> list[LocalNode]:
     """``number`` nodes, each with these labels; what isn't given is the machine's, divided among them."""
     machine = machine_size()
     total = Resources(cpu or max(1, machine.cpu // number), memory or max(1, machine.memory // number))
-    return [Node(f"node-{n}", total, labels) for n in range(1, number + 1)]
+    return [LocalNode(f"node-{n}", total, labels) for n in range(1, number + 1)]
 
 
-def read_nodes(path: Path) -> list[Node]:
+def read_nodes(path: Path) -> list[LocalNode]:
     """The nodes in a file: JSON Lines, or CSV with a heading.
 
     Raises:
@@ -41,7 +41,7 @@ def read_nodes(path: Path) -> list[Node]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidValue(f"--nodes-file {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    nodes: dict[str, Node] = {}
+    nodes: dict[str, LocalNode] = {}
     for number, record in _json_records(path, text) if text.lstrip().startswith("{") else _csv_records(text):
         try:
             node = _node(record)
@@ -55,12 +55,12 @@ def read_nodes(path: Path) -> list[Node]:
     return list(nodes.values())
 
 
-def _node(record: Mapping[str, Any]) -> Node:
+def _node(record: Mapping[str, Any]) -> LocalNode:
     missing = [name for name in ("node_id", "total_cpu", "total_memory") if record.get(name) in (None, "")]
     if missing:
         raise InvalidValue(f"{missing[0]} is missing (needed are node_id, total_cpu, total_memory)")
     total = Resources(parse_cpu(record["total_cpu"], "total_cpu"), parse_memory(record["total_memory"], "total_memory"))
-    return Node(check_id(record["node_id"], "node id"), total, parse_labels(record.get("labels") or ""))
+    return LocalNode(check_id(record["node_id"], "node id"), total, parse_labels(record.get("labels") or ""))
 
 
 def _json_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -13,7 +13,7 @@ from rq_sched.model.orders import Start, Stop
 from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
 from rq_sched.simulate.calls import Calls
-from rq_sched.simulate.machines import Attempt, Machine
+from rq_sched.simulate.machines import Machine, PlayedAttempt
 from rq_sched.simulate.ops import one
 from rq_sched.simulate.records import BACK, COMPLETED, RESIZED, Records
 from rq_sched.simulate.reservation import ReservationFollower
@@ -55,7 +55,7 @@ class Cell:
         known_durations: bool,
         elastic: str,
         refill: int,
-        started: Callable[[Attempt], None],
+        started: Callable[[PlayedAttempt], None],
     ) -> None:
         self.now = 0
         self.records = Records()
@@ -63,7 +63,7 @@ class Cell:
         self.more = False
         """Whether a scheduler would be woken: there may be something to place."""
         self.waiting: dict[str, tuple[int, Row]] = {}
-        self.ends: list[tuple[int, int, Attempt]] = []
+        self.ends: list[tuple[int, int, PlayedAttempt]] = []
         """Of all that runs, as a heap: when it will end."""
         self.line = Calls(link, SCRIPTS)
         preemptible = any(row.preemptible for row in workload.rows)
@@ -156,7 +156,7 @@ class Cell:
             self._finish(self._machines[node_id], by_node[node_id])
         return len(by_node)
 
-    def killed(self, attempt: Attempt) -> None:
+    def killed(self, attempt: PlayedAttempt) -> None:
         """It was killed for memory that had been taken from it, and waits again."""
         del attempt.node.running[attempt.token]
         self._back(attempt)
@@ -184,12 +184,12 @@ class Cell:
             if isinstance(order, Start):
                 self._start(now, order.task_id, machine, order.token)
 
-    def _back(self, attempt: Attempt) -> None:
+    def _back(self, attempt: PlayedAttempt) -> None:
         """It was stopped, and waits again."""
         self._record(attempt, BACK)
         self.waiting[attempt.task_id] = (attempt.number, attempt.row)
 
-    def _record(self, attempt: Attempt, ended: int) -> None:
+    def _record(self, attempt: PlayedAttempt, ended: int) -> None:
         if attempt.since < self.now:
             self.records.add(
                 attempt.number, attempt.node.place, attempt.since, self.now, attempt.cpu, attempt.memory, ended
@@ -227,7 +227,7 @@ class Cell:
     def _start(self, now: int, task_id: str, machine: Machine, token: str) -> None:
         number, row = self.waiting.pop(task_id)
         machine.acked += 1
-        attempt = Attempt(number, row, task_id, machine, token, now, row.need.cpu, row.need.memory, now)
+        attempt = PlayedAttempt(number, row, task_id, machine, token, now, row.need.cpu, row.need.memory, now)
         machine.running[token] = attempt
         self.decisions += 1
         if self._starts_matter:
@@ -275,7 +275,7 @@ class Cell:
             self._finish(machine, reports)
             self.line.answers()
 
-    def resize(self, attempt: Attempt, number: int, wish: Resources) -> Resources:
+    def resize(self, attempt: PlayedAttempt, number: int, wish: Resources) -> Resources:
         """Ask for another allocation, with the agent's number of the wish; answers what it is from now on."""
         node = attempt.node
         op = self._store.task_resize(

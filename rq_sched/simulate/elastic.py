@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from rq_sched.model.elastic import Usage, target
 from rq_sched.model.resources import Resources
-from rq_sched.simulate.machines import Attempt
+from rq_sched.simulate.machines import PlayedAttempt
 
 CLOSELY = 30_000
 """ms from the start in which a run is sampled every second; later ``PARTS`` times in its length."""
@@ -39,7 +39,7 @@ class UsageMeter:
         usage: one of ``USAGES``.
     """
 
-    def __init__(self, attempt: Attempt, policy: str, usage: str = "even") -> None:
+    def __init__(self, attempt: PlayedAttempt, policy: str, usage: str = "even") -> None:
         self.attempt = attempt
         self._policy = policy
         self._jump = attempt.number * GOLDEN % 1 if usage == "jump" else None

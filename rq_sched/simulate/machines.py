@@ -8,7 +8,7 @@ from rq_sched.simulate.workload import Row
 
 
 @dataclass(slots=True)
-class Attempt:
+class PlayedAttempt:
     """A task on a node."""
 
     number: int
@@ -33,4 +33,4 @@ class Machine:
     acked: int = 0
     asked: bool = False
     """A report of ends is on its way."""
-    running: dict[str, Attempt] = field(default_factory=dict)
+    running: dict[str, PlayedAttempt] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import heapq
 
 from rq_sched.simulate.cell import Cell
 from rq_sched.simulate.elastic import UsageMeter
-from rq_sched.simulate.machines import Attempt
+from rq_sched.simulate.machines import PlayedAttempt
 from rq_sched.simulate.reservation import NEVER
 
 
@@ -32,7 +32,7 @@ class Sampling:
         """When the next sample is due, ms."""
         return self._due[0][0] if self._due else NEVER
 
-    def started(self, attempt: Attempt) -> None:
+    def started(self, attempt: PlayedAttempt) -> None:
         """It is measured from now on, if its use is known."""
         if self.on and attempt.row.memory_used is not None:
             policy = "cpu" if attempt.number in self._unreleased else self._elastic

@@ -17,7 +17,7 @@ import pytest
 
 from rq_sched.cli import children, machine
 from rq_sched.cli.children import BACK_OFF_MOST, ChildProcess
-from rq_sched.cli.up_nodes import Node, divide_machine, read_nodes
+from rq_sched.cli.up_nodes import LocalNode, divide_machine, read_nodes
 from rq_sched.client.blocking import Client
 from rq_sched.errors import InvalidValue
 from rq_sched.model.node import NodeState
@@ -203,14 +203,14 @@ CSV_NODES = "node_id, total_cpu, total_memory\na, 2, 1024\nb, 4, 2G\n"
 def test_a_file_of_nodes(tmp_path: Path, text: str):
     file = tmp_path / "nodes"
     file.write_text(text)
-    assert read_nodes(file) == [Node("a", Resources(2, 1024)), Node("b", Resources(4, 2048))]
+    assert read_nodes(file) == [LocalNode("a", Resources(2, 1024)), LocalNode("b", Resources(4, 2048))]
 
 
 @pytest.mark.parametrize("text", [LABELLED, CSV_LABELLED], ids=["json", "csv"])
 def test_a_file_of_nodes_with_labels(tmp_path: Path, text: str):
     file = tmp_path / "nodes"
     file.write_text(text)
-    assert read_nodes(file) == [Node("a", Resources(2, 1024), ("gpu", "ssd")), Node("b", Resources(2, 1024))]
+    assert read_nodes(file) == [LocalNode("a", Resources(2, 1024), ("gpu", "ssd")), LocalNode("b", Resources(2, 1024))]
     file.write_text(text.replace("gpu", "GPU"))
     with pytest.raises(InvalidValue, match="bad label 'GPU'"):
         read_nodes(file)

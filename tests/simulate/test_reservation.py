@@ -5,7 +5,7 @@ from __future__ import annotations
 from rq_sched.model.resources import Resources
 from rq_sched.model.settings import OFF
 from rq_sched.simulate.elastic import UsageMeter
-from rq_sched.simulate.machines import Attempt, Machine
+from rq_sched.simulate.machines import Machine, PlayedAttempt
 from rq_sched.simulate.records import ReservedSpan
 from rq_sched.simulate.reservation import NEVER, ReservationFollower, waits_of
 from rq_sched.simulate.workload import Row
@@ -53,7 +53,7 @@ def test_who_may_be_preempted_is_asked_again():
 
 def meter(policy: str, memory_used: int, usage: str = "jump") -> UsageMeter:
     row = Row("t", Resources(4, 1000), 2_000_000, cpu_used=0.5, memory_used=memory_used)
-    return UsageMeter(Attempt(1, row, "t", Machine(0, "n", "i"), "k", 0, 4, 1000, 0), policy, usage)
+    return UsageMeter(PlayedAttempt(1, row, "t", Machine(0, "n", "i"), "k", 0, 4, 1000, 0), policy, usage)
 
 
 def replay(one: UsageMeter, *, grants: bool) -> list[Resources]:

@@ -29,7 +29,7 @@ PATIENCE = 30.0
 shorter."""
 
 
-class Base:
+class BaseFlows:
     """Parameters: those of ``Flows``."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic, poll: float = POLL) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rq_sched.client.flows.base import PATIENCE, Base
+from rq_sched.client.flows.base import PATIENCE, BaseFlows
 from rq_sched.client.steps import Deadline, Emit, Flow, Pause, batches, new_channel
 from rq_sched.errors import InvalidValue, RedisUnavailable, RqSchedError
 from rq_sched.model.durations import Duration, parse_duration
@@ -29,7 +29,7 @@ LONGEST_PAUSE = 0.25
 """Seconds between two looks at whether they are gone, at most."""
 
 
-class CancelFlows(Base):
+class CancelFlows(BaseFlows):
     """The flows of cancelling."""
 
     def cancel(self, task_id: str, requeue: bool, grace: Duration, reason: str | None, wait: bool) -> Flow[Cancelled]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from rq_sched.client.flows.base import Base, ride_out
+from rq_sched.client.flows.base import BaseFlows, ride_out
 from rq_sched.client.steps import Deadline, Emit, Flow, run
 from rq_sched.errors import RedisUnavailable
 from rq_sched.model.durations import Duration, parse_duration
@@ -15,7 +15,7 @@ FOLLOW_MS = 1000
 """Milliseconds that one call waits for new events."""
 
 
-class NodeFlows(Base):
+class NodeFlows(BaseFlows):
     """The flows about nodes and the namespace."""
 
     def drain(self, node_id: str, requeue: bool, grace: Duration) -> Flow[NodeState]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rq_sched.client.flows.base import Base
+from rq_sched.client.flows.base import BaseFlows
 from rq_sched.client.steps import Flow, run
 from rq_sched.model.schedule import Schedule, ScheduleInfo
 
 
-class ScheduleFlows(Base):
+class ScheduleFlows(BaseFlows):
     """The flows about schedules."""
 
     def every(self, schedule: Schedule) -> Flow[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rq_sched.client.flows.base import Base
+from rq_sched.client.flows.base import BaseFlows
 from rq_sched.client.outcomes import Unaccepted, unaccepted
 from rq_sched.client.steps import Emit, Flow, ListenAlready, ListenOn, batches, run
 from rq_sched.errors import DurabilityNotReached, UsageError
@@ -15,7 +15,7 @@ from rq_sched.model.task import TaskRequest
 from rq_sched.store.submit import ACCEPTED
 
 
-class SubmitFlows(Base):
+class SubmitFlows(BaseFlows):
     """The flows of submitting."""
 
     def submit(self, request: TaskRequest) -> Flow[str]:

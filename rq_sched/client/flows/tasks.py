@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rq_sched.client.flows.base import Base
+from rq_sched.client.flows.base import BaseFlows
 from rq_sched.client.steps import Flow, batches, run
 from rq_sched.errors import InvalidValue, TaskNotFound
 from rq_sched.model.durations import Duration, parse_duration
@@ -18,7 +18,7 @@ from rq_sched.model.tags import TagsGiven, wanted_tags
 from rq_sched.model.task import PRIORITY_LIMIT, TaskInfo
 
 
-class TaskFlows(Base):
+class TaskFlows(BaseFlows):
     """The flows about tasks."""
 
     def prioritize(self, task_id: str, priority: int) -> Flow[State]:

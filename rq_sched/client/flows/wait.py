@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rq_sched.client.flows.base import Base, ride_out
+from rq_sched.client.flows.base import BaseFlows, ride_out
 from rq_sched.client.outcomes import forgotten, value_of, value_told
 from rq_sched.client.steps import (
     Deadline,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from rq_sched.link import Command, Op
 
 
-class WaitFlows(Base):
+class WaitFlows(BaseFlows):
     """The flows of waiting."""
 
     def as_completed(self, task_ids: Iterable[str], timeout: Duration | None) -> Flow[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from rq_sched.client.flows.base import Base, ride_out
+from rq_sched.client.flows.base import BaseFlows, ride_out
 from rq_sched.client.steps import Deadline, Emit, Flow, Hear, Listen, Waiting, batches, read_notification, run
 from rq_sched.errors import RedisUnavailable
 from rq_sched.model.states import State
@@ -60,7 +60,7 @@ class Watched(Waiting):
             self._told[task_id] = attempt
 
 
-class WatchFlows(Base):
+class WatchFlows(BaseFlows):
     """The flow of watching."""
 
     def watching(self, watched: Watched, channel: str) -> Flow[None]:

@@ -81,3 +81,11 @@ class Background:
         self._failed_at, self._failure = now, type(error).__name__
         if self._failures & (self._failures - 1) == 0:  # the first one, the second, the fourth …
             log.error("%s failed; going on", what, exc_info=error, extra={"failures": self._failures})
+
+
+async def first(*conditions: Coroutine[Any, Any, Any] | asyncio.Future[Any], seconds: float | None = None) -> None:
+    """Wait until one of these is true, at most so long."""
+    waiting = [asyncio.ensure_future(condition) for condition in conditions]
+    await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for future in waiting:
+        future.cancel()

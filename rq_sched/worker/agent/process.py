@@ -27,7 +27,7 @@ from rq_sched.store import Store
 from rq_sched.worker import system
 from rq_sched.worker.agent.attempt import ENDLESS, Attempt, Ending
 from rq_sched.worker.agent.attempts import Attempts
-from rq_sched.worker.agent.background import Background
+from rq_sched.worker.agent.background import Background, first
 from rq_sched.worker.agent.cores import Cores
 from rq_sched.worker.agent.errands import Errands
 from rq_sched.worker.agent.growth import Growth
@@ -341,14 +341,14 @@ class Agent:
         attempts.closing = True
         if not self._at_once.is_set():
             self._background.spawn(self._say_closing())
-            await self._first(attempts.empty.wait(), self._at_once.wait(), seconds=config.grace)
+            await first(attempts.empty.wait(), self._at_once.wait(), seconds=config.grace)
         if attempts.all and not self._at_once.is_set():
             attempts.stop_all(Ending.RETURNED, TERM_SECONDS)
-            await self._first(attempts.empty.wait(), self._at_once.wait(), seconds=TERM_SECONDS + KILLED_SECONDS)
+            await first(attempts.empty.wait(), self._at_once.wait(), seconds=TERM_SECONDS + KILLED_SECONDS)
         if attempts.all:
             attempts.stop_all(Ending.RETURNED, 0)
-            await self._first(attempts.empty.wait(), seconds=KILLED_SECONDS)
-        await self._first(self.outbox.empty.wait(), seconds=TELL_SECONDS)
+            await first(attempts.empty.wait(), seconds=KILLED_SECONDS)
+        await first(self.outbox.empty.wait(), seconds=TELL_SECONDS)
         left = not attempts.all and self.outbox.empty.is_set() and await self._leave()
         log.info("node left" if left else "node ended, but could not say so")
         self.watchdog.close()
@@ -397,12 +397,3 @@ class Agent:
         if task.done():
             task.result()
         task.cancel()
-
-    async def _first(
-        self, *conditions: Coroutine[Any, Any, Any] | asyncio.Future[Any], seconds: float | None = None
-    ) -> None:
-        """Wait until one of these is true, at most so long."""
-        waiting = [asyncio.ensure_future(condition) for condition in conditions]
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for future in waiting:
-            future.cancel()
