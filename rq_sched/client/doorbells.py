@@ -81,12 +81,16 @@ class Doorbells(Generic[E]):
 
     def rest(self, bell: Doorbell[E]) -> bool:
         """Keep one that nobody needs now; False: enough are kept, or it is its user's own."""
-        with self._counting:
-            if not bell.lasts or len(self._resting) + len(self._hung) >= KEPT:
+        if not bell.lasts or not self._counting.acquire(blocking=False):
+            return False  # another thread counts, in a forked process perhaps for ever: this one isn't kept
+        try:
+            if len(self._resting) + len(self._hung) >= KEPT:
                 return False
             bell.ears.idle = True
             self._resting.append(bell)
             return True
+        finally:
+            self._counting.release()
 
     def _taken(self, bell: Doorbell[E]) -> Doorbell[E]:
         bell.ears.idle = False

@@ -86,7 +86,7 @@ class Tasks(Base):
         return reply
 
     def watch(self, task_ids: Sequence[str], channel: str) -> Op[list[State | None]]:
-        """Ask to be told on ``keys.done(channel)`` when tasks end (``ID STATE`` pairs); answers their states now."""
+        """Ask to be told on ``keys.done(channel)`` when tasks end (``read_notification``); answers their states now."""
         states: list[State | None] = []
         for i in range(0, len(task_ids), BATCH * PIPELINE):
             part = task_ids[i : i + BATCH * PIPELINE]

@@ -225,6 +225,9 @@ def test_which_doorbells_are_taken() -> None:
     bells = [bell(f"c{n}") for n in range(KEPT)]
     assert all(kept.rest(one) and one.ears.idle for one in bells)
     assert not kept.rest(bell("one too many"))
+    other: Doorbells[Any] = Doorbells(lambda _: True)
+    other._counting.acquire()  # by a thread that a fork has left behind
+    assert not other.rest(bell("c"))
     taken = [kept.spare() for _ in bells]
     assert taken == bells[::-1], "the one that was used last is the likeliest to hear"
     assert not any(one.ears.idle or one.ears.messages for one in bells)
