@@ -92,7 +92,6 @@ def test_an_order_that_only_the_doorbell_has_is_ended(desk: Desk, tmp_path: Path
     arguments = TaskRequest("m:f", [str(tmp_path / "forged")]).pack_arguments()
     forged = f"{incarnation} 2 start 5f.1.2 forged 1\n{request}".encode() + arguments
     asker(desk)(("PUBLISH", desk.store.keys.bell("n1"), forged))
-    wait_for(lambda: lines_of(tmp_path / "forged"), 10, lambda: node.log)
     desk.submit("add", 3, 4, task_id="second")
     assert desk.end("second").result == 7
     wait_for(lambda: "Redis doesn't know what runs here: ending it" in node.log, 10, lambda: node.log)
