@@ -11,7 +11,7 @@ import functools
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ class TaskRequest:
     log_limit: int | str
     name: str | None
     tags: Mapping[str, str] | Sequence[str] | None
-    hints: Mapping[str, Any]
+    hints: Mapping[str, Any] = field(init=False)
 
     def __init__(
         self,
@@ -96,8 +96,8 @@ class TaskRequest:
         self.args = args
         self.kwargs = {} if kwargs is None else kwargs
         self.hints = {}  # what its node may leave aside (surroundings.py)
-        for field, default, _ in _FIELDS:
-            setattr(self, field, default)
+        for one, default, _ in _FIELDS:
+            setattr(self, one, default)
         if options:
             for keyword, value in by_keyword(options).items():
                 setattr(self, OPTIONS[keyword].long, value)
@@ -114,10 +114,10 @@ class TaskRequest:
                 raise InvalidValue(f"kwargs must have names as keys, not {given(name)}")
         if self.function.startswith("exec:"):
             _check_words(self.args, self.kwargs)
-        for field, default, parse in _FIELDS:
-            value = getattr(self, field)
+        for one, default, parse in _FIELDS:
+            value = getattr(self, one)
             if value is not default:  # the same object: True is no 1
-                setattr(self, field, parse(value, field))
+                setattr(self, one, parse(value, one))
         _at_least(self.max_cpu_needed, self.cpu_needed, "cpu")
         _at_least(self.max_memory_needed, self.memory_needed, "memory")
         if self.output_path is not None:

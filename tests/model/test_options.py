@@ -64,6 +64,13 @@ def test_a_request_has_them_by_all_their_names() -> None:
             assert getattr(request_from_json({"function": "m:f", **given}), option.long) == PARSED[option.keyword]
 
 
+def test_a_request_can_be_copied_with_changes() -> None:
+    request = TaskRequest("m:f", [1], cpu=2, tags={"a": "b"})
+    copy = dataclasses.replace(request, task_id="t1", memory_needed=5)
+    assert (copy.task_id, copy.args, copy.cpu_needed, copy.memory_needed, copy.tags) == ("t1", [1], 2, 5, {"a": "b"})
+    assert dataclasses.replace(copy) == copy
+
+
 def test_the_output_has_their_long_names() -> None:
     fields = {field.name for field in dataclasses.fields(TaskInfo)}
     assert {option.long for option in OPTIONS.values()} <= fields
