@@ -12,7 +12,10 @@
 
 local SEQUENCE_FORM = '%0' .. PY.SEQUENCE .. 'x' -- there are 2^52 sequences, as many as a number holds exactly
 local REST = 47 -- '/'
-local OF_THE_ARRAY = { state = true, due = true, operation = true, array = true, reason = true } -- no element gets these
+local OF_THE_ARRAY = { -- no element gets these
+  state = true, due = true, operation = true, array = true, reason = true, awaits = true, left = true, before = true,
+  on_failure = true,
+}
 local arrays_seen = {} -- id → array; false: there is none
 
 local function sequence_text(number)
@@ -36,6 +39,15 @@ end
 -- What was read is read anew.
 local function arrays_forget()
   arrays_seen = {}
+end
+
+-- A new array: nothing of it is made yet. `sequence`: of its first element, as a number.
+local function array_begin(id, request, sequence, first, last)
+  request.turn, request.array = sequence_text(sequence), whole(first) .. '-' .. whole(last)
+  request_put(id, request)
+  call('DEL', P .. 'array:' .. id)
+  call('HSET', P .. 'array:' .. id, 'next', whole(first))
+  read('SADD', P .. 'arrays', id)
 end
 
 local function array_load(id)

@@ -28,26 +28,6 @@ local function task_of_attempt(now, id, place, token, mark, outcome)
   return task or { id = id }
 end
 
--- Writes a final outcome. `fields`: lines of it.
-local function task_end(now, task, state, node_id, reason, fields)
-  local request, attempt, before = task.request, task.attempt, task.outcome
-  local outcome = fields or {}
-  if not fields and before then -- what the last attempt said stays
-    outcome = { exit_code = before.exit_code, stored = before.stored, error = before.error }
-  end
-  outcome.state, outcome.at, outcome.reason = state, stamp(now), reason
-  local number = last_attempt(task).number
-  if attempt then
-    outcome.attempt = attempt
-    attempt_put(task.id, nil)
-  end
-  suspect_no_more(task)
-  request.state, request.due, request.reason = nil, nil, nil
-  request_put(task.id, request)
-  outcome_put(task.id, outcome)
-  task_ended(now, task.id, state, node_id, number, reason, attempt and attempt.watch or request.watch)
-end
-
 -- Back to its queue, after an attempt. `sequence`: its old one, or a new one (behind its equals).
 local function task_back(task, sequence, node_id, why)
   local number = last_attempt(task).number
@@ -89,7 +69,8 @@ local function attempt_completed(now, task, node_id, report)
     outcome_put(id, head .. '\nresult=' .. result)
   end
   attempt_put(id, nil)
-  task_ended(now, id, 'completed', node_id, attempt.number, nil, attempt.watch, result)
+  local before = task.request and task.request.before
+  task_ended(now, id, 'completed', node_id, attempt.number, nil, attempt.watch, before, result)
 end
 
 -- Back-off 1 s × 2^n up to 60 s, with jitter (`report.random` in 0..1 comes from the caller).

@@ -1,10 +1,11 @@
 --@include _suspect
+--@include _dependants
 -- Final states: the outcome, the index of ended tasks, the clients that wait, and the array of which a task is an element.
 -- Ends are written whatever an index is: one of another type is the audit's to mend, by the records.
 
 -- Of this script: state → list of score, id for finished:STATE; channel → what the clients that wait there are told; array →
--- its elements that have ended, and how many in which state.
-local endings = { finished = {}, told = {}, arrays = {} }
+-- its elements that have ended, and how many in which state; tasks and arrays for which others wait.
+local endings = { finished = {}, told = {}, arrays = {}, awaited = {} }
 
 -- `result`: of what is completed, packed; short ones are told. The words of all come first, `ID STATE[:BYTES OF RESULT]`.
 local function notify(watch, id, state, result)
@@ -31,8 +32,8 @@ local function element_ended(id, state)
 end
 
 -- What follows from an end beside its outcome. `number`: of the attempt; `watch`: the channels of the clients that wait;
--- `result`: to be told there.
-local function task_ended(now, id, state, node_id, number, reason, watch, result)
+-- `before`: as its request says who waits for it; `result`: to be told there.
+local function task_ended(now, id, state, node_id, number, reason, watch, before, result)
   local list = endings.finished[state]
   if not list then
     list = {}
@@ -43,7 +44,29 @@ local function task_ended(now, id, state, node_id, number, reason, watch, result
   count(state, 1)
   event(state, id, node_id, number, reason)
   notify(watch, id, state, result)
+  --@mark dependants_noted
+  if before then table.insert(endings.awaited, { id = id, state = state }) end
   if string.find(id, '/', 1, true) then element_ended(id, state) end
+end
+
+-- Writes a final outcome. `fields`: lines of it.
+local function task_end(now, task, state, node_id, reason, fields)
+  local request, attempt, before = task.request, task.attempt, task.outcome
+  local outcome = fields or {}
+  if not fields and before then -- what the last attempt said stays
+    outcome = { exit_code = before.exit_code, stored = before.stored, error = before.error }
+  end
+  outcome.state, outcome.at, outcome.reason = state, stamp(now), reason
+  local number = last_attempt(task).number
+  if attempt then
+    outcome.attempt = attempt
+    attempt_put(task.id, nil)
+  end
+  suspect_no_more(task)
+  request.state, request.due, request.left, request.reason = nil, nil, nil, nil
+  request_put(task.id, request)
+  outcome_put(task.id, outcome)
+  task_ended(now, task.id, state, node_id, number, reason, attempt and attempt.watch or request.watch, request.before)
 end
 
 -- An array has ended when nothing is left of it and all elements have. It is in the index of ended arrays only where no
@@ -62,10 +85,38 @@ local function array_settle(now, id)
   if (whole_of(unmade) or 0) + (whole_of(forgotten) or 0) == last - first + 1 then read('ZADD', P .. 'finished:array', stamp(now), id) end
   event(state, id)
   notify(request.watch, id, state)
+  if request.before then table.insert(endings.awaited, { id = id, state = state }) end
   return state
 end
 
-local function ends_flush(now)
+-- What isn't made of an array, and stands in no index any more, is cancelled without being made. Its state then.
+local function rest_cancelled(now, id, request, note)
+  local array = array_load(id)
+  local left = array_rest(array)
+  call('HSET', array.key, 'after', 'end')
+  if left > 0 then
+    --@mark rest_cancelled
+    call('HSET', array.key, 'cut', whole(array.next), 'cut_at', stamp(now), 'next', whole(array.last + 1), 'apart', '0')
+    call('HINCRBY', array.key, 'cancelled', whole(left))
+    call('HINCRBY', array.key, 'unmade', whole(left))
+    read('SREM', P .. 'arrays', id)
+    request.state, request.due, request.left, request.reason = nil, nil, nil, nil
+    request_put(id, request)
+    count('cancelled', left)
+    count('unmade', left)
+    event('cancelling', id, nil, nil, note)
+  end
+  return array_settle(now, id) or 'running'
+end
+
+-- A task that waits for what can't come any more.
+local function dependant_cancel(now, task)
+  read('ZREM', P .. (task.state == 'held' and 'held' or 'waiting'), task.id)
+  if task.request.array then return rest_cancelled(now, task.id, task.request, 'dependency') end
+  task_end(now, task, 'cancelled', nil, 'dependency')
+end
+
+local function ends_write(now)
   if not next(endings.finished) and not next(endings.arrays) and not next(endings.told) then return end
   for id, less in pairs(endings.arrays) do
     local key = P .. 'array:' .. id
@@ -83,5 +134,17 @@ local function ends_flush(now)
     local words, results = table.concat(told.words, ' '), table.concat(told.results)
     call('PUBLISH', P .. 'done:' .. channel, results ~= '' and words .. '\n' .. results or words)
   end
-  endings = { finished = {}, told = {}, arrays = {} }
+  endings.finished, endings.told, endings.arrays = {}, {}, {}
+end
+
+-- Ends, and what follows from them for those that wait for what has ended; `untold`: of ends before these.
+local function ends_flush(now, untold)
+  ends_write(now)
+  local awaited, told = untold or endings.awaited, 0
+  while #awaited > 0 do
+    if awaited == endings.awaited then endings.awaited = {} end
+    told = dependants_tell(now, awaited, told, dependant_cancel)
+    ends_write(now)
+    awaited = endings.awaited
+  end
 end

@@ -53,7 +53,7 @@ local function assign(now, nonce, node, class, orders, score, member, array)
   local text = head_request(node, class, id, array, member)
   local name, watch, request = request_read(text or '')
   local sound = not (request.attempts and not whole_of(request.attempts) or request.time_limit and not whole_of(request.time_limit))
-  if request.state or name ~= class.name or not sound or not names_task(id) then
+  if request.state or request.left or name ~= class.name or not sound or not names_task(id) then
     head_aside(now, class, id, score, member)
     return false
   end

@@ -1,9 +1,10 @@
 --@include _events
---@include _record
+--@include _needed
 -- Dropping ended tasks: the record and everything beside it. An array goes with the last of its elements; where some were
--- cancelled before they were made, it is in the index of ended arrays from then on.
+-- cancelled before they were made, or where others still need it, it is in the index of ended arrays from then on.
 
 local function drop(state, ids)
+  lists_drop(ids)
   records_drop(ids)
   call('ZREM', P .. 'finished:' .. state, unpack(ids))
 end
@@ -23,7 +24,7 @@ local function array_less(id, number)
   local unmade = whole_of(field_of(key, 'unmade')) or 0
   local forgotten = read('HINCRBY', key, 'forgotten', whole(number))
   if type(forgotten) == 'table' or forgotten + unmade < last - first + 1 then return end
-  if unmade == 0 then return drop_array(id, 0) end
+  if unmade == 0 and not (has_graphs() and needed_by(id)) then return drop_array(id, 0) end
   local outcome = outcome_of(id)
   call('ZADD', P .. 'finished:array', outcome and whole_of(outcome.at) or 0, id)
 end

@@ -17,7 +17,7 @@ local function unreadable_line(id, request)
   local priority = request.priority
   if priority and not whole_of((string.gsub(priority, '^%-', ''))) then return 'priority', priority end
   if request.array and not array_load(id) then return 'array', request.array end
-  for _, name in ipairs({ 'at', 'due', 'retries', 'retries_used', 'crashes', 'crash_limit', 'attempts', 'time_limit', 'max_cpu', 'max_memory' }) do
+  for _, name in ipairs({ 'at', 'due', 'retries', 'retries_used', 'crashes', 'crash_limit', 'attempts', 'time_limit', 'max_cpu', 'max_memory', 'left' }) do
     if request[name] and not whole_of(request[name]) then return name, request[name] end
   end
 end
@@ -34,7 +34,7 @@ local function task_unreadable(now, id)
     call('UNLINK', P .. 'array:' .. id, P .. 'live:' .. id, P .. 'apart:' .. id)
     read('SREM', P .. 'arrays', id)
   end
-  for _, one in ipairs({ 'array', 'state', 'due', 'asked', 'reason' }) do request[one] = nil end
+  for _, one in ipairs({ 'array', 'state', 'due', 'left', 'asked', 'reason' }) do request[one] = nil end
   if name == 'class' then request.class = '1:1' end
   if not is_sequence(request.turn) then request.turn = sequence_text(0) end
   request_put(id, request)
@@ -42,6 +42,8 @@ local function task_unreadable(now, id)
   outcome_put(id, { state = 'failed', at = stamp(now), reason = 'unreadable', error = why })
   read('ZADD', P .. 'finished:failed', stamp(now), id)
   read('SREM', P .. 'suspects', id)
+  read('ZREM', P .. 'waiting', id)
+  if request.before then read('ZADD', P .. 'releasing', PY.EXACT, id) end
   count('failed', 1)
   event('failed', legible(id), nil, nil, 'unreadable')
   for channel in string.gmatch(channels or '', '[^,]+') do call('PUBLISH', P .. 'done:' .. channel, id .. ' failed') end

@@ -114,7 +114,8 @@ local function place(now, nonce, limit)
   place_dirty(now, nonce, limit)
   place_fresh(now, nonce, limit)
   settle(now)
-  return placed_so_far, not stuck and call('EXISTS', FRESH, DIRTY) > 0
+  local left = call('EXISTS', FRESH, DIRTY, P .. 'releasing') > 0
+  return placed_so_far, not stuck and left, left
 end
 
 -- What a submit does at its end: it places at once what finds room; what is left is the schedulers'.

@@ -11,7 +11,8 @@
 local REQUEST = {
   'class', 'turn', 'digest', 'at', 'watch', 'state', 'due', 'delay', 'priority', 'retries', 'retries_used', 'crashes',
   'crash_limit', 'time_limit', 'elastic', 'preemptible', 'max_cpu', 'max_memory', 'log_limit', 'name', 'tags', 'payload',
-  'attempts', 'preempted', 'released', 'first_memory', 'asked', 'refusal', 'reason', 'operation', 'array', 'run',
+  'attempts', 'preempted', 'released', 'first_memory', 'asked', 'refusal', 'reason', 'operation', 'array', 'awaits', 'left', 'before',
+  'on_failure', 'run',
 }
 local OUTCOME = { 'state', 'at', 'attempt', 'reason', 'exit_code', 'stored' }
 local ATTEMPT = { 'started', 'allocated', 'resize', 'after', 'reason', 'progress', 'watch', 'more' }
@@ -202,7 +203,9 @@ end
 local function attempt_begin(id, token, place, placed, number, watch, request)
   local text = token .. ' ' .. place .. ' ' .. placed .. ' ' .. number
   if watch then text = text .. ' watch=' .. watch end
-  if request.retries_used or request.crashes or request.asked or request.preemptible then text = text .. ' more=1' end
+  if request.retries_used or request.crashes or request.asked or request.preemptible or request.before then
+    text = text .. ' more=1'
+  end
   part_put('attempt', id, text)
 end
 
@@ -254,6 +257,7 @@ local function state_of(id, request, attempt, outcome)
   if attempt then return attempt.started and 'running' or 'assigned' end
   if outcome and FINAL[outcome.state] then return outcome.state end
   if request.state == 'held' or request.state == 'delayed' then return request.state end
+  if request.left then return 'waiting' end
   return request.array and unmade_of(id, request.array) <= 0 and 'running' or 'pending'
 end
 

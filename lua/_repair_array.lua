@@ -72,6 +72,7 @@ local function array_index(now, id, request, state, left)
     did('arrays: ' .. (left > 0 and 'entered' or 'entry dropped'))
   end
   index_set('delayed', id, state == 'delayed' and tonumber(request.due) or nil)
+  index_set('waiting', id, state == 'waiting' and tonumber(request.at) or nil)
   index_set('held', id, state == 'held' and (tonumber(call('ZSCORE', P .. 'held', id) or nil) or now) or nil)
   local member = left > 0 and array_member(array_load(id)) or nil
   local queue = P .. 'pending:' .. request.class
@@ -95,8 +96,8 @@ local function array_state(now, id, request, left)
     over = false
     did(left > 0 and 'pending: not all of it is made' or 'running: not all of it has ended')
   end
-  if request.state and (over or left == 0) then
-    request.state = nil
+  if (request.state or request.left) and (over or left == 0) then
+    request.state, request.left = nil, nil
     did('running: all of it is made')
   end
   if request.state == 'delayed' and not request.due then
@@ -104,7 +105,8 @@ local function array_state(now, id, request, left)
     did('due now')
   end
   request_put(id, request)
-  return over and outcome_of(id).state or request.state or (left > 0 and 'pending' or 'running')
+  local waits = request.left and left > 0 and 'waiting'
+  return over and outcome_of(id).state or request.state or waits or (left > 0 and 'pending' or 'running')
 end
 
 -- `request`: with what is well-formed of it, and a class.

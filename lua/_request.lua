@@ -59,6 +59,8 @@ local function line_given(name, value, need)
     if #value > TEXTS[name] or not is_utf8(value) then
       complain('invalid_value', name .. ' must be up to ' .. TEXTS[name] .. ' bytes of text, not ' .. shown(value))
     end
+  elseif name == 'on_failure' then
+    choice_given(value, 'on_failure', { keep = true })
   elseif name == 'elastic' then
     choice_given(value, 'elastic', ELASTIC)
   else
@@ -106,8 +108,9 @@ local function request_given(id, class, digest, text)
   return request
 end
 
--- Of a request that was given: what isn't the default goes, and long arguments go beside it.
-local function request_begin(id, request, class, digest, now, watch)
+-- Of a request that was given: what isn't the default goes, and long arguments go beside it. `waits`: for others, before it
+-- is delayed.
+local function request_begin(id, request, class, digest, now, watch, waits)
   request.class, request.digest, request.at, request.watch = class, digest, stamp(now), watch ~= '' and watch or nil
   if request.priority == '0' then request.priority = nil end
   if request.delay == '0' then request.delay = nil end
@@ -116,8 +119,9 @@ local function request_begin(id, request, class, digest, now, watch)
     call('SET', P .. 'payload:' .. id, request.with)
     request.payload, request.with = whole(#request.with), ''
   end
-  if request.delay then
-    request.state, request.due = 'delayed', whole(now + tonumber(request.delay))
+  if request.delay then request.due = whole(now + tonumber(request.delay)) end
+  if request.delay and not waits then
+    request.state = 'delayed'
     read('ZADD', P .. 'delayed', request.due, id)
   end
 end

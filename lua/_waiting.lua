@@ -2,7 +2,7 @@
 --@include _check
 -- Tasks that somebody names, among them elements of an array that aren't made yet; into and out of the waiting states.
 
-local WAITING = { pending = true, delayed = true, held = true }
+local WAITING = { pending = true, delayed = true, held = true, waiting = true }
 
 local function is_apart(array, index)
   local last = unpack(call('ZREVRANGEBYSCORE', P .. 'apart:' .. array.id, whole(index), '-inf', 'LIMIT', '0', '1'))
@@ -28,7 +28,10 @@ end
 -- there is none.
 local function unmade_state(array, index)
   if index < array.first or index > array.last or is_apart(array, index) then return nil end
-  if index >= array.next then return WAITING[array.request.state or ''] and array.request.state or 'pending' end
+  if index >= array.next then
+    if WAITING[array.request.state or ''] then return array.request.state end
+    return array.request.left and 'waiting' or 'pending'
+  end
   local cut_from = field_of(array.key, 'cut')
   return cut_from and index >= (whole_of(cut_from) or PY.EXACT) and 'cancelled' or nil
 end
@@ -49,7 +52,7 @@ local function take_out(task)
     if request.class and is_sequence(request.turn) and (not request.array or array_load(id)) then
       queue_remove(request.class, entry_of(task, request.turn))
     end
-  elseif state == 'delayed' or state == 'held' then
+  elseif WAITING[state] then
     call('ZREM', P .. state, id)
   elseif FINAL[state] then
     call('ZREM', P .. 'finished:' .. state, id)
@@ -84,7 +87,7 @@ local function rest_without(array, index, state, class, score)
   if state == 'pending' then return left and queue_add(class, score, array_member(array), 0) end
   if left then return end
   call('ZREM', P .. state, array.id)
-  array.request.state = nil
+  array.request.state, array.request.left = nil, nil
   request_put(array.id, array.request)
 end
 
@@ -111,6 +114,9 @@ local function element_make(id)
   rest_without(array, index, state, request.class, score)
   if state == 'pending' then
     queue_add(request.class, score, array_sequence(array, index) .. id, 0)
+  elseif state == 'waiting' then -- to be cancelled: nothing else is done with one of these
+    request.left = array.request.left
+    call('ZADD', P .. 'waiting', request.at, id)
   else
     request.state, request.due = state, due
     call('ZADD', P .. state, waits_until, id)
@@ -124,8 +130,14 @@ local function unmade_task(id)
   local state = array and unmade_state(array, index)
   if not state then return nil end
   local request = request_parse(element_text(array, array_sequence(array, index)))
-  request.due = array.request.due
+  request.due, request.left = array.request.due, array.request.left
   return { id = id, request = request, state = state, unmade = true }
+end
+
+-- An element of an array that waits for others isn't there by itself: nothing tells it when they end. The refusal, or nil.
+local function waits_with_its_array(task)
+  if not task.unmade or not task.request.left then return nil end
+  return refuse('wrong_state', 'task ' .. task.id .. ' waits with its array: it can be cancelled; else name the array')
 end
 
 -- Before a task is changed: an element that isn't made becomes one.

@@ -29,10 +29,13 @@ for _, element in ipairs(elements) do
   if task and FINAL[task.state] then
     found[task.state] = found[task.state] or {}
     table.insert(found[task.state], element)
-    dropped = dropped + 1
   end
 end
-for state, ids in pairs(found) do forget(state, ids) end
-if call('ZSCORE', P .. 'finished:array', id) then forget('array', { id }) end
+for state, ids in pairs(found) do
+  ids = unneeded(ids)
+  forget(state, ids)
+  dropped = dropped + #ids
+end
+if call('ZSCORE', P .. 'finished:array', id) then forget('array', unneeded({ id })) end
 commit()
 return dropped

@@ -33,11 +33,7 @@ local function accept()
   local sequence = sequences_new(number)
   if not sequence then return nil end
   request_begin(id, request, class, digest, now, watch)
-  request.turn, request.array = sequence_text(sequence), whole(first) .. '-' .. whole(last)
-  request_put(id, request)
-  call('DEL', P .. 'array:' .. id)
-  call('HSET', P .. 'array:' .. id, 'next', whole(first))
-  read('SADD', P .. 'arrays', id)
+  array_begin(id, request, sequence, first, last)
   if waits then queue_add(class, score_of(tonumber(request.priority) or 0, now), array_member(array_load(id)), number) end
   count('submitted', number)
   event('submitted', id, nil, nil, request.array)

@@ -2,14 +2,14 @@
 --- repair_entry: drop an entry of an index of tasks whose task isn't there, or has its place elsewhere.
 -- KEYS: prefix
 -- ARGV: now_ms index member
---   index: delayed, held, finished:STATE, pending:CLASS; arrays, live:ARRAY; placed (its attempt)
+--   index: delayed, held, waiting, finished:STATE, pending:CLASS; arrays, live:ARRAY; placed (its attempt)
 -- Replies: what was done, in words ('' nothing)
 -- Refuses: nothing
 -- Promises: an entry with its task isn't touched
 --@include _queue
 --@include _repair
 
-local INDEXES = { delayed = true, held = true, finished = true, pending = true, arrays = true, live = true, placed = true }
+local INDEXES = { delayed = true, held = true, waiting = true, finished = true, pending = true, arrays = true, live = true, placed = true }
 
 arguments_given(3)
 local index, member = found_given(ARGV[2], 'index'), found_given(ARGV[3], 'member')

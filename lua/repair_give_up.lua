@@ -23,7 +23,7 @@ end
 
 local function give_up(request)
   local attempt = attempt_of(id)
-  for _, index in ipairs({ 'delayed', 'held', 'finished:completed', 'finished:failed', 'finished:cancelled' }) do
+  for _, index in ipairs({ 'delayed', 'held', 'waiting', 'finished:completed', 'finished:failed', 'finished:cancelled' }) do
     read('ZREM', P .. index, id)
   end
   if request.class and request.turn then
@@ -36,7 +36,8 @@ local function give_up(request)
   local left = {
     class = class_of(request.class or '') and request.class or '1:1', turn = is_sequence(request.turn) and request.turn or sequence_text(0),
     digest = request.digest, at = whole_of(request.at) and request.at or stamp(now), watch = request.watch,
-    priority = tonumber(request.priority) and request.priority or nil, run = request.run,
+    priority = tonumber(request.priority) and request.priority or nil, run = request.run, awaits = request.awaits,
+    before = request.before,
   }
   request_put(id, left)
   did('failed: its record can\'t be mended')

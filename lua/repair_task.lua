@@ -13,7 +13,7 @@ local now, id = time_given(ARGV[1]), found_given(ARGV[2], 'task id')
 if wrong() then return wrong() end
 local NUMBERS = {
   'at', 'due', 'delay', 'retries', 'retries_used', 'crashes', 'crash_limit', 'time_limit', 'max_cpu', 'max_memory', 'payload',
-  'attempts', 'preempted', 'first_memory',
+  'attempts', 'preempted', 'first_memory', 'left',
 }
 local NODES = 1000 -- of which the ledgers are looked at for an attempt that was lost
 local PAYLOAD = P .. 'payload:' .. (array_name(id) or id) -- elements share their array's
@@ -145,13 +145,15 @@ local function state_repair()
     end
     if attempt then attempt_repair() end
   end
-  if (attempt or (outcome and FINAL[outcome.state])) and request.state then set('state', nil, 'its state set') end
+  local elsewhere = attempt or (outcome and FINAL[outcome.state])
+  if elsewhere and request.state then set('state', nil, 'its state set') end
+  if elsewhere and request.left then set('left', nil, 'it waits no more') end
   state = state_of(id, request, attempt, outcome)
 end
 
 -- Out of all indexes but that of its state.
 local function out_of_others()
-  for _, index in ipairs({ 'delayed', 'held', 'finished:completed', 'finished:failed', 'finished:cancelled' }) do
+  for _, index in ipairs({ 'delayed', 'held', 'waiting', 'finished:completed', 'finished:failed', 'finished:cancelled' }) do
     local own = index == state or index == 'finished:' .. state
     if not own then index_set(index, id, nil) end
   end
@@ -183,7 +185,8 @@ end
 
 local function fail(why)
   state, attempt = 'failed', nil
-  request.payload, request.state = nil, nil
+  request.payload, request.state, request.left = nil, nil, nil
+  if request.before then call('ZADD', P .. 'releasing', PY.EXACT, id) end
   call('DEL', P .. 'payload:' .. id)
   outcome = { state = 'failed', at = whole(now), reason = 'error', error = why }
   count('failed', 1)
@@ -228,6 +231,8 @@ local function task_repair()
     index_set('delayed', id, tonumber(request.due))
   elseif state == 'held' then
     index_set('held', id, tonumber(call('ZSCORE', P .. 'held', id) or now))
+  elseif state == 'waiting' then
+    index_set('waiting', id, tonumber(request.at))
   elseif FINAL[state] then
     index_set('finished:' .. state, id, tonumber(outcome.at))
   end

@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
 --- task_cancel: take a task out of its queue, or have its process stopped; of an array what isn't made yet
--- (pending → pending | cancelled; delayed | held → cancelled; assigned | running: reason `cancelling`, task_finish
+-- (pending → pending | cancelled; delayed | held | waiting → cancelled; assigned | running: reason `cancelling`, task_finish
 -- does the rest once the processes are gone).
 -- KEYS: prefix
 -- ARGV: now_ms task_id operation requeue grace_ms note waiting
 --   requeue 1: it goes to the back of its equals; 0: it ends as cancelled. note: free text for the decision log
---   waiting 1: only if it waits (pending, delayed, held); on a node it stays as it is
+--   waiting 1: only if it waits (pending, delayed, held, waiting); on a node it stays as it is
 --   Elements of an array that were made are cancelled by calls of their own.
--- Replies: {outcome, state, attempt}: requeued, cancelled, stopping, already, unchanged (delayed or held, with requeue;
+-- Replies: {outcome, state, attempt}: requeued, cancelled, stopping, already, unchanged (delayed, held or waiting, with requeue;
 --   assigned or running, with waiting)
 -- Refuses: task_not_found, counter_full
 -- Promises: the same operation again changes nothing; an end that was promised is never taken back
@@ -26,6 +26,8 @@ local task = waiting_task(id)
 if not task then return refuse('task_not_found', 'no task ' .. id) end
 local request = task.request
 
+local IN_THEIR_STATE = { delayed = true, held = true, waiting = true } -- whatever is requeued
+
 local function is_active()
   return task.state == 'assigned' or task.state == 'running'
 end
@@ -37,25 +39,9 @@ local function repeated()
   return 'unchanged'
 end
 
--- The elements of an array that aren't made yet are cancelled without being made.
 local function cancel_rest()
-  local array = array_load(id)
-  local left = array_rest(array)
-  call('HSET', array.key, 'after', 'end')
-  if left > 0 then
-    take_out(task)
-    --@mark rest_cancelled
-    call('HSET', array.key, 'cut', whole(array.next), 'cut_at', stamp(now), 'next', whole(array.last + 1), 'apart', '0')
-    call('HINCRBY', array.key, 'cancelled', whole(left))
-    call('HINCRBY', array.key, 'unmade', whole(left))
-    read('SREM', P .. 'arrays', id)
-    request.state, request.due, request.reason = nil, nil, nil
-    request_put(id, request)
-    count('cancelled', left)
-    count('unmade', left)
-    event('cancelling', id, nil, nil, note ~= '' and note or nil)
-  end
-  task.state = array_settle(now, id) or 'running'
+  if array_rest(array_load(id)) > 0 then take_out(task) end
+  task.state = rest_cancelled(now, id, request, note ~= '' and note or nil)
   return task.state == 'running' and 'stopping' or 'cancelled'
 end
 
@@ -63,7 +49,7 @@ local function cancel()
   --@mark same_operation
   if request.operation == operation then return repeated() end
   if FINAL[task.state] then return 'already' end
-  if requeue and (task.state == 'delayed' or task.state == 'held') then return 'unchanged' end
+  if requeue and IN_THEIR_STATE[task.state] then return 'unchanged' end
   if waiting and is_active() then return 'unchanged' end
   if requeue and request.array and task.state == 'running' then return 'requeued' end -- nothing is left of it
   local sequence = requeue and task.state == 'pending' and sequence_behind(task)

@@ -3,7 +3,7 @@
 -- KEYS: prefix
 -- ARGV: now_ms task_id priority
 -- Replies: the state
--- Refuses: task_not_found, task_final
+-- Refuses: task_not_found, task_final, wrong_state (it waits with its array)
 -- Promises: a waiting task stands at its new place at once; a running one has it for its next attempt
 --@include _waiting
 --@include _reservation
@@ -17,6 +17,8 @@ local task = waiting_task(id)
 if not task then return refuse('task_not_found', 'no task ' .. id) end
 if FINAL[task.state] then return refuse('task_final', 'task ' .. id .. ' is already ' .. task.state) end
 if tonumber(task.request.priority or 0) == priority then return task.state end
+local bound = waits_with_its_array(task)
+if bound then return bound end
 waiting_change(task)
 local request = task.request
 if task.state == 'pending' then

@@ -3,7 +3,7 @@
 -- KEYS: prefix
 -- ARGV: now_ms task_id operation
 -- Replies: the state
--- Refuses: task_not_found, wrong_state (held, assigned, running), counter_full, too_many_label_sets
+-- Refuses: task_not_found, wrong_state (held, waiting, assigned, running), counter_full, too_many_label_sets
 -- Promises: the same operation again changes nothing; retries and crashes count anew, refusals are forgotten
 --@include _waiting
 --@include _commit
@@ -17,6 +17,9 @@ local state, request = task.state, task.request
 if request.operation == operation or state == 'pending' then return state end
 if request.array and state ~= 'held' and state ~= 'delayed' then
   return refuse('wrong_state', 'array ' .. id .. ' is ' .. state .. ': requeue its elements, such as ' .. id .. '/' .. string.match(request.array, '^%d+'))
+end
+if state == 'waiting' then
+  return refuse('wrong_state', 'task ' .. id .. ' waits for others: it runs when they have ended')
 end
 if state == 'held' or state == 'assigned' or state == 'running' then
   local instead = state == 'held' and 'unhold' or 'cancel'

@@ -18,6 +18,16 @@ local keep, limit = number_given(ARGV[3], 'keep', 0, MOST_COUNT), batch_given(AR
 for i = 5, #ARGV do choice_given(ARGV[i], 'state', ENDED) end
 if wrong() then return wrong() end
 
+-- The oldest that ended until then and that nobody needs, at most so many. Where the oldest are all needed some others are
+-- looked at, now these, now those.
+local function oldest(state, till, most)
+  local index = P .. 'finished:' .. state
+  local ids = unneeded(call('ZRANGEBYSCORE', index, '-inf', till, 'LIMIT', 0, most))
+  if #ids > 0 or not has_graphs() then return ids end
+  local number = call('ZCOUNT', index, '-inf', till)
+  return number > most and unneeded(call('ZRANGEBYSCORE', index, '-inf', till, 'LIMIT', now % number, most)) or ids
+end
+
 local dropped, total, sizes = 0, 0, {}
 for i = 5, #ARGV do
   sizes[ARGV[i]] = call('ZCARD', P .. 'finished:' .. ARGV[i])
@@ -25,7 +35,7 @@ for i = 5, #ARGV do
 end
 for i = 5, #ARGV do
   local state = ARGV[i]
-  local old = call('ZRANGEBYSCORE', P .. 'finished:' .. state, '-inf', now - older_than, 'LIMIT', 0, limit - dropped)
+  local old = oldest(state, now - older_than, limit - dropped)
   forget(state, old)
   dropped = dropped + #old
   sizes[state] = sizes[state] - #old
@@ -37,7 +47,7 @@ while excess > 0 do
   for state, size in pairs(sizes) do
     if not fullest or size > sizes[fullest] then fullest = state end
   end
-  local ids = call('ZRANGE', P .. 'finished:' .. fullest, 0, excess - 1)
+  local ids = oldest(fullest, '+inf', excess)
   if #ids == 0 then break end
   forget(fullest, ids)
   sizes[fullest] = sizes[fullest] - #ids

@@ -106,6 +106,12 @@ class TaskNotFinal(Refused):
     code = "task_not_final"
 
 
+class TaskNeeded(Refused):
+    """It has ended, and another one still waits for it, or uses its result: it is kept."""
+
+    code = "task_needed"
+
+
 class TaskFinal(Refused):
     """The task has already ended."""
 
@@ -247,6 +253,12 @@ class TaskNotFound(NotFound):
         """The error for this id."""
         where = "this namespace" if namespace is None else f"namespace {namespace}"
         return cls(f"no task {task_id}: never submitted to {where}, or forgotten")
+
+
+class DependencyNotFound(TaskNotFound):
+    """A task wasn't submitted: it would wait for one that there isn't (or that was forgotten)."""
+
+    code = "dependency_not_found"
 
 
 class NodeNotFound(NotFound):

@@ -39,6 +39,7 @@ from rq_sched.store.keys import Keys
 
 CHECKS = {
     "tasks": "each task is whole and in the index of its state",  # I1
+    "after": "each task that waits is known to those that it waits for, and who has ended has told",
     "indexes": "each entry of an index has its task",  # I1
     "heads": "the indexes of heads agree with the queues",  # I1
     "nodes": "on each node free + allocations = total, and the indexes agree",  # I2
@@ -288,6 +289,12 @@ class _Audit:
         keys, checks = self.keys, self.checks
         if kind == "task":
             yield _Subject("tasks", name, partial(checks.task, name))
+            yield _Subject("after", name, partial(checks.dependencies.told, name))
+        elif kind in ("before", "awaits"):
+            yield _Subject("keys", f"{kind}:{name}", partial(checks.dependencies.listed, kind, name))
+        elif kind == "waiting":
+            yield self.entries(keys.waiting, kind)
+            yield _Walk("ZSCAN", keys.waiting, self.awaiting)
         elif kind == "placed":
             yield _Walk("HSCAN", keys.placed, self.placed)
         elif kind in ("live", "apart", "array"):
@@ -361,6 +368,9 @@ class _Audit:
 
     def labelled(self, label: str, node_id: str) -> _Subject:
         return _Subject("nodes", f"{node_id} {label}", partial(self.checks.labelled, node_id, label))
+
+    def awaiting(self, task_id: str) -> _Subject:
+        return _Subject("after", task_id, partial(self.checks.dependencies.known, task_id))
 
     def preemptible(self, member: str) -> _Subject:
         return _Subject("kept", f"preemptible {member}", partial(self.reserved.entry, member))

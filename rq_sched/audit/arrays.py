@@ -11,7 +11,7 @@ from rq_sched.model.states import FINAL, State
 from rq_sched.store.keys import Keys
 from rq_sched.store.parts import Record, answered, asked, with_array
 
-WAITING = frozenset({State.PENDING, State.DELAYED, State.HELD})
+WAITING = frozenset({State.PENDING, State.DELAYED, State.HELD, State.WAITING})
 NEEDED = (b"array", b"next", b"turn", b"class", b"at")
 
 
@@ -66,7 +66,8 @@ class Arrays:
     def _place(self, array_id: str, state: str, record: Record) -> Command:
         if state == State.PENDING:
             return ("ZSCORE", self.keys.pending(decoded(record[b"class"])), arrays.unmade_member(array_id, record))
-        return ("ZSCORE", self.keys.held if state == State.HELD else self.keys.delayed, array_id)
+        aside = {State.HELD: self.keys.held, State.WAITING: self.keys.waiting}.get(State(state), self.keys.delayed)
+        return ("ZSCORE", aside, array_id)
 
     def _rest(self, record: Record, state: str, place: Any, resting: int) -> str | None:
         """Where what isn't made waits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rq_sched.audit.arrays import Arrays
+from rq_sched.audit.dependencies import Dependencies
 from rq_sched.audit.reads import decoded, first, number, peek
 from rq_sched.audit.records import LAST_SEQUENCE, MARKS, NodeSnapshot, Offer, TaskFields, amount_text
 from rq_sched.link import Command, Op
@@ -25,6 +26,7 @@ class Checks:
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
         self.arrays = Arrays(keys)
+        self.dependencies = Dependencies(keys)
         self.aging = 0.0
         self.rooms: list[Offer] = []
         self.all_rooms: list[Offer] = []  # with those that are within others: the others may have refused
@@ -93,7 +95,7 @@ class Checks:
     def _waits_in(self, state: str) -> str:
         if state in FINAL:
             return self.keys.finished(state)
-        return self.keys.held if state == State.HELD else self.keys.delayed
+        return {State.HELD: self.keys.held, State.WAITING: self.keys.waiting}.get(State(state), self.keys.delayed)
 
     def _misplaced(self, record: TaskFields, found: Any) -> str | None:
         if found is None:
@@ -112,7 +114,7 @@ class Checks:
     def _score(self, record: TaskFields) -> float | None:
         if record.state == State.PENDING:
             return record.score(self.aging)
-        field = {State.DELAYED: "due", State.HELD: ""}.get(State(record.state), "finished")
+        field = {State.DELAYED: "due", State.HELD: "", State.WAITING: "at"}.get(State(record.state), "finished")
         return float(record.number(field, -1)) if field else None
 
     def room(self, task_id: str) -> Op[str | None]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 KINDS = {
     **dict.fromkeys(("placed", "array", "counts", "settings", "reservation", "schedule"), b"hash"),
     **dict.fromkeys(("task", "ended", "payload", "result", "log", "seq", "swept"), b"string"),
-    **dict.fromkeys(("pending", "classes", "groups", "fresh", "dirty", "delayed", "held"), b"zset"),
+    **dict.fromkeys(
+        ("pending", "classes", "groups", "fresh", "dirty", "delayed", "held", "waiting", "releasing"), b"zset"
+    ),
     **dict.fromkeys(
         ("finished", "nodes", "schedulers", "gone", "free", "totals", "ends", "preemptible", "apart", "schedules"),
         b"zset",
     ),
     **dict.fromkeys(("lost", "suspects", "live", "arrays"), b"set"),
-    "wake": b"list",
+    **dict.fromkeys(("wake", "awaits", "before"), b"list"),
     "events": b"stream",
 }
 NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list", "grown": b"hash"}
 NAMED = frozenset({  # kind:NAME
     "task", "ended", "array", "payload", "result", "log", "live", "apart", "pending", "classes", "finished", "node",
-    "schedule",
+    "schedule", "awaits", "before",
 })  # fmt: skip
 LABELLED = frozenset({"free", "totals"})  # kind, and kind:LABEL
 STAYS = frozenset({

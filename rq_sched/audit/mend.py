@@ -39,7 +39,9 @@ TURNS = 50
 TRIES = 5
 PATIENCE = 2
 """Turns after which a task that is still wrong is failed."""
-ORDER = ("settings", "tasks", "ledgers", "kept", "nodes", "indexes", "heads", "keys", "room", "schedules", "counts")
+ORDER = (
+    "settings", "tasks", "after", "ledgers", "kept", "nodes", "indexes", "heads", "keys", "room", "schedules", "counts",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,9 @@ class Mends(Reads):
 
     def key(self, kind: str, task_id: str) -> Op[str]:
         return (yield from self._ask("repair_key", kind, task_id))
+
+    def after(self, task_id: str) -> Op[str]:
+        return (yield from self._ask("repair_after", task_id))
 
     def room(self, task_id: str) -> Op[str]:
         return (yield from self._ask("repair_room", task_id))
@@ -159,6 +164,8 @@ class Mends(Reads):
                 yield self.give_up(subject)
             case "tasks":
                 yield self.task(subject)
+            case "after":
+                yield self.after(subject)
             case "room":
                 yield self.room(subject)
             case "nodes":  # NODE, or NODE LABEL
@@ -226,7 +233,10 @@ class Mends(Reads):
     def _of_key(self, name: str) -> Iterator[Op[str]]:
         kind, *parts = name.split(":")
         yield self.type_of(name)
-        if kind in ("ended", "array", "payload", "result", "log", "live", "apart") and len(parts) == 1:
+        if (
+            kind in ("ended", "array", "payload", "result", "log", "live", "apart", "awaits", "before")
+            and len(parts) == 1
+        ):
             yield self.key(kind, parts[0])
         elif kind == "node" and len(parts) == 3 and parts[2] in ("orders", "grown"):
             yield self.ledger(parts[0], parts[1])

@@ -23,7 +23,7 @@ from rq_sched.store.parts import answered
 LAST_SEQUENCE = SEQUENCES - 1
 WHOLE = (
     "at", "due", "finished", "placed", "started", "retries", "retries_used", "crashes", "crash_limit", "attempt",
-    "attempts", "time_limit", "max_cpu", "max_memory", "payload", "stored",
+    "attempts", "time_limit", "max_cpu", "max_memory", "payload", "stored", "left",
 )  # fmt: skip
 """Fields that hold a whole number from 0, where they are there."""
 SEQUENCE_FORM = re.compile(r"[0-9a-f]{13}")

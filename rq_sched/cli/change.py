@@ -68,7 +68,7 @@ def requeue_command(session: Invocation, chosen: Chosen) -> int:
 
 
 @command("hold")
-@chosen_tasks(State.PENDING, State.DELAYED)
+@chosen_tasks(State.PENDING, State.WAITING, State.DELAYED)
 @click.pass_obj
 def hold_command(session: Invocation, chosen: Chosen) -> int:
     """Set waiting tasks aside, until 'unhold'."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rq_sched.cli import show
-from rq_sched.cli.explain_pending import delayed, pending, surplus
+from rq_sched.cli.explain_pending import delayed, pending, surplus, waiting
 from rq_sched.cli.explain_placed import ended, history, placed
 from rq_sched.cli.explain_words import clock, do, need, of
 from rq_sched.cli.options import Invocation, command, one_task_id
@@ -45,6 +45,8 @@ def _sentences(found: Mapping[str, Any]) -> Iterator[str]:
         yield from _imagined(found, state)
     elif state is State.PENDING:
         yield from pending(found)
+    elif state is State.WAITING:
+        yield from waiting(found)
     elif state is State.DELAYED:
         yield delayed(found)
     elif state is State.HELD:

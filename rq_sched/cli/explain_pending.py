@@ -14,6 +14,24 @@ MAX_FAULTS = 3
 """Nodes whose faults are told."""
 
 
+def waiting(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"It waits for {found['awaited']:,} of {found['awaited_of']:,}: {awaits(found)}."
+    if found["on_failure"] == "keep":
+        yield "If one of them ends otherwise it waits on, until that is requeued (--on-failure keep)."
+
+
+def awaits(found: Mapping[str, Any]) -> str:
+    """The first of those that a task waits for, as they are now."""
+    kinds = {"any": " (to end)", "failed": " (to fail)"}
+    named = [
+        f"{one['task_id']}{kinds.get(one['kind'], '')} "
+        f"{one['state'] or 'is not there any more'}{' on ' + one['node_id'] if one['node_id'] else ''}"
+        for one in found["awaits"]
+    ]
+    more = found["awaited"] - len(named)
+    return ", ".join([*named, *([f"and {more:,} more"] if more > 0 else [])]) or "they have just ended"
+
+
 def delayed(found: Mapping[str, Any]) -> str:
     due = clock(found["due"], "its time has come")
     if found.get("reason") == Reason.TOO_MANY_LABEL_SETS:

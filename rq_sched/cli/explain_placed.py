@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rq_sched.cli import show
+from rq_sched.cli.explain_pending import awaits
 from rq_sched.cli.explain_words import clock, do
 from rq_sched.model.node import NodeState
 from rq_sched.model.states import Reason, State
@@ -89,7 +90,10 @@ def ended(found: Mapping[str, Any], state: State) -> Iterator[str]:
     node, attempt = found["node_id"], found["attempt"]
     where = f"with attempt {attempt} on {node}" if attempt and node else "before it was placed anywhere"
     words = {State.COMPLETED: "It ended well", State.FAILED: "It failed", State.CANCELLED: "A user ended it"}
-    yield f"{words[state]}, {where}."
+    if found.get("reason") == Reason.DEPENDENCY:
+        yield f"It was cancelled, as what it waited for can't come any more: {awaits(found)}."
+    else:
+        yield f"{words[state]}, {where}."
     if state is State.FAILED:
         advice = ADVICE.get(found["reason"])
         if advice:

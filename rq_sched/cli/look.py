@@ -108,6 +108,7 @@ def _status_pairs(info: TaskInfo) -> Iterator[tuple[str, str]]:
     yield "refused by", ", ".join(place.partition(":")[0] for place in info.refused)
     yield "time limit", show.duration(info.time_limit) if info.time_limit else ""
     yield "preemptible", "yes" if info.preemptible else ""
+    yield "after", _after_text(info)
     yield "elastic", info.elastic if info.elastic != "cpu" else ""
     yield "submitted", show.clock(info.submitted_at)
     yield "scheduled", _later(info.scheduled_at, info.submitted_at, "after {} of waiting")
@@ -125,6 +126,13 @@ def _needs_text(info: TaskInfo) -> str:
     if (info.max_cpu_needed, info.max_memory_needed) != (info.cpu_needed, info.memory_needed):
         text += f"; may grow to {show.needs(info.max_cpu_needed, info.max_memory_needed)}"
     return text
+
+
+def _after_text(info: TaskInfo) -> str:
+    if info.after is None:
+        return ""
+    names = ", ".join(info.after) or "more tasks than stand in its record"
+    return names + (f" ({info.awaited:,} to come)" if info.state is State.WAITING else "")
 
 
 def _attempt_text(info: TaskInfo) -> str:
@@ -201,7 +209,7 @@ def _print_list(found: Sequence[TaskInfo]) -> None:
 
 def _list_row(info: TaskInfo) -> tuple[str, ...]:
     memory = show.format_memory(info.memory_needed)
-    where = info.node_id if info.state not in (State.PENDING, State.DELAYED, State.HELD) else None
+    where = info.node_id if info.state not in (State.PENDING, State.WAITING, State.DELAYED, State.HELD) else None
     what = call_text(info)
     return (
         info.task_id, state_text(info), str(info.priority), str(info.cpu_needed), memory, where or "-",

@@ -21,8 +21,8 @@ from rq_sched.model.resources import format_memory as format_memory
 
 STYLES = {
     "completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "assigned": "cyan",
-    "held": "magenta", "delayed": "blue", "up": "green", "faulty": "red", "draining": "yellow", "dead": "red",
-    "ok": "green", "wrong": "red",
+    "held": "magenta", "delayed": "blue", "waiting": "blue", "up": "green", "faulty": "red", "draining": "yellow",
+    "dead": "red", "ok": "green", "wrong": "red",
 }  # fmt: skip
 Piece = tuple[str, str]
 """Text on a terminal, and its style."""

@@ -18,6 +18,7 @@ from rq_sched.model.arrays import size
 from rq_sched.model.options import OPTIONS
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo, TaskRequest
+from rq_sched.store.submit import ORPHAN
 
 
 class SubmitCommand(CommonCommand):
@@ -172,7 +173,7 @@ def submit_one(session: Invocation, request: TaskRequest) -> tuple[TaskInfo, boo
     """Submit; the task as it is now, and whether it is new."""
     task_id = request.task_id or ""
     (outcome,) = session.run(session.store.submit([request]))
-    if outcome == "crowded":
+    if outcome == "crowded" or outcome.startswith(ORPHAN):
         raise unaccepted(outcome, [task_id], 1)
     if outcome == "conflict":
         raise TaskExists(

@@ -35,6 +35,7 @@ from rq_sched.model.fit import fit_counts
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskRequest, request_from_json
+from rq_sched.store.submit import ORPHAN
 
 FLUSH_SECONDS = 0.05
 BATCH_TASKS = 2_000
@@ -179,7 +180,7 @@ class Submission:
         new: list[tuple[int, TaskRequest]] = []
         same: list[tuple[int, TaskRequest]] = []
         for (number, request), outcome in zip(batch, outcomes, strict=True):
-            if outcome == "crowded":
+            if outcome == "crowded" or outcome.startswith(ORPHAN):
                 self._refuse(number, unaccepted(outcome, [str(request.task_id)], 1))
             elif outcome == "conflict":
                 self._refuse(number, TaskExists(f"the id {request.task_id} is taken by another request"))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rq_sched.errors import (
+    DependencyNotFound,
     RqSchedError,
     TaskCancelled,
     TaskExists,
@@ -18,7 +19,7 @@ from rq_sched.errors import (
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo
 from rq_sched.model.values import unpack
-from rq_sched.store.submit import ACCEPTED
+from rq_sched.store.submit import ACCEPTED, ORPHAN
 
 NAMED = 10
 """Ids that an error names at most; of the others it tells the number."""
@@ -79,12 +80,16 @@ def forgotten(task_id: str) -> TaskNotFound:
 
 
 def unaccepted(outcome: str, named: Sequence[str], count: int) -> RqSchedError:
-    """The error for tasks that a submit answered ``conflict`` or ``crowded`` of, ``count`` of them."""
+    """The error for tasks that a submit answered ``conflict``, ``crowded`` or ``orphan ID`` of, ``count`` of them."""
     more = f" and {count - len(named)} more" if count > len(named) else ""
     ids = f"{', '.join(named)}{more}"
     if outcome == "crowded":
         what = f"task {ids} isn't" if count == 1 else f"tasks {ids} aren't"
         return TooManyLabelSets(f"{what} submitted: {CROWDED}")
+    if outcome.startswith(ORPHAN):
+        what = f"task {ids} isn't" if count == 1 else f"tasks {ids} aren't"
+        missing = outcome.removeprefix(ORPHAN)
+        return DependencyNotFound(f"{what} submitted: there is no task {missing} to wait for")
     are = "is another task's already" if count == 1 else "are other tasks' already"
     return TaskExists(f"id {ids} {are}: the same id with the same request would be the same task")
 
@@ -111,7 +116,7 @@ class Unaccepted:
         """Raise the error for them, if there are some: that of taken ids first.
 
         Raises:
-            TaskExists, TooManyLabelSets
+            TaskExists, TooManyLabelSets, DependencyNotFound
         """
         for outcome in sorted(self._counts):
             raise unaccepted(outcome, self._named[outcome], self._counts[outcome])

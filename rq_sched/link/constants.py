@@ -5,7 +5,7 @@ Each comes from the module that owns it, so that a limit stands in one place.
 
 from __future__ import annotations
 
-from rq_sched.model import arrays, labels, output, reading, resources, schedule, task, values
+from rq_sched.model import after, arrays, labels, output, reading, resources, schedule, task, values
 from rq_sched.model.schema import SCHEMA
 from rq_sched.model.settings import SETTINGS
 
@@ -24,6 +24,7 @@ CONSTANTS: dict[str, int] = {
     "MEMORY_STEP": resources.MEMORY_STEP,  # indexes pack CPU × this + memory
     "MOST_LABELS": labels.MAX_LABELS,
     "MOST_PRIORITY": task.PRIORITY_LIMIT,
+    "MOST_PARENTS": after.MOST,  # that one task waits for
     "MOST_PAYLOAD": values.MAX_PAYLOAD + SIGNATURE_BYTES,
     "INLINE": task.INLINE_LIMIT,  # bytes up to which a value stays in its record
     "TOLD": task.TOLD_LIMIT,  # bytes up to which a result comes with the news of its task's end

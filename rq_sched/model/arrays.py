@@ -25,7 +25,7 @@ _EXTENT = re.compile(r"(\d{1,9})-(\d{1,9})")
 _INDEX = re.compile(r"\d{1,9}")
 _OF_THE_WHOLE = frozenset({
     b"array", b"next", b"apart", b"cut", b"cut_at", b"unmade", b"completed", b"failed", b"cancelled", b"forgotten",
-    b"digest", b"watch", b"operation", b"after",
+    b"digest", b"watch", b"operation", b"after", b"awaits", b"before", b"on_failure",
 })  # fmt: skip
 """What an element doesn't have of its array."""
 

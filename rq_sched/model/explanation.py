@@ -107,6 +107,11 @@ class Explanation(Answer):
     reserve_at: str | None = None  # when a node is kept for it
     preempt_at: str | None = None  # when tasks are stopped for it
     preemptible: int | None = None  # how many run that may be
+    # Waiting for others, or cancelled as one of these has ended otherwise:
+    awaited: int | None = None  # how many of them haven't come yet
+    awaited_of: int | None = None  # how many they are in all
+    awaits: list[dict[str, Any]] = field(default_factory=list)  # the first of those: task_id, kind, state, node_id
+    on_failure: str | None = None
     # Delayed, held:
     due: str | None = None
     held_at: str | None = None

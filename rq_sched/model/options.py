@@ -15,6 +15,7 @@ from functools import partial
 from typing import Annotated, Any, TypedDict, get_type_hints
 
 from rq_sched.errors import InvalidValue
+from rq_sched.model.after import parse_after
 from rq_sched.model.arrays import parse_array
 from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.given import given
@@ -83,6 +84,12 @@ def _elastic(value: object, name: str) -> str:
     return value
 
 
+def _on_failure(value: object, name: str) -> str:
+    if not isinstance(value, str) or value not in ON_FAILURE:
+        raise InvalidValue(f"{name} must be cancel or keep, not {value!r}")
+    return value
+
+
 def _flag(value: object, name: str) -> bool:
     if type(value) is not bool:
         raise InvalidValue(f"{name} must be true or false, not {given(value)}")
@@ -90,6 +97,7 @@ def _flag(value: object, name: str) -> bool:
 
 
 ELASTIC = ("off", "cpu", "all")
+ON_FAILURE = ("cancel", "keep")
 
 
 class Options(TypedDict, total=False):
@@ -188,6 +196,16 @@ class Options(TypedDict, total=False):
         Mapping[str, str] | Sequence[str] | None,
         Option("a tag, NAME=TEXT", parse_tags, default_text="none", unit="NAME=TEXT", short="tag"),
     ]
+    after: Annotated[
+        Sequence[Any] | str | None,
+        Option("tasks that must have ended first: ID, ID:any (however), ID:failed", parse_after, (), "none",
+               unit="ids"),
+    ]  # fmt: skip
+    on_failure: Annotated[
+        str | None,
+        Option("what becomes of it when one of these ends otherwise", _on_failure, "cancel", unit="word",
+               choices=ON_FAILURE),
+    ]  # fmt: skip
 
 
 class RequestOptions(Options, total=False):

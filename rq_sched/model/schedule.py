@@ -54,6 +54,8 @@ class Schedule:
             )
         if self.request.array is not None:
             raise InvalidValue("a schedule can't make arrays: schedule a task that submits one")
+        if self.request.after:
+            raise InvalidValue("the tasks of a schedule can't wait for others: schedule a task that submits these")
 
 
 def refuse_id(options: Mapping[str, Any]) -> None:

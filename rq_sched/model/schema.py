@@ -18,6 +18,7 @@ SCHEMA = 2
 VERSION = re.compile(r"[1-9]\d?(?:>[1-9]\d?)?")
 """How a version stands in the settings; FROM>TO while data are converted."""
 FEATURES: dict[str, Callable[[TaskRequest], bool]] = {
+    "after": lambda request: bool(request.after),
     "schedules": lambda request: False,  # used by what makes one (store/schedules.py)
 }
 """What it knows beyond that: the feature's name (as a label's) → whether a request needs it."""

@@ -16,6 +16,7 @@ class State(StrEnum):
 
     PENDING = "pending"  # waits in the queue of its class for room on a node
     DELAYED = "delayed"  # waits for a time: --delay, or the back-off before a retry
+    WAITING = "waiting"  # for others to end: --after
     HELD = "held"  # a user set it aside; only a user brings it back
     ASSIGNED = "assigned"  # holds an allocation on a node, not yet reported as started
     RUNNING = "running"  # its node reported the start; reason `cancelling` while it is being stopped
@@ -34,7 +35,7 @@ class CancelOutcome(StrEnum):
     REQUEUED = "requeued"  # it waits again, behind its equals; its processes, if any, are gone
     CANCELLED = "cancelled"  # it has ended for good
     STOPPING = "stopping"  # its processes were told to stop, and aren't known to be gone
-    UNCHANGED = "unchanged"  # delayed or held, and to be requeued: it stays so
+    UNCHANGED = "unchanged"  # delayed, held or waiting, and to be requeued: it stays so
     ALREADY_COMPLETED = "already completed"
     ALREADY_FAILED = "already failed"
     ALREADY_CANCELLED = "already cancelled"
@@ -57,6 +58,7 @@ class Reason(StrEnum):
     NO_FIT_NOW = "no_fit_now"  # pending: some node could, none has the room now
     BEHIND = "behind"  # pending: it fits now, earlier tasks come first
     RESERVED = "reserved_for_other"  # pending: the room is kept for an earlier task
+    AFTER = "after"  # waiting: others must end first
     RETRY = "retry"  # delayed: back-off after a failure
     TOO_MANY_LABEL_SETS = "too_many_label_sets"  # delayed: it was due, and no more label sets may wait
     CANCELLING = "cancelling"  # assigned, running: told to stop by a cancel
@@ -72,12 +74,17 @@ class Reason(StrEnum):
     NOT_ALLOWED = "not_allowed"  # failed: the worker's --allow doesn't name it
     UNSENDABLE = "unsendable"  # failed: its result can't be sent
     UNREADABLE = "unreadable"  # failed: its record was damaged; else: something of it can't be read
+    DEPENDENCY = "dependency"  # cancelled: what it waited for ended otherwise
     EXIT_CODE = "exit_code"  # failed: the command ended with another code than 0
 
 
 TRANSITIONS: dict[str, frozenset[tuple[State | None, State]]] = {
     # verb: (from, to); from None = there was no such task. One verb is one script, or one include of a script.
     "submit": frozenset({(None, State.PENDING), (None, State.DELAYED)}),
+    "submit_after": frozenset(
+        (None, target) for target in (State.WAITING, State.PENDING, State.DELAYED, State.CANCELLED)
+    ),
+    "release": frozenset((State.WAITING, target) for target in (State.PENDING, State.DELAYED, State.CANCELLED)),
     "place": frozenset({(State.PENDING, State.ASSIGNED)}),
     "start": frozenset({(State.ASSIGNED, State.RUNNING)}),
     "finish": frozenset(
@@ -91,10 +98,11 @@ TRANSITIONS: dict[str, frozenset[tuple[State | None, State]]] = {
             (State.PENDING, State.CANCELLED),
             (State.DELAYED, State.CANCELLED),
             (State.HELD, State.CANCELLED),
+            (State.WAITING, State.CANCELLED),
         }
     ),
-    "hold": frozenset({(State.PENDING, State.HELD), (State.DELAYED, State.HELD)}),
-    "unhold": frozenset({(State.HELD, State.PENDING), (State.HELD, State.DELAYED)}),
+    "hold": frozenset({(State.PENDING, State.HELD), (State.DELAYED, State.HELD), (State.WAITING, State.HELD)}),
+    "unhold": frozenset({(State.HELD, State.PENDING), (State.HELD, State.DELAYED), (State.HELD, State.WAITING)}),
     "requeue": frozenset({(s, State.PENDING) for s in (State.DELAYED, State.COMPLETED, State.FAILED, State.CANCELLED)}),
     "prioritize": frozenset({(State.PENDING, State.PENDING)}),
     "promote": frozenset({(State.DELAYED, State.PENDING)}),

@@ -83,6 +83,8 @@ class TaskRequest:
     log_limit: int | str
     name: str | None
     tags: Mapping[str, str] | Sequence[str] | None
+    after: Sequence[str]
+    on_failure: str
     hints: Mapping[str, Any] = field(init=False)
 
     def __init__(
@@ -255,6 +257,9 @@ class TaskInfo:
     error_path: str | None
     log_limit: int
     array: str | None = None  # of an array: the indexes of its elements, FIRST-LAST
+    after: list[str] | None = None  # what it waits for, or waited for: ID or ID:KIND; of more than 8 the first ones
+    awaited: int = 0  # how many of these haven't come yet
+    on_failure: str = "cancel"
     elements: dict[str, int] | None = None  # of an array: how many are waiting, active, completed, failed, cancelled
 
     def to_dict(self) -> dict[str, Any]:

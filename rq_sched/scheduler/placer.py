@@ -1,4 +1,6 @@
-"""Finds nodes for pending tasks. All of the choosing is in ``place.lua``; this calls it until nothing is left."""
+"""Finds nodes for pending tasks. All of the choosing is in ``place.lua``; this calls it until nothing is left.
+
+Where a task has ended for which very many wait, it has them told, a batch at a time."""
 
 from __future__ import annotations
 
@@ -33,6 +35,8 @@ class Placer:
             total += batch.placed
             if batch.placed:
                 log.info("placed", extra={"tasks": batch.items})
+            if batch.releasing:
+                await self._link.run(self._store.release())
             if not batch.more:
                 return Placed(total, False)
         return Placed(total, True)

@@ -71,11 +71,13 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What a placing call did, whether it left work, and which tasks it placed (``ID@NODE#ATTEMPT`` …)."""
+    """What a placing call did, whether it left work, which tasks it placed (``ID@NODE#ATTEMPT`` …), and whether tasks
+    have ended of which not all that wait for them have been told (``release``)."""
 
     placed: int
     more: bool
     items: str = ""
+    releasing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,12 @@ from rq_sched.model.fit import Place, fit_counts, pending_reason
 from rq_sched.model.ids import known_id
 from rq_sched.model.reading import LAST_MS, as_dict, real, text, whole
 from rq_sched.model.resources import Resources
-from rq_sched.model.states import State
+from rq_sched.model.states import Reason, State
 from rq_sched.model.surroundings import is_below
 from rq_sched.model.task import TaskInfo, TaskRequest, iso
+from rq_sched.store.dependencies import DependencyReads
 from rq_sched.store.parts import of_lines
 from rq_sched.store.position import ahead
-from rq_sched.store.reads import Reads
 from rq_sched.store.records import decode
 from rq_sched.store.requests import encode
 from rq_sched.store.shared_settings import SharedSettings
@@ -39,7 +39,7 @@ LAST = "f" * SEQUENCE  # behind every sequence number
 ACTIVE = (State.ASSIGNED, State.RUNNING)
 
 
-class Explain(Reads, SharedSettings):
+class Explain(DependencyReads, SharedSettings):
     """The questions that begin with why."""
 
     def explain(self, task_id: str) -> Op[Explanation]:
@@ -58,6 +58,8 @@ class Explain(Reads, SharedSettings):
                 info = yield from self._next_of(info)
                 answer["next"] = info.task_id
             answer |= yield from self._waits(info, place)
+        elif info.state is State.WAITING or info.reason == Reason.DEPENDENCY:
+            answer |= yield from self.awaited(info)
         elif info.state is State.DELAYED or info.state is State.HELD:
             answer |= yield from self._aside_until(task_id, info.state)
         elif info.array is not None:

@@ -31,6 +31,13 @@ key                            type     holds; who writes it; how long it lives
 ``dirty``                      zset     nodes with room that hasn't been offered yet (score: since when)
 ``delayed``                    zset     ids by due time
 ``held``                       zset     ids by the time they were held
+``waiting``                    zset     ids of tasks that wait for others, by their submit
+``awaits:ID``                  list     what a task waits for, or waited for, where that is too long for its request:
+                                        ``ID`` or ``ID:KIND``; submit
+``before:ID``                  list     who waits for a task, where these are too many for its request: id, sign, turn.
+                                        ``:`` that it completes, ``+`` ends, ``!`` ends otherwise, ``=`` for its result,
+                                        ``~`` has that; submit, and what ends it
+``releasing``                  zset     ended tasks of which not all that wait for them have been told, and how many
 ``finished:STATE``             zset     ids of completed, failed, cancelled tasks by their end; the janitor trims
 ``finished:array``             zset     ids of ended arrays none of whose elements has a record
 ``node:ID``                    hash     a node: total, free, state, incarnation, … (``node_records.FIELDS``);
@@ -97,6 +104,8 @@ class Keys:
         self.dirty = p + "dirty"
         self.delayed = p + "delayed"
         self.held = p + "held"
+        self.waiting = p + "waiting"
+        self.releasing = p + "releasing"
         self.nodes = p + "nodes"
         self.gone = p + "gone"
         self.schedulers = p + "schedulers"
@@ -126,6 +135,12 @@ class Keys:
     def payload(self, task_id: str) -> str:
         """The long arguments; the elements of an array share theirs."""
         return f"{self.prefix}payload:{owner(task_id)}"
+
+    def awaits(self, task_id: str) -> str:
+        return f"{self.prefix}awaits:{task_id}"
+
+    def before(self, task_id: str) -> str:
+        return f"{self.prefix}before:{task_id}"
 
     def live(self, array_id: str) -> str:
         return f"{self.prefix}live:{array_id}"

@@ -28,7 +28,7 @@ NODES_BATCH = 100
 """Nodes whose ledgers are read together."""
 
 ACTIVE = frozenset({State.ASSIGNED, State.RUNNING})
-SHOWN = {State.RUNNING: 0, State.ASSIGNED: 0, State.PENDING: 1, State.DELAYED: 2, State.HELD: 3}
+SHOWN = {State.RUNNING: 0, State.ASSIGNED: 0, State.PENDING: 1, State.WAITING: 2, State.DELAYED: 3, State.HELD: 4}
 """The order in which a list shows what hasn't ended."""
 
 
@@ -77,13 +77,13 @@ class Lists(Reads):
         tags: Mapping[str, str] | None = None,
         limit: int = 50,
     ) -> Op[Listed]:
-        """Tasks, at most ``limit``, each once: running and assigned ones, pending ones in their order, delayed and held
-        ones, ended ones newest first. A filter looks at 20,000 of each of these kinds at most."""
+        """Tasks, at most ``limit``, each once: running and assigned ones, pending ones in their order, waiting, delayed
+        and held ones, ended ones newest first. A filter looks at 20,000 of each of these kinds at most."""
         wanted = Wanted(frozenset([State(state)] if state else State), node, priority, tags or {})
         found: dict[str, TaskInfo] = {}
         gave_up = False
         # In the order of their lives, so that one that moves on meanwhile is met later, and at most twice.
-        for kind in ({State.DELAYED}, {State.HELD}, {State.PENDING}, ACTIVE, FINAL):
+        for kind in ({State.WAITING}, {State.DELAYED}, {State.HELD}, {State.PENDING}, ACTIVE, FINAL):
             if not wanted.states & kind or (node is not None and not kind & (ACTIVE | FINAL)):
                 continue
             if kind is FINAL and len(found) > limit:
@@ -119,7 +119,8 @@ class Lists(Reads):
             return [Index(self.keys.finished(one), one, reverse=True) for one in sorted(FINAL)]
         if kind == {State.PENDING}:
             return (yield from self.pending_indexes(reach))
-        return [Index(self.keys.delayed if State.DELAYED in kind else self.keys.held)]
+        (state,) = kind
+        return [Index({State.WAITING: self.keys.waiting, State.DELAYED: self.keys.delayed}.get(state, self.keys.held))]
 
     def list_elements(
         self,

@@ -52,6 +52,10 @@ REQUEST = {
     "reason": "why it waits",
     "operation": "the last operation's id: a driver's retry of it changes nothing",
     "array": "it is an array: FIRST-LAST, the indexes of its elements",
+    "awaits": "what it waits for, or waited for: ID or ID:KIND, with commas between; *NUMBER: they stand in awaits:ID",
+    "left": "how many of these haven't come yet: it is waiting",
+    "before": "who waits for it: id, sign and turn, with commas between; *: they stand in before:ID",
+    "on_failure": "keep: it waits on when one of these ends otherwise (cancel)",
     "run": "function",
     "with": "msgpack [args, kwargs], then where it runs and the signature, where there are any (none)",
 }
@@ -174,7 +178,7 @@ def joined(request: bytes | None, attempt: bytes | None, outcome: bytes | None) 
     elif ended.get(b"state") in _FINAL:
         return _ended(record, ended)
     record |= {name: ended[name] for name in (b"error", b"stored") if name in ended}  # of the attempt before
-    record.setdefault(b"state", b"pending")
+    record.setdefault(b"state", b"waiting" if b"left" in record else b"pending")
     return record
 
 

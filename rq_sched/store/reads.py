@@ -313,11 +313,16 @@ class Reads(Base):
         counts = yield from self.counts()
         nodes = yield from self.nodes()
         started = yield from self.rows([("HGET", self.keys.node(n.node_id), "started") for n in nodes])
-        unmade = {b"delayed": 0, b"held": 0}  # an array stands in these indexes for all that isn't made yet
+        unmade = {
+            b"waiting": 0,
+            b"delayed": 0,
+            b"held": 0,
+        }  # an array stands in these indexes for all that isn't made yet
         for record in (yield from self.resting()).values():
             if record[b"state"] in unmade:
                 unmade[record[b"state"]] += unmade_count(record) - 1
-        delayed, held, *ended = yield [
+        waiting, delayed, held, *ended = yield [
+            ("ZCARD", self.keys.waiting),
             ("ZCARD", self.keys.delayed),
             ("ZCARD", self.keys.held),
             *(("ZCARD", self.keys.finished(s)) for s in sorted(FINAL)),
@@ -327,6 +332,7 @@ class Reads(Base):
         running = sum(whole(s) for n, s in zip(nodes, started, strict=True) if n.state is not NodeState.DEAD)
         tasks = {
             "pending": counts.get("pending", 0),
+            "waiting": waiting + unmade[b"waiting"],
             "delayed": delayed + unmade[b"delayed"],
             "held": held + unmade[b"held"],
             "assigned": max(0, held_now - running),

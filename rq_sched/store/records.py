@@ -72,7 +72,7 @@ def decode(
         error_path=around.get("error"),
         log_limit=number("log_limit", LIMIT),
         state=state,
-        reason=text("reason"),
+        reason=text("reason") or (Reason.AFTER if state is State.WAITING else None),
         attempt=number("attempt"),
         node_id=(text("node") or "").split(":")[0] or None,
         cpu_allocated=allocated.cpu,
@@ -95,9 +95,17 @@ def decode(
         error=error,
         exit_code=None if exit_code == NONE else exit_code,
         array=array if of_array is not None else None,
+        after=_awaited(text("awaits")),
+        awaited=number("left"),
+        on_failure=text("on_failure") or "cancel",
         elements=of_array,
     )
     return _marked(info, fields)
+
+
+def _awaited(text: str | None) -> list[str] | None:
+    """What it waits for, as far as its request says it."""
+    return None if text is None else [] if text.startswith("*") else text.split(",")
 
 
 def damaged(task_id: str, why: str) -> TaskInfo:

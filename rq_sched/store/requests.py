@@ -17,6 +17,8 @@ from rq_sched.model.task import DEFAULT_CRASH_LIMIT, TaskRequest
 SHAPES = 1000
 """Kinds of requests that are remembered: who submits many tasks mostly asks for few."""
 Encoded = tuple[str, str, bytes, bytes]
+NAMED = 256
+"""Tasks that one waits for, of which one call names so many."""
 
 
 def encode(request: TaskRequest, signer: Signer | None = None, signed_id: str | None = None) -> Encoded:
@@ -43,10 +45,13 @@ def encode(request: TaskRequest, signer: Signer | None = None, signed_id: str | 
         request.elastic,
         request.preemptible,
         request.array,
+        request.on_failure,
     )
     if described := _description(request):
         text = text.replace(b"run=", described + b"run=", 1)
         covered = covered_by(task_class, request.array, text.decode())
+    if request.after:
+        covered += f"{','.join(request.after)}\n".encode()
     arguments = request.pack_arguments()
     digest = digest_of(covered, arguments)
     if request.hints:
@@ -94,6 +99,7 @@ def _shape(
     elastic: str,
     preemptible: bool,
     array: str | None,
+    on_failure: str,
 ) -> tuple[str, bytes, bytes]:
     """What requests have in common that differ by id and arguments: the class, the text up to the arguments, and what
     the digest covers before them."""
@@ -107,6 +113,7 @@ def _shape(
         "preemptible": int(preemptible),
         "max_cpu": max_cpu if max_cpu != cpu else 0,
         "max_memory": max_memory if max_memory != memory else 0,
+        "on_failure": on_failure if on_failure != "cancel" else 0,
     }
     rare = "".join(f"{name}={value}\n" for name, value in lines.items() if value)
     task_class, text = class_of(Resources(cpu, memory), require), f"{rare}run={function}\nwith="

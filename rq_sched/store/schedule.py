@@ -25,7 +25,12 @@ class Schedule(Base):
     def place(self, limit: int = PLACE_BATCH) -> Op[Placed]:
         """Find nodes for pending tasks: one bounded batch."""
         placed, more, items = yield from self._one("place", nonce(), limit)
-        return Placed(placed, bool(more), items.decode())
+        return Placed(placed, bool(more), items.decode(), more == 2)
+
+    def release(self) -> Op[int]:
+        """Tell a bounded number of tasks of the ends that they wait for; of how many ends not all are told by then."""
+        left: int = yield from self._one("task_release")
+        return left
 
     def reserve(self, grace: float = DEFAULT_GRACE) -> Op[Reserved]:
         """Keep a node for the first blocked task, if it has waited for long enough; ``grace``: seconds that preempted

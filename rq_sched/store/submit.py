@@ -10,6 +10,7 @@ from rq_sched.errors import DurabilityNotReached
 from rq_sched.link import Op, Request
 from rq_sched.link.requests import Lazy
 from rq_sched.link.scripts import Argument
+from rq_sched.model.after import in_order
 from rq_sched.model.arrays import extent
 from rq_sched.model.durability import Durability
 from rq_sched.model.schema import FEATURES
@@ -17,7 +18,7 @@ from rq_sched.model.signing import Signer
 from rq_sched.model.task import TaskRequest
 from rq_sched.store.base import BATCH, PIPELINE, Base, nonce
 from rq_sched.store.keys import Keys
-from rq_sched.store.requests import encode
+from rq_sched.store.requests import NAMED, encode
 from rq_sched.store.safekeeping import Safekeeping, answer_seconds
 
 SUBMIT_PLACINGS = 8
@@ -25,6 +26,8 @@ SUBMIT_PLACINGS = 8
 BATCH_BYTES = 512 * 1024
 """Bytes of arguments a submit call takes."""
 WORDS = {1: "new", 0: "same", -1: "conflict", -2: "crowded"}
+ORPHAN = "orphan "
+"""How the outcome begins of one that would wait for a task that there isn't; its id follows."""
 ACCEPTED = ("new", "same")
 
 
@@ -41,13 +44,15 @@ class Submit(Base):
 
     def submit(self, requests: Sequence[TaskRequest], *, watch: str | None = None) -> Op[list[str]]:
         """Submit checked requests. For each: ``new``, ``same`` (it is here already), ``conflict`` (the id is another
-        request's) or ``crowded`` (too many label sets wait): the last two aren't submitted. ``watch``: a channel to be
-        told of their ends (see ``watch``).
+        request's), ``crowded`` (too many label sets wait) or ``orphan ID`` (it would wait for a task that there isn't):
+        the last three aren't submitted. ``watch``: a channel to be told of their ends (see ``watch``). Tasks may wait
+        for others of the same call, in any order.
 
         Raises:
             DurabilityNotReached: they are accepted, and not (yet) as safe as asked for.
             FeatureMissing: one needs what a worker or scheduler that lives doesn't know, or none lives.
             Unsendable: one has arguments that can't be sent; some of those before it may have been submitted.
+            InvalidValue: some wait for each other.
         """
         for feature, is_needed in FEATURES.items():
             if feature not in self.in_use and any(map(is_needed, requests)):
@@ -55,12 +60,18 @@ class Submit(Base):
         safe = self._safekeeping
         if safe is not None:
             yield from safe.check()
-        answers: list[int] = []
+        answers: list[int | bytes] = []
         short: list[str] = []
-        calls = self._calls(requests, watch or "")  # made as they are sent, while Redis works on those before
+        ordered = in_order(requests)
+        graph = ordered is not requests
+        made = self._graph_calls if graph else self._calls
+        calls = made(ordered, watch or "")  # made as they are sent, while Redis works on those before
         for first in calls:
             answers += yield from self._safely(chain([first], islice(calls, PIPELINE - 1)), short)
-        outcomes = [WORDS[answer] for answer in answers]
+        outcomes = [_outcome(answer) for answer in answers]
+        if graph:
+            of_each = dict(zip(map(id, ordered), outcomes, strict=True))
+            outcomes = [of_each[id(request)] for request in requests]
         if short:
             raise _not_safe(requests, outcomes, short[0])
         return outcomes
@@ -94,14 +105,38 @@ class Submit(Base):
         if batch:
             yield self.call("task_submit", nonce(), self._placings, watch, *batch)
 
-    def _safely(self, calls: Iterable[Request], short: list[str]) -> Op[list[int]]:
+    def _graph_calls(self, requests: Sequence[TaskRequest], watch: str) -> Iterator[Request]:
+        """The same where some wait for others, which stand before them, or are there."""
+        batch: list[Argument] = []
+        count = size = names = 0
+        for request in requests:
+            encoded = encode(request, self._signer)
+            named = request.after[:NAMED]
+            if batch and (count == BATCH or size > BATCH_BYTES or names + len(named) > NAMED):
+                yield self.call("graph_submit", watch, *batch)
+                batch, count, size, names = [], 0, 0, 0
+            batch += [*encoded, str(request.array or ""), len(request.after), ",".join(named)]
+            count, size, names = count + 1, size + len(encoded[-1]), names + len(named)
+            if len(request.after) > NAMED:
+                yield self.call("graph_submit", watch, *batch)
+                batch, count, size, names = [], 0, 0, 0
+                for i in range(NAMED, len(request.after), NAMED):
+                    yield self.call("task_await", str(request.task_id), i, *request.after[i : i + NAMED])
+        if batch:
+            yield self.call("graph_submit", watch, *batch)
+
+    def _safely(self, calls: Iterable[Request], short: list[str]) -> Op[list[Any]]:
         """One pipeline of submits, and the wait at its end; what is missing goes to ``short``."""
         barriers = self._safekeeping.barriers() if self._safekeeping is not None else []
         replies = yield Lazy(chain(calls, barriers))
         made = len(replies) - len(barriers)
         if self._safekeeping is not None and (missing := self._safekeeping.shortfall(replies[made:])):
             short.append(missing)
-        return [answer for reply in replies[:made] for answer in reply]
+        return [answer for reply in replies[:made] if isinstance(reply, list) for answer in reply]
+
+
+def _outcome(answer: int | bytes) -> str:
+    return ORPHAN + answer.decode() if isinstance(answer, bytes) else WORDS[answer]
 
 
 def _not_safe(requests: Sequence[TaskRequest], outcomes: list[str], why: str) -> DurabilityNotReached:

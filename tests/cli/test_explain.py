@@ -206,3 +206,21 @@ def test_dry_run_of_a_file(cli: Cli, hand: HandCell, link: Link, tmp_path: Path)
         "tasks": 4, "refused": 1, "delayed": 1, "classes": 3, "infeasible": 2, "nodes": 1, "dry_run": True,
     }  # fmt: skip
     assert snapshot(link, hand) == before
+
+
+def test_waiting_for_others(cli: Cli, hand: HandCell):
+    hand.node("n1", ttl=600)
+    for task_id in ("a", "b"):
+        cli("submit", "m:f", "--id", task_id, "-q")
+    assert cli.json("submit", "m:f", "--id", "c", "--after", "a,b:any").one == {"task_id": "c", "state": "waiting"}
+    hand.begin("a")
+    found = cli.json("explain", "c").one
+    assert (found["state"], found["reason"], found["awaited"], found["awaited_of"]) == ("waiting", "after", 2, 2)
+    assert found["awaits"][0] == {"task_id": "a", "kind": "ok", "state": "running", "node_id": "n1"}
+    assert "It waits for 2 of 2: a running on n1, b (to end) " in cli("explain", "c").out
+    assert "a, b:any (2 to come)" in cli("status", "c").out
+    assert cli.json("info").one["tasks"]["waiting"] == 1
+    assert cli.json("list", "--state", "waiting").one["task_id"] == "c"
+
+    refused = cli("submit", "m:f", "--after", "nobody", code=3)
+    assert "there is no task nobody to wait for" in refused.err

@@ -143,6 +143,8 @@ def _calls() -> list[Call]:
         store.submit([TaskRequest("m:f", task_id="a", array="1-2").check()]),
         store.forget_stretch("a", 1, 2),
         store.forget_nodes(older_than=1),
+        store.submit([TaskRequest("m:f", task_id="b", after=["a"]).check()]),
+        store.release(),
         store.place(),
         store.reserve(),
         store.promote(),
@@ -168,6 +170,7 @@ def _calls() -> list[Call]:
         count_ahead(store, Place(0.0, ""), [("1:256", 0, 1)]),
         store.events_about("t", "-", "+"),
         mends.task("t"),
+        mends.after("t"),
         mends.entry("held", "t"),
         mends.head("1:256", ["1:256"]),
         mends.ledger("a", "1"),
@@ -191,7 +194,9 @@ def _calls() -> list[Call]:
         store._one("schedule_postpone", "s", 1, 2, "no such zone"),
         mends._ask("repair_schedule", "s", "", ""),
     ]
-    return [next(operation)[0] for operation in operations]
+    store.in_use.add("after")
+    many = store.submit([TaskRequest("m:f", task_id="c", after=[f"t{i}" for i in range(300)]).check()])
+    return [*(next(operation)[0] for operation in operations), *next(many)]
 
 
 def test_the_store_calls_every_script_as_its_contract_says() -> None:

@@ -96,6 +96,7 @@ def hostile_cell(redis_url: str) -> Iterator[Hostile]:
     link.load(scripts.names())
     scene = build(link, store)
     link.run(store.submit([request("sweep", cpu=2, array="1-9"), request("later", array="1-9", delay=600)]))
+    link.run(store.submit([request("w1", after=["r1", "sweep:any"]), request("w2", after=["w1"], array="1-9")]))
     with Redis(unix_socket_path=redis_url.removeprefix("unix://")) as redis:
         yield Hostile(scene, redis)
     link.run(drop(store.keys.namespace))
@@ -111,6 +112,9 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
     return {
         "task_submit": ["", "ab", 0, "me", "new", *asked],
         "array_submit": ["", "ab", 0, "", 1, 9, "many", *asked],
+        "graph_submit": ["", "me", "graph", *asked, "", 2, "r1,p1:any"],
+        "task_await": ["", "w1", 0, "p1"],
+        "task_release": [""],
         "place": ["", "ab", 4],
         "reserve": ["", 1000],
         "task_start": [*node, token],
@@ -155,6 +159,7 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "schedule_remove": ["", "fresh"],
         "schedule_postpone": ["", "yearly", due, due, "why"],
         "repair_task": ["", "p1"],
+        "repair_after": ["", "w1"],
         "repair_entry": ["", "held", "h1"],
         "repair_head": ["", "2:1024", "2:1000"],
         "repair_ledger": ["", "n1", "i1", token],

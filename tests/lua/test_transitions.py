@@ -15,6 +15,8 @@ Move = tuple[State | None, State]
 
 VERBS = {  # script: the verbs of the table that it carries out
     "task_submit": ["submit", "place"],
+    "graph_submit": ["submit_after"],
+    "task_release": ["release"],
     "place": ["place"],
     "task_start": ["start"],
     "task_finish": ["finish", "place"],

@@ -24,10 +24,11 @@ SAMPLES: dict[str, Any] = {
     "task_id": "t", "retries": 4, "crash_limit": 5, "time_limit": "10m", "delay": timedelta(hours=1), "elastic": "all",
     "preemptible": True, "chdir": "/srv", "env": ["B=2", "A=1"], "stdin": "in", "output": "%i.out", "error": "%t.err",
     "log_limit": "512K", "name": "a name", "tags": {"run": "17"},
+    "after": ["prep", "clean:any"], "on_failure": "keep",
 }  # fmt: skip
 PARSED = SAMPLES | {
     "memory": 1024, "require": ("gpu",), "time_limit": 600.0, "delay": 3600.0, "env": {"A": "1", "B": "2"},
-    "log_limit": 524288,
+    "log_limit": 524288, "after": ("prep", "clean:any"),
 }  # fmt: skip
 
 
@@ -110,7 +111,7 @@ def test_an_unknown_field_is_told_the_near_one(name: str, near: str) -> None:
 
 
 def test_an_unknown_field_like_no_other_is_told_all() -> None:
-    with pytest.raises(InvalidValue, match=r"unknown field 'xyzzy'; known are args, array, chdir, cpu, "):
+    with pytest.raises(InvalidValue, match=r"unknown field 'xyzzy'; known are after, args, array, chdir, cpu, "):
         request_from_json({"function": "m:f", "xyzzy": 1, "self": 2})
     with pytest.raises(InvalidValue, match="unknown option 'cpus': did you mean cpu?"):
         by_keyword({"cpus": 2})
@@ -120,7 +121,9 @@ def test_an_unknown_field_like_no_other_is_told_all() -> None:
     ("name", "value"),
     [("time_limit", 0), ("time_limit", "10x"), ("delay", -1), ("delay", timedelta(seconds=-1)), ("delay", 1e10),
      ("delay", float("nan")), ("delay", True), ("delay", [1]), ("priority", True), ("priority", "5"), ("retries", -1),
-     ("crash_limit", 0), ("preemptible", 1), ("elastic", ["cpu"]), ("require", 5), ("array", 5), ("task_id", 5)],
+     ("crash_limit", 0), ("preemptible", 1), ("elastic", ["cpu"]), ("require", 5), ("array", 5), ("task_id", 5),
+     ("after", 5), ("after", ["a", 5]), ("after", ["a", "a:any"]), ("after", "a:never"), ("after", "a b"),
+     ("on_failure", "x")],
 )  # fmt: skip
 def test_what_they_cant_be(name: str, value: Any) -> None:
     with pytest.raises(UsageError):

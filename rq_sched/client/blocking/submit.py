@@ -50,6 +50,10 @@ class SubmitMethods(Stepper):
                 percent sign. A relative name is one in the task's folder; each attempt begins the file anew.
             log_limit: how much of what it writes the log keeps, the last ones: bytes or ``"512K"``, up to 1M (64K).
             name: what people call it (none).  tags: names with texts, to sort tasks by (none).
+            after: tasks that must have ended before it may run: handles, or ids; ``"ID"`` must have completed,
+                ``"ID:any"`` ended in whatever way, ``"ID:failed"`` failed or been cancelled.
+            on_failure: what becomes of it when one of these ends otherwise: ``cancel`` (with reason ``dependency``), or
+                ``keep``: it waits until that task is requeued and ends as wanted (``cancel``).
 
         An option that is None is as the function's ``@task`` says, else the default.
 
@@ -88,6 +92,8 @@ class SubmitMethods(Stepper):
         log_limit: int | str | None = None,
         name: str | None = None,
         tags: Mapping[str, str] | Sequence[str] | None = None,
+        after: Sequence[Any] | str | None = None,
+        on_failure: str | None = None,
         **kwargs: Any,
     ) -> TaskHandle[Any]:
         """Submit one task: the short form of ``client.options(…).submit(…)``.
@@ -108,6 +114,7 @@ class SubmitMethods(Stepper):
             UsageError: another bad value (``InvalidValue``, ``NotSerializable``, ``PayloadTooLarge``, …).
             TaskExists: the id is taken by another request.
             TooManyLabelSets: tasks with too many sets of labels wait. Nothing is submitted.
+            DependencyNotFound: there is no such task to wait for. Nothing is submitted.
 
         >>> handle = client.submit("math:sqrt", 2.0, cpu=2, memory="1G", priority=10)  # doctest: +SKIP
         >>> handle.id  # doctest: +SKIP
@@ -119,6 +126,7 @@ class SubmitMethods(Stepper):
             "time_limit": time_limit, "delay": delay, "elastic": elastic, "preemptible": preemptible,
             "chdir": chdir, "env": env, "stdin": stdin, "output": output, "error": error, "log_limit": log_limit,
             "name": name, "tags": tags,
+            "after": after, "on_failure": on_failure,
         }  # fmt: skip
         request = short_form(target, args, options, kwargs)
         return TaskHandle(self, self._do(self._flows.submit(request)))

@@ -1,0 +1,84 @@
+--@include _ended
+--@include _waiting
+--@include _check
+-- What a task waits for, as a submit says it: ID, or ID:KIND with KIND any, failed or result (nothing: that it completes).
+-- Its request keeps a few in `awaits`; of more it says how many (`*NUMBER`), and they stand in the list awaits:ID. `left` is
+-- how many of them haven't come yet; those that a long submit hasn't named so far are among them.
+
+local MOST_PARENTS = 1024 -- that one call names
+
+-- These names, checked: {id, sign, text} each.
+local function parents_given(names)
+  local parents = {}
+  if #names > MOST_PARENTS then
+    complain('invalid_value', 'one call names at most ' .. MOST_PARENTS .. ' tasks to wait for')
+  end
+  for _, name in ipairs(names) do
+    local id, kind = string.match(name, '^([^:]*):?(%a*)$')
+    local sign = SIGNS[kind == '' and 'ok' or kind or '']
+    if not sign or kind == 'ok' then
+      complain('invalid_value', 'bad name of a task to wait for ' .. shown(name) .. ': write ID or ID:any')
+    end
+    parents[#parents + 1] = { id = task_given(id), sign = sign, text = name }
+  end
+  return parents
+end
+
+-- The same of a text with commas between.
+local function parents_listed(text)
+  local names = {}
+  for name in string.gmatch(text, '[^,]+') do names[#names + 1] = name end
+  return parents_given(names)
+end
+
+-- Those that are there, with what is known of them. The first that isn't, or can't be waited for.
+local function parents_find(parents)
+  for _, parent in ipairs(parents) do
+    parent.task = waiting_task(parent.id)
+    if not parent.task or (parent.task.unmade and parent.task.request.left) then return parent.id end
+  end
+end
+
+local function parent_note(parent, entry)
+  waiting_change(parent.task)
+  dependant_add(parent.id, entry)
+  if parent.task.request.array then arrays_forget() end
+end
+
+-- Notes with each of these that the task waits for it, as far as it hasn't ended.
+local function parents_note(now, task, parents)
+  local request, came, lost = task.request, 0, false
+  local turn = turn_short(request.turn)
+  for _, parent in ipairs(parents) do
+    local state = parent.task and parent.task.state
+    if state and not FINAL[state] then
+      parent_note(parent, task.id .. parent.sign .. turn)
+    elseif state and is_wanted(parent.sign, state) then
+      came = came + 1
+      if parent.sign == SIGNS.result then parent_note(parent, task.id .. GIVEN .. turn) end
+    elseif state and request.on_failure == 'keep' then
+      parent_note(parent, task.id .. parent.sign .. turn)
+    else
+      lost = true
+    end
+  end
+  if lost then return dependant_cancel(now, task) end
+  if came > 0 then dependencies_came(now, task, came) end
+end
+
+-- A new task that waits for so many others, of which these are the first. (Its request is written.)
+local function dependencies_begin(now, id, request, parents, number)
+  local texts = {}
+  for i, parent in ipairs(parents) do texts[i] = parent.text end
+  call('DEL', P .. 'awaits:' .. id)
+  if number <= FEW then
+    request.awaits = table.concat(texts, ',')
+  else
+    request.awaits = '*' .. whole(number)
+    call('RPUSH', P .. 'awaits:' .. id, unpack(texts))
+  end
+  request.left = whole(number)
+  request_put(id, request)
+  read('ZADD', P .. 'waiting', stamp(now), id)
+  parents_note(now, { id = id, request = request, state = 'waiting' }, parents)
+end

@@ -1,0 +1,105 @@
+"""What a task waits for: others, by their ids, and how they must end.
+
+>>> parse_after("prep,clean:any", "after")
+('prep', 'clean:any')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from rq_sched.errors import InvalidValue
+from rq_sched.model.ids import known_id
+
+MOST = 20_000
+"""Tasks that one may wait for."""
+FEW = 8
+"""So many stand in its record; more in a list of their own."""
+KINDS = ("ok", "any", "failed", "result")
+"""How it must end: completed (which needn't be said); however; not completed; completed, and its result is used."""
+
+
+class Dependent(Protocol):
+    """What waits for others: a request."""
+
+    task_id: str | None
+    after: Sequence[str]
+
+
+D = TypeVar("D", bound=Dependent)
+
+
+def parse_after(value: object, name: str) -> tuple[str, ...]:
+    """The tasks that one waits for, as ``ID`` or ``ID:KIND``, each once.
+
+    Parameters:
+        value: such texts, or handles; or one text with commas between them.
+
+    Raises:
+        InvalidValue: it is none such, names a task in two ways, or more than 20,000.
+        InvalidId: one isn't the id of a task.
+    """
+    if isinstance(value, str):
+        value = value.split(",") if value else ()
+    if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
+        raise InvalidValue(f"{name} must be a list of ids, not {value!r:.80}")
+    kinds: dict[str, str] = {}
+    for item in value:
+        task_id, kind = _parted(getattr(item, "id", item), name)
+        if kinds.setdefault(task_id, kind) != kind:
+            raise InvalidValue(f"{name} names {task_id} twice, as {kinds[task_id]} and as {kind}")
+    if len(kinds) > MOST:
+        raise InvalidValue(f"{name} names {len(kinds):,} tasks, at most {MOST:,} are taken: wait for some in between")
+    return tuple(task_id if kind == "ok" else f"{task_id}:{kind}" for task_id, kind in kinds.items())
+
+
+def _parted(item: Any, name: str) -> tuple[str, str]:
+    if not isinstance(item, str):
+        raise InvalidValue(f"{name} must be a list of ids, not one with {item!r:.80}")
+    task_id, colon, kind = item.partition(":")
+    if colon and kind not in KINDS:
+        raise InvalidValue(f"{name}: {item!r:.80} must be ID, ID:any or ID:failed")
+    return known_id(task_id), kind or "ok"
+
+
+def id_of(dependency: str) -> str:
+    """The task that is waited for.
+
+    >>> id_of("clean:any")
+    'clean'
+    """
+    return dependency.partition(":")[0]
+
+
+def in_order(requests: Sequence[D]) -> Sequence[D]:
+    """The same with each behind those of them that it waits for; else in their order.
+
+    Raises:
+        InvalidValue: some wait for each other; the message names them.
+    """
+    if not any(request.after for request in requests):
+        return requests
+    by_id = {request.task_id: request for request in requests}
+    done: dict[int, D] = {}
+    for first in requests:
+        path: dict[int, tuple[D, Any]] = {}  # those that are being looked at: each waits for the next one
+        if id(first) not in done:
+            path[id(first)] = first, iter(first.after)
+        while path:
+            key, (_, others) = next(reversed(path.items()))
+            other = next((by_id[id_of(one)] for one in others if id_of(one) in by_id), None)
+            if other is None:
+                done[key] = path.pop(key)[0]
+            elif id(other) in path:
+                names = [str(one.task_id) for one, _ in path.values()]
+                cycle = [*names[names.index(str(other.task_id)) :], other.task_id]
+                raise InvalidValue(f"these tasks wait for each other: {_shown(cycle)}")
+            elif id(other) not in done:
+                path[id(other)] = other, iter(other.after)
+    return list(done.values())
+
+
+def _shown(names: Sequence[Any]) -> str:
+    shown = list(map(str, names))
+    return " -> ".join(shown if len(shown) <= 10 else [*shown[:5], "...", *shown[-4:]])
