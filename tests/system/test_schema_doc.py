@@ -41,6 +41,7 @@ def cell(link: Link, namespace: str) -> Cell:
     cell.submit("aside")
     cell.run(cell.store.hold("aside"))
     cell.submit("bad", memory=256, priority=9)
+    cell.submit(*(f"hears{i}" for i in range(70)), after=["bad"])
     cell.place()
     cell.finish("n1", cell.starts("n1", "i1")["bad"], "failed", incarnation="i1", reason="error", error="boom")
     cell.run(cell.store.reserve())
@@ -50,6 +51,9 @@ def cell(link: Link, namespace: str) -> Cell:
     cell.run(cell.store.task_grow("n1", "i1", tokens, idle=2))
     cell.submit("fresh", cpu=2)
     arrays(cell)
+    many = [f"waits{i}" for i in range(10)]
+    cell.submit(*many, after=["t1"])
+    cell.submit("sum", after=many)
     cell.node("n2", 1, 64, labels=("gpu",))
     cell.run(cell.store.sweep(scheduler="box:17"))
     cell.run(cell.store.schedule_add(Schedule("nightly", parse_times(None, "1d", None), TaskRequest("m:f").check())))
