@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from rq_sched.errors import InvalidValue
+from rq_sched.model.given import given
 from rq_sched.model.ids import known_id
 
 MOST = 20_000
@@ -43,7 +44,7 @@ def parse_after(value: object, name: str) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split(",") if value else ()
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
-        raise InvalidValue(f"{name} must be a list of ids, not {value!r:.80}")
+        raise InvalidValue(f"{name} must be a list of ids, not {given(value)}")
     kinds: dict[str, str] = {}
     for item in value:
         task_id, kind = _parted(getattr(item, "id", item), name)
@@ -56,10 +57,10 @@ def parse_after(value: object, name: str) -> tuple[str, ...]:
 
 def _parted(item: Any, name: str) -> tuple[str, str]:
     if not isinstance(item, str):
-        raise InvalidValue(f"{name} must be a list of ids, not one with {item!r:.80}")
+        raise InvalidValue(f"{name} must be a list of ids, not one with {given(item)}")
     task_id, colon, kind = item.partition(":")
     if colon and kind not in KINDS:
-        raise InvalidValue(f"{name}: {item!r:.80} must be ID, ID:any or ID:failed")
+        raise InvalidValue(f"{name}: {given(item)} must be ID, ID:any or ID:failed")
     return known_id(task_id), kind or "ok"
 
 

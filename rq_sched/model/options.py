@@ -86,7 +86,7 @@ def _elastic(value: object, name: str) -> str:
 
 def _on_failure(value: object, name: str) -> str:
     if not isinstance(value, str) or value not in ON_FAILURE:
-        raise InvalidValue(f"{name} must be cancel or keep, not {value!r}")
+        raise InvalidValue(f"{name} must be cancel or keep, not {given(value)}")
     return value
 
 
