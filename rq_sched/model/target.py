@@ -85,6 +85,20 @@ def parted(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     return options, {name: value for name, value in keywords.items() if name not in OPTIONS}
 
 
+def not_its_own(target: Target, names: Sequence[str]) -> None:
+    """Refuse a function that has parameters of these names: one wouldn't know whose they are.
+
+    Raises:
+        InvalidValue: says how to give them.
+    """
+    for parameter in _parameters(target) or ():
+        if parameter.name in names:
+            raise InvalidValue(
+                f"{parameter.name} is meant for the schedule, and the function has a parameter of that name: give a "
+                f"TaskRequest, whose args and kwargs are the function's"
+            )
+
+
 def _check_keywords(target: Target, options: Mapping[str, Any], kwargs: Mapping[str, Any]) -> None:
     """Refuse keywords that may be meant as options, or as the function's."""
     known = _parameters(target)

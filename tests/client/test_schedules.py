@@ -79,3 +79,17 @@ def test_what_is_refused(keywords: dict[str, Any]) -> None:
         with pytest.raises(UsageError):
             client.every("no name", "math:sqrt", 4, cron="@daily")
         assert client.schedules() == []
+
+
+def report(tz: str) -> str:
+    return tz
+
+
+def test_a_parameter_of_the_same_name_is_told() -> None:
+    with testing.cluster() as client:
+        with pytest.raises(
+            InvalidValue, match="tz is meant for the schedule, and the function has a parameter of that"
+        ):
+            client.every("s", report, cron="@daily", tz="Europe/Zurich")
+        client.every("s", TaskRequest(f"{__name__}:report", [], {"tz": "CET"}), cron="@daily", tz="Europe/Zurich")
+        assert client.schedule("s").info().kwargs == {"tz": "CET"}

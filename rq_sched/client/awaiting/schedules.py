@@ -11,7 +11,7 @@ from rq_sched.client.awaiting.stepper import AsyncStepper
 from rq_sched.model.due import parse_times
 from rq_sched.model.durations import Duration
 from rq_sched.model.schedule import Schedule, ScheduleInfo, check_name, refuse_id
-from rq_sched.model.target import Target, parted, short_form
+from rq_sched.model.target import Target, not_its_own, parted, short_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,7 @@ class AsyncScheduleMethods(AsyncStepper):
         """
         options, kwargs = parted(keywords)
         refuse_id(options)
+        not_its_own(target, ("cron", "interval", "tz", "until", "overlap", "catch_up"))
         request = short_form(target, args, options, kwargs)
         times = parse_times(cron, interval, tz, until)
         await self._do(self._flows.every(Schedule(name, times, request, overlap, catch_up)))

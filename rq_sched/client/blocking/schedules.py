@@ -12,7 +12,7 @@ from rq_sched.client.blocking.stepper import Stepper
 from rq_sched.model.due import parse_times
 from rq_sched.model.durations import Duration
 from rq_sched.model.schedule import Schedule, ScheduleInfo, check_name, refuse_id
-from rq_sched.model.target import Target, parted, short_form
+from rq_sched.model.target import Target, not_its_own, parted, short_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ class ScheduleMethods(Stepper):
         """
         options, kwargs = parted(keywords)
         refuse_id(options)
+        not_its_own(target, ("cron", "interval", "tz", "until", "overlap", "catch_up"))
         request = short_form(target, args, options, kwargs)
         times = parse_times(cron, interval, tz, until)
         self._do(self._flows.every(Schedule(name, times, request, overlap, catch_up)))
