@@ -15,6 +15,7 @@ from itertools import islice
 
 from rq_sched.errors import InvalidValue
 from rq_sched.model.durations import Duration, parse_duration
+from rq_sched.model.given import given
 from rq_sched.model.reading import LAST_MS
 
 NAMED = {
@@ -116,12 +117,14 @@ def parse_times(cron: str | None, interval: Duration | None, zone: str | None, u
         raise InvalidValue("say when: either cron, such as '0 3 * * *', or interval, such as 10m")
     if interval is not None and zone is not None:
         raise InvalidValue("an interval is the same in every time zone: tz belongs to cron")
-    name = zone if zone is not None else "UTC"
+    name = "UTC" if zone is None else zone
+    if not isinstance(name, str):
+        raise InvalidValue(f"tz must be the name of a time zone such as Europe/Zurich, not {given(name)}")
     last = None if until is None else _parse_until(until, zone_of(name))
     if interval is not None:
         seconds = parse_duration(interval, "interval", least=1)
         if seconds != round(seconds):
-            raise InvalidValue(f"interval must be whole seconds, not {interval!a:.80}")
+            raise InvalidValue(f"interval must be whole seconds, not {given(interval)}")
         return DueTimes(interval=round(seconds) * _SECOND, until=last)
     line = _parse_line(cron)
     _read_line(line, datetime.now(zone_of(name)))
@@ -130,16 +133,16 @@ def parse_times(cron: str | None, interval: Duration | None, zone: str | None, u
 
 def _parse_line(line: object) -> str:
     if not isinstance(line, str) or len(line) > LONGEST_LINE or not line.isprintable():
-        raise InvalidValue(f"cron must be a line such as '0 3 * * *', not {line!a:.80}")
+        raise InvalidValue(f"cron must be a line such as '0 3 * * *', not {given(line)}")
     words = line.split()
     found = " ".join(words)
     if found.startswith("@"):
         if found in NAMED:
             return found
-        raise InvalidValue(f"bad cron line {line!r}: known are {', '.join(NAMED)}")
+        raise InvalidValue(f"bad cron line {given(line)}: known are {', '.join(NAMED)}")
     if len(words) != len(FIELDS.split()):
         seconds = "; for seconds say --interval 15s" if len(words) == 6 else ""
-        raise InvalidValue(f"bad cron line {line!r}: it has {len(words)} fields, and needs 5: {FIELDS}{seconds}")
+        raise InvalidValue(f"bad cron line {given(line)}: it has {len(words)} fields, and needs 5: {FIELDS}{seconds}")
     return found
 
 
@@ -151,7 +154,7 @@ def _read_line(line: str, begin: datetime) -> Iterator[datetime]:
         return CronSim(NAMED.get(line, line), begin)
     except Exception as error:  # a CronSimError as a rule; whatever it is, it is this line's
         why = str(error)[:1].lower() + str(error)[1:]
-        raise InvalidValue(f"bad cron line {line!r:.250}: {why} (its fields: {FIELDS})") from None
+        raise InvalidValue(f"bad cron line {given(line)}: {why} (its fields: {FIELDS})") from None
 
 
 @lru_cache(maxsize=1000)
@@ -184,17 +187,17 @@ def _unknown_zone(name: str) -> InvalidValue:
         advice = f"did you mean {near[0]}?"
     else:
         advice = "use a name such as Europe/Zurich or UTC"
-    return InvalidValue(f"unknown time zone {name!r:.80}: {advice}")
+    return InvalidValue(f"unknown time zone {given(name)}: {advice}")
 
 
 def _parse_until(value: object, zone: tzinfo) -> int:
     try:
         moment = _moment(value)
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp() * _SECOND)
     except ValueError:
         raise InvalidValue(
-            f"until must be a date or a time such as 2027-01-31 or 2027-01-31T18:00, not {value!a:.80}"
+            f"until must be a date or a time such as 2027-01-31 or 2027-01-31T18:00, not {given(value)}"
         ) from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp() * _SECOND)
 
 
 def _moment(value: object) -> datetime:

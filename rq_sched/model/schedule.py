@@ -9,6 +9,7 @@ from typing import Any
 
 from rq_sched.errors import InvalidId, InvalidValue
 from rq_sched.model.due import DueTimes
+from rq_sched.model.given import given
 from rq_sched.model.ids import ID_PATTERN
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskRequest, iso
@@ -46,7 +47,7 @@ class Schedule:
         check_name(self.name)
         for what, value, choices in (("overlap", self.overlap, OVERLAP), ("catch_up", self.catch_up, CATCH_UP)):
             if value not in choices:
-                raise InvalidValue(f"{what} must be one of {', '.join(choices)}, not {value!r:.80}")
+                raise InvalidValue(f"{what} must be one of {', '.join(choices)}, not {given(value)}")
         if self.catch_up == "all" and self.overlap == "skip":
             raise InvalidValue(
                 "catch-up all makes several tasks at once, and overlap skip leaves out all but the first: say overlap "
@@ -72,7 +73,7 @@ def check_name(value: object) -> str:
     if isinstance(value, str) and len(value) <= MOST_NAME and ID_PATTERN.fullmatch(value):
         return value
     raise InvalidId(
-        f"bad name {value!r:.200}: use 1 to {MOST_NAME} letters, digits, '.', '_' or '-', beginning with a letter or "
+        f"bad name {given(value)}: use 1 to {MOST_NAME} letters, digits, '.', '_' or '-', beginning with a letter or "
         "digit"
     )
 

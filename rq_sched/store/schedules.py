@@ -12,7 +12,6 @@ from rq_sched.link.scripts import Argument
 from rq_sched.model.due import stamp
 from rq_sched.model.reading import LAST_MS, as_dict, text, whole
 from rq_sched.model.schedule import FEATURE, Schedule, ScheduleInfo, check_name, signed_as
-from rq_sched.model.schema import FEATURES
 from rq_sched.store.answers import MadeDue
 from rq_sched.store.base import BATCH, nonce
 from rq_sched.store.parts import Record
@@ -68,9 +67,7 @@ class Schedules(Submit, Reads):
             Unsendable: the arguments can't be sent.
         """
         request = schedule.request
-        for feature in (FEATURE, *(name for name, is_needed in FEATURES.items() if is_needed(request))):
-            if feature not in self.in_use:
-                yield from self.use_feature(feature)
+        yield from self._use_features([request], FEATURE)
         times, first = schedule.times.begun((yield from self.now()))
         _, task_class, digest, packed = encode(request, self._signer, signed_as(schedule.name))
         asked = (task_class, digest, packed)

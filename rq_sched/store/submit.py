@@ -54,9 +54,7 @@ class Submit(Base):
             Unsendable: one has arguments that can't be sent; some of those before it may have been submitted.
             InvalidValue: some wait for each other.
         """
-        for feature, is_needed in FEATURES.items():
-            if feature not in self.in_use and any(map(is_needed, requests)):
-                yield from self.use_feature(feature)
+        yield from self._use_features(requests)
         safe = self._safekeeping
         if safe is not None:
             yield from safe.check()
@@ -75,6 +73,12 @@ class Submit(Base):
         if short:
             raise _not_safe(requests, outcomes, short[0])
         return outcomes
+
+    def _use_features(self, requests: Sequence[TaskRequest], *more: str) -> Op[None]:
+        """What these need, and ``more``, is in use from now on.  Raises: FeatureMissing."""
+        for feature, is_needed in FEATURES.items():
+            if feature not in self.in_use and (feature in more or any(map(is_needed, requests))):
+                yield from self.use_feature(feature)
 
     def use_feature(self, feature: str) -> Op[bool]:
         """From now on a feature is in use in this namespace; False: it was already.
