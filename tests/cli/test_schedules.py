@@ -105,6 +105,7 @@ REFUSED = {
     "a bad name": (["a/b", "--cron", "@daily", "m:f"], 2, "bad name 'a/b'"),
     "an id": (["s", "--cron", "@daily", "--id", "x", "m:f"], 2, "get their ids from its name and the time"),
     "an array": (["s", "--cron", "@daily", "--array", "1-3", "m:f"], 2, "a schedule can't make arrays"),
+    "after others": (["s", "--cron", "@daily", "--after", "t1", "m:f"], 2, "a schedule wait for no others"),
     "nothing to run": (["s", "--cron", "@daily"], 2, "nothing to schedule: name a function (pkg.mod:func) after NAME"),
     "all, and skip": (["s", "--interval", "5", "--catch-up", "all", "m:f"], 2, "say overlap queue"),
     "it has been": (

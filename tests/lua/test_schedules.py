@@ -328,7 +328,7 @@ def test_run_now(cell: Cell) -> None:
 
 
 def test_long_arguments_and_a_delay(cell: Cell) -> None:
-    every(cell, "h", "0 * * * *", args=["x" * 1000], delay=5)
+    every(cell, "h", "0 * * * *", args=["x" * 1000], delay=5, tags={"run": "17"})
     cell.now += HOUR
     make(cell)
     info = cell.info("h.20261130T130000Z")
