@@ -6,7 +6,8 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +24,9 @@ from rq_sched.cli.options import (
     logging_options,
     tasks_of_child,
 )
+
+if TYPE_CHECKING:
+    from rq_sched.worker import WorkerConfig
 
 PR_SET_PDEATHSIG = 1
 OLD_MEMORY = {"enforce": "--enforce-memory", "off": "--no-enforce-memory"}
@@ -83,9 +87,9 @@ def scheduler_command(
               help="A label that it carries, for tasks that require it. May be given often.")  # fmt: skip
 @click.option("--allow", multiple=True, metavar="PATTERN",
               help="What it may run: pkg.mod:func, pkg.mod:*, pkg.*, exec:PATH. May be given often.")  # fmt: skip
-@click.option("--allow-dir", "allow_dirs", multiple=True, metavar="PATTERN",
+@click.option("--allow-dir", multiple=True, metavar="PATTERN",
               help="Folders that requests may name, with what is below them (default: that of --chdir).")  # fmt: skip
-@click.option("--allow-env", "allow_variables", multiple=True, metavar="PATTERN",
+@click.option("--allow-env", multiple=True, metavar="PATTERN",
               help="Variables that they may set (default: not LD_*, DYLD_*, PYTHON*, PATH, RQ_SCHED_*).")  # fmt: skip
 @click.option("--chdir", metavar="DIR", help="Where tasks run, and where functions are looked for first.")
 @click.option("--grace", type=DURATION, default=10.0, show_default=True,
@@ -111,33 +115,7 @@ def scheduler_command(
 @logging_options("info")
 @with_parent
 @click.pass_obj
-def worker_command(
-    session: Invocation,
-    node_id: str | None,
-    cpu: int | None,
-    memory: int | None,
-    labels: Sequence[str],
-    allow: Sequence[str],
-    allow_dirs: Sequence[str],
-    allow_variables: Sequence[str],
-    chdir: str | None,
-    grace: float,
-    ttl: float,
-    on_lost_redis: str,
-    signing_key_file: str | None,
-    health_file: str | None,
-    affinity: str,
-    enforce_memory: bool,
-    memory_floor: int | None,
-    share_redis: bool,
-    memory_limit: str | None,
-    tasks_redis: str | None,
-    fresh: bool,
-    max_tasks_per_child: int | None,
-    log_level: str,
-    log_format: str,
-    with_parent: int | None,
-) -> int:
+def worker_command(session: Invocation, /, with_parent: int | None, **options: Any) -> int:
     """Run a worker: this machine becomes a node that runs tasks.
 
     SIGTERM or Ctrl-C lets running tasks end within --grace, then gives them back to the queue; a second one stops at
@@ -146,54 +124,56 @@ def worker_command(
     """
     stop_with_parent(with_parent)
     warn_of_password(session)
-    from rq_sched.cli.machine import default_node_id, machine_size
-    from rq_sched.link.address import complete
-    from rq_sched.model.labels import parse_labels
-    from rq_sched.model.resources import Resources
-    from rq_sched.process.environment import signing_key
-    from rq_sched.worker import WorkerConfig, run
-    from rq_sched.worker.config import MEMORY_FLOOR
+    from rq_sched.worker import run
     from rq_sched.worker.parent import concealed
 
-    secrets = concealed.secrets_descriptor()
-    enforce_memory = _renamed("--memory-limit", memory_limit, OLD_MEMORY, enforce_memory, session, secrets is None)
-    share_redis = _renamed("--tasks-redis", tasks_redis, OLD_REDIS, share_redis, session, secrets is None)
-    size = machine_size() if cpu is None or memory is None else Resources(cpu, memory)
-    config = WorkerConfig(
-        url=session.url if share_redis or secrets is not None else complete(session.url),
-        namespace=session.space,
-        node_id=node_id or default_node_id(),
-        total=Resources(cpu or size.cpu, memory or size.memory),
-        labels=parse_labels(labels, "--label"),
-        allow=tuple(allow),
-        allow_dir=tuple(allow_dirs),
-        allow_env=tuple(allow_variables),
-        chdir=chdir,
-        ttl=ttl,
-        grace=grace,
-        on_lost_redis=on_lost_redis,
-        signing_key=None if secrets is not None else signing_key(signing_key_file),
-        secrets=secrets,
-        health_file=health_file,
-        affinity=affinity,
-        enforce_memory=enforce_memory,
-        memory_floor=memory_floor or MEMORY_FLOOR,
-        share_redis=share_redis,
-        max_tasks_per_child=tasks_of_child(fresh, max_tasks_per_child),
-        log_level=log_level,
-        log_format="json" if session.json else log_format,
-    )
+    config = _worker_config(session, options)
     config.check()
     concealed.conceal(config)
     return run(config)
 
 
+def _worker_config(session: Invocation, options: dict[str, Any]) -> WorkerConfig:
+    """What the options say: those that aren't taken out here are fields of the same name."""
+    from rq_sched.cli.machine import default_node_id, machine_size
+    from rq_sched.link.address import complete
+    from rq_sched.model.labels import parse_labels
+    from rq_sched.model.resources import Resources
+    from rq_sched.process.environment import signing_key
+    from rq_sched.worker import WorkerConfig
+    from rq_sched.worker.config import MEMORY_FLOOR
+    from rq_sched.worker.parent import concealed
+
+    take = options.pop
+    secrets = concealed.secrets_descriptor()
+    for old, new, values in (
+        ("memory_limit", "enforce_memory", OLD_MEMORY),
+        ("tasks_redis", "share_redis", OLD_REDIS),
+    ):
+        options[new] = _renamed(old, take(old), values, options[new], session, secrets is None)
+    cpu, memory, key_file, log_format = take("cpu"), take("memory"), take("signing_key_file"), take("log_format")
+    size = machine_size() if cpu is None or memory is None else Resources(cpu, memory)
+    return WorkerConfig(
+        url=session.url if options["share_redis"] or secrets is not None else complete(session.url),
+        namespace=session.space,
+        node_id=take("node_id") or default_node_id(),
+        total=Resources(cpu or size.cpu, memory or size.memory),
+        labels=parse_labels(take("labels"), "--label"),
+        signing_key=None if secrets is not None else signing_key(key_file),
+        secrets=secrets,
+        memory_floor=take("memory_floor") or MEMORY_FLOOR,
+        max_tasks_per_child=tasks_of_child(take("fresh"), take("max_tasks_per_child")),
+        log_format="json" if session.json else log_format,
+        **options,
+    )
+
+
 def _renamed(
-    option: str, value: str | None, new: Mapping[str, str], otherwise: bool, session: Invocation, tell: bool
+    name: str, value: str | None, new: Mapping[str, str], otherwise: bool, session: Invocation, tell: bool
 ) -> bool:
     """What an option from before 1.0 says, where it is given. ``tell``: say that it has another name now."""
     if value is None:
         return otherwise
     if tell:
-        deprecated(f"{option} {value}", new[value], as_json=session.json)
+        deprecated(f"--{name.replace('_', '-')} {value}", new[value], as_json=session.json)
     return value == next(iter(new))
