@@ -11,9 +11,17 @@ from typing import Any
 
 import pytest
 
-from rq_sched import AsyncClient, CancelOutcome, Client, State, TaskHandle, TaskHandles, testing
+from rq_sched import AsyncClient, CancelOutcome, Client, State, TaskHandle, TaskHandles, TaskRequest, testing
 from rq_sched.client import steps
-from rq_sched.errors import InvalidTarget, InvalidValue, TaskCancelled, TaskFailed, TaskNotFound, WaitTimeout
+from rq_sched.errors import (
+    DependencyNotFound,
+    InvalidTarget,
+    InvalidValue,
+    TaskCancelled,
+    TaskFailed,
+    TaskNotFound,
+    WaitTimeout,
+)
 from rq_sched.testing import InlineClient
 from tests.client import jobs
 
@@ -233,3 +241,24 @@ def test_the_signing_key_may_stand_in_a_file(tmp_path: Path) -> None:
         Client("redis://nobody.invalid", signing_key_file=file)
     with pytest.raises(InvalidValue):
         AsyncClient("redis://nobody.invalid", signing_key_file=tmp_path / "no")
+
+
+def test_tasks_that_wait_for_others(client: InlineClient) -> None:
+    first = client.submit("math:sqrt", 4.0)
+    second = client.submit("math:sqrt", 9.0, after=[first], task_id="second")
+    graph = client.submit_many(
+        [
+            TaskRequest("math:sqrt", [2.0], task_id="last", after=["second", "third:any"]),
+            TaskRequest("math:sqrt", [2.0], task_id="third", after=[second]),
+        ]
+    )
+    assert [handle.id for handle in graph] == ["last", "third"]
+    assert [info.awaited for info in (second.status(), graph[0].status())] == [1, 2]
+    assert graph[0].status().after == ["second", "third:any"]
+    assert graph[0].explain().awaited_of == 2
+    with pytest.raises(DependencyNotFound, match="there is no task nobody to wait for"):
+        client.submit("math:sqrt", 2.0, after="nobody")
+    with pytest.raises(InvalidValue, match="wait for each other"):
+        client.submit("math:sqrt", 2.0, task_id="me", after="me")
+    assert [round(value, 3) for value in graph.results(timeout=30)] == [1.414, 1.414]
+    assert second.result() == 3.0
