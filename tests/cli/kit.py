@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,8 @@ from rq_sched.link import Link, Op
 from rq_sched.model.orders import Start
 from rq_sched.store import Store
 from tests.lua.cell import Cell
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,17 @@ class Cli:
 
     def json(self, *words: str, code: int = 0) -> Typed:
         return self("--json", *words, code=code)
+
+
+@contextmanager
+def beside(redis_url: str, namespace: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process of its own, gone when the block is left, whatever became of the test and its server."""
+    command = [sys.executable, str(ROOT / "cli.py"), *words, "--redis", redis_url, "--namespace", namespace]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 class HandCell(Cell):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +12,8 @@ from rq_sched.model.schema import SCHEMA
 from rq_sched.model.settings import SETTINGS
 from rq_sched.process.embedded import EmbeddedServer
 from rq_sched.store.keys import Keys
-from tests.cli.kit import Cli, HandCell, ask, rows
+from tests.cli.kit import Cli, HandCell, ask, beside, rows
 
-ROOT = Path(__file__).parents[2]
 NODE_FIELDS = [
     "node_id", "state", "total_cpu", "total_memory", "free_cpu", "free_memory", "running", "incarnation",
     "last_heartbeat", "labels", "fault",
@@ -121,17 +118,12 @@ def test_events(cli: Cli, hand: HandCell):
 
 def test_events_follow(cli: Cli, namespace: str, redis_url: str):
     cli("submit", "m:f", "--id", "old", "-q")
-    command = [sys.executable, str(ROOT / "cli.py"), "events", "-f", "--task", "new", "--redis", redis_url]
-    child = subprocess.Popen(
-        [*command, "--namespace", namespace], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    try:
+    with beside(redis_url, namespace, "events", "-f", "--task", "new") as child:
+        assert child.stdout is not None
         cli("submit", "m:f", "--id", "new", "-q")
         assert child.stdout.readline().split()[2:] == ["submitted", "new"]
         cli("hold", "new")
         assert child.stdout.readline().split()[2:] == ["held", "new"]
-    finally:
         child.send_signal(2)
         _, err = child.communicate(timeout=20)
     assert child.returncode == 130

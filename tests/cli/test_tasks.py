@@ -12,7 +12,7 @@ import pytest
 
 from rq_sched.cli.logs import LogReader
 from rq_sched.model.output import attempt_mark, cut_mark
-from tests.cli.kit import Cli, HandCell, ask, pairs, rows
+from tests.cli.kit import Cli, HandCell, ask, beside, pairs, rows
 from tests.support import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -181,16 +181,15 @@ def test_what_was_cut_and_where_an_attempt_begins_is_shown(cli: Cli, hand: HandC
 def test_logs_follow_until_the_end(cli: Cli, hand: HandCell, namespace: str, redis_url: str):
     cli("submit", "m:f", "--id", "t1", "-q")
     start = hand.begin("t1")
-    command = [sys.executable, str(ROOT / "cli.py"), "logs", "t1", "-f", "--redis", redis_url]
-    child = subprocess.Popen([*command, "--namespace", namespace], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    try:
-        for word in ("first", "second"):
-            hand.run(hand.store.task_output("n1", "1", start.token, f"{word}\n".encode()))
-            assert child.stdout.readline() == f"{word}\n"
-    finally:
-        hand.finish("n1", start, output=b"last\n")
-    assert child.communicate(timeout=20)[0] == "last\n"
+    with beside(redis_url, namespace, "logs", "t1", "-f") as child:
+        assert child.stdout is not None
+        try:
+            for word in ("first", "second"):
+                hand.run(hand.store.task_output("n1", "1", start.token, f"{word}\n".encode()))
+                assert child.stdout.readline() == f"{word}\n"
+        finally:
+            hand.finish("n1", start, output=b"last\n")
+        assert child.communicate(timeout=20)[0] == "last\n"
     assert child.returncode == 0
 
 
