@@ -191,3 +191,16 @@ def test_an_array_is_not_failed_for_a_stray_entry_of_it(cell: Cell) -> None:
         assert cell.finish("a", start)[0] == "recorded"
     assert cell.state("s") is State.COMPLETED
     mended(cell)
+
+
+@damaged
+def test_behind_a_task_that_is_set_aside_its_queue_goes_on(cell: Cell) -> None:
+    cell.submit("bad", "good")
+    cell.submit("other", cpu=2, memory=300)
+    cell.place()
+    plant(cell, "SET", cell.store.keys.task("bad"), "not a request")
+    cell.node("n", cpu=4)
+    cell.place()
+    assert list(cell.starts("n")) == ["good", "other"]
+    assert cell.state("bad") is State.FAILED
+    mended(cell)
