@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rq_sched.cli import show
-from rq_sched.cli.explain_pending import delayed, pending, surplus, waiting
+from rq_sched.cli.explain_pending import awaits, delayed, pending, surplus, waiting
 from rq_sched.cli.explain_placed import ended, history, placed
 from rq_sched.cli.explain_words import clock, do, need, of
 from rq_sched.cli.options import Invocation, command, one_task_id
@@ -120,7 +120,12 @@ def _imagined(found: Mapping[str, Any], state: State) -> Iterator[str]:
         what = "Its first element" if found.get("array") else "It"
         yield f"{what} would be placed at once: {need(found)} is free on {of(found['fits_now'], found['nodes'])}."
         yield from surplus(found)
+    elif state is State.CANCELLED:
+        yield f"It would be cancelled at once, as what it waits for can't come any more: {awaits(found)}."
     else:
+        if state is State.WAITING:
+            yield f"It would wait for {found['awaited']:,} of {found['awaited_of']:,}: {awaits(found)}."
+            yield "Were it to be placed now:"
         if state is State.DELAYED:
             yield f"It would wait until {clock(found['due'], 'then')}, as --delay asks. Were it to be placed now:"
         yield from pending(found)

@@ -82,12 +82,13 @@ class Explain(DependencyReads, SharedSettings):
     def dry_run(self, request: TaskRequest) -> Op[Explanation]:
         """What would become of a checked request if it were submitted now: as ``explain``, and nothing is written.
 
-        ``state`` is what it would be then: ``assigned`` (it fits now), ``pending`` with the reason, or ``delayed``; of
-        an array all is about its first element. A task of this id and request that is here already is explained as it
-        is.
+        ``state`` is what it would be then: ``assigned`` (it fits now), ``pending`` with the reason, ``delayed``,
+        ``waiting`` (for others), or ``cancelled`` (these have ended otherwise); of an array all is about its first
+        element. A task of this id and request that is here already is explained as it is.
 
         Raises:
             TaskExists: the id is another request's.
+            DependencyNotFound: there is no such task to wait for.
         """
         task_id, _, digest, _ = encode(request)
         (known,) = yield from self.records([task_id])
@@ -104,6 +105,8 @@ class Explain(DependencyReads, SharedSettings):
             answer |= {"state": State.DELAYED, "reason": None, "due": iso(now / 1000 + request.delay)}
         elif answer["fits_now"]:
             answer |= {"state": State.ASSIGNED, "reason": None}
+        if request.after:
+            answer |= yield from self.would_await(request)
         return Explanation.of(answer | {"dry_run": True, "exists": False})
 
     def _next_of(self, info: TaskInfo) -> Op[TaskInfo]:

@@ -222,5 +222,10 @@ def test_waiting_for_others(cli: Cli, hand: HandCell):
     assert cli.json("info").one["tasks"]["waiting"] == 1
     assert cli.json("list", "--state", "waiting").one["task_id"] == "c"
 
+    assert cli.json("submit", "m:f", "--after", "c", "--dry-run").one["state"] == "waiting"
+    assert "It would wait for 1 of 1: c waiting." in cli("submit", "m:f", "--after", "c", "--dry-run").out
+    assert "no task nobody to wait for" in cli("submit", "m:f", "--after", "nobody", "--dry-run", code=3).err
+    hand.run(hand.store.cancel("c", requeue=False))
+    assert cli.json("submit", "m:f", "--after", "c", "--dry-run").one["state"] == "cancelled"
     refused = cli("submit", "m:f", "--after", "nobody", code=3)
     assert "there is no task nobody to wait for" in refused.err
