@@ -121,8 +121,14 @@ def submit(desk: Desk, request: TaskRequest, hints: dict[str, Any]) -> TaskInfo:
     return desk.end(str(request.task_id))
 
 
-def test_output_is_told_apart_where_that_is_asked_for(desk: Desk):
-    desk.node()
+def test_output_is_told_apart_where_that_is_asked_for(desk: Desk, tmp_path: Path):
+    desk.node(**OPEN)
+    for name, other, left in (("output", 2, b"err\n"), ("error", 1, b"out\n")):  # one goes into a file
+        file = tmp_path / name
+        one = TaskRequest(SH, ["-c", "echo out; echo err >&2"], **{name: str(file)}).check()  # type: ignore[arg-type]
+        info = submit(desk, one, {"apart": 1_000_000})
+        assert streams(desk, info.task_id) == {1: b"", 2: b""} | {other: left}
+        assert file.read_bytes() == (b"out\n" if name == "output" else b"err\n")
     script = "for i in 1 2 3; do echo out; echo err >&2; sleep 0.01; done; sleep 60 & echo last"
     for target, words, out, err in (
         (SH, ("-c", script), b"out\n" * 3 + b"last\n", b"err\n" * 3),

@@ -55,17 +55,18 @@ class _Apart(io.RawIOBase):
 
     def write(self, data: object) -> int:
         content = bytes(memoryview(data)[:CHUNK])  # type: ignore[arg-type]
-        _write_all(_marked(ERROR, content) + stream_mark(OUTPUT))
+        _write_all(ERROR, stream_mark(ERROR) + content + stream_mark(OUTPUT))
         return len(content)
 
 
-def _marked(number: int, data: bytes) -> bytes:
-    return stream_mark(number) + data
-
-
-def _write_all(data: bytes) -> None:
+def _write_all(descriptor: int, data: bytes) -> None:
     while data:
-        data = data[os.write(ERROR, data) :]
+        data = data[os.write(descriptor, data) :]
+
+
+def _pass(number: int, data: bytes) -> None:
+    """A piece of what a command has written to one of its streams; ours of that number leads to the log."""
+    _write_all(number, stream_mark(number) + data)
 
 
 def unnamed_file() -> IO[bytes]:
@@ -99,16 +100,16 @@ def pass_on(process: subprocess.Popen[bytes], rate: int) -> None:
                 if descriptor in pipes:
                     data = os.read(descriptor, CHUNK)
                     if data:
-                        _write_all(_marked(pipes[descriptor], data))
+                        _pass(pipes[descriptor], data)
                     else:
                         ready.unregister(descriptor)
                     moved += len(data)
             time.sleep(moved / rate)
-    for stream in streams.values():  # what is in there now: others that it has left behind may go on writing
+    for number, stream in streams.items():  # what is in there now: others that it has left behind may go on writing
         if stream is not None:
             with stream:
                 for data in _rest(stream.fileno()):
-                    _write_all(_marked(pipes[stream.fileno()], data))
+                    _pass(number, data)
                     time.sleep(len(data) / rate)
 
 
