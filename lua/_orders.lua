@@ -1,4 +1,5 @@
---@include _fill
+--@include _ledger
+--@include _record
 -- Reading a node's orders in full, as the agent gets them (order_records.py reads them): what a start needs is the number
 -- of the attempt and, in a line of its own, the request as it stands.
 
