@@ -19,7 +19,7 @@ from rq_sched.store import Store
 from rq_sched.store.answers import EndReport
 from rq_sched.store.order_records import ring_of
 from rq_sched.worker.agent.lease import BEAT
-from rq_sched.worker.agent.outbox import BATCH, START_AFTER
+from rq_sched.worker.agent.outbox import BATCH, START_AFTER, START_WITH
 
 LINES = 64
 """Connections that the nodes share."""
@@ -43,6 +43,7 @@ class Node:
         self._something = asyncio.Event()
         self._ended: deque[EndReport] = deque()
         self._starts: list[str] = []
+        self._starts_due = self._end_told = 0.0
         self.running = 0
         self.told = 0
         """Ends that were recorded."""
@@ -71,12 +72,11 @@ class Node:
                 elif self._rung:
                     self._rung = False
                     self._take(await self._ask(store.node_poll, acked=self._seen))
-                elif self._starts:
-                    tokens, self._starts = self._starts[:BATCH], self._starts[BATCH:]
-                    await self._ask(store.task_start, tokens)
+                elif self._starts and loop.time() >= self._starts_due:
+                    await self._ask(store.task_start, self._next_starts())
                 elif loop.time() < beat:
                     self._something.clear()
-                    timer = loop.call_at(beat, self._something.set)
+                    timer = loop.call_at(min(beat, self._starts_due) if self._starts else beat, self._something.set)
                     await self._something.wait()
                     timer.cancel()
                 if loop.time() >= beat:
@@ -100,10 +100,16 @@ class Node:
 
     async def _finish(self) -> None:
         reports = [self._ended.popleft() for _ in range(min(BATCH, len(self._ended)))]
-        finished = await self._ask(self._cell.store.task_finish, acked=self._seen, reports=reports)
+        starts = self._next_starts()
+        finished = await self._ask(self._cell.store.task_finish, acked=self._seen, reports=reports, starts=starts)
+        self._end_told = asyncio.get_running_loop().time()
         self._cell.ends += len(reports)
         self.told += len(reports)
         self._take(finished.orders)
+
+    def _next_starts(self) -> list[str]:
+        starts, self._starts = self._starts[:BATCH], self._starts[BATCH:]
+        return starts
 
     def _take(self, orders: Sequence[Order]) -> None:
         loop = asyncio.get_running_loop()
@@ -119,6 +125,9 @@ class Node:
                     loop.call_later(START_AFTER, self._started, order.token)
 
     def _started(self, token: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self._starts:
+            self._starts_due = now + START_WITH if now - self._end_told < START_WITH else now
         self._starts.append(token)
         self._something.set()
 

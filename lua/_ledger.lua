@@ -107,25 +107,18 @@ local function room_take(node, cpu, memory)
   return true
 end
 
--- Whose the room is that was taken.
-local function entry_add(node, token, id, need)
-  node.running = node.running + 1
-  local entries = node.entries
-  local n = #entries
-  entries[n + 1], entries[n + 2] = token, id .. ':' .. need .. ':a'
-end
-
--- It has begun.
-local function entry_started(node, token, id, need)
+-- The entry of an attempt: it is assigned (`mark` a), and the room that was taken is its own; or it has begun (r).
+local function entry_set(node, token, id, need, mark)
   node_touch(node)
-  node.started = node.started + 1
+  local which = mark == 'a' and 'running' or 'started'
+  node[which] = node[which] + 1
   local entries = node.entries
   local n = #entries
-  entries[n + 1], entries[n + 2] = token, id .. ':' .. need .. ':r'
+  entries[n + 1], entries[n + 2] = token, id .. ':' .. need .. ':' .. mark
 end
 
 -- When all that runs on the node will have ended, by time limits: nil from a task without one on until the node is empty
--- again, and while it is empty. Called after `entry_add`; `limit` is the new task's, in ms.
+-- again, and while it is empty. Called after `entry_set`; `limit` is the new task's, in ms.
 local function node_ends(now, node, limit)
   if not limit then
     node.ends = nil

@@ -16,17 +16,41 @@ REFILL = 32
 """Orders that one reply carries at most."""
 
 
+def start_of(token: str, ran: float) -> str:
+    """What ``task_start`` and ``task_finish`` take of an attempt that has run for so many seconds.
+
+    >>> start_of("5f.1.1", 0.0512)
+    '5f.1.1:51'
+    """
+    return f"{token}:{max(0, round(ran * 1000))}"
+
+
 class Attempts(Base):
     """The transitions of attempts on nodes."""
 
-    def task_start(self, node_id: str, incarnation: str, tokens: Sequence[str]) -> Op[int]:
-        """Report that attempts run.  Raises: StaleIncarnation."""
-        return int((yield from self._one("task_start", node_id, incarnation, *tokens)))
+    def task_start(self, node_id: str, incarnation: str, starts: Sequence[str]) -> Op[int]:
+        """Report that attempts run.  Raises: StaleIncarnation.
+
+        Parameters:
+            starts: their tokens, or ``start_of`` those that began a while ago.
+        """
+        return int((yield from self._one("task_start", node_id, incarnation, *starts)))
 
     def task_finish(
-        self, node_id: str, incarnation: str, *, acked: int, reports: Sequence[EndReport], limit: int = REFILL
+        self,
+        node_id: str,
+        incarnation: str,
+        *,
+        acked: int,
+        reports: Sequence[EndReport],
+        starts: Sequence[str] = (),
+        limit: int = REFILL,
     ) -> Op[Finished]:
-        """Report ends of attempts and get the next orders, in one call.  Raises: StaleIncarnation."""
+        """Report ends of attempts and get the next orders, in one call.  Raises: StaleIncarnation.
+
+        Parameters:
+            starts: as in ``task_start``: here they cost no call of their own.
+        """
         arguments: list[Argument] = []
         for r in reports:
             ran = "-" if r.ran is None else round(r.ran * 1000)
@@ -37,7 +61,7 @@ class Attempts(Base):
                 head += f" exit_code={r.exit_code}"
             arguments += (head, (r.result if r.outcome == "completed" else r.error) or "", r.output)
         outcomes, orders = yield from self._one(
-            "task_finish", node_id, incarnation, acked, nonce(), limit, random.random(), *arguments
+            "task_finish", node_id, incarnation, acked, nonce(), limit, random.random(), " ".join(starts), *arguments
         )
         return Finished([o.decode() for o in outcomes], [order_of(o) for o in orders])
 

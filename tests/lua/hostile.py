@@ -118,7 +118,7 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "place": ["", "ab", 4],
         "reserve": ["", 1000],
         "task_start": [*node, token],
-        "task_finish": [*node, 0, "ab", 4, 0.5, "no.such.token r1 completed 10", "r", "out"],
+        "task_finish": [*node, 0, "ab", 4, 0.5, "no.such.token", "no.such.token r1 completed 10", "r", "out"],
         "task_cancel": ["", "p1", "op1", 1, 1000, "note", 0],
         "task_hold": ["", "p2"],
         "task_unhold": ["", "h1"],

@@ -152,7 +152,7 @@ def test_an_array_has_a_bounded_number_of_elements(cell: Hostile, first: Value, 
 
 
 def test_what_a_worker_reports_is_bounded(cell: Hostile) -> None:
-    node: list[Value] = ["", "n1", "i1", 0, "ab", 4, 0.5]
+    node: list[Value] = ["", "n1", "i1", 0, "ab", 4, 0.5, ""]
     attempt = f"{cell.scene.tokens['r1']} r1"
     large: list[list[Value]] = [
         [f"{attempt} completed 10", "x" * 300_000, ""],

@@ -34,7 +34,7 @@ CALLS: dict[str, tuple[str, list[Value], str | None]] = {
     "watch nobody": ("task_watch", ["", "me", "nobody", "sweep/99"], None),
     "no output": ("task_output", ["", "n1", "i1", "r1.token", ""], None),
     "starts of nobody": ("task_start", ["", "n1", "i1", "no.such.token"], None),
-    "an old incarnation reports": ("task_finish", ["", "n1", "i0", 0, "ab", 4, 0.5], "stale_incarnation"),
+    "an old incarnation reports": ("task_finish", ["", "n1", "i0", 0, "ab", 4, 0.5, ""], "stale_incarnation"),
     "a node that is alive elsewhere": (
         "node_register",
         ["", "n1", "i9", 4, 4000, 600_000, "h", "", "+schedules", ""],

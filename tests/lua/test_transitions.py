@@ -19,7 +19,7 @@ VERBS = {  # script: the verbs of the table that it carries out
     "task_release": ["release"],
     "place": ["place"],
     "task_start": ["start"],
-    "task_finish": ["finish", "place"],
+    "task_finish": ["start", "finish", "place"],
     "task_cancel": ["cancel"],
     "task_hold": ["hold"],
     "task_unhold": ["unhold"],

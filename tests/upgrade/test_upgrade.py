@@ -232,7 +232,7 @@ def test_an_older_process_that_lives_on_can_write_nothing(
         "node_register": ["", "n", "2", 1, 100, 1000, "h", "", "", ""],
         "node_heartbeat": ["", "lost", "1", 0, ""],
         "node_poll": ["", "lost", "1", 0, 10],
-        "task_finish": ["", "lost", "1", 0, "ab", 4, 0.5],
+        "task_finish": ["", "lost", "1", 0, "ab", 4, 0.5, ""],
     }
     keys, untouched = old.store.keys, old.everything()
     ours = {name: scripts.load(name).function for name in calls}

@@ -12,7 +12,7 @@ import pytest
 
 from rq_sched.errors import InvalidValue, RedisRefused, RedisUnavailable, RqSchedError, Unreadable, WrongType
 from rq_sched.store.answers import EndReport, Finished
-from rq_sched.worker.agent.outbox import BATCH, BATCH_BYTES, TRIES, Outbox
+from rq_sched.worker.agent.outbox import BATCH, BATCH_BYTES, START_AFTER, START_WITH, TRIES, Outbox
 from tests.support import wait_for_async
 from tests.worker.test_parts import FakeStore, start
 
@@ -23,15 +23,22 @@ class FakeSession:
     def __init__(self) -> None:
         self.batches: list[list[EndReport]] = []
         self.failures = 0
+        self.starts: list[list[str]] | None = None
+        """Those of each call; None: they are refused."""
         self.refuses: Callable[[EndReport], bool] = lambda report: False
         self.refusal: RqSchedError = InvalidValue("this report isn't one")
         self.go = asyncio.Event()
         self.go.set()
 
     async def ask(self, make: Any) -> Any:
-        name, *_, arguments = make("n1", "i1")
+        name, *positional, arguments = make("n1", "i1")
+        starts = positional[-1] if name == "task_start" else arguments["starts"]
+        if starts:
+            if self.starts is None:
+                raise WrongType("this record isn't ours")
+            self.starts.append(starts)
         if name == "task_start":
-            raise WrongType("this record isn't ours")
+            return len(starts)
         assert name == "task_finish"
         await self.go.wait()
         self.batches.append(arguments["reports"])
@@ -247,7 +254,7 @@ def test_while_redis_takes_no_ends_at_all_they_are_kept() -> None:
 def test_starts_that_are_always_refused_keep_nothing_from_going_on() -> None:
     session = FakeSession()
     launched: list[Any] = []
-    attempt = SimpleNamespace(order=start(1), start_reported=False)
+    attempt = SimpleNamespace(order=start(1), start_reported=False, begun=0.0)
 
     async def scene() -> None:
         outbox = Outbox(session, FakeStore(), lambda: 0, lambda orders: None, lambda: (), launch=launched.append)  # type: ignore
@@ -262,6 +269,45 @@ def test_starts_that_are_always_refused_keep_nothing_from_going_on() -> None:
         asyncio.run(scene())
     assert [report.token for batch in session.batches for report in batch] == ["k9"]
     assert launched == [attempt]
+
+
+def test_starts_go_with_ends_and_wait_for_them_where_ends_come_often() -> None:
+    session = FakeSession()
+    told: list[list[str]] = []
+    session.starts = told
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time() - 2 * START_AFTER
+        attempts = [
+            SimpleNamespace(order=start(n), start_reported=False, begun=begun, child=True, lasts=False, output=b"")
+            for n in range(3)
+        ]
+        outbox = Outbox(session, FakeStore(), lambda: 0, lambda orders: None, lambda: attempts[:shown])  # type: ignore
+        running = asyncio.ensure_future(outbox.run())
+        shown = 1
+        outbox.watch()
+        await wait_for_async(lambda: len(told) == 1)  # no end was told lately: it goes alone, and at once
+        assert not session.batches
+        outbox.add(EndReport("k8", "t8", "completed"))
+        await asyncio.wait_for(outbox.empty.wait(), 5)
+        shown = 2
+        await wait_for_async(lambda: attempts[1].start_reported)
+        assert outbox.on_its_way
+        assert len(told) == 1
+        outbox.add(EndReport("k9", "t9", "completed"))
+        await asyncio.wait_for(outbox.empty.wait(), 5)
+        assert len(session.batches) == 2
+        assert len(told) == 2
+        shown, since = 3, loop.time()
+        await wait_for_async(lambda: len(told) == 3)  # no end comes
+        assert START_WITH / 2 < loop.time() - since < 10 * START_WITH
+        assert len(session.batches) == 2
+        running.cancel()
+
+    asyncio.run(scene())
+    assert [[token.partition(":")[0] for token in starts] for starts in told] == [["k0"], ["k1"], ["k2"]]
+    assert all(int(token.partition(":")[2]) >= 2000 * START_AFTER for starts in told for token in starts)
 
 
 def test_a_batch_is_bounded_in_bytes() -> None:
