@@ -8,6 +8,7 @@ local function attempts_started(now, node, starts)
   local tokens, began, ids, over, n = {}, {}, {}, {}, 0
   for _, token in ipairs(node.cleared) do over[token] = true end
   for start in string.gmatch(starts, '%S+') do
+    if #tokens == MOST_ITEMS then break end -- what a command takes
     local token, ran = string.match(start, '^([^:]*):?(.*)$')
     tokens[#tokens + 1], began[#began + 1] = token, math.max(0, now - (whole_of(ran) or 0))
   end
