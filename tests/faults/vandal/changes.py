@@ -12,9 +12,9 @@ from rq_sched.link import Command
 from rq_sched.store.keys import Keys
 
 INNOCENT, GUILTY = "i", "x"
-MENTIONS = re.compile(rb"(?<![A-Za-z0-9._-])i\d+(?![A-Za-z0-9._-])")
+MENTIONS = re.compile(rb"(?<![A-Za-z0-9._-])i\d+(\.\d+T\d+Z)?(?![A-Za-z0-9._-])")
 """An innocent in the name of a key, or in an entry. (Members of queues begin with the sequence.)"""
-QUEUED = re.compile(rb"^[0-9a-f]{13}i\d+/?$")
+QUEUED = re.compile(rb"^[0-9a-f]{13}i\d+(\.\d+T\d+Z)?/?$")
 
 _WORDS = (
     "|0|-1|1|7|inf|-inf|nan|1e308|0x10|x1|x2|x3/1|x99|x1/x|n0|n1|n9|1:100|1:100+gpu|999:1|0:0|-1:100|x:y|1:1:1:1|x1:1:100:r|"
@@ -86,7 +86,7 @@ class Vandal:
             name = key.removeprefix(self.prefix)
             if self.spared.search(name):
                 continue
-            own = re.match(rb"(task|ended|array|payload|result|log|live|apart):x", name) is not None
+            own = re.match(rb"(task|ended|array|payload|result|log|live|apart|schedule):x", name) is not None
             kind = self.network.plainly(("TYPE", key))[0].decode()
             if self.shared and rng.random() < 0.02:
                 self._do("library", ("FUNCTION", "FLUSH"))

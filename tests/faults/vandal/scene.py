@@ -10,7 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 from rq_sched import audit
+from rq_sched.model.due import DueTimes, stamp
 from rq_sched.model.resources import Resources
+from rq_sched.model.schedule import Schedule
 from rq_sched.model.states import FINAL, State
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
@@ -44,7 +46,7 @@ class Scene:
         self.namespace = f"v{seed}-{uuid4().hex[:8]}"
         self.network = RoughNetwork(world, url, self.namespace)
         self.network.faults = Faults(0.02, 0, 0, 0, 0.05, 0)
-        self.store = Store(self.namespace, placings=self.rng.choice([0, 8]))
+        self.store = Store(self.namespace, lambda: self.network.clock, self.rng.choice([0, 8]))
         self.seconds = seconds
         self.behaviours: dict[str, Behaviour] = {}
         self.innocents: list[str] = []
@@ -54,6 +56,7 @@ class Scene:
         self.vandal = Vandal(seed, self.network, world.tell, shared=self.shared)
         self.terminal = Terminal(self.rng, self.network, url, self.namespace)
         self.said: Counter[str] = Counter()
+        self.scheduled: list[str] = []
 
     def _machine(self, name: str) -> Machine:
         total = Resources(self.rng.choice([3, 4]), 1000)
@@ -99,6 +102,8 @@ class Scene:
         world.run(world.now + 0.5)
         for number in range(8):
             self._submit(GUILTY, number)
+        for kind in (INNOCENT, GUILTY, GUILTY):
+            self._schedule(kind)
         end = world.now + self.seconds
         number = 0
         while world.now < end:
@@ -151,6 +156,22 @@ class Scene:
         if kind == INNOCENT and answers == ["new"]:
             self.innocents += names
             self.world.tell(f"accepted {task_id}")
+
+    def _schedule(self, kind: str) -> None:
+        """A task each second, for some seconds."""
+        rng = self.rng
+        name = f"{kind}{90 + len(self.scheduled)}"
+        self.scheduled.append(name)
+        until = self.network.clock + round(self.seconds * 1000)
+        times = DueTimes(interval=1000, start=self.network.clock // 1000 * 1000, until=until)
+        request = TaskRequest("m:f", cpu_needed=1, memory_needed=100).check()
+        overlap = "allow" if kind == INNOCENT else rng.choice(["queue", "allow"])
+        self.network.run_plainly(self.store.schedule_add(Schedule(name, times, request, overlap, "all")))
+        for due in times.after(self.network.clock):
+            task_id = f"{name}.{stamp(due)}"
+            self.behaviours[task_id] = Behaviour("ok", rng.choice([0.02, 0.4, 1.2]))
+            if kind == INNOCENT:
+                self.innocents.append(task_id)
 
     # -- what is looked at --------------------------------------------------------------------------
 
