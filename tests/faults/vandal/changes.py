@@ -91,6 +91,9 @@ class Vandal:
             if self.shared and rng.random() < 0.02:
                 self._do("library", ("FUNCTION", "FLUSH"))
                 return
+            if self.shared and rng.random() < 0.03:
+                self._ring(rng.choice(NODES))
+                return
             if (own or self.shared) and rng.random() < 0.15:
                 self._whole(name, key, kind, keys)
                 return
@@ -110,6 +113,18 @@ class Vandal:
             if self.network.plainly(("PTTL", key))[0] > 0:
                 self.network.plainly(("DEL", key))
         self._expiring.clear()
+
+    def _ring(self, node: str) -> None:
+        """Nodes hear what nobody has told: odd words, or an order that looks like one of theirs."""
+        rng, keys = self.rng, self.network.keys
+        found = self.network.plainly(("HMGET", keys.node(node), "incarnation", "ordered"))[0]
+        incarnation, ordered = found if isinstance(found, list) else (None, None)
+        number = int(ordered) + 1 if ordered and ordered.isdigit() else 1
+        order = rng.choice(
+            [b"start k.1.1 x3 1\nclass=1:100\n", b"stop k.1.1 x3 0", b"resize k.1.1 x3 9:9", b"reload", b""]
+        )
+        message = rng.choice([self._odd(), b"9" * 15, b"%b %d %b" % (incarnation or b"", number, order)])
+        self._do(f"message {node}", ("PUBLISH", keys.bell(node), message))
 
     def _note(self, name: bytes) -> None:
         self.touched.add(name.partition(b":")[2].decode("latin-1"))
