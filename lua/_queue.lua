@@ -41,8 +41,9 @@ local function class_parse(name)
   return { name = name, size = size, cpu = cpu, memory = memory, labels = labels, group = step(cpu) .. ':' .. step(memory) .. labels }
 end
 
--- The same, kept from call to call, as a name always says the same: so many names, of such a length.
-local MOST_KEPT, LONGEST_KEPT = 4096, 100
+-- The same of the best class of a group, which each walk asks for: kept from call to call, as a name always says the same. So
+-- many names, of such a length: what is kept slows the collection of garbage.
+local MOST_KEPT, LONGEST_KEPT = 512, 100
 local KEPT = { needs = {}, number = 0 }
 
 local function need_of(name)
@@ -78,7 +79,7 @@ end
 local function class_of(name)
   local class = classes_seen[name]
   if not class then
-    local need = need_of(name)
+    local need = needs_kept()[name] or class_parse(name)
     if not need then return nil end
     class = {
       name = name, key = P .. 'pending:' .. name, need = need, cpu = need.cpu, memory = need.memory, group = group_of(need),
