@@ -37,10 +37,10 @@ CALLS: dict[str, tuple[str, list[Value], str | None]] = {
     "an old incarnation reports": ("task_finish", ["", "n1", "i0", 0, "ab", 4, 0.5, ""], "stale_incarnation"),
     "a node that is alive elsewhere": (
         "node_register",
-        ["", "n1", "i9", 4, 4000, 600_000, "h", "", "+schedules", ""],
+        ["", "n1", "i9", 4, 4000, 600_000, "h", "", "+after+schedules", ""],
         "node_alive",
     ),
-    "the same registration": ("node_register", ["", "n1", "i1", 4, 4000, 600_000, "", "", "+schedules", ""], None),
+    "the same registration": ("node_register", ["", "n1", "i1", 4, 4000, 600_000, "", "", "+after+schedules", ""], None),
     "drain what is drained": ("node_drain", ["", "n2", "", 1, 0, 1000, "0"], None),
     "undrain what is up": ("node_undrain", ["", "n1"], None),
     "a node that has left leaves": ("node_leave", ["", "n3", "i3", 0], None),
