@@ -40,7 +40,11 @@ CALLS: dict[str, tuple[str, list[Value], str | None]] = {
         ["", "n1", "i9", 4, 4000, 600_000, "h", "", "+after+schedules", ""],
         "node_alive",
     ),
-    "the same registration": ("node_register", ["", "n1", "i1", 4, 4000, 600_000, "", "", "+after+schedules", ""], None),
+    "the same registration": (
+        "node_register",
+        ["", "n1", "i1", 4, 4000, 600_000, "", "", "+after+schedules", ""],
+        None,
+    ),
     "drain what is drained": ("node_drain", ["", "n2", "", 1, 0, 1000, "0"], None),
     "undrain what is up": ("node_undrain", ["", "n1"], None),
     "a node that has left leaves": ("node_leave", ["", "n3", "i3", 0], None),
