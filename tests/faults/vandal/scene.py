@@ -102,7 +102,7 @@ class Scene:
         world.run(world.now + 0.5)
         for number in range(8):
             self._submit(GUILTY, number)
-        for kind in (INNOCENT, GUILTY, GUILTY):
+        for kind in (INNOCENT, GUILTY):
             self._schedule(kind)
         end = world.now + self.seconds
         number = 0
