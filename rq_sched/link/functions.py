@@ -115,11 +115,16 @@ def _statements(source: str) -> list[str]:
     for line in source.splitlines()[1:]:
         if not line.strip() or line.startswith("--"):
             continue
-        if found and _CONTINUES.match(line) and not line.startswith("end -- "):
+        if found and continues(line) and not line.startswith("end -- "):
             found[-1] += "\n" + line
         else:
             found.append(line)
     return found
+
+
+def continues(line: str) -> bool:
+    """Whether a line belongs to the statement at the left margin that began above it."""
+    return _CONTINUES.match(line) is not None
 
 
 def is_constant(statement: str) -> bool:

@@ -157,7 +157,7 @@ def assemble(name: str, folder: Path = FOLDER) -> str:
     for part, other in left_out:
         if other in done:
             raise ScriptError(f"{name}.lua: {part} must be included after {other}, as it says --@with {other}")
-    return "\n".join(enclose_includes(lines)) + "\n"
+    return "\n".join(enclose_includes(without_unused(lines))) + "\n"
 
 
 def _with_numbers(line: str, part: str) -> str:
@@ -169,6 +169,35 @@ def _with_numbers(line: str, part: str) -> str:
         return str(CONSTANTS[found[1]])
 
     return _CONSTANT.sub(number, line) if "PY." in line else line
+
+
+def without_unused(lines: list[str]) -> list[str]:
+    """The same without the functions that this script never calls: an include has more of them than each script needs,
+    and a server walks all that it holds again and again, as it collects what Lua doesn't need any more.
+
+    >>> without_unused(["local function f() g() end", "local function g() end", "local function h() f() end", "g()"])
+    ['local function g() end', 'g()']
+    """
+    statements: list[list[str]] = []
+    for line in lines:
+        if statements and functions.continues(line):
+            statements[-1].append(line)
+        else:
+            statements.append([line])
+    calls: dict[str, frozenset[str]] = {}
+    reached: set[str] = set()
+    for statement in statements:
+        words = _words(tuple(statement))
+        if found := _FUNCTION.match(statement[0]):
+            calls[found[1]] = words
+        else:
+            reached |= words
+    new = reached & calls.keys()
+    while new:
+        new = {word for name in new for word in calls[name] if word in calls} - reached
+        reached |= new
+    used = (s for s in statements if not (found := _FUNCTION.match(s[0])) or found[1] in reached)
+    return [line for statement in used for line in statement]
 
 
 def enclose_includes(lines: list[str]) -> list[str]:

@@ -46,12 +46,12 @@ def parse_after(value: object, name: str) -> tuple[str, ...]:
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
         raise InvalidValue(f"{name} must be a list of ids, not {given(value)}")
     kinds: dict[str, str] = {}
-    for item in value:
+    for number, item in enumerate(value):
+        if number == MOST:
+            raise InvalidValue(f"{name} names more than {MOST:,} tasks: wait for some in between")
         task_id, kind = _parted(getattr(item, "id", item), name)
         if kinds.setdefault(task_id, kind) != kind:
             raise InvalidValue(f"{name} names {task_id} twice, as {kinds[task_id]} and as {kind}")
-    if len(kinds) > MOST:
-        raise InvalidValue(f"{name} names {len(kinds):,} tasks, at most {MOST:,} are taken: wait for some in between")
     return tuple(task_id if kind == "ok" else f"{task_id}:{kind}" for task_id, kind in kinds.items())
 
 
