@@ -35,7 +35,7 @@ local function is_right(id)
   if kind == 'live' then return not FINAL[state] end
   if kind == 'arrays' then return array and array_rest(array) > 0 end
   if index == 'finished:array' then return array and FINAL[state] end
-  if state ~= (kind == 'finished' and name or kind) then return false end
+  if state ~= (kind == 'finished' and name or kind) or (kind == 'finished' and request.array) then return false end
   if kind ~= 'pending' then return true end
   return request.class == name and (array and array_member(array) or (request.turn or '') .. id) == member
 end

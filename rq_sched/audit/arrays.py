@@ -103,6 +103,8 @@ class Arrays:
             return None if is_state in FINAL else f"its task is {is_state}"
         if is_state != state:
             return f"its task is {is_state}"
+        if is_state in FINAL:
+            return "its task is an array: one that has ended stands in finished:array, if anywhere"
         place = self._place(array_id, is_state, record)
         return None if place == ("ZSCORE", index, member) else f"its task has its place at {place[1:]}"
 

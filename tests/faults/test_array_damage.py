@@ -136,6 +136,17 @@ def test_planted_damage_is_found_and_mended(scene: Scene, kind: str) -> None:
     assert snapshot(scene) == before
 
 
+@damaged
+def test_an_array_that_has_ended_stands_among_no_ended_tasks(scene: Scene) -> None:
+    reports = [EndReport(scene.tokens[f"e/{i}"], f"e/{i}", "completed", 0.1, result=b"\xc0") for i in (1, 2)]
+    scene.link.run(scene.store.task_finish("n1", "i1", acked=4, reports=reports))
+    assert scene.found() == {}
+    scene.plant(("ZADD", K.finished("completed"), 7, "e"))
+    assert set(scene.found()) == {("indexes", "finished:completed e")}
+    scene.link.run(repair(scene.store.keys.namespace))
+    assert scene.found() == {}
+
+
 def snapshot(scene: Scene) -> dict[bytes, bytes]:
     keys = scene.link.run(plainly(("KEYS", scene.store.keys.prefix + "*")))[0]
     return dict(zip(keys, scene.link.run(plainly(*(("DUMP", key) for key in keys))), strict=True))
