@@ -24,7 +24,7 @@ from rq_sched.store import Store
 from rq_sched.store.answers import EndReport
 from rq_sched.store.attempts import REFILL
 from rq_sched.store.base import BATCH
-from rq_sched.store.schedule import PLACE_BATCH
+from rq_sched.store.scheduling import PLACE_BATCH
 
 NODES = 1000
 NODE = Resources(16, 64 * 1024)

@@ -22,7 +22,7 @@ from rq_sched.store import Store
 from rq_sched.store.answers import EndReport, Finished, Reserved, Resized
 from rq_sched.store.base import BATCH
 from rq_sched.store.requests import encode
-from rq_sched.store.schedule import PLACE_BATCH
+from rq_sched.store.scheduling import PLACE_BATCH
 from rq_sched.store.submit import WORDS
 
 START = 10**12

@@ -32,7 +32,7 @@ from rq_sched.simulate.reservation import NEVER
 from rq_sched.simulate.sampling import Sampling
 from rq_sched.simulate.workload import Row, Workload
 from rq_sched.store.attempts import REFILL
-from rq_sched.store.schedule import PLACE_BATCH
+from rq_sched.store.scheduling import PLACE_BATCH
 
 RESERVE_EVERY = 500
 """ms between two calls of ``reserve``, as a scheduler makes them."""

@@ -18,8 +18,8 @@ from rq_sched.model.schedule import Schedule
 from rq_sched.model.task import TaskRequest
 from rq_sched.store.attempts import REFILL
 from rq_sched.store.base import BATCH
-from rq_sched.store.schedule import REAP_BATCH
 from rq_sched.store.schedules import MOVES
+from rq_sched.store.scheduling import REAP_BATCH
 from tests.conftest import drop
 from tests.lua.cell import Cell
 

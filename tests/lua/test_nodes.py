@@ -7,7 +7,7 @@ import pytest
 from rq_sched.errors import NodeAlive, NodeNotFound, StaleIncarnation, WrongState
 from rq_sched.model.node import NodeState
 from rq_sched.model.states import State
-from rq_sched.store.schedule import REAP_BATCH
+from rq_sched.store.scheduling import REAP_BATCH
 from tests.lua.cell import START, Cell
 
 

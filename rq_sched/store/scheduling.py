@@ -19,7 +19,7 @@ SWEEP_GAP = 1.5
 """Seconds without a sweep or a heartbeat that mean Redis was away (schedulers sweep every 0.5 s)."""
 
 
-class Schedule(Base):
+class Scheduling(Base):
     """The transitions that schedulers make: each call is one bounded batch."""
 
     def place(self, limit: int = PLACE_BATCH) -> Op[Placed]:
