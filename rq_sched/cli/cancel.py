@@ -52,12 +52,12 @@ def cancel_command(session: Invocation, chosen: Chosen, no_requeue: bool, grace:
     return max(refusals or codes, default=0)
 
 
-def _cancel_all(session: Invocation, bites: Iterator[list[Answer]], requeue: bool) -> int:
+def _cancel_all(session: Invocation, batches: Iterator[list[Answer]], requeue: bool) -> int:
     """Say how many became what; returns the exit code."""
     numbers: Counter[str] = Counter()
     moved_on, refusals = 0, Refusals()
     with progress_bar("cancelling", None) as update:
-        for answers in bites:
+        for answers in batches:
             for answer in answers:
                 if isinstance(answer, MOVED_ON) or (
                     isinstance(answer, Cancelled) and answer.outcome.startswith("already")

@@ -36,7 +36,7 @@ def _change(
     if not chosen.named:
         return change_all(session, chosen, change, done)
     code = 0
-    for task_ids in chosen.bites(session):
+    for task_ids in chosen.batches(session):
         answers = session.taker.do(session.flows.each(task_ids, change, Deadline(None)))
         for task_id, answer in answers.items():
             code = max(code, _tell(session, task_id, answer, said))

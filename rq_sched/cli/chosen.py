@@ -18,7 +18,7 @@ from rq_sched.cli.options import TASK_ID, Invocation, tag_option
 from rq_sched.client.steps import Deadline, batches
 from rq_sched.errors import RqSchedError, TaskFinal, TaskNotFound, UsageError, WrongState
 from rq_sched.model.states import State
-from rq_sched.store.selection import BITE
+from rq_sched.store.selection import BATCH
 
 if TYPE_CHECKING:
     from rq_sched.link import Op
@@ -40,10 +40,10 @@ class Chosen:
     def named(self) -> bool:
         return bool(self.task_ids)
 
-    def bites(self, session: Invocation) -> Iterator[list[str]]:
+    def batches(self, session: Invocation) -> Iterator[list[str]]:
         """The ids, each once, some at a time."""
         if self.named:
-            return batches(dict.fromkeys(self.task_ids), BITE)
+            return batches(dict.fromkeys(self.task_ids), BATCH)
         return session.taker.stream(session.flows.selected(self.states, self.tags, Deadline(None)))
 
 
@@ -115,7 +115,7 @@ def change_all(session: Invocation, chosen: Chosen, change: Callable[[str], Op[o
     changed = moved_on = 0
     refusals = Refusals()
     with progress_bar(done, None) as update:
-        for task_ids in chosen.bites(session):
+        for task_ids in chosen.batches(session):
             answers = session.taker.do(session.flows.each(task_ids, change, Deadline(None))).values()
             for answer in answers:
                 if isinstance(answer, MOVED_ON):

@@ -41,7 +41,7 @@ def _count_tagged(session: Invocation, tag: Mapping[str, str]) -> None:
     numbers: Counter[str] = Counter()
     with progress_bar("counting", None) as update:
         for state in State:
-            for task_ids in Chosen((), [state], tag).bites(session):
+            for task_ids in Chosen((), [state], tag).batches(session):
                 numbers[state] += len(task_ids)
                 update(numbers.total(), show.count(numbers.total(), "task"))
     if session.json:

@@ -30,7 +30,7 @@ def wait_command(session: Invocation, chosen: Chosen, timeout: float | None, qui
     An array is final when all its elements are.
     """
     if not chosen.named:
-        ids = [task_id for bite in chosen.bites(session) for task_id in bite]
+        ids = [task_id for batch in chosen.batches(session) for task_id in batch]
         return wait_known(session, ids, timeout=timeout, quiet=quiet)
     return wait_many(session, chosen.task_ids, timeout=timeout, quiet=quiet)
 

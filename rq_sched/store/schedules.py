@@ -24,7 +24,7 @@ MOVES = 16
 """Schedules that one call moves on: each may cost as much as a submit and a look at another task."""
 LOOK = 200
 """Due times of a schedule that one turn looks at."""
-BITE = 16
+CATCH_UP = 16
 """Tasks of a schedule that one turn makes, where those that were missed are made, too."""
 LATE = 60_000
 """Ms by which a task may be late where those that were missed aren't made: a scheduler, or Redis, was just away."""
@@ -195,7 +195,7 @@ def moves_of(schedule: Due, now: int) -> tuple[list[tuple[Argument, ...]], bool]
     behind: list[str | int] = [*come[1:], NEVER if following is None else following]
     if record[b"catch_up"] == b"all":
         each = list(zip(come, ids, behind, strict=True))
-        return [(schedule.name, *one, 0, "") for one in each[:BITE]], goes_on or len(each) > BITE
+        return [(schedule.name, *one, 0, "") for one in each[:CATCH_UP]], goes_on or len(each) > CATCH_UP
     if goes_on or (record[b"catch_up"] == b"none" and now - come[-1] > LATE):
         return [(schedule.name, due, "", behind[-1], len(come), ids[-1])], goes_on
     return [(schedule.name, due, ids[-1], behind[-1], len(come) - 1, ids[-2] if len(come) > 1 else "")], False

@@ -1,4 +1,4 @@
-"""Tasks that are chosen by their states and tags rather than named: their ids, a bite at a time, however many there
+"""Tasks that are chosen by their states and tags rather than named: their ids, a batch at a time, however many there
 are."""
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from rq_sched.store.base import PAGE
 from rq_sched.store.indexes import Index, IndexEntry, fill
 from rq_sched.store.lists import ACTIVE, Lists
 
-BITE = 200
-"""Tasks in a bite, at most."""
+BATCH = 200
+"""Tasks in a batch, at most."""
 KINDS = tuple(
     map(frozenset, ({State.DELAYED}, {State.HELD}, {State.PENDING}, ACTIVE, *({state} for state in sorted(FINAL))))
 )
@@ -38,7 +38,7 @@ class Selection:
 
     >>> from rq_sched.store import Store
     >>> chosen = Selection(Store("default"), [State.FAILED], {"run": "17"})
-    >>> ids = link.run(chosen.bite())  # doctest: +SKIP
+    >>> ids = link.run(chosen.next_batch())  # doctest: +SKIP
     """
 
     def __init__(self, store: Lists, states: Collection[State], tags: Mapping[str, str] | None = None) -> None:
@@ -49,7 +49,7 @@ class Selection:
         self._met: set[str] = set()  # where several kinds are looked through
         self._kind: _Kind | None = None
 
-    def bite(self) -> Op[list[str]]:
+    def next_batch(self) -> Op[list[str]]:
         """The next ids, at most 200; none: there are no more. If Redis was away it may be asked again."""
         while self._kinds:
             if self._kind is None:
@@ -99,16 +99,16 @@ class _Kind:
         while self._indexes:
             index = self._indexes[0]
             if not index.buffer and not index.done:
-                yield from fill([index], BITE)
+                yield from fill([index], BATCH)
             if not index.buffer:
                 self._indexes.popleft()
                 continue
             self._looked_at = index.buffer
-            if ids := self._there_before(islice(index.buffer, BITE)):
+            if ids := self._there_before(islice(index.buffer, BATCH)):
                 return ids
             self.take()
         self._looked_at = self._listed
-        while some := list(islice(self._listed, BITE)):
+        while some := list(islice(self._listed, BATCH)):
             states = yield from self._store.states(some)
             if ids := [task_id for task_id, state in zip(some, states, strict=True) if state in self._states]:
                 return ids
@@ -117,7 +117,7 @@ class _Kind:
 
     def take(self) -> None:
         """What was looked at is done with."""
-        for _ in range(min(BITE, len(self._looked_at))):
+        for _ in range(min(BATCH, len(self._looked_at))):
             self._looked_at.popleft()
 
     def _begin(self) -> Op[None]:

@@ -12,7 +12,7 @@ from rq_sched.model.due import parse_times
 from rq_sched.model.schedule import Schedule, ScheduleInfo
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskRequest
-from rq_sched.store.schedules import BITE, LOOK
+from rq_sched.store.schedules import CATCH_UP, LOOK
 from tests.lua.cell import Cell
 
 NOON = int(datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()) * 1000
@@ -242,7 +242,7 @@ def test_ages_are_caught_up_in_bites(cell: Cell) -> None:
     cell.now += (2 * LOOK + 50) * MINUTE
     turn = cell.run(cell.store.make_due())
     assert turn.more
-    assert len(tasks(cell)) == BITE
+    assert len(tasks(cell)) == CATCH_UP
     make(cell)
     assert look(cell, "m").made == 1
     assert look(cell, "m").skipped == 2 * LOOK + 49

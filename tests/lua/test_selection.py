@@ -18,8 +18,8 @@ from tests.lua.test_lists import end, send
 
 
 @pytest.fixture(autouse=True)
-def small_bites(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "BITE", 3)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "BATCH", 3)
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def damaged(redis_url: str) -> Iterator[Cell]:
 
 
 def chosen(cell: Cell, state: State, between: Callable[[list[str]], None] = lambda ids: None) -> list[str]:
-    """All ids, in the order in which they come; after each bite something happens."""
+    """All ids, in the order in which they come; after each batch something happens."""
     taken = Selection(cell.store, [state])
     found: list[str] = []
-    while ids := cell.run(taken.bite()):
+    while ids := cell.run(taken.next_batch()):
         assert len(ids) <= 3
         found += ids
         between(ids)
-    assert cell.run(taken.bite()) == []
+    assert cell.run(taken.next_batch()) == []
     return found
 
 

@@ -80,7 +80,7 @@ class BaseFlows:
     def selected(self, states: Collection[State], tags: Mapping[str, str], deadline: Deadline) -> Flow[None]:
         """Emits lists of the ids of all tasks that are in these states now and have these tags."""
         selection = Selection(self.store, states, tags)
-        while task_ids := (yield from self.patiently(selection.bite, deadline)):
+        while task_ids := (yield from self.patiently(selection.next_batch, deadline)):
             yield Emit(task_ids)
 
 

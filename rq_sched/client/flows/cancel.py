@@ -19,7 +19,7 @@ from rq_sched.model.task import TaskInfo
 from rq_sched.process.backoff import backoff
 from rq_sched.store.answers import Cancelled
 from rq_sched.store.lists import ACTIVE
-from rq_sched.store.selection import BITE, Selection
+from rq_sched.store.selection import BATCH, Selection
 
 CANCEL_MARGIN = 5.0
 """Seconds beyond the grace that a cancel waits for the processes to be gone."""
@@ -62,7 +62,7 @@ class CancelFlows(BaseFlows):
         """
         how = _how(requeue, grace, reason)
         answers: dict[str, Answer] = {}
-        for batch in batches(dict.fromkeys(map(known_id, task_ids)), BITE):
+        for batch in batches(dict.fromkeys(map(known_id, task_ids)), BATCH):
             answers |= yield from self._cancel(batch, how, Deadline(patience, self.clock))
         if wait:
             answers |= {task_id: answer for task_id, answer in _elements(answers) if task_id not in answers}
@@ -108,7 +108,7 @@ class CancelFlows(BaseFlows):
         how["waiting"] = ACTIVE.isdisjoint(states)  # the rest of an array, not what runs of it
         stopping: dict[str, Answer] = {}
         selection = Selection(self.store, states, tags)
-        while task_ids := (yield from self.patiently(selection.bite, Deadline(patience, self.clock))):
+        while task_ids := (yield from self.patiently(selection.next_batch, Deadline(patience, self.clock))):
             answers = yield from self._cancel(task_ids, how, Deadline(patience, self.clock))
             late = _stopping(answers) if wait else {}
             stopping |= late
