@@ -54,6 +54,8 @@ class Cell:
         while True:
             batch = self.run(self.store.place())
             placed += batch.placed
+            if batch.releasing:
+                self.run(self.store.release())
             if not batch.more:
                 return placed
 

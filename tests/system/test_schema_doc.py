@@ -47,7 +47,7 @@ def cell(link: Link, namespace: str) -> Cell:
     cell.run(cell.store.reserve())
     tokens = [cell.run(record_of(cell.store.keys, task_id))["token"] for task_id in ("t1", "t2")]
     cell.run(cell.store.task_start("n1", "i1", tokens))
-    cell.place()
+    cell.run(cell.store.place())  # once: who was told of nothing yet isn't
     cell.run(cell.store.task_grow("n1", "i1", tokens, idle=2))
     cell.submit("fresh", cpu=2)
     arrays(cell)
