@@ -20,6 +20,7 @@ from rq_sched.model.states import State
 from rq_sched.process.embedded import EmbeddedServer
 from rq_sched.scheduler.process import SchedulerConfig, serve
 from rq_sched.store import Store
+from rq_sched.store.schema import known_features
 from tests.cli.kit import Cli
 from tests.support import wait_for
 from tests.worker.conftest import desk, node
@@ -33,6 +34,7 @@ WORDS = {
     "submit": ["m:f"], "status": ["t"], "cancel": ["t"], "wait": ["t"], "result": ["t"], "logs": ["t"],
     "explain": ["t"], "requeue": ["t"], "hold": ["t"], "unhold": ["t"], "priority": ["--to", "1", "t"], "forget": ["t"],
     "drain": ["n"], "undrain": ["n"], "reload": ["n"], "top": ["--count", "1"], "inspect": ["t"],
+    "run": ["m:f"], "every": ["n", "--interval", "1h", "m:f"],
 }  # fmt: skip
 
 
@@ -107,7 +109,7 @@ def test_a_scheduler_ends_when_the_data_are_upgraded_under_it(link: Link, store:
         async with asyncio.timeout(30):
             await ready.wait()
             (scheduler,) = await asyncio.to_thread(link.run, store.processes())
-            assert scheduler == ("scheduler", f"{os.uname().nodename}:{os.getpid()}", str(SCHEMA))
+            assert scheduler == ("scheduler", f"{os.uname().nodename}:{os.getpid()}", f"{SCHEMA}{known_features()}")
             await asyncio.to_thread(say, link, store, NEWER)
             await serving
 
