@@ -18,8 +18,9 @@ from rq_sched.store.lists import ACTIVE, Lists
 
 BATCH = 200
 """Tasks in a batch, at most."""
+ASIDE = (State.WAITING, State.DELAYED, State.HELD)
 KINDS = tuple(
-    map(frozenset, ({State.DELAYED}, {State.HELD}, {State.PENDING}, ACTIVE, *({state} for state in sorted(FINAL))))
+    map(frozenset, (*({state} for state in ASIDE), {State.PENDING}, ACTIVE, *({state} for state in sorted(FINAL))))
 )
 """The states that are looked through together, in the order of a task's life: one that moves on is met later."""
 
@@ -124,8 +125,8 @@ class _Kind:
         keys = self._store.keys
         if self._states <= ACTIVE:
             self._listed.extend((yield from self._store.ids_on_nodes()))
-        elif State.DELAYED in self._states:  # their scores don't tell since when they are there
-            yield from self._list_all(Index(keys.delayed))
+        elif self._states & {State.WAITING, State.DELAYED}:  # their scores don't tell since when they are there
+            yield from self._list_all(Index(keys.waiting if State.WAITING in self._states else keys.delayed))
         elif State.PENDING in self._states:
             last = (yield [("GET", keys.seq)])[0]
             self._last_sequence = f"{whole(last):0{SEQUENCE}x}"

@@ -78,9 +78,11 @@ def test_cancel_all_of_a_run(cli: Cli, hand: HandCell):
     submit(cli, "d", delay="60", **tags)
     submit(cli, "sweep", array="1-100", **tags)
     submit(cli, "other", cpu="64")
+    hand.node("n1", ttl=600)  # whoever knows what it is to wait for others
+    submit(cli, "w", after="other", **tags)
     cli("hold", "h")
-    assert cli("cancel", "--tag", "run=17", "--no-requeue").lines == ["4 tasks cancelled"]
-    assert hand.state("sweep") == "cancelled"
+    assert cli("cancel", "--tag", "run=17", "--no-requeue").lines == ["5 tasks cancelled"]
+    assert hand.state("sweep") == hand.state("w") == "cancelled"
     assert hand.state("other") == "pending"
 
 

@@ -89,6 +89,24 @@ def test_what_is_delayed_meanwhile_is_not_chosen(cell: Cell):
     assert chosen(cell, State.DELAYED, again) == names
 
 
+def test_every_state_is_looked_through() -> None:
+    assert sorted(state for kind in selection.KINDS for state in kind) == sorted(State)
+
+
+def test_those_that_wait_for_others_as_they_are_cancelled(cell: Cell):
+    names = [f"t{n}" for n in range(7)]
+    cell.node("n1")
+    cell.submit("first", cpu=64)
+    cell.submit(*names, after=["first"])
+
+    def cancel(ids: list[str]) -> None:
+        for task_id in ids:
+            cell.run(cell.store.cancel(task_id, requeue=False))
+
+    assert sorted(chosen(cell, State.WAITING, cancel)) == names
+    assert chosen(cell, State.WAITING) == []
+
+
 def test_held_ones_as_they_are_brought_back(cell: Cell):
     names = [f"t{n}" for n in range(7)]
     cell.submit(*names)
@@ -128,7 +146,7 @@ def test_an_index_of_another_type_holds_none_or_it_is_told_who_mends_it(damaged:
     cell = damaged
     cell.submit("t1")
     keys = cell.store.keys
-    for key in (keys.groups, keys.held, keys.delayed, keys.finished(state), keys.nodes, keys.gone):
+    for key in (keys.groups, keys.held, keys.delayed, keys.waiting, keys.finished(state), keys.nodes, keys.gone):
         cell.run(send("DEL", key))
         cell.run(send("SET", key, "x"))
     if state in {State.PENDING, State.ASSIGNED, State.RUNNING}:
