@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
@@ -10,7 +9,7 @@ import click
 
 from rq_sched.cli import show
 from rq_sched.cli.bar import progress_bar
-from rq_sched.cli.chosen import MOVED_ON, Chosen, Refusals, chosen_tasks, refused, say_how_many
+from rq_sched.cli.chosen import Chosen, Tally, chosen_tasks, refused
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.follow import patiently
 from rq_sched.cli.options import DURATION, TEXT, Invocation, command
@@ -54,27 +53,23 @@ def cancel_command(session: Invocation, chosen: Chosen, no_requeue: bool, grace:
 
 def _cancel_all(session: Invocation, batches: Iterator[list[Answer]], requeue: bool) -> int:
     """Say how many became what; returns the exit code."""
-    numbers: Counter[str] = Counter()
-    moved_on, refusals = 0, Refusals()
+    tally, late = Tally(), 0
     with progress_bar("cancelling", None) as update:
         for answers in batches:
             for answer in answers:
-                if isinstance(answer, MOVED_ON) or (
-                    isinstance(answer, Cancelled) and answer.outcome.startswith("already")
-                ):
-                    moved_on += 1
-                elif isinstance(answer, RqSchedError):
-                    refusals.add(answer)
+                if isinstance(answer, RqSchedError):
+                    tally.refuse(answer)
+                elif answer.outcome.startswith("already"):
+                    tally.move_on()
+                elif answer.outcome is CancelOutcome.STOPPING:
+                    late += 1
                 else:
-                    numbers[answer.outcome] += 1
-            update(numbers.total(), show.count(numbers.total(), "task"))
-    late = numbers.pop(CancelOutcome.STOPPING, 0)
-    say_how_many(session, numbers or {CancelOutcome.REQUEUED if requeue else CancelOutcome.CANCELLED: 0}, moved_on)
+                    tally.add(answer.outcome)
+            update(tally.done, show.count(tally.done, "task"))
     if late:
-        error = WaitTimeout(f"{show.count(late, 'task')} still being stopped: the workers haven't reported that the "
-                            "processes are gone")  # fmt: skip
-        refusals.add(error)
-    return refusals.report(session)
+        gone = "the workers haven't reported that the processes are gone"
+        tally.refuse(WaitTimeout(f"{show.count(late, 'task')} still being stopped: {gone}"))
+    return tally.report(session, CancelOutcome.REQUEUED if requeue else CancelOutcome.CANCELLED)
 
 
 def _report(session: Invocation, task_id: str, answer: Cancelled) -> int:

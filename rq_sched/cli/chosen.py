@@ -85,21 +85,48 @@ def refused(session: Invocation, task_id: str, error: RqSchedError) -> int:
     return error.exit_status
 
 
-class Refusals:
-    """What can't be done with some of many tasks: told once for each kind."""
+class Tally:
+    """What became of many tasks, counted. What can't be done with some of them is told once for each kind."""
 
     def __init__(self) -> None:
-        self._numbers: Counter[str] = Counter()
+        self._done: Counter[str] = Counter()
+        self._moved_on = 0
+        self._refused: Counter[str] = Counter()
         self._first: dict[str, RqSchedError] = {}
 
-    def add(self, error: RqSchedError) -> None:
-        self._numbers[error.code] += 1
-        self._first.setdefault(error.code, error)
+    @property
+    def done(self) -> int:
+        return self._done.total()
 
-    def report(self, session: Invocation) -> int:
-        """Print them; returns the exit code."""
+    def add(self, what: str) -> None:
+        """One more was done so."""
+        self._done[what] += 1
+
+    def move_on(self) -> None:
+        """One more had left its state before its turn came."""
+        self._moved_on += 1
+
+    def refuse(self, error: RqSchedError) -> None:
+        """It couldn't be done with one more."""
+        if isinstance(error, MOVED_ON):
+            self.move_on()
+        else:
+            self._refused[error.code] += 1
+            self._first.setdefault(error.code, error)
+
+    def report(self, session: Invocation, usual: str) -> int:
+        """Print the numbers, then what was refused; returns the exit code. ``usual``: what is said of none."""
+        numbers = self._done or {usual: 0}
+        if session.json:
+            named = {name.replace(" ", "_"): number for name, number in numbers.items()}
+            show.json_line(named | {"moved_on": self._moved_on})
+        else:
+            parts = [f"{show.count(number, 'task')} {name}" for name, number in self._done.items()]
+            if self._moved_on:
+                parts.append(f"{show.count(self._moved_on, 'task')} had moved on")
+            show.paragraph(", ".join(parts) or f"0 tasks {usual}")
         for code, error in self._first.items():
-            others = self._numbers[code] - 1
+            others = self._refused[code] - 1
             more = f" (and so with {show.count(others, 'other task')})" if others else ""
             print_error(code, f"{error}{more}", as_json=session.json)
         return max((error.exit_status for error in self._first.values()), default=0)
@@ -112,29 +139,14 @@ def change_all(session: Invocation, chosen: Chosen, change: Callable[[str], Op[o
         change: makes the operation; made again, it must know itself.
         done: what they are then, as in `3 tasks requeued`.
     """
-    changed = moved_on = 0
-    refusals = Refusals()
+    tally = Tally()
     with progress_bar(done, None) as update:
         for task_ids in chosen.batches(session):
-            answers = session.taker.do(session.flows.each(task_ids, change, Deadline(None))).values()
-            for answer in answers:
-                if isinstance(answer, MOVED_ON):
-                    moved_on += 1
-                elif isinstance(answer, RqSchedError):
-                    refusals.add(answer)
+            answers = session.taker.do(session.flows.each(task_ids, change, Deadline(None)))
+            for answer in answers.values():
+                if isinstance(answer, RqSchedError):
+                    tally.refuse(answer)
                 else:
-                    changed += 1
-            update(changed, show.count(changed, "task"))
-    say_how_many(session, {done: changed}, moved_on)
-    return refusals.report(session)
-
-
-def say_how_many(session: Invocation, numbers: dict[str, int], moved_on: int) -> None:
-    """Say what was done with how many tasks, and of how many the state was another by then."""
-    if session.json:
-        show.json_line({name.replace(" ", "_"): number for name, number in numbers.items()} | {"moved_on": moved_on})
-        return
-    parts = [f"{show.count(number, 'task')} {name}" for name, number in numbers.items() if number]
-    if moved_on:
-        parts.append(f"{show.count(moved_on, 'task')} had moved on")
-    show.paragraph(", ".join(parts) or f"0 tasks {next(iter(numbers))}")
+                    tally.add(done)
+            update(tally.done, show.count(tally.done, "task"))
+    return tally.report(session, done)

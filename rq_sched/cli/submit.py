@@ -118,7 +118,7 @@ def submit_command(
         return submit_file(session, from_file, wait=wait, quiet=quiet, dry_run=dry_run)
     if given.get("stdin") == "-":
         given["stdin"] = standard_input.read(as_json=session.json)
-    request = request_of(list(words), after, given)
+    request = request_of(list(words), after, given, others=", or --from-file FILE")
     if dry_run:
         return _dry_run(session, request, named="task_id" in given)
     info, new = submit_one(session, request)
@@ -154,8 +154,8 @@ def given_options(fields: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def request_of(words: list[str], after: list[str] | None, given: dict[str, Any]) -> TaskRequest:
-    """The request that the words of the command line ask for, checked."""
+def request_of(words: list[str], after: list[str] | None, given: dict[str, Any], others: str = "") -> TaskRequest:
+    """The request that the words of the command line ask for, checked. ``others``: what else could have been given."""
     if words and not words[0].startswith("exec:"):
         args, kwargs = parse_arguments(words[1:] + (after or []))
         return TaskRequest(words[0], args, kwargs, **given).check()
@@ -166,7 +166,7 @@ def request_of(words: list[str], after: list[str] | None, given: dict[str, Any])
         if request.chdir is None:
             request.hints = submitted_from()
         return request
-    raise UsageError("nothing to submit: name a function (pkg.mod:func), a command after --, or --from-file FILE")
+    raise UsageError(f"nothing to submit: name a function (pkg.mod:func), or a command after --{others}")
 
 
 def submit_one(session: Invocation, request: TaskRequest) -> tuple[TaskInfo, bool]:
