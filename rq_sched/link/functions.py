@@ -49,64 +49,81 @@ def library(script: str, source: str) -> str:
     """
     found = _SHEBANG.match(source)
     flags = found[1].split(",") if found and found[1] else []
-    functions: list[str] = []
-    constants: list[str] = []
-    names: list[str] = ["KEYS", "ARGV"]
-    begin: list[tuple[int, str]] = []  # how many names it sets, and the assignment
-    body: list[str] = []
-    block: list[str] | None = None  # of an include: its lines, and what sets its variables
-    set_in_block: list[str] = []
-
-    def set_anew(width: int, text: str) -> None:
-        if body:
-            body.append(text)
-        else:
-            begin.append((width, text))
-
+    parts = _Parts()
     for statement in _statements(source):
-        assignment = None if is_constant(statement) else _LOCAL.match(statement)
-        if _OPENS.match(statement):
-            block, set_in_block = [statement], []
-        elif block is not None and (found := _CLOSES.match(statement)):
-            functions += _block(block, found[1], set_in_block)
-            block = None
-            if set_in_block:
-                set_anew(1, f"afresh{found[1]}()")
-            functions.append(statement)
-        elif block is not None and assignment is not None:
-            block.append(f"local {assignment['names']}")
-            set_in_block.append(f"{assignment['names']} = {assignment['value'] or 'nil'}")
-        elif block is not None:
-            block.append(statement)
-        elif _FUNCTION.match(statement):
-            functions.append(statement)
-        elif assignment is not None:
-            given = assignment["names"].split(", ")
-            names += given
-            set_anew(len(given), f"{assignment['names']} = {assignment['value'] or 'nil'}")
-        elif is_constant(statement):
-            constants.append(statement)
-        else:
-            body.append(statement)
+        parts.take(statement)
     name = name_of(script, source)
-    starts = _begin(begin)
+    starts = _begin(parts.begin)
     flag_list = ", ".join(f"'{flag}'" for flag in flags)
     return "\n".join(
         [
             f"#!lua name={name}",
-            f"local {', '.join(names)}",
-            *constants,
-            *functions,
+            f"local {', '.join(parts.names)}",
+            *parts.constants,
+            *parts.functions,
             *(f"local function begin_{i}()\n{text}\nend" for i, text in enumerate(starts)),
             "local function main(keys, args)",
             "KEYS, ARGV = keys, args",
             *(f"begin_{i}()" for i in range(len(starts))),
-            *body,
+            *parts.body,
             "end",
             f"redis.register_function{{function_name='{name}', callback=main, flags={{{flag_list}}}}}",
             "",
         ]
     )
+
+
+class _Parts:
+    """The statements of a script by where they go in its library."""
+
+    def __init__(self) -> None:
+        self.names = ["KEYS", "ARGV"]
+        self.constants: list[str] = []
+        self.functions: list[str] = []
+        self.begin: list[tuple[int, str]] = []  # how many names it sets, and the assignment
+        self.body: list[str] = []
+        self._block: list[str] | None = None  # of an include, and what sets its variables
+        self._set_in_block: list[str] = []
+
+    def take(self, statement: str) -> None:
+        """The next statement."""
+        if _OPENS.match(statement):
+            self._block, self._set_in_block = [statement], []
+        elif self._block is not None:
+            self._take_in_block(self._block, statement)
+        elif _FUNCTION.match(statement):
+            self.functions.append(statement)
+        elif is_constant(statement):
+            self.constants.append(statement)
+        elif assignment := _LOCAL.match(statement):
+            given = assignment["names"].split(", ")
+            self.names += given
+            self._set_anew(len(given), _assigned(assignment))
+        else:
+            self.body.append(statement)
+
+    def _take_in_block(self, block: list[str], statement: str) -> None:
+        if closing := _CLOSES.match(statement):
+            self.functions += [*_block(block, closing[1], self._set_in_block), statement]
+            self._block = None
+            if self._set_in_block:
+                self._set_anew(1, f"afresh{closing[1]}()")
+        elif not is_constant(statement) and (assignment := _LOCAL.match(statement)):
+            block.append(f"local {assignment['names']}")
+            self._set_in_block.append(_assigned(assignment))
+        else:
+            block.append(statement)
+
+    def _set_anew(self, width: int, text: str) -> None:
+        """At each call: before the body, until that has begun."""
+        if self.body:
+            self.body.append(text)
+        else:
+            self.begin.append((width, text))
+
+
+def _assigned(assignment: re.Match[str]) -> str:
+    return f"{assignment['names']} = {assignment['value'] or 'nil'}"
 
 
 def _statements(source: str) -> list[str]:
