@@ -27,6 +27,8 @@ _OPENS = re.compile(r"(?:local [\w, ]+ )?do -- ")
 _CLOSES = re.compile(r"end -- (\w+)")
 _FUNCTION = re.compile(r"(?:local )?function ")
 _CONTINUES = re.compile(r"[ })]|(?:end|else|elseif|until)\b")
+KNOWS_VERSIONS = "-- by code that knows versions of the data"
+"""Stands in each library: one without it is of a version before there were any (``upgrade/fence.py``)."""
 UPVALUES = 50
 """Names that one Lua function may take from outside: the limit is 60."""
 
@@ -58,6 +60,7 @@ def library(script: str, source: str) -> str:
     return "\n".join(
         [
             f"#!lua name={name}",
+            KNOWS_VERSIONS,
             f"local {', '.join(parts.names)}",
             *parts.constants,
             *parts.functions,

@@ -8,11 +8,10 @@ Who loads them anew, or calls scripts instead, isn't kept out by this.
 from __future__ import annotations
 
 from rq_sched.link import Command, Op
+from rq_sched.link.functions import KNOWS_VERSIONS
 
 BEGIN = b"KEYS, ARGV = keys, args\n"
 """What the body of each function begins with."""
-LOOKS = b"other_schema"
-"""What the source of those that look themselves has in it."""
 CHECK = rb"""local schema = redis.pcall('HGET', keys[1] .. 'settings', 'schema')
 if type(schema) == 'string' and schema ~= '1' then
 return redis.error_reply('RQS_OTHER_SCHEMA the data of this namespace were upgraded: install a newer rq-sched here')
@@ -27,7 +26,7 @@ def fence() -> Op[int]:
     loads: list[Command] = [
         ("FUNCTION", "LOAD", "REPLACE", code.replace(BEGIN, BEGIN + CHECK, 1))
         for code in codes
-        if LOOKS not in code.lower() and BEGIN in code
+        if BEGIN in code and not (KNOWS_VERSIONS.encode() in code or CHECK in code)
     ]
     if loads:
         yield loads
