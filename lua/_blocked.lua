@@ -37,7 +37,7 @@ local function somewhere(labels)
 end
 
 local function within_front(class)
-  for _, size in ipairs(front_of(class.group.labels)) do
+  for _, size in ipairs(front_of(class.group.required)) do
     if class.cpu <= size.cpu and class.memory <= size.memory then return true end
   end
   return false
@@ -46,7 +46,7 @@ end
 -- Whether some node that is up could hold the need when empty. `few`: not many are asked for, so that looking it up costs
 -- less than reading all nodes.
 local function feasible(class, few)
-  if not few or class.group.labels ~= '' then return within_front(class) end
+  if not few or class.group.required ~= '' then return within_front(class) end
   local from = class.cpu * PY.MEMORY_STEP + class.memory
   while true do
     local id, score = unpack(call('ZRANGEBYSCORE', P .. 'totals', from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1))

@@ -16,15 +16,15 @@ local blocked = {} -- labels → needs that fit nowhere: while this script runs,
 local batches = 0    -- of nodes that were asked for more labels than one: they weigh as lookups do
 
 local function known_blocked(need)
-  for _, one in ipairs(blocked[need.group.labels] or {}) do
+  for _, one in ipairs(blocked[need.group.required] or {}) do
     if need.cpu >= one.cpu and need.memory >= one.memory then return true end
   end
   return false
 end
 
 local function block(need)
-  local list = blocked[need.group.labels] or {}
-  blocked[need.group.labels] = list
+  local list = blocked[need.group.required] or {}
+  blocked[need.group.required] = list
   list[#list + 1] = need
 end
 
@@ -37,7 +37,7 @@ end
 -- Exact and without a scan, as the index is ordered by (free CPU, free memory): at most two lookups for each different
 -- number of free cores. Only of several labels the others must be asked node by node.
 local function best_fit(need)
-  local index, others = index_for('free', need.group.labels)
+  local index, others = index_for('free', need.group.required)
   local batch = others == NO_OTHERS and 1 or CANDIDATES
   local from, skip = need.cpu * PY.MEMORY_STEP + need.memory, 0
   while true do
@@ -64,7 +64,7 @@ end
 
 -- The candidates with room: their ids, and what they have free as the index packs it.
 local function candidates(need)
-  local index, others = index_for('free', need.group.labels)
+  local index, others = index_for('free', need.group.required)
   local from, memory = need.cpu * PY.MEMORY_STEP + need.memory, need.memory
   local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', 0, CANDIDATES)
   found = only_in(others, found)
@@ -150,7 +150,7 @@ local function node_with_room(now, class)
     local id = choice(class, ends)
     local node = id and node_load(id)
     if not id or has_room(node, class) then return node, ends ~= nil end
-    index_drop('free', id, class.group.labels) -- the index said more than is there
+    index_drop('free', id, class.group.required) -- the index said more than is there
     if node then node_index(node) end
   end
 end

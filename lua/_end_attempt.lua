@@ -99,7 +99,7 @@ end
 
 -- The most memory that a node with enough CPU and the labels has when it is empty.
 local function largest_memory(need)
-  local index, others = index_for('totals', need.group.labels)
+  local index, others = index_for('totals', need.group.required)
   local found = only_in(others, call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * PY.MEMORY_STEP, 'WITHSCORES', 'LIMIT', '0', LARGEST))
   local most = 0
   for i = 2, #found, 2 do most = math.max(most, found[i] % PY.MEMORY_STEP) end
@@ -122,7 +122,7 @@ local function attempt_oom(now, task, node_id, report)
   if memory > need.memory then
     request.first_memory = first_need or need.memory
     if not first_need or (whole_of(request.retries_used) or 0) < (whole_of(request.retries) or 0) then
-      request.class = need.cpu .. ':' .. memory .. need.group.labels
+      request.class = need.cpu .. ':' .. memory .. need.group.required
     end
     if not first_need then return task_back(task, request.turn, node_id, 'oom') end
   end

@@ -55,7 +55,7 @@ end
 
 -- The NEAREST nodes that lack least, of equal ones the first by name.
 local function lacking_least(class)
-  local index, others = index_for('free', class.group.labels)
+  local index, others = index_for('free', class.group.required)
   local few = {}
   possible_nodes(class, call('ZRANGE', index, -LACKING, -1), others, function(id, lack, cpu, memory)
     local last = few[NEAREST]
@@ -74,7 +74,7 @@ end
 local function ending_first(class)
   local few = {}
   local ids = call('ZRANGE', P .. 'ends', '0', whole(ENDING - 1))
-  possible_nodes(class, ids, indexes_of('free', class.group.labels), function(id, _, cpu, memory)
+  possible_nodes(class, ids, indexes_of('free', class.group.required), function(id, _, cpu, memory)
     if #few < NEAREST then few[#few + 1] = { id = id, cpu = cpu, memory = memory } end
   end)
   return few

@@ -12,7 +12,7 @@ local SCORED = 20 -- groups whose scores come with them; further ones are asked 
 -- Groups in the order of their best heads, as far as loaded: the head as it stands in the index, and what its class needs.
 local group_members, group_needs = {}, {}
 local group_scores, score_texts = {}, {} -- numbers, where one was asked for; what came with the members
-local EMPTY = { cpu = PY.EXACT, memory = PY.EXACT, labels = '' } -- of a group of which nothing is left
+local EMPTY = { cpu = PY.EXACT, memory = PY.EXACT, required = '' } -- of a group of which nothing is left
 -- heads: position → head object, made when something of the group may fit; skips: where a run of groups begins that require what
 -- isn't there → its last one, as far as known; all: whether all groups are loaded.
 local walk = { heads = {}, skips = {}, all = false }
@@ -126,7 +126,7 @@ local function group_fit(group, cpu, memory, accept, best_score, best_member)
   end
 end
 
--- The class whose head is the earliest task that fits, or nil. `carries(labels)` tells whether what a group requires is
+-- The class whose head is the earliest task that fits, or nil. `carries(required)` tells whether what a group requires is
 -- there (nil: no labels are). `accept(score, member, class)`, where given, must allow a head too. Both say the same until
 -- first_fit_reset() of what isn't there, and what was refused.
 local function first_fit(cpu, memory, carries, accept)
@@ -144,7 +144,7 @@ local function first_fit(cpu, memory, carries, accept)
     elseif best and earlier(best_score, best_member, group_score(i), group_members[i]) then
       return best
     --@mark labels_of_group
-    elseif need.labels ~= '' and (walk.skips[i] or not (carries and carries(need.labels))) then
+    elseif need.required ~= '' and (walk.skips[i] or not (carries and carries(need.required))) then
       -- Passed over: the whole group requires what isn't there. So does the run that begins here, once it is known.
       if run_last ~= i - 1 then run = i end
       i = walk.skips[i] or i

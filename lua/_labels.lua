@@ -1,11 +1,9 @@
 --@include _check
+--@include _required
 -- Labels: what nodes carry and tasks require, both written as at the end of a class's name: sorted, `+gpu+ssd` ('' none).
 -- A node stands in the indexes `free` and `totals`, and with the same score in `free:LABEL` and `totals:LABEL` of each
 -- label that it carries.
--- What is required may also name registrations that have refused a task (_refused), behind the labels and sorted:
--- `+gpu!n1:5f!n3:a0`. It is part of a class's name as labels are: such a class isn't put there.
-
-local LABEL, REFUSED = '%+([^+!]+)', '!(([^!:]+):([^!]+))'
+-- What is required may also name registrations that have refused a task (_required): such a class isn't put there.
 
 -- Tells whether a node may have what requires this, by its labels and its place (NODE:INCARNATION); asked often, so that
 -- answers are kept.

@@ -24,7 +24,7 @@ local function place_dirty(now, nonce, limit)
 end
 
 local function carries_all(node, class)
-  return class.group.labels == '' or carrier(node)(class.group.labels)
+  return class.group.required == '' or carrier(node)(class.group.required)
 end
 
 -- The reserved node isn't in `free`: it comes last, for those who may use it.

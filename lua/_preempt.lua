@@ -45,7 +45,7 @@ end
 
 -- The CANDIDATES of least priority on nodes that carry the labels required, as far as PAGES show them.
 local function candidates_for(above, class)
-  local labels = indexes_of('totals', class.group.labels)
+  local labels = indexes_of('totals', class.group.required)
   local found = {}
   for page = 0, labels == NO_OTHERS and 0 or PAGES - 1 do
     local members = call('ZRANGEBYSCORE', P .. 'preemptible', '-inf', '(' .. above,

@@ -1,4 +1,5 @@
 --@include _array
+--@include _required
 -- The pending queues and the indexes of their heads (keys.py: pending:CLASS, classes:GROUP, groups, fresh).
 -- Changes are collected in Lua and written by queue_flush(), each key once.
 --
@@ -27,18 +28,26 @@ local function step(amount)
   return power, power * 3 / 4
 end
 
--- What the name of a class says: its parts, `size` (CPU:MEMORY) and the name of its group. Nil: it is none.
+-- What the name of a class says: its parts, `size` (CPU:MEMORY), what is required beside it (_required; of that `amounts` and
+-- `limits`, nil where there are none) and the name of its group. Nil: it is none.
 local function class_parse(name)
-  local size, labels = string.match(name, '^(%d+:%d+)(.*)$')
+  local size, required = string.match(name, '^(%d+:%d+)(.*)$')
   local cpu, memory = string.match(size or '', '^(%d+):(%d+)$')
   cpu, memory = tonumber(cpu), tonumber(memory)
   if not cpu or not memory or cpu < 1 or memory < 1 or cpu > PY.MOST_CPU or memory > PY.MOST_MEMORY then return nil end
-  if labels ~= '' then
-    local own, refused = string.match(labels, '^([^!]*)(.*)$')
-    if own ~= '' and not string.find(own, '^%+[a-z0-9._+-]+$') then return nil end
+  local amounts, limits
+  if required ~= '' then
+    local labels, amounts_text, limits_text, refused = string.match(required, REQUIRED)
+    if labels ~= '' and not string.find(labels, '^%+[a-z0-9._+-]+$') then return nil end
     if refused ~= '' and not string.find(refused, '^![%w!:._-]+$') then return nil end
+    amounts, limits = amounts_parse(amounts_text), limits_parse(limits_text)
+    if not amounts or not limits then return nil end
+    amounts, limits = #amounts > 0 and amounts or nil, #limits > 0 and limits or nil
   end
-  return { name = name, size = size, cpu = cpu, memory = memory, labels = labels, group = step(cpu) .. ':' .. step(memory) .. labels }
+  return {
+    name = name, size = size, cpu = cpu, memory = memory, required = required, amounts = amounts, limits = limits,
+    group = step(cpu) .. ':' .. step(memory) .. required,
+  }
 end
 
 -- The same of the best class of a group, which each walk asks for: kept from call to call, as a name always says the same. So
@@ -67,7 +76,7 @@ local function group_of(need)
   local group = groups_seen[name]
   if not group then
     group = {
-      key = P .. 'classes:' .. name, labels = need.labels, heads = {}, all = false, cursor = 1, head = nil,
+      key = P .. 'classes:' .. name, required = need.required, heads = {}, all = false, cursor = 1, head = nil,
       known = false, changed = false, strays = 0, old_score = nil, old_best = nil, admitted = nil, gone = {}, new = {},
     }
     groups_seen[name] = group
@@ -98,7 +107,7 @@ end
 local function may_wait(class_name)
   local class = class_of(class_name)
   local group = class and class.group
-  if not group or group.labels == '' then return true end
+  if not group or group.required == '' then return true end
   if group.admitted == nil then
     group.admitted = call('EXISTS', group.key) == 1
     if not group.admitted and call('ZCARD', P .. 'groups') + groups_new < MOST_GROUPS then
@@ -215,8 +224,8 @@ local function first_moved(cpu, memory, carries, accept)
   local at = 1
   while moved[at] do
     local class = moved[at]
-    local labels = class.group.labels
-    if class.cpu > cpu or class.memory > memory or (labels ~= '' and not (carries and carries(labels))) then
+    local required = class.group.required
+    if class.cpu > cpu or class.memory > memory or (required ~= '' and not (carries and carries(required))) then
       at = at + 1
     elseif not class.peeked then
       class_move(class) -- what stands here now is looked at next

@@ -1,4 +1,5 @@
 --@include _check
+--@include _required
 -- What is asked for when a task is submitted, as records.py encodes it: lines of its request, checked like everything that is
 -- given.
 
@@ -33,15 +34,28 @@ local function function_given(text)
   end
 end
 
--- CPU and memory of a class's name, CPU:MEMORY+LABEL….
+-- What is required beside CPU and memory; nobody has refused what is new.
+local function required_given(text)
+  local labels, amounts, limits, refused = string.match(text, REQUIRED)
+  labels_given(labels .. refused)
+  if not amounts_parse(amounts) then
+    complain('invalid_resources', 'bad amounts ' .. shown(amounts) .. ": use at most PY.MOST_AMOUNTS, each once, each '*NAME=' and thousandths:"
+      .. ' less than 1000, or whole thousands')
+  end
+  if not limits_parse(limits) then
+    complain('invalid_value', 'bad limits ' .. shown(limits) .. ": use at most PY.MOST_AMOUNTS, each once, each '@NAME=' and a whole number")
+  end
+end
+
+-- CPU and memory of a class's name, CPU:MEMORY and what is required beside them.
 local function class_given(name)
-  local cpu, memory, labels = string.match(name, '^([1-9]%d*):([1-9]%d*)(.*)$')
+  local cpu, memory, required = string.match(name, '^([1-9]%d*):([1-9]%d*)(.*)$')
   local need = { cpu = tonumber(cpu) or 0, memory = tonumber(memory) or 0 }
   if not cpu or need.cpu > PY.MOST_CPU or need.memory > PY.MOST_MEMORY then
     complain('invalid_resources', 'bad needs ' .. shown(name) .. ': write CPU:MB, with 1 to ' .. PY.MOST_CPU .. ' cores and 1 to '
       .. PY.MOST_MEMORY .. ' MB')
   end
-  labels_given(labels or '')
+  if required and required ~= '' then required_given(required) end
   needs_given[name] = need
   return need
 end

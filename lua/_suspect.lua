@@ -10,7 +10,7 @@ local alone_classes = {} -- what is asked for → what alone_class() found
 -- The size of the largest node that could hold what is asked for. No larger one can, or it would be that; so wherever the
 -- class fits, it fits only an empty node, and leaves nothing free there.
 local function largest_node(need)
-  local index, others = index_for('totals', need.group.labels)
+  local index, others = index_for('totals', need.group.required)
   for batch = 0, MOST_BATCHES - 1 do
     local found = call('ZREVRANGEBYSCORE', index, '+inf', need.cpu * PY.MEMORY_STEP, 'WITHSCORES', 'LIMIT',
       batch * NODES_A_BATCH, NODES_A_BATCH)
@@ -36,7 +36,7 @@ local function alone_class(asked, node_id)
     if cpu < need.cpu or memory < need.memory then return nil end
   end
   if not cpu then return nil end
-  known = cpu .. ':' .. memory .. need.group.labels
+  known = cpu .. ':' .. memory .. need.group.required
   alone_classes[asked] = known
   return known
 end

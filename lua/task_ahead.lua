@@ -9,7 +9,7 @@
 --@include _queue
 --@include _check
 
-local GROUP = '^%d+:%d+[+a-z0-9._-]*[!:%w._-]*$'
+local GROUP = '^%d+:%d+[-+*@=a-z0-9._]*[!:%w._-]*$'
 
 local function place_given(given_score, given_sequence)
   local number = string.find(given_score or '', '^[%d.e+-]+$') and tonumber(given_score)

@@ -5,7 +5,7 @@ Each comes from the module that owns it, so that a limit stands in one place.
 
 from __future__ import annotations
 
-from rq_sched.model import after, arrays, labels, output, reading, resources, schedule, task, values
+from rq_sched.model import after, amounts, arrays, labels, output, reading, resources, schedule, task, values
 from rq_sched.model.schema import SCHEMA
 from rq_sched.model.settings import SETTINGS
 
@@ -23,6 +23,9 @@ CONSTANTS: dict[str, int] = {
     "MOST_MEMORY": resources.MAX_MEMORY,
     "MEMORY_STEP": resources.MEMORY_STEP,  # indexes pack CPU × this + memory
     "MOST_LABELS": labels.MAX_LABELS,
+    "MOST_AMOUNTS": amounts.MAX_AMOUNTS,
+    "MOST_AMOUNT": amounts.MAX_AMOUNT,  # of a resource, in thousandths
+    "MOST_LIMIT": amounts.MAX_LIMIT,
     "MOST_PRIORITY": task.PRIORITY_LIMIT,
     "MOST_PARENTS": after.MOST,  # that one task waits for
     "MOST_PAYLOAD": values.MAX_PAYLOAD + SIGNATURE_BYTES,

@@ -1,7 +1,8 @@
 """Labels: what nodes carry (``gpu``, ``ssd``, a zone) and tasks require. Short identifiers, sorted, each once.
 
 In Redis they stand as at the end of a class's name: ``+gpu+ssd``, empty where there are none (``lua/_labels.lua``).
-Behind them stand registrations that have refused a task: ``+gpu!n1:5f!n3:a0``.
+Behind them stand amounts and limits (``amounts.py``), then registrations that have refused a task:
+``+ssd!n1:5f!n3:a0``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from rq_sched.model.given import given
 MAX_LABELS = 8
 """Labels that a node carries, or a task requires, at most."""
 _LABEL = re.compile(r"[a-z0-9._-]{1,32}")
+_LABELS_END = re.compile(r"[*@!]")
+"""What follows them in the name of a class begins so."""
 
 
 def parse_labels(value: object, name: str = "labels") -> tuple[str, ...]:
@@ -56,10 +59,10 @@ def suffix(labels: Iterable[str]) -> str:
 def of_suffix(text: str) -> tuple[str, ...]:
     """The labels of what ``suffix`` wrote, or of the name of a class.
 
-    >>> of_suffix("2:512+gpu+ssd")
-    ('gpu', 'ssd')
+    >>> of_suffix("2:512+avx+ssd*gpu=1000")
+    ('avx', 'ssd')
     """
-    return tuple(label for label in text.partition("!")[0].split("+")[1:] if label)
+    return tuple(label for label in _LABELS_END.split(text, 1)[0].split("+")[1:] if label)
 
 
 def refused_in(task_class: str) -> tuple[str, ...]:

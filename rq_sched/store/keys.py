@@ -21,7 +21,7 @@ key                            type     holds; who writes it; how long it lives
                                         index, member the last
 ``arrays``                     set      ids of arrays of which some elements aren't made yet
 ``seq``                        counter  the sequence number last given; submit, requeue
-``pending:CLASS``              zset     the tasks of one class (``CPU:MEMORY+LABEL…``) that wait: score −priority
+``pending:CLASS``              zset     the tasks of one class (``CPU:MEMORY+LABEL*…``) that wait: score −priority
                                         (aged), member sequence (13 hex digits) + id; the rest of an array: + id + ``/``
 ``classes:GROUP``              zset     the heads of the classes of one group: score of the head, member its
                                         sequence + class
