@@ -12,9 +12,9 @@ local MOST_TOLD = 64 -- at a time
 local GIVEN = '~' -- what was waited for has come: its result is used, so it is kept until the one that uses it has ended
 local FEW = 8    -- that stand in the request: a list of its own takes as much as so many entries
 
--- Whether a namespace has tasks that wait for others: where it never had, nothing of this is looked at.
+-- Whether tasks have ever waited for others in this namespace: where none has, nothing of this is looked at.
 local function has_graphs()
-  return string.find((setting('features') or '') .. '+', '+after+', 1, true) ~= nil
+  return setting('graphs') ~= nil
 end
 
 -- The id, the sign and the turn of an entry; nil: it says nothing.

@@ -7,8 +7,7 @@
 --   others): they are here, or stand before it
 -- Replies: a list, for each task a number as of task_submit, or the id of a task that it would wait for and that there
 --   isn't: then nothing of it was written
--- Refuses: counter_full, feature_missing (feature_use comes first); at full memory Redis itself (no allow-oom), before
---   anything was written
+-- Refuses: counter_full; at full memory Redis itself (no allow-oom), before anything was written
 -- Promises: repeated by a driver it changes nothing; what has ended counts as it ended; work grows with the tasks and names
 --   given, not with those waiting
 --@include _request
@@ -46,9 +45,6 @@ local function task_of(at)
   }
 end
 
-if not has_graphs() then
-  return refuse('feature_missing', 'after is not in use in this namespace yet: feature_use comes first')
-end
 local tasks, ids = {}, {}
 for at = FIRST, #ARGV, WIDTH do
   tasks[#tasks + 1] = task_of(at)
@@ -87,6 +83,7 @@ end
 local needed = 0
 for _, task in ipairs(tasks) do needed = needed + task.size end
 if sequences_new(needed) == nil then return sequences_used_up() end -- there are as many
+if not has_graphs() then read('HSET', P .. 'settings', 'graphs', '1') end
 records_fetch(ids)
 local answers = {}
 for i, task in ipairs(tasks) do answers[i] = accept(task) end

@@ -7,9 +7,7 @@ number; the good ones around it are submitted.
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import stat
 import sys
 import time
@@ -21,82 +19,31 @@ from io import FileIO
 from typing import Any, NoReturn
 
 from rq_sched.cli import show
-from rq_sched.cli.arguments import plain_json, submitted_from
 from rq_sched.cli.bar import progress_bar
 from rq_sched.cli.failure import print_error
 from rq_sched.cli.follow import patiently
+from rq_sched.cli.lines import LineReader, read_line
 from rq_sched.cli.misfits import Misfits
 from rq_sched.cli.missing import warn_if_stuck
 from rq_sched.cli.options import Invocation
+from rq_sched.client.in_order import Asked, InOrder
 from rq_sched.client.outcomes import unaccepted
 from rq_sched.errors import DurabilityNotReached, InvalidValue, RedisUnavailable, RqSchedError, TaskExists
 from rq_sched.model.arrays import size
 from rq_sched.model.fit import fit_counts
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import State
-from rq_sched.model.task import TaskRequest, request_from_json
-from rq_sched.store.submit import ORPHAN
+from rq_sched.model.task import TaskRequest
+from rq_sched.store.submit import ACCEPTED
 
 FLUSH_SECONDS = 0.05
 BATCH_TASKS = 2_000
 BATCH_BYTES = 4 * 1024 * 1024
-READ_BYTES = 256 * 1024
 NAMED = 10
 """Sizes that a dry run names at most."""
-MAX_LINE = 4 * 1024 * 1024
-"""Bytes of a line: 256 KiB of arguments, each byte escaped as in ``\\u0000``, and room to spare."""
 
 Ask = Callable[[Callable[[], Any]], Any]
 """Carries out the operation that a function makes."""
-
-
-class LineReader:
-    """The lines of a file descriptor, without waiting longer than asked.
-
-    Parameters:
-        name: of the file; empty: standard input.
-    """
-
-    def __init__(self, descriptor: int, name: str = "") -> None:
-        self.descriptor = descriptor
-        self.name = name
-        self.bytes = 0
-        self._begun: list[bytes] = []
-        self._begun_bytes = 0
-
-    def read(self, timeout: float | None) -> list[bytes] | None:
-        """The lines that are there, waited for at most ``timeout`` seconds (None: for ever); None at the end.
-
-        A line longer than ``MAX_LINE`` comes cut, one byte longer than that.
-        """
-        if not select.select([self.descriptor], [], [], timeout)[0]:
-            return []
-        try:
-            chunk = os.read(self.descriptor, READ_BYTES)
-        except OSError as error:
-            name = self.name or "standard input"
-            raise InvalidValue(f"--from-file: {name} can't be read: {error.strerror}") from None
-        self.bytes += len(chunk)
-        if not chunk:
-            if not self._begun:
-                return None
-            chunk = b"\n"  # the last line may lack its end
-        first, *rest = chunk.split(b"\n")
-        self._keep(first)
-        if not rest:
-            return []
-        whole = b"".join(self._begun)
-        self._begun, self._begun_bytes = [], 0
-        last = rest.pop()
-        if last:
-            self._keep(last)
-        return [whole, *rest]
-
-    def _keep(self, piece: bytes) -> None:
-        room = MAX_LINE + 1 - self._begun_bytes
-        if room > 0 and piece:
-            self._begun.append(piece[:room])
-            self._begun_bytes += len(self._begun[-1])
 
 
 class Submission:
@@ -121,6 +68,7 @@ class Submission:
         self._batch: list[tuple[int, TaskRequest]] = []
         self._batch_bytes = 0
         self._since = 0.0
+        self._row = InOrder()
 
     def run(self, reader: LineReader, progress: Callable[[], None]) -> None:
         """Submit all lines.
@@ -135,6 +83,7 @@ class Submission:
                 self._flush()
             progress()
         self._flush()
+        self._end()
         progress()
 
     def _patience(self) -> float | None:
@@ -168,32 +117,56 @@ class Submission:
             self.flushed_line = batch[-1][0]
             self.rehearsal.take([request for _, request in batch])
             return
-        requests = [request for _, request in batch]
-        try:
-            outcomes = self.ask(lambda: self.session.store.submit(requests))
-        except RedisUnavailable as error:
-            self._lost(batch, error)
-        except DurabilityNotReached as error:
-            outcomes = error.outcomes
-            self.not_safe += len(error.task_ids)
-            print_error(error.code, f"lines {batch[0][0]} to {batch[-1][0]}: {error}", as_json=self.session.json)
+        self._submit(self._row.add([request for _, request in batch], [number for number, _ in batch]))
+        self.flushed_line = batch[-1][0]
+        self._tell(self._row.settled())
+
+    def _end(self) -> None:
+        """There are no more lines: what still waits for tasks that there aren't is refused, unless they have come from
+        elsewhere."""
+        if rest := self._row.rest():
+            self._submit(rest)
+        self._tell(self._row.all())
+
+    def _submit(self, asked: list[Asked]) -> None:
+        while asked:
+            requests = [one.request for one in asked]
+            try:
+                outcomes = self.ask(partial(self.session.store.submit, requests))
+            except RedisUnavailable as error:
+                self._lost(asked, error)
+            except InvalidValue as error:  # some wait for each other: the message says which
+                waiting = [one for one in asked if one.request.after]
+                for one in waiting:
+                    self._refuse(one.number, error)
+                self._row.drop(waiting)
+                asked = [one for one in asked if not one.request.after]
+                continue
+            except DurabilityNotReached as error:
+                outcomes = error.outcomes
+                self.not_safe += len(error.task_ids)
+                lines = f"lines {asked[0].number} to {asked[-1].number}"
+                print_error(error.code, f"{lines}: {error}", as_json=self.session.json)
+            asked = self._row.settle(asked, outcomes)
+
+    def _tell(self, settled: list[Asked]) -> None:
         new: list[tuple[int, TaskRequest]] = []
         same: list[tuple[int, TaskRequest]] = []
-        for (number, request), outcome in zip(batch, outcomes, strict=True):
-            if outcome == "crowded" or outcome.startswith(ORPHAN):
-                self._refuse(number, unaccepted(outcome, [str(request.task_id)], 1))
-            elif outcome == "conflict":
+        for one in settled:
+            number, request, outcome = one.number, one.request, one.outcome
+            if outcome == "conflict":
                 self._refuse(number, TaskExists(f"the id {request.task_id} is taken by another request"))
+            elif outcome not in ACCEPTED:
+                self._refuse(number, unaccepted(outcome, [str(request.task_id)], 1))
             else:
                 (new if outcome == "new" else same).append((number, request))
         self.accepted += tasks_in(request for _, request in (*new, *same))
-        self.flushed_line = batch[-1][0]
         self.report.accepted(new, same)
 
-    def _lost(self, batch: list[tuple[int, TaskRequest]], error: RedisUnavailable) -> NoReturn:
+    def _lost(self, asked: list[Asked], error: RedisUnavailable) -> NoReturn:
         raise type(error)(
             f"{error}; {show.count(self.accepted, 'task')} submitted, up to line {self.flushed_line}; of the lines "
-            f"{batch[0][0]} to {batch[-1][0]} some may be (submit them again: with a task_id nothing runs twice)"
+            f"{asked[0].number} to {asked[-1].number} some may be (do it again: with a task_id nothing runs twice)"
         ) from error
 
     def _refuse(self, number: int, error: RqSchedError) -> None:
@@ -204,29 +177,6 @@ class Submission:
 def tasks_in(requests: Iterable[TaskRequest]) -> int:
     """How many tasks are asked for: of an array its elements."""
     return sum(1 if request.array is None else size(str(request.array)) for request in requests)
-
-
-def read_line(text: bytes) -> TaskRequest:
-    """The request in one line, checked as far as it can be without Redis.
-
-    Raises:
-        UsageError: with the reason.
-    """
-    if len(text) > MAX_LINE:
-        raise InvalidValue(f"the line is longer than {MAX_LINE // 1024**2} MiB")
-    try:
-        data = plain_json(text.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise InvalidValue("not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise InvalidValue(f"broken JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"broken JSON: {error}") from None
-    request = request_from_json(data)
-    if request.function.startswith("exec:") and request.chdir is None:
-        request.hints = submitted_from()
-    request.pack_arguments()  # here, and not among the others of the batch, so that only this line is refused
-    return request
 
 
 class Tally:
@@ -326,7 +276,7 @@ class Rehearsal:
 
 
 def _first_state(request: TaskRequest) -> State:
-    return State.DELAYED if request.delay else State.PENDING
+    return State.WAITING if request.after else State.DELAYED if request.delay else State.PENDING
 
 
 def submit_file(session: Invocation, path: str, *, wait: bool, quiet: bool, dry_run: bool = False) -> int:

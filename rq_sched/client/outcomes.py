@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rq_sched.client.in_order import Asked
 from rq_sched.errors import (
     DependencyNotFound,
     RqSchedError,
@@ -101,22 +102,25 @@ class Unaccepted:
         self._named: dict[str, list[str]] = {}
         self._counts: Counter[str] = Counter()
 
-    def sift(self, task_ids: list[str], outcomes: Sequence[str]) -> list[str]:
-        """The accepted ones of these."""
-        if all(outcome in ACCEPTED for outcome in outcomes):
-            return task_ids
-        for task_id, outcome in zip(task_ids, outcomes, strict=True):
-            if outcome not in ACCEPTED:
-                self._counts[outcome] += 1
-                if self._counts[outcome] <= NAMED:
-                    self._named.setdefault(outcome, []).append(task_id)
-        return [task_id for task_id, outcome in zip(task_ids, outcomes, strict=True) if outcome in ACCEPTED]
+    def sift(self, asked: Iterable[Asked]) -> list[str]:
+        """The ids of those of these that were accepted."""
+        accepted: list[str] = []
+        for one in asked:
+            task_id, outcome = str(one.request.task_id), one.outcome
+            if outcome in ACCEPTED:
+                accepted.append(task_id)
+                continue
+            self._counts[outcome] += 1
+            if self._counts[outcome] <= NAMED:
+                self._named.setdefault(outcome, []).append(task_id)
+        return accepted
 
     def complain(self) -> None:
-        """Raise the error for them, if there are some: that of taken ids first.
+        """Raise the error for them, if there are some: that of taken ids first, that of who waits for one of them last.
 
         Raises:
             TaskExists, TooManyLabelSets, DependencyNotFound
         """
-        for outcome in sorted(self._counts):
+        refused = {task_id for named in self._named.values() for task_id in named}
+        for outcome in sorted(self._counts, key=lambda one: (one.removeprefix(ORPHAN) in refused, one)):
             raise unaccepted(outcome, self._named[outcome], self._counts[outcome])

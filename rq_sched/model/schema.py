@@ -18,13 +18,13 @@ SCHEMA = 2
 VERSION = re.compile(r"[1-9]\d?(?:>[1-9]\d?)?")
 """How a version stands in the settings; FROM>TO while data are converted."""
 FEATURES: dict[str, Callable[[TaskRequest], bool]] = {
-    "after": lambda request: bool(request.after),
     "schedules": lambda request: False,  # used by what makes one (store/schedules.py)
 }
 """What it knows beyond that: the feature's name (as a label's) → whether a request needs it."""
 ENTRIES = {
     "schema": "the version of the format of these data; FROM>TO while they are converted",
     "features": "what is in use beyond that, so that every process must know it: +NAME…",
+    "graphs": "1: tasks have waited for others here",
 }
 """What stands in the settings beside those that users set."""
 

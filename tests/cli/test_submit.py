@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from rq_sched.cli import submit_file
 from rq_sched.cli.arguments import find_command, parse_arguments
-from rq_sched.cli.submit_file import MAX_LINE, LineReader
+from rq_sched.cli.lines import MAX_LINE, LineReader
 from rq_sched.errors import InvalidValue
 from tests.cli.kit import Cli, HandCell
 from tests.support import wait_for
@@ -181,6 +182,17 @@ def test_what_was_submitted_before_shows_its_state(cli: Cli, hand: HandCell, tmp
     hand.run_one("t3")
 
 
+def test_a_line_may_wait_for_a_later_one(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(submit_file, "BATCH_TASKS", 2)
+    after = {"d": "c", "c": "b", "b": "a", "o": "no", "a": "", "e": "", "x": "y", "y": "x"}
+    lines = [json.dumps({"function": "m:f", "id": task_id, "after": ids}) for task_id, ids in after.items()]
+    file = write_lines(tmp_path / "tasks.jsonl", lines)
+    typed = cli("--json", "submit", "--from-file", file, code=1)
+    assert typed.json == [{"task_id": t, "state": "waiting" if t in "dcb" else "pending"} for t in "dcbae"]
+    assert [error["line"] for error in typed.errors] == [7, 8, 4]
+    assert "x -> y -> x" in typed.errors[0]["message"]
+
+
 def test_a_file_is_waited_for(cli: Cli, hand: HandCell, tmp_path: Path):
     file = write_lines(tmp_path / "tasks.jsonl", [good_line(1), good_line(2)])
     cli("submit", "--from-file", file, "-q")
@@ -283,7 +295,6 @@ def test_memory_stays_constant(tmp_path: Path):
 
 
 def test_redis_lost_on_the_way_says_how_far_it_came(cli: Cli, tmp_path: Path, monkeypatch):
-    from rq_sched.cli import submit_file
     from rq_sched.cli.options import Invocation
     from rq_sched.errors import RedisUnavailable
 

@@ -13,7 +13,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
 from tests.lua.cell import Cell
 
-KNOWN = "+after+jam+schedules"
+KNOWN = "+jam+schedules"
 """What this code knows then."""
 SIZE = Resources(1, 100)
 
@@ -98,9 +98,7 @@ def test_several_are_in_use_beside_each_other(knows: pytest.MonkeyPatch, cell: C
     assert cell.run(cell.store.use_feature("jam"))
     assert cell.run(cell.store.use_feature("ham"))
     assert in_use(cell) == b"+jam+ham"
-    assert [process.knows for process in cell.run(cell.store.processes())] == [
-        f"{schema.SCHEMA}+after+ham+jam+schedules"
-    ]
+    assert [process.knows for process in cell.run(cell.store.processes())] == [f"{schema.SCHEMA}+ham+jam+schedules"]
 
 
 def test_who_lives_is_told(knows: pytest.MonkeyPatch, cell: Cell) -> None:
