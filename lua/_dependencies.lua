@@ -31,11 +31,13 @@ local function parents_listed(text)
   return parents_given(names)
 end
 
--- Those that are there, with what is known of them. The first that isn't, or can't be waited for.
+-- Those that are there, with what is known of them. The first that isn't, or can't be waited for; of an array whose result
+-- is to be used ID:result, as it has none.
 local function parents_find(parents)
   for _, parent in ipairs(parents) do
     parent.task = waiting_task(parent.id)
     if not parent.task or (parent.task.unmade and parent.task.request.left) then return parent.id end
+    if parent.sign == SIGNS.result and parent.task.request.array then return parent.id .. ':result' end
   end
 end
 

@@ -11,7 +11,7 @@
 local REQUEST = {
   'class', 'turn', 'digest', 'at', 'watch', 'state', 'due', 'delay', 'priority', 'retries', 'retries_used', 'crashes',
   'crash_limit', 'time_limit', 'elastic', 'preemptible', 'max_cpu', 'max_memory', 'log_limit', 'name', 'tags', 'payload',
-  'attempts', 'preempted', 'released', 'first_memory', 'asked', 'refusal', 'reason', 'operation', 'array', 'awaits', 'left', 'before',
+  'attempts', 'preempted', 'released', 'first_memory', 'asked', 'refusal', 'reason', 'operation', 'array', 'uses', 'awaits', 'left', 'before',
   'on_failure', 'run',
 }
 local OUTCOME = { 'state', 'at', 'attempt', 'reason', 'exit_code', 'stored' }

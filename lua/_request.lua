@@ -8,6 +8,7 @@ local RANGES = {
   priority = { -PY.MOST_PRIORITY, PY.MOST_PRIORITY }, delay = { 0, MOST_DURATION }, retries = { 0, PY.MOST_PRIORITY },
   crash_limit = { 1, PY.MOST_PRIORITY }, time_limit = { 1, MOST_DURATION }, preemptible = { 1, 1 },
   max_cpu = { 1, PY.MOST_CPU }, max_memory = { 1, PY.MOST_MEMORY }, log_limit = { 1, PY.MOST_OUTPUT_LIMIT },
+  uses = { 1, 1 },
 }
 local TEXTS = { name = 1024, tags = 16384 } -- lines of any text, and the bytes that they have at most
 local MOST_DIGEST, MOST_ID = 64, 128 -- bytes

@@ -6,7 +6,7 @@
 --   is none); number, awaits: for how many it waits, and the first of them, with commas between (task_await names the
 --   others): they are here, or stand before it
 -- Replies: a list, for each task a number as of task_submit, or the id of a task that it would wait for and that there
---   isn't: then nothing of it was written
+--   isn't (ID:result: that is an array, which has no result): then nothing of it was written
 -- Refuses: counter_full; at full memory Redis itself (no allow-oom), before anything was written
 -- Promises: repeated by a driver it changes nothing; what has ended counts as it ended; work grows with the tasks and names
 --   given, not with those waiting

@@ -10,6 +10,7 @@ from rq_sched.errors import InvalidValue
 from rq_sched.link.requests import Talk
 from rq_sched.model.durability import SECONDS
 from rq_sched.model.durations import Duration, parse_duration
+from rq_sched.model.references import Home
 from rq_sched.process.environment import durability_level, not_blank, resolve_namespace, resolve_url
 from rq_sched.process.environment import signing_key as find_signing_key
 from rq_sched.store import Store
@@ -47,10 +48,16 @@ class Connection(Generic[L]):
         self._flows = flows
         self._store = flows.store
         flows.met = lambda: link.met
+        flows.home = self.home
 
     @property
     def namespace(self) -> str:
         return self._store.keys.namespace
+
+    @property
+    def home(self) -> Home:
+        """Where its tasks are: the address of Redis, and the namespace."""
+        return self._link.url, self.namespace
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(namespace={self.namespace!r})"

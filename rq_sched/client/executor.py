@@ -125,7 +125,9 @@ class TaskExecutor(Executor):
         """
         if os.getpid() != self._pid:
             raise RuntimeError("this executor belongs to the parent process: make a new one after a fork")
-        future: TaskFuture[Any] = TaskFuture(self._courier, _one_task(make_request(fn, args, kwargs, self._options)))
+        request = _one_task(make_request(fn, args, kwargs, self._options))
+        self._courier.client._flows.check_own(request)
+        future: TaskFuture[Any] = TaskFuture(self._courier, request)
         self._courier.accept(future)
         return future
 

@@ -9,6 +9,7 @@ from typing import Any
 from rq_sched.client.in_order import Asked
 from rq_sched.errors import (
     DependencyNotFound,
+    InvalidValue,
     RqSchedError,
     TaskCancelled,
     TaskExists,
@@ -89,7 +90,12 @@ def unaccepted(outcome: str, named: Sequence[str], count: int) -> RqSchedError:
         return TooManyLabelSets(f"{what} submitted: {CROWDED}")
     if outcome.startswith(ORPHAN):
         what = f"task {ids} isn't" if count == 1 else f"tasks {ids} aren't"
-        missing = outcome.removeprefix(ORPHAN)
+        missing, _, used = outcome.removeprefix(ORPHAN).partition(":")
+        if used:
+            return InvalidValue(
+                f"{what} submitted: {missing} is an array, which has no result of its own: pass its elements, such as "
+                f"list(handle.elements())"
+            )
         return DependencyNotFound(f"{what} submitted: there is no task {missing} to wait for")
     are = "is another task's already" if count == 1 else "are other tasks' already"
     return TaskExists(f"id {ids} {are}: the same id with the same request would be the same task")

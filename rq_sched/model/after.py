@@ -55,6 +55,31 @@ def parse_after(value: object, name: str) -> tuple[str, ...]:
     return tuple(task_id if kind == "ok" else f"{task_id}:{kind}" for task_id, kind in kinds.items())
 
 
+def with_results(after: Sequence[str], task_ids: Iterable[str]) -> tuple[str, ...]:
+    """The same, and the tasks whose results are used.
+
+    Raises:
+        InvalidValue: one of these is to end otherwise than completed, or they are too many.
+
+    >>> with_results(("prep", "clean:any"), ["prep", "parts"])
+    ('prep:result', 'clean:any', 'parts:result')
+    """
+    kinds = dict(_parted(one, "after") for one in after)
+    for task_id in task_ids:
+        kind = kinds.get(task_id)
+        if kind not in (None, "ok", "result"):
+            raise InvalidValue(f"after names {task_id} as {kind}, and its result is an argument: leave it out there")
+        kinds[task_id] = "result"
+    if len(kinds) > MOST:
+        raise InvalidValue(f"a task waits for at most {MOST:,} others, this one for {len(kinds):,}")
+    return tuple(task_id if kind == "ok" else f"{task_id}:{kind}" for task_id, kind in kinds.items())
+
+
+def uses_results(after: Iterable[str]) -> bool:
+    """Whether one of these results is used."""
+    return any(one.endswith(":result") for one in after)
+
+
 def _parted(item: Any, name: str) -> tuple[str, str]:
     if not isinstance(item, str):
         raise InvalidValue(f"{name} must be a list of ids, not one with {given(item)}")

@@ -26,6 +26,7 @@ class Start:
     time_limit: float | None  # seconds
     elastic: str
     log_limit: int = LIMIT  # bytes of its output that are kept
+    uses: bool = False  # results of others stand among its arguments
 
 
 @dataclass(slots=True)

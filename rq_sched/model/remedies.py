@@ -10,6 +10,8 @@ import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rq_sched.model.references import Reference
+
 PLAIN = "use None, bool, int, float, str, bytes, list and dict"
 DEEPEST = 500
 """Levels that a search goes down: msgpack takes some more, or a few less."""
@@ -53,6 +55,8 @@ def why_unsendable(value: Any, parts: Sequence[str] = ()) -> str:
         place, part = next(search[-1], (None, None))
         if place is None:
             del search[-1], places[-1], above[-1]
+        elif parts and isinstance(part, Reference):
+            continue
         elif fault := _fault(part):
             return f"{_shown(''.join((*places, place)))} is {fault}"
         elif any(part is container for container in above):
@@ -135,6 +139,8 @@ def _remedy(value: Any) -> str:
     for kind in type(value).__mro__:
         if found := _REMEDIES.get(_name(kind)):
             return found
+    if isinstance(value, Reference):
+        return "send its .id (only as an argument, or in lists and dicts there, it stands for its result)"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return "send it as a dict, with dataclasses.asdict(…)"
     if isinstance(value, Mapping):

@@ -206,17 +206,21 @@ def _bare(function: object) -> object:
     return getattr(function, "__wrapped__", function) if hasattr(function, TASK_MARK) else function
 
 
-def checked(batch: Iterable[TaskRequest | Mapping[str, Any]]) -> tuple[list[TaskRequest], UsageError | None]:
-    """The requests up to the first bad one, and what is wrong with that."""
+def checked(
+    batch: Iterable[TaskRequest | Mapping[str, Any]], also: Callable[[TaskRequest], None] = lambda _: None
+) -> tuple[list[TaskRequest], UsageError | None]:
+    """The requests up to the first bad one, and what is wrong with that. ``also``: raises where one isn't good."""
     good: list[TaskRequest] = []
     try:
         for item in batch:
             if isinstance(item, TaskRequest):
-                good.append(item.check())
+                request = item.check()
             elif isinstance(item, Mapping):
-                good.append(request_from_json(dict(item)))
+                request = request_from_json(dict(item))
             else:
                 raise InvalidValue(f"it must be a TaskRequest or a dict, not {given(item)}")
+            also(request)
+            good.append(request)
     except UsageError as error:
         return good, error
     return good, None

@@ -16,11 +16,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rq_sched.errors import InvalidTarget, InvalidValue
+from rq_sched.model.after import with_results
 from rq_sched.model.given import given
 from rq_sched.model.options import DEFAULT_CRASH_LIMIT as DEFAULT_CRASH_LIMIT
 from rq_sched.model.options import DEFAULT_MEMORY as DEFAULT_MEMORY
 from rq_sched.model.options import NAMES, OPTIONS, RequestOptions, by_keyword, unknown
 from rq_sched.model.options import PRIORITY_LIMIT as PRIORITY_LIMIT
+from rq_sched.model.references import Reference, references
 from rq_sched.model.states import State
 from rq_sched.model.surroundings import asked_for, check_file
 from rq_sched.model.values import pack
@@ -46,7 +48,8 @@ class TaskRequest:
 
     Parameters:
         function: ``pkg.mod:func``, or ``exec:PATH`` for a command.
-        args, kwargs: plain data (what msgpack carries), at most 256 KiB together.
+        args, kwargs: plain data (what msgpack carries), at most 256 KiB together. A handle in them, also in lists and
+            dicts, is a task that must complete first: the function gets its result in that place.
         options: those of ``client.submit``, by its names for them or by the fields' (``cpu`` is ``cpu_needed``, ``id``
             is ``task_id``, …). One that is None has its default. ``model/options.py`` says of each what it may be.
 
@@ -120,6 +123,8 @@ class TaskRequest:
             value = getattr(self, one)
             if value is not default:  # the same object: True is no 1
                 setattr(self, one, parse(value, one))
+        if found := references(self.args, self.kwargs):
+            self.after = with_results(self.after, [one.id for one in found])
         _at_least(self.max_cpu_needed, self.cpu_needed, "cpu")
         _at_least(self.max_memory_needed, self.memory_needed, "memory")
         if self.output_path is not None:
@@ -199,7 +204,7 @@ def _check_words(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     if kwargs:
         raise InvalidValue(f"a command takes no named arguments: {', '.join(kwargs)}")
     for word in args:
-        if not isinstance(word, (str, bytes, int, float)):
+        if not isinstance(word, (str, bytes, int, float, Reference)):
             raise InvalidValue(f"an argument of a command must be text, bytes or a number, not {given(word)}")
         if (isinstance(word, str) and "\0" in word) or (isinstance(word, bytes) and b"\0" in word):
             raise InvalidValue(f"an argument of a command can't contain a null character: {given(word)}")

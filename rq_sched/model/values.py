@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgpack
 
 from rq_sched.errors import NotSerializable, PayloadTooLarge, UnreadableValue
+from rq_sched.model.references import Reference, ResultOf
 
 MAX_PAYLOAD = 256 * 1024
 """Bytes that the arguments, or the result, of a task may have."""
+RESULT = 1
+"""The extension type of msgpack that stands among arguments for the result of a task: its bytes are the task's id."""
 SHOWN = 40
 """Bytes that are shown of what can't be read."""
 
@@ -23,7 +26,8 @@ def pack(value: Any, what: str, parts: Sequence[str] = ()) -> bytes:
 
     Parameters:
         what: names it in errors.
-        parts: names what is in it, if it is a list of ours.
+        parts: names what is in it, if it is a list of ours: then it is the arguments of a task, in which handles may
+            stand for results.
 
     Raises:
         NotSerializable: it can't come back as it is. Why, and what to send instead, is in the message.
@@ -34,8 +38,8 @@ def pack(value: Any, what: str, parts: Sequence[str] = ()) -> bytes:
         try:
             packed = msgpack.packb(value, strict_types=True)
         except TypeError:
-            packed = msgpack.packb(value, strict_types=True, default=_made_plain)
-            msgpack.unpackb(packed, strict_map_key=False)
+            packed = msgpack.packb(value, strict_types=True, default=_with_results if parts else _made_plain)
+            msgpack.unpackb(packed, strict_map_key=False, ext_hook=_no_key)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         from rq_sched.model.remedies import PLAIN, why_unsendable  # here: who sends plain data never needs it
 
@@ -60,6 +64,15 @@ def _made_plain(value: Any) -> Any:
     raise TypeError(f"can not serialize {type(value).__name__!r} object")
 
 
+def _with_results(value: Any) -> Any:
+    return msgpack.ExtType(RESULT, value.id.encode()) if isinstance(value, Reference) else _made_plain(value)
+
+
+def _no_key(code: int, data: bytes) -> Any:
+    """What stands for a result can't be a key."""
+    return [] if code == RESULT else msgpack.ExtType(code, data)
+
+
 # The methods of the plain types themselves: a derived one may have others (an enum's str() is its name).
 _PLAIN: dict[type, Callable[[Any], Any]] = {
     tuple: list,
@@ -79,8 +92,40 @@ def unpack(packed: bytes) -> Any:
     Raises:
         UnreadableValue: somebody else has written it.
     """
+    return _unpack(packed, msgpack.ExtType)
+
+
+def unpack_arguments(packed: bytes, results: Mapping[str, bytes] | None = None) -> Any:
+    """Packed arguments, with the results that stand in them.
+
+    Parameters:
+        results: by the ids of their tasks, packed; None: a ``ResultOf`` stands for each.
+
+    Raises:
+        UnreadableValue: they are none, or one of the results isn't there or is none.
+    """
+
+    def result(code: int, data: bytes) -> Any:
+        if code != RESULT:
+            return msgpack.ExtType(code, data)
+        task_id = data.decode()
+        if results is None:
+            return ResultOf(task_id)
+        if task_id not in results:
+            raise LookupError(f"the result of task {task_id} isn't here")
+        return _unpack(results[task_id], msgpack.ExtType, f"the result of task {task_id} can't be read: it is ")
+
+    return _unpack(packed, result)
+
+
+def _unpack(packed: bytes, extension: Callable[[int, bytes], Any], before: str = "") -> Any:
     try:
-        return msgpack.unpackb(packed, strict_map_key=False)
+        return msgpack.unpackb(packed, strict_map_key=False, ext_hook=extension)
+    except UnreadableValue:
+        raise
+    except LookupError as error:
+        raise UnreadableValue(f"an argument is missing: {error}") from None
     except Exception as error:  # of many classes; TypeError for a key that is a list
         shown = f"{packed[:SHOWN]!r}{'…' if len(packed) > SHOWN else ''}"
-        raise UnreadableValue(f"no value that rq-sched packs: {shown} ({error or type(error).__name__})") from None
+        why = f"{shown} ({error or type(error).__name__})"
+        raise UnreadableValue(f"{before}no value that rq-sched packs: {why}") from None

@@ -11,12 +11,17 @@ from rq_sched.model.after import id_of
 from rq_sched.model.reading import text, whole
 from rq_sched.model.states import Reason, State
 from rq_sched.model.task import TaskInfo, TaskRequest
+from rq_sched.store.parts import Record
 from rq_sched.store.reads import Reads
 
 NAMED = 10
 """Tasks that are named of those that one waits for."""
 LOOKED_AT = 1000
 """Tasks that are looked at of those that one waits for."""
+MOST_BYTES = 16 * 1024 * 1024
+"""Bytes that the results among the arguments of a task may have together."""
+AT_ONCE = 16
+"""Long results that are fetched at a time."""
 
 
 class DependencyReads(Reads):
@@ -52,6 +57,35 @@ class DependencyReads(Reads):
             answer |= {"state": State.WAITING, "reason": Reason.AFTER}
         return answer | {"on_failure": request.on_failure}
 
+    def results(self, task_ids: Sequence[str]) -> Op[tuple[dict[str, bytes], str]]:
+        """What tasks have returned, packed, for one that uses it; where one has no result, or all together are too
+        long: why that one can't run (else empty)."""
+        records = yield from self.records(task_ids)
+        found: dict[str, bytes] = {}
+        long: list[str] = []
+        size = 0
+        for task_id, record in zip(task_ids, records, strict=True):
+            if why := _no_result(record):
+                return {}, f"{_USED.format(task_id)}: {why}"
+            assert record is not None
+            size += whole(record.get(b"stored") or b"", len(record.get(b"result", b"")))
+            if b"stored" in record:
+                long.append(task_id)
+            else:
+                found[task_id] = record.get(b"result", b"")
+        if size > MOST_BYTES:
+            return (
+                {},
+                f"the results among its arguments have {size:,} bytes, at most {MOST_BYTES:,} may be: {_LARGE}",
+            )
+        for i in range(0, len(long), AT_ONCE):
+            page = long[i : i + AT_ONCE]
+            for task_id, result in zip(page, (yield [("GET", self.keys.result(t)) for t in page]), strict=True):
+                if result is None:
+                    return {}, f"{_USED.format(task_id)}: it is no longer in Redis"
+                found[task_id] = result
+        return found, ""
+
     def _to_come(self, names: Sequence[str]) -> Op[list[dict[str, Any]]]:
         """Those that haven't ended as wanted, as they are now."""
         ids = [id_of(name) for name in names]
@@ -64,6 +98,20 @@ class DependencyReads(Reads):
                 node = text((record or {}).get(b"node")).partition(":")[0] or None
                 found.append({"task_id": id_of(name), "kind": kind, "state": state, "node_id": node})
         return found
+
+
+_USED = "it needs the result of task {} as an argument, which has none"
+_LARGE = "let the tasks write into files or a store, and return the names"
+
+
+def _no_result(record: Record | None) -> str:
+    """Why a task has none; empty: it has one."""
+    if not record:
+        return "it was forgotten"
+    if b"array" in record:
+        return "it is an array: use its elements, such as list(handle.elements())"
+    state = text(record[b"state"])
+    return "" if state == State.COMPLETED else f"it is {state}"
 
 
 def _number(request: bytes | None) -> bytes | None:

@@ -102,6 +102,7 @@ def _start(number: int, token: str, task_id: str, attempt: int, fields: Record) 
         maximum=_possible(maximum),
         time_limit=_within(fields[b"time_limit"], 10**12) / 1000 if b"time_limit" in fields else None,
         elastic="off" if b"asked" in fields else elastic.decode(),
+        uses=fields.get(b"uses") == b"1",
         log_limit=min(output.MOST, _within(fields.get(b"log_limit", output.LIMIT), 2**52)),
     )
 

@@ -52,6 +52,7 @@ REQUEST = {
     "reason": "why it waits",
     "operation": "the last operation's id: a driver's retry of it changes nothing",
     "array": "it is an array: FIRST-LAST, the indexes of its elements",
+    "uses": "1: results of others stand among its arguments",
     "awaits": "what it waits for, or waited for: ID or ID:KIND, with commas between; *NUMBER: they stand in awaits:ID",
     "left": "how many of these haven't come yet: it is waiting",
     "before": "who waits for it: id, sign and turn, with commas between; *: they stand in before:ID",

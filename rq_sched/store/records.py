@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason, State
 from rq_sched.model.surroundings import surroundings_in
 from rq_sched.model.task import DEFAULT_CRASH_LIMIT, TaskInfo
-from rq_sched.model.values import unpack
+from rq_sched.model.values import unpack, unpack_arguments
 
 NONE = -(2**53)
 """Where a number may be missing."""
@@ -159,7 +159,7 @@ def _outcome(fields: Fields, state: State, long_result: bytes | None) -> tuple[A
     return (_readable(outcome), None) if done else (None, outcome.decode("utf-8", "replace"))
 
 
-def _readable(packed: bytes) -> Any:
+def _readable(packed: bytes, unpack: Callable[[bytes], Any] = unpack) -> Any:
     """What is packed. Who can write to Redis may write anything, and whoever looks is to see the rest: for a value that
     can't be read stands the error that says so."""
     try:
@@ -170,5 +170,5 @@ def _readable(packed: bytes) -> Any:
 
 def _arguments(packed: bytes) -> Sequence[Any]:
     """Args and kwargs, and what stands behind them; None and None where they can't be read."""
-    value = _readable(packed)
+    value = _readable(packed, unpack_arguments)
     return value if isinstance(value, list) and 2 <= len(value) <= 4 else (None, None)

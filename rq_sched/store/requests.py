@@ -8,6 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from rq_sched.model import tags
+from rq_sched.model.after import uses_results
 from rq_sched.model.classes import class_of
 from rq_sched.model.output import LIMIT
 from rq_sched.model.resources import Resources
@@ -63,12 +64,13 @@ def encode(request: TaskRequest, signer: Signer | None = None, signed_id: str | 
 
 def _description(request: TaskRequest) -> bytes:
     """The lines of a request that are seldom there, and differ where they are."""
-    if request.name is None and not request.tags and request.log_limit == LIMIT:
+    if request.name is None and not request.tags and request.log_limit == LIMIT and not request.after:
         return b""
     lines = {
         "log_limit": request.log_limit if request.log_limit != LIMIT else None,
         "name": request.name,
         "tags": tags.written(tags.parse_tags(request.tags, "tags")) if request.tags else None,
+        "uses": 1 if uses_results(request.after) else None,
     }
     return "".join(f"{name}={value}\n" for name, value in lines.items() if value is not None).encode()
 

@@ -207,6 +207,7 @@ class _InlineAsyncLink(AsyncLink):
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self.url = link.url
         self._checked = True
 
     async def run(self, op: Op[T], within: float | None = None, follows: bool = False) -> T:

@@ -25,10 +25,11 @@ from rq_sched.errors import Unsendable
 from rq_sched.link import Link
 from rq_sched.model.arrays import tell_index
 from rq_sched.model.orders import Order, Start, Stop
+from rq_sched.model.references import references
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason
 from rq_sched.model.surroundings import surroundings_in
-from rq_sched.model.values import pack, unpack
+from rq_sched.model.values import pack, unpack_arguments
 from rq_sched.store import Store
 from rq_sched.store.answers import EndReport
 
@@ -93,7 +94,11 @@ class InlineNode:
         report = EndReport(order.token, order.task_id, "completed", ran=0.0)
         self._link.run(self._store.task_start(*self._who, [order.token]))
         packed = self._link.run(self._store.payload(order.task_id)) if order.payload_bytes else order.arguments
-        args, kwargs, *more = unpack(packed) if packed else ([], {})
+        results, why = self._results(packed) if order.uses else ({}, "")
+        if why:
+            _fail(report, Reason.ERROR, why)
+            return report
+        args, kwargs, *more = unpack_arguments(packed, results) if packed else ([], {})
         try:
             with self._as_current(order, surroundings_in(more).get("env", {})):
                 if order.function.startswith("exec:"):
@@ -112,6 +117,12 @@ class InlineNode:
         if report.exit_code:
             _fail(report, Reason.EXIT_CODE, f"ended with exit code {report.exit_code}")
         return report
+
+    def _results(self, packed: bytes) -> tuple[dict[str, bytes], str]:
+        """The results that stand among these arguments; or why they can't."""
+        args, kwargs, *_ = unpack_arguments(packed)
+        used = dict.fromkeys(one.id for one in references(args, kwargs))
+        return self._link.run(self._store.results(list(used)))
 
     @contextmanager
     def _as_current(self, order: Start, variables: Mapping[str, str]) -> Iterator[None]:

@@ -17,8 +17,9 @@ parent → agent     ``EXITED``         number, status (as of waitpid), why: all
                                       it never came to be
 parent → agent     ``CLOSE``          at once (bool): end, in order or at once
 parent → agent     ``RELOAD``         there is new code: no child is used again after its present task
-agent → child      ``RUN``            token, task id, attempt, function, arguments, cpu, memory, max cpu, max memory,
-                                      the cores to run on (none: any)
+agent → child      ``RUN``            token, task id, attempt, function, arguments (where results of others stand among
+                                      them: a list of them and of these, by id), cpu, memory, max cpu, max memory, the
+                                      cores to run on (none: any)
 agent → child      ``SIZE``           cpu, memory, answer: the allocation now; answer (bool): to RESIZE, else it has
                                       changed from outside
 agent → child      ``LOOK``           nothing: look whether a task could begin here
@@ -55,7 +56,9 @@ if TYPE_CHECKING:
 READ = 64 * 1024
 """Bytes that one read takes at most, and so the most that is sent at a time: of a longer packet the rest is lost."""
 LIMIT = 4 * 1024 * 1024
-"""Bytes of frames that wait to be taken apart: more than any frame of ours has."""
+"""Bytes of frames that wait to be taken apart: more than any frame of ours has that a child may send."""
+MOST = 32 * 1024 * 1024
+"""The same of those that the agent may send."""
 FIELDS = 16
 """Elements that a list may have where the sender isn't trusted: room is made for as many as a list claims to have."""
 
@@ -107,11 +110,12 @@ class Frames:
 
     Parameters:
         longest: elements that a list may have; -1: as many as the bytes could hold.
+        limit: bytes that may wait.
     """
 
-    def __init__(self, longest: int = -1) -> None:
+    def __init__(self, longest: int = -1, limit: int = LIMIT) -> None:
         self._longest = longest
-        self._unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=LIMIT, max_array_len=longest)
+        self._unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=limit, max_array_len=longest)
         self._fed = 0
         self._whole = True  # no piece of a frame waits for the rest
 

@@ -142,3 +142,15 @@ def always_an_array() -> int | None:
 
 def a_set() -> set[int]:
     return {1}
+
+
+TOLD = "tests.client.jobs:told"
+
+
+def told(*args: object, **kwargs: object) -> list[object]:
+    """What it was called with."""
+    return [args, kwargs]
+
+
+def lengths(parts: list[bytes], last: bytes) -> list[int]:
+    return [*map(len, parts), len(last)]

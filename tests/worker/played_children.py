@@ -117,6 +117,9 @@ class FakeErrands:
     def fetch(self, attempt: Attempt) -> None:
         self.fetched.append(attempt)
 
+    def fetch_results(self, attempt: Attempt) -> None:
+        self.fetched.append(attempt)
+
     def resize(self, attempt: Attempt, cpu: int | None, memory: int | None) -> None:
         self.resized.append((attempt, cpu, memory))
 
@@ -128,10 +131,10 @@ class Scene:
         self.attempts = Attempts(loop, self.pool, self.outbox, self.errands, 10.0, pace=pace)  # type: ignore[arg-type]
         self.number = 0
 
-    def start(self, token: str = "k1", *, payload: int = 0, memory: int = 64) -> Start:
+    def start(self, token: str = "k1", *, payload: int = 0, memory: int = 64, uses: bool = False) -> Start:
         self.number += 1
         need = Resources(1, memory)
-        order = Start(self.number, token, f"task-{token}", 1, "m:f", b"", payload, need, need, None, "cpu")
+        order = Start(self.number, token, f"task-{token}", 1, "m:f", b"", payload, need, need, None, "cpu", uses=uses)
         self.attempts.start(order)
         return order
 

@@ -15,6 +15,7 @@ import pytest
 from rq_sched.model.orders import Resize
 from rq_sched.model.output import LIMIT as OUTPUT_LIMIT
 from rq_sched.model.resources import Resources
+from rq_sched.model.signing import Signer
 from rq_sched.model.values import MAX_PAYLOAD
 from rq_sched.worker.agent.attempts import MOST_ASKED, Attempts, Ending
 from rq_sched.worker.agent.faults import RECHECK
@@ -281,6 +282,32 @@ async def test_lost_arguments_are_a_failure() -> None:
     s = Scene()
     s.start(payload=100)
     s.attempts.cannot_launch(s.errands.fetched[0], "gone")
+    assert s.outbox.outcomes == [("k1", "failed")]
+
+
+@in_loop
+async def test_results_of_others_come_before_it_begins_and_again_where_it_begins_again() -> None:
+    s = Scene(idle=2)
+    order = s.start(uses=True)
+    results = {"prep": b"\x07"}
+    for times in (1, 2):
+        (attempt,) = s.attempts.all.values()
+        assert (len(s.errands.fetched), attempt.child) == (times, None)
+        attempt.results = dict(results)
+        s.attempts.launch(attempt)
+        assert s.child().channel.sent[-1][5] == (order.arguments, results)
+        if times == 1:
+            s.says("k1", [Word.NOT_BEGUN, "k1", ""])
+    s.says("k1", completed())
+    assert s.outbox.outcomes == [("k1", "completed")]
+
+
+@in_loop
+async def test_results_are_fetched_for_what_is_signed() -> None:
+    s = Scene()
+    s.attempts.signer = Signer("a key of at least 16 characters", "default")
+    s.start(uses=True)
+    assert s.errands.fetched == []
     assert s.outbox.outcomes == [("k1", "failed")]
 
 

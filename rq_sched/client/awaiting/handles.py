@@ -11,6 +11,7 @@ from rq_sched.client.awaiting.stepper import AsyncStepper
 from rq_sched.errors import InvalidValue
 from rq_sched.model.durations import Duration
 from rq_sched.model.explanation import Explanation
+from rq_sched.model.references import Home, Reference
 from rq_sched.model.states import State
 from rq_sched.model.task import DEFAULT_GRACE, TaskInfo
 from rq_sched.store.answers import Cancelled
@@ -19,10 +20,11 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AsyncTaskHandle(Generic[T]):
+class AsyncTaskHandle(Reference, Generic[T]):
     """A task that was submitted, or any other by its id (``client.handle``).
 
-    Handles of one client with the same id are equal: they may be keys of a dict.
+    Handles of one client with the same id are equal: they may be keys of a dict. Among the arguments of another task
+    a handle stands for the result: that task waits for this one.
 
     >>> handle = await client.submit("math:sqrt", 2.0)  # doctest: +SKIP
     >>> await handle.result(timeout=5)  # doctest: +SKIP
@@ -39,6 +41,11 @@ class AsyncTaskHandle(Generic[T]):
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    @property
+    def home(self) -> Home:
+        """Where it is: the address of its Redis, and its namespace."""
+        return self.client.home
 
     async def status(self) -> TaskInfo:
         """Everything known of it, also why it waits.  Raises: TaskNotFound."""

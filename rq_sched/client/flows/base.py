@@ -11,7 +11,9 @@ from rq_sched.client.steps import Deadline, Emit, Flow, Pause, run
 from rq_sched.errors import ClientBusy, RedisUnavailable, RqSchedError, WaitTimeout
 from rq_sched.link.outage import may_pass
 from rq_sched.link.together import together
+from rq_sched.model.references import Home, check_home, references
 from rq_sched.model.states import State
+from rq_sched.model.task import TaskRequest
 from rq_sched.process.backoff import backoff
 from rq_sched.store.selection import Selection
 
@@ -38,6 +40,13 @@ class BaseFlows:
         self.poll = poll
         self.met: Callable[[], bool] = lambda: True
         """Whether Redis was ever there: only then it is waited for."""
+        self.home: Home | None = None
+        """Where the tasks of its client are."""
+
+    def check_own(self, request: TaskRequest) -> None:
+        """Whether handles among its arguments are of this namespace.  Raises: InvalidValue."""
+        if request.after and self.home is not None:
+            check_home(references(request.args, request.kwargs), self.home)
 
     def at_last(self, make: Callable[[], Op[T]]) -> Flow[T]:
         """The answer to a question that is part of something longer: asked for ``PATIENCE`` seconds while Redis is

@@ -22,6 +22,7 @@ class SubmitFlows(BaseFlows):
     def submit(self, request: TaskRequest) -> Flow[str]:
         """Submit one checked request; returns its id, which was there before anything was sent: a repeated call is
         the same task. Where the client listens already, that channel is told of the end."""
+        self.check_own(request)
         channel = yield ListenAlready()
         (outcome,) = yield from run(self.store.submit([request], watch=channel))
         task_id = str(request.task_id)
@@ -44,7 +45,7 @@ class SubmitFlows(BaseFlows):
         others = Unaccepted()
         row = InOrder()
         for batch in batches(requests):
-            good, bad = checked(batch)
+            good, bad = checked(batch, self.check_own)
             try:
                 late = yield from self._submit_row(row, row.add(good))
             except UsageError:
@@ -84,4 +85,5 @@ class SubmitFlows(BaseFlows):
 
     def dry_run(self, request: TaskRequest) -> Flow[Explanation]:
         """What would become of a checked request.  Raises: TaskExists."""
+        self.check_own(request)
         return run(self.store.dry_run(request))

@@ -62,6 +62,7 @@ class Attempt:
         "ordered",
         "output",
         "resizes",
+        "results",
         "sized",
         "start_reported",
         "timer",
@@ -84,6 +85,7 @@ class Attempt:
         self.timer: asyncio.TimerHandle | None = None
         self.asked = 0  # wishes of the task for another allocation that it has no answer to yet
         self.resizes = 0
+        self.results: dict[str, bytes] | None = None  # that stand among its arguments; None: they aren't here
         self.sized = False  # whether its child was told of another allocation
         self.ordered = order.number  # the order as of which its allocation is known
         self.line: asyncio.Lock | None = None  # its requests for another allocation stand in line

@@ -129,7 +129,9 @@ class Attempts:
             log.error("a request's signature is missing or wrong: not run", extra=about(attempt))
             self._end(attempt, "failed", reason=Reason.NOT_ALLOWED, error=NOT_SIGNED)
             return
-        if self.paused:
+        if attempt.order.uses and attempt.results is None:
+            self._errands.fetch_results(attempt)  # and then we are called again
+        elif self.paused:
             self._waiting.append(attempt)
             self.faults.tell()
         elif attempt.order.attempt >= ANNOUNCED and not attempt.start_reported:
@@ -269,7 +271,9 @@ class Attempts:
         cores = self.allocations.give(attempt, child)
         if order.time_limit is not None:
             attempt.timer = self._loop.call_later(order.time_limit, self._stop, attempt, Ending.TIMEOUT, self._grace)
-        frame = (Word.RUN, order.token, order.task_id, order.attempt, order.function, order.arguments)
+        arguments = (order.arguments, attempt.results) if order.uses else order.arguments
+        attempt.results = None  # they are large, and many may run
+        frame = (Word.RUN, order.token, order.task_id, order.attempt, order.function, arguments)
         if child.channel.send((*frame, *attempt.allocation, *order.maximum, cores)):
             self._outbox.watch()
         else:  # it has died idle, and we haven't heard yet: not the fault of this task
@@ -285,7 +289,7 @@ class Attempts:
         """
         if attempt is not None and attempt.ending is None:
             self._unbind(attempt, child)
-            if why:
+            if why and not attempt.order.uses:
                 self._waiting.appendleft(attempt)
             else:
                 self.launch(attempt)

@@ -1,21 +1,25 @@
-"""What attempts need from Redis besides their orders: long arguments, another allocation."""
+"""What attempts need from Redis besides their orders: long arguments, results of others, another allocation."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from rq_sched.errors import RqSchedError
+from rq_sched.errors import RqSchedError, UnreadableValue
+from rq_sched.model.references import references
+from rq_sched.model.values import unpack_arguments
 from rq_sched.process.backoff import backoff
 from rq_sched.store import Store
 from rq_sched.worker.agent.session import Session, Superseded
 
 if TYPE_CHECKING:
+    from rq_sched.link import Op
     from rq_sched.worker.agent.allocations import Allocations
     from rq_sched.worker.agent.attempt import Attempt
 
+T = TypeVar("T")
 log = logging.getLogger("rq_sched.worker")
 
 
@@ -55,6 +59,10 @@ class Errands:
         """Get the arguments that were too long for the order, then let the attempt begin."""
         self._spawn(self._fetch(attempt))
 
+    def fetch_results(self, attempt: Attempt) -> None:
+        """Get the results that stand among its arguments, then let the attempt begin."""
+        self._spawn(self._fetch_results(attempt))
+
     def resize(self, attempt: Attempt, cpu: int | None, memory: int | None) -> None:
         """The task asks for another allocation (absolute; None leaves one): tell it what it has then."""
         self._spawn(self._resize(attempt, cpu, memory, True))
@@ -67,20 +75,39 @@ class Errands:
 
     async def _fetch(self, attempt: Attempt) -> None:
         order = attempt.order
+        async for payload in self._answer(attempt, lambda *_: self._store.payload(order.task_id)):
+            order.arguments = payload
+            if len(order.arguments) == order.payload_bytes:
+                self._attempts().launch(attempt)
+            else:
+                self._attempts().cannot_launch(attempt, "its arguments are no longer in Redis")
+
+    async def _fetch_results(self, attempt: Attempt) -> None:
+        try:
+            args, kwargs, *_ = unpack_arguments(attempt.order.arguments)
+            used = dict.fromkeys(one.id for one in references(args, kwargs))
+        except (UnreadableValue, TypeError, ValueError, AttributeError):
+            used = {}  # its child says why
+        async for results, why in self._answer(attempt, lambda *_: self._store.results(list(used))):
+            if why:
+                self._attempts().cannot_launch(attempt, why)
+            else:
+                attempt.results = results
+                self._attempts().launch(attempt)
+
+    async def _answer(self, attempt: Attempt, ask: Callable[[str, str], Op[T]]) -> AsyncIterator[T]:
+        """What Redis answers, however long it is away; nothing where the attempt has ended meanwhile."""
         failures = 0
         while attempt.order.token in self._attempts().all:
             try:
-                order.arguments = await self._session.ask(lambda *_: self._store.payload(order.task_id))
+                answer = await self._session.ask(ask)
             except Superseded:
                 return
             except RqSchedError:
                 failures += 1
                 await asyncio.sleep(backoff(failures))
                 continue
-            if len(order.arguments) == order.payload_bytes:
-                self._attempts().launch(attempt)
-            else:
-                self._attempts().cannot_launch(attempt, "its arguments are no longer in Redis")
+            yield answer
             return
 
     async def _adjust(

@@ -32,7 +32,7 @@ from rq_sched.worker.child.single import PlainEnvironment, Single
 from rq_sched.worker.child.status import Descriptors
 from rq_sched.worker.child.streams import ENCODING, ERRORS, stream_of
 from rq_sched.worker.child.surroundings import Surroundings
-from rq_sched.worker.frames import READ, Frame, Frames, Word, pack
+from rq_sched.worker.frames import MOST, READ, Frame, Frames, Word, pack
 from rq_sched.worker.reach import Reach
 
 
@@ -41,7 +41,7 @@ class Line:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._frames = Frames()
+        self._frames = Frames(limit=MOST)
         self._received: collections.deque[Frame] = collections.deque()
         self._lock = threading.Lock()  # a task's threads may report progress
         self.token = ""

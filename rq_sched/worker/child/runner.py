@@ -23,7 +23,7 @@ from rq_sched.errors import Unsendable
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason
 from rq_sched.model.surroundings import surroundings_in
-from rq_sched.model.values import pack, unpack
+from rq_sched.model.values import pack, unpack_arguments
 from rq_sched.worker import affinity
 from rq_sched.worker.allow import Allow, find_command
 from rq_sched.worker.child import errors_text
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 NONE = pack(None, "the result")
 NO_ARGUMENTS: Sequence[Any] = ((), {})
+NO_RESULTS: Mapping[str, bytes] = {}
 
 
 class Outcome(NamedTuple):
@@ -154,7 +155,12 @@ class Runner:
         text: str | None = None
         exit_code: int | None = None
         try:
-            args, kwargs, *more = unpack(arguments) if arguments else NO_ARGUMENTS
+            if not arguments:
+                args, kwargs, *more = NO_ARGUMENTS
+            elif type(arguments) is bytes:
+                args, kwargs, *more = unpack_arguments(arguments, NO_RESULTS)
+            else:
+                args, kwargs, *more = unpack_arguments(*arguments)
             said = surroundings_in(more) if more else None
             if said:
                 self._surroundings.enter(said, task_id, attempt, command=function.startswith("exec:"))
