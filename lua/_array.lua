@@ -131,6 +131,12 @@ local function array_take(array)
   array_advance(array)
 end
 
+-- So many elements more have ended in that state without being made; fewer, where one is made now, or they are forgotten.
+local function unmade_count(state, number)
+  count('unmade', number)
+  if state == 'failed' then count('unmade_failed', number) end
+end
+
 -- What array_take() did; true where a rest is left.
 local function array_write(array)
   if #array.made > 0 then read('SADD', P .. 'live:' .. array.id, unpack(array.made)) end
@@ -139,5 +145,6 @@ local function array_write(array)
   if array.apart ~= array.apart_read then call('HSET', array.key, 'apart', whole(array.apart)) end
   if array.next <= array.last then return true end
   read('SREM', P .. 'arrays', array.id)
+  if array.request.expires then read('ZREM', P .. 'expiring', array.id) end
   return false
 end

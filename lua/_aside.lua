@@ -2,6 +2,17 @@
 -- What can't be read is set aside, so that what is behind it goes on: the entry leaves its queue, and its task, where there
 -- is one, fails by itself.
 
+-- The head of a class whose deadline has passed, before a scheduler has seen that: it leaves its queue, and is delayed until
+-- one ends it (task_expire). Of an array that is all that isn't made.
+local function head_expired(now, class, id, array)
+  local owner = array and array.id or id
+  local request = array and array.request or request_of(id)
+  class_drop(class, array and array_rest(array) or 1)
+  request.state, request.due = 'delayed', stamp(now)
+  request_put(owner, request)
+  read('ZADD', P .. 'delayed', request.due, owner)
+end
+
 local function head_aside(now, class, id, score, member)
   local owner = string.byte(id, -1) == REST and string.sub(id, 1, -2) or id
   local array = owner ~= id and array_load(owner)

@@ -86,8 +86,9 @@ local function dependencies_came(now, task, number)
   local due = whole_of(request.due)
   local crowded = not may_wait(request.class)
   event('released', id)
-  if not crowded and (not due or due <= now) then return task_pending(task, request.turn) end
-  request.state, request.due = 'delayed', crowded and now or due
+  local at_once = not crowded and request.infeasible ~= 'fail'
+  if at_once and (not due or due <= now) then return task_pending(task, request.turn) end
+  request.state, request.due = 'delayed', whole(math.max(due or 0, now))
   request_put(id, request)
   read('ZADD', P .. 'delayed', request.due, id)
 end

@@ -152,6 +152,7 @@ end
 
 -- `mark` is the ledger's: a stopped attempt's own outcome no longer counts, the intention of the stop does.
 local function end_attempt(now, task, node_id, mark, outcome, report)
+  if report.started and task.request and task.request.expires then task.attempt.started = report.started end
   --@mark stopped
   if mark == 's' then
     local after = task.attempt.after

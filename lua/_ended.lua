@@ -63,6 +63,7 @@ local function task_end(now, task, state, node_id, reason, fields)
     attempt_put(task.id, nil)
   end
   suspect_no_more(task)
+  if request.expires then read('ZREM', P .. 'expiring', task.id) end
   request.state, request.due, request.left, request.reason = nil, nil, nil, nil
   request_put(task.id, request)
   outcome_put(task.id, outcome)
@@ -89,24 +90,39 @@ local function array_settle(now, id)
   return state
 end
 
--- What isn't made of an array, and stands in no index any more, is cancelled without being made. Its state then.
-local function rest_cancelled(now, id, request, note)
+-- What isn't made of an array, and stands in no index of waiting tasks any more, ends without being made. The array's state then.
+local function rest_end(now, id, request, state)
   local array = array_load(id)
   local left = array_rest(array)
-  call('HSET', array.key, 'after', 'end')
   if left > 0 then
     --@mark rest_cancelled
     call('HSET', array.key, 'cut', whole(array.next), 'cut_at', stamp(now), 'next', whole(array.last + 1), 'apart', '0')
-    call('HINCRBY', array.key, 'cancelled', whole(left))
+    call('HINCRBY', array.key, state, whole(left))
     call('HINCRBY', array.key, 'unmade', whole(left))
     read('SREM', P .. 'arrays', id)
+    read('ZREM', P .. 'expiring', id)
     request.state, request.due, request.left, request.reason = nil, nil, nil, nil
     request_put(id, request)
-    count('cancelled', left)
-    count('unmade', left)
-    event('cancelling', id, nil, nil, note)
+    count(state, left)
+    unmade_count(state, left)
   end
   return array_settle(now, id) or 'running'
+end
+
+-- The same where it is cancelled.
+local function rest_cancelled(now, id, request, note)
+  local array = array_load(id)
+  call('HSET', array.key, 'after', 'end')
+  if array_rest(array) > 0 then event('cancelling', id, nil, nil, note) end
+  return rest_end(now, id, request, 'cancelled')
+end
+
+-- The same where it fails.
+local function rest_failed(now, id, request, reason)
+  local array = array_load(id)
+  call('HSET', array.key, 'cut_reason', reason)
+  event(reason, id, nil, nil, whole(array_rest(array)))
+  return rest_end(now, id, request, 'failed')
 end
 
 -- A task that waits for what can't come any more.

@@ -40,6 +40,7 @@ local function attempt_place(now, nonce, node, class, orders, score, member, tex
     local full = order .. ' ' .. number .. '\n' .. text -- as of orders_read()
     if orders then orders[#orders + 1] = full else node.start_in_full = full end
   end
+  if request.expires then read('ZREM', P .. 'expiring', id) end
   node_ends(now, node, limit)
   if request.preemptible then read('ZADD', P .. 'preemptible', tonumber(request.priority) or 0, token .. ' ' .. node.id) end
   attempt_begin(id, token, node.place, stamp(now), number, watch, request)
@@ -52,9 +53,15 @@ local function assign(now, nonce, node, class, orders, score, member, array)
   local id = string.sub(member, PY.SEQUENCE + 1)
   local text = head_request(node, class, id, array, member)
   local name, watch, request = request_read(text or '')
-  local sound = not (request.attempts and not whole_of(request.attempts) or request.time_limit and not whole_of(request.time_limit))
+  local sound = not (request.attempts and not whole_of(request.attempts) or request.time_limit and not whole_of(request.time_limit)
+    or request.expires and not whole_of(request.expires))
   if request.state or request.left or name ~= class.name or not sound or not names_task(id) then
     head_aside(now, class, id, score, member)
+    return false
+  end
+  --@mark expired
+  if request.expires and tonumber(request.expires) <= now then
+    head_expired(now, class, id, array)
     return false
   end
   if not allocate(node, class, orders) then return nil end

@@ -10,9 +10,10 @@ local function drop(state, ids)
 end
 
 local function drop_array(id, unmade)
+  local failed = field_of(P .. 'array:' .. id, 'cut_reason')
   drop('array', { id })
   call('UNLINK', P .. 'array:' .. id, P .. 'apart:' .. id)
-  count('unmade', -unmade)
+  unmade_count(failed and 'failed' or 'cancelled', -unmade)
   count('forgotten', unmade)
 end
 

@@ -17,7 +17,7 @@ local function unreadable_line(id, request)
   local priority = request.priority
   if priority and not whole_of((string.gsub(priority, '^%-', ''))) then return 'priority', priority end
   if request.array and not array_load(id) then return 'array', request.array end
-  for _, name in ipairs({ 'at', 'due', 'retries', 'retries_used', 'crashes', 'crash_limit', 'attempts', 'time_limit', 'max_cpu', 'max_memory', 'left' }) do
+  for _, name in ipairs({ 'at', 'due', 'retries', 'retries_used', 'crashes', 'crash_limit', 'attempts', 'time_limit', 'max_cpu', 'max_memory', 'left', 'expires' }) do
     if request[name] and not whole_of(request[name]) then return name, request[name] end
   end
 end
@@ -34,7 +34,7 @@ local function task_unreadable(now, id)
     call('UNLINK', P .. 'array:' .. id, P .. 'live:' .. id, P .. 'apart:' .. id)
     read('SREM', P .. 'arrays', id)
   end
-  for _, one in ipairs({ 'array', 'state', 'due', 'left', 'asked', 'reason' }) do request[one] = nil end
+  for _, one in ipairs({ 'array', 'state', 'due', 'expires', 'left', 'asked', 'reason' }) do request[one] = nil end
   if name == 'class' then request.class = '1:1' end
   if not is_sequence(request.turn) then request.turn = sequence_text(0) end
   request_put(id, request)
@@ -43,6 +43,7 @@ local function task_unreadable(now, id)
   read('ZADD', P .. 'finished:failed', stamp(now), id)
   read('SREM', P .. 'suspects', id)
   read('ZREM', P .. 'waiting', id)
+  read('ZREM', P .. 'expiring', id)
   if request.before then read('ZADD', P .. 'releasing', PY.EXACT, id) end
   count('failed', 1)
   event('failed', legible(id), nil, nil, 'unreadable')
@@ -63,11 +64,25 @@ local function entry_of(task, sequence)
   return array_member(array), array_rest(array)
 end
 
+-- It comes back from a node. Its deadline was for its first start: one that hasn't started stands among those with one again.
+local function waits_again(task)
+  local request = task.request
+  --@mark first_start
+  if task.attempt.started then
+    request.expires = nil
+  else
+    read('ZADD', P .. 'expiring', request.expires, task.id)
+  end
+end
+
 -- What is known of an attempt that is over goes to the request of a task that waits again.
 local function attempt_over(task)
   local request, last = task.request, last_attempt(task)
   request.attempts, request.watch = last.number, last.watch
-  if task.attempt then attempt_put(task.id, nil) end
+  if task.attempt then
+    attempt_put(task.id, nil)
+    if request.expires then waits_again(task) end
+  end
   task.attempt = nil
 end
 

@@ -9,7 +9,7 @@
 
 -- The lines of a request and of an outcome, in their order; of a request's those behind `watch` are rare, but for `run`.
 local REQUEST = {
-  'class', 'turn', 'digest', 'at', 'watch', 'state', 'due', 'delay', 'priority', 'retries', 'retries_used', 'crashes',
+  'class', 'turn', 'digest', 'at', 'watch', 'state', 'due', 'expires', 'delay', 'deadline', 'infeasible', 'priority', 'retries', 'retries_used', 'crashes',
   'crash_limit', 'time_limit', 'elastic', 'preemptible', 'max_cpu', 'max_memory', 'log_limit', 'name', 'tags', 'payload',
   'attempts', 'preempted', 'released', 'first_memory', 'asked', 'refusal', 'reason', 'operation', 'array', 'uses', 'awaits', 'left', 'before',
   'on_failure', 'run',

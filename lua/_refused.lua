@@ -4,12 +4,17 @@
 -- to its old place, and its class says where it may not be put any more (_labels). Only then it fails, or where too many
 -- such classes wait (may_wait).
 
+local LOOKED_AT = 256 -- nodes that may come back
+
 -- Whether a node that hasn't refused could hold it: one that is up, or is draining or has a fault and may come back.
-local function somebody_could(need)
+-- `otherwise`: what is said where there are more nodes than are looked at.
+local function somebody_could(need, otherwise)
   if need.somebody ~= nil then return need.somebody end
   need.somebody = largest_node(need) ~= nil
-  if need.somebody or call('ZCARD', P .. 'nodes') == call('ZCARD', P .. 'totals') then return need.somebody end
-  for _, id in ipairs(call('ZRANGE', P .. 'nodes', '0', '255')) do
+  local number = call('ZCARD', P .. 'nodes')
+  if need.somebody or number == call('ZCARD', P .. 'totals') then return need.somebody end
+  if number > LOOKED_AT then need.somebody = otherwise end
+  for _, id in ipairs(call('ZRANGE', P .. 'nodes', '0', whole(LOOKED_AT - 1))) do
     local node = node_load(id)
     if node and node.state ~= 'up' and node.total_cpu >= need.cpu and node.total_memory >= need.memory
       and carrier(node)(need.group.required) then
@@ -37,7 +42,7 @@ local function refused(task, node_id, report)
   table.sort(places)
   local class = string.match(request.class, '^[^!]+') .. '!' .. table.concat(places, '!')
   --@mark all_have_refused
-  if #places > most or not somebody_could(class_of(class)) then
+  if #places > most or not somebody_could(class_of(class), false) then
     if before then report.value = said end
     return false
   end

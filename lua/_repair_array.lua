@@ -74,6 +74,7 @@ local function array_index(now, id, request, state, left)
   index_set('delayed', id, state == 'delayed' and tonumber(request.due) or nil)
   index_set('waiting', id, state == 'waiting' and tonumber(request.at) or nil)
   index_set('held', id, state == 'held' and (tonumber(call('ZSCORE', P .. 'held', id) or nil) or now) or nil)
+  index_set('expiring', id, left > 0 and tonumber(request.expires or nil) or nil)
   local member = left > 0 and array_member(array_load(id)) or nil
   local queue = P .. 'pending:' .. request.class
   local score = member and tonumber(call('ZSCORE', queue, member) or nil)

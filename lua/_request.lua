@@ -5,7 +5,8 @@
 
 -- Lines of the request that a submit may set, with their ranges; besides run, with and elastic.
 local RANGES = {
-  priority = { -PY.MOST_PRIORITY, PY.MOST_PRIORITY }, delay = { 0, MOST_DURATION }, retries = { 0, PY.MOST_PRIORITY },
+  priority = { -PY.MOST_PRIORITY, PY.MOST_PRIORITY }, delay = { 0, MOST_DURATION }, deadline = { 1, MOST_DURATION },
+  retries = { 0, PY.MOST_PRIORITY },
   crash_limit = { 1, PY.MOST_PRIORITY }, time_limit = { 1, MOST_DURATION }, preemptible = { 1, 1 },
   max_cpu = { 1, PY.MOST_CPU }, max_memory = { 1, PY.MOST_MEMORY }, log_limit = { 1, PY.MOST_OUTPUT_LIMIT },
   uses = { 1, 1 },
@@ -76,6 +77,8 @@ local function line_given(name, value, need)
     end
   elseif name == 'on_failure' then
     choice_given(value, 'on_failure', { keep = true })
+  elseif name == 'infeasible' then
+    choice_given(value, 'infeasible', { fail = true })
   elseif name == 'elastic' then
     choice_given(value, 'elastic', ELASTIC)
   else
@@ -133,6 +136,10 @@ local function request_begin(id, request, class, digest, now, watch, waits)
   if #request.with > PY.INLINE then
     call('SET', P .. 'payload:' .. id, request.with)
     request.payload, request.with = whole(#request.with), ''
+  end
+  if request.deadline then
+    request.expires = whole(now + tonumber(request.deadline))
+    read('ZADD', P .. 'expiring', request.expires, id)
   end
   if request.delay then request.due = whole(now + tonumber(request.delay)) end
   if request.delay and not waits then

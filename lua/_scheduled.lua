@@ -18,6 +18,10 @@ local function task_make(now, schedule, id)
     local sequence = next_sequence()
     request_begin(id, request, class, digest, now, '')
     request.turn = sequence
+    if waits and request.infeasible then -- whoever brings it into its queue looks whether it ends
+      waits, request.state, request.due = false, 'delayed', stamp(now)
+      read('ZADD', P .. 'delayed', request.due, id)
+    end
     request_put(id, request)
     count('submitted', 1)
     event('submitted', id)

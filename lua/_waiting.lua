@@ -24,16 +24,17 @@ local function element_of(id)
   if array and #index < 10 then return array, tonumber(index) end
 end
 
--- The state of an element that isn't made: that of the array, or `cancelled` where its rest was cut off. Nil: it is made, or
--- there is none.
+-- The state of an element that isn't made: that of the array, or how its rest has ended, and why it has failed. Nil: it is
+-- made, or there is none.
 local function unmade_state(array, index)
   if index < array.first or index > array.last or is_apart(array, index) then return nil end
   if index >= array.next then
     if WAITING[array.request.state or ''] then return array.request.state end
     return array.request.left and 'waiting' or 'pending'
   end
-  local cut_from = field_of(array.key, 'cut')
-  return cut_from and index >= (whole_of(cut_from) or PY.EXACT) and 'cancelled' or nil
+  local cut_from, reason = unpack(fields_of(array.key, 'cut', 'cut_reason'))
+  if not cut_from or index < (whole_of(cut_from) or PY.EXACT) then return nil end
+  return reason and 'failed' or 'cancelled', reason or nil
 end
 
 -- An ended element runs again, so its array hasn't ended.
@@ -94,20 +95,21 @@ end
 -- Makes an element before its turn, in the state that its array is in, because somebody changes it.
 local function element_make(id)
   local array, index = element_of(id)
-  local state = unmade_state(array, index)
+  local state, reason = unmade_state(array, index)
   local request = request_parse(element_text(array, array_sequence(array, index)))
-  if state == 'cancelled' then
+  if FINAL[state] then
     apart_add(array, index)
     local cut_at = stamp(whole_of(field_of(array.key, 'cut_at')) or 0)
     request_put(id, request)
-    outcome_put(id, { state = state, at = cut_at })
-    call('ZADD', P .. 'finished:cancelled', cut_at, id)
+    outcome_put(id, { state = state, at = cut_at, reason = reason })
+    call('ZADD', P .. 'finished:' .. state, cut_at, id)
     call('ZREM', P .. 'finished:array', array.id)
     call('HINCRBY', array.key, 'unmade', -1)
-    count('unmade', -1)
+    unmade_count(state, -1)
     return
   end
   call('SADD', P .. 'live:' .. array.id, whole(index))
+  if request.expires then read('ZADD', P .. 'expiring', request.expires, id) end
   local score = score_of(tonumber(request.priority) or 0, tonumber(request.at) or 0)
   local due = array.request.due
   local waits_until = state == 'held' and call('ZSCORE', P .. 'held', array.id) or due

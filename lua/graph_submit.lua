@@ -1,5 +1,6 @@
 #!lua
---- graph_submit: accept new tasks of which some wait for others (none → waiting | pending | delayed | cancelled).
+--- graph_submit: accept new tasks of which some wait for others, or are to fail where no node could hold them
+-- (none → waiting | pending | delayed | cancelled | failed).
 -- KEYS: prefix
 -- ARGV: now_ms watch *tasks
 --   each task: id, class, digest, text as of task_submit; extent: of an array the indexes of its elements, FIRST-LAST ('' it
@@ -12,6 +13,7 @@
 --   given, not with those waiting
 --@include _request
 --@include _dependencies
+--@include _infeasible
 --@include _commit
 
 local FIRST, WIDTH = 3, 7
@@ -75,8 +77,10 @@ local function accept(task)
     return 1
   end
   request_put(id, request)
-  local member, number = entry_of({ id = id, request = request }, request.turn)
-  if not request.delay then queue_add(class, score_of(tonumber(request.priority) or 0, now), member, number) end
+  local one = { id = id, request = request }
+  if request.delay or ends_infeasible(now, one) then return 1 end
+  local member, number = entry_of(one, request.turn)
+  queue_add(class, score_of(tonumber(request.priority) or 0, now), member, number)
   return 1
 end
 

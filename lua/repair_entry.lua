@@ -2,14 +2,16 @@
 --- repair_entry: drop an entry of an index of tasks whose task isn't there, or has its place elsewhere.
 -- KEYS: prefix
 -- ARGV: now_ms index member
---   index: delayed, held, waiting, finished:STATE, pending:CLASS; arrays, live:ARRAY; placed (its attempt)
+--   index: delayed, held, waiting, expiring, finished:STATE, pending:CLASS; arrays, live:ARRAY; placed (its attempt)
 -- Replies: what was done, in words ('' nothing)
 -- Refuses: nothing
 -- Promises: an entry with its task isn't touched
 --@include _queue
 --@include _repair
 
-local INDEXES = { delayed = true, held = true, waiting = true, finished = true, pending = true, arrays = true, live = true, placed = true }
+local INDEXES = {
+  delayed = true, held = true, waiting = true, expiring = true, finished = true, pending = true, arrays = true, live = true, placed = true,
+}
 
 arguments_given(3)
 local index, member = found_given(ARGV[2], 'index'), found_given(ARGV[3], 'member')
@@ -33,6 +35,7 @@ local function is_right(id)
   if not request.class then return false end
   local array = request.array and array_load(id)
   if kind == 'live' then return not FINAL[state] end
+  if kind == 'expiring' then return request.expires and not task.attempt and not FINAL[state] and (not array or array_rest(array) > 0) end
   if kind == 'arrays' then return array and array_rest(array) > 0 end
   if index == 'finished:array' then return array and FINAL[state] end
   if state ~= (kind == 'finished' and name or kind) or (kind == 'finished' and request.array) then return false end

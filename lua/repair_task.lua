@@ -13,7 +13,7 @@ local now, id = time_given(ARGV[1]), found_given(ARGV[2], 'task id')
 if wrong() then return wrong() end
 local NUMBERS = {
   'at', 'due', 'delay', 'retries', 'retries_used', 'crashes', 'crash_limit', 'time_limit', 'max_cpu', 'max_memory', 'payload',
-  'attempts', 'preempted', 'first_memory', 'left',
+  'attempts', 'preempted', 'first_memory', 'left', 'deadline', 'expires',
 }
 local NODES = 1000 -- of which the ledgers are looked at for an attempt that was lost
 local PAYLOAD = P .. 'payload:' .. (array_name(id) or id) -- elements share their array's
@@ -236,6 +236,8 @@ local function task_repair()
   elseif FINAL[state] then
     index_set('finished:' .. state, id, tonumber(outcome.at))
   end
+  local waits = not attempt and not FINAL[state]
+  index_set('expiring', id, waits and tonumber(request.expires or nil) or nil)
   request_put(id, request)
   attempt_put(id, attempt)
   if outcome then outcome_put(id, outcome) else outcome_put(id, nil) end

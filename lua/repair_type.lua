@@ -12,7 +12,7 @@ local KINDS = {
   hash = { 'placed', 'array', 'counts', 'settings', 'reservation', 'schedule', 'node', 'node:tasks', 'node:grown' },
   string = { 'task', 'ended', 'payload', 'result', 'log', 'seq', 'swept', 'node:alive' },
   zset = { 'pending', 'classes', 'groups', 'fresh', 'dirty', 'delayed', 'held', 'waiting', 'finished', 'nodes', 'schedulers', 'gone', 'free',
-    'totals', 'ends', 'preemptible', 'apart', 'releasing', 'schedules' },
+    'totals', 'ends', 'preemptible', 'apart', 'releasing', 'schedules', 'expiring' },
   set = { 'lost', 'suspects', 'live', 'arrays' },
   list = { 'wake', 'node:orders', 'awaits', 'before' },
   stream = { 'events' },

@@ -1,12 +1,15 @@
 #!lua flags=allow-oom
---- task_promote: tasks whose time has come join their queues (delayed → pending).
+--- task_promote: tasks whose time has come join their queues, or end where no node could hold one that isn't to wait
+-- (delayed → pending | failed).
 -- KEYS: prefix
 -- ARGV: now_ms limit
--- Replies: {due, next_ms, in_ms}: how many were due, when the next one is, and how long that is from now ('' if none waits)
+-- Replies: {due, next_ms, in_ms, expires_in_ms}: how many were due, when the next one is, and how long that is from now ('' if
+--   none waits); how long from now the next deadline is ('' if none has one)
 -- Refuses: nothing
 -- Promises: at most `limit` tasks; one that would be one label set too many in the queues is looked at again later, and
 --   holds up nobody
 --@include _waiting
+--@include _infeasible
 --@include _commit
 
 arguments_given(2)
@@ -27,7 +30,7 @@ for _, id in ipairs(due) do
   local task = waiting_task(id)
   --@mark promoted
   call('ZREM', P .. 'delayed', id)
-  if task and task.state == 'delayed' then
+  if task and task.state == 'delayed' and not ends_infeasible(now, task) then
     if may_wait(task.request.class) then
       task_pending(task, task.request.turn)
       event('promoted', id)
@@ -37,7 +40,15 @@ for _, id in ipairs(due) do
   end
 end
 commit(now)
-local _, next_due = unpack(call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES'))
-local next_one = tonumber(next_due or nil)
-if not next_one or next_one >= PY.EXACT then return { #due, '', '' } end -- what is due then never is
-return { #due, next_due, whole(math.max(0, next_one - now)) }
+
+-- When the first entry of an index is due, as it stands there, and how long that is from now.
+local function first_due(index)
+  local _, score = unpack(read('ZRANGE', P .. index, '0', '0', 'WITHSCORES'))
+  local at = tonumber(score or nil)
+  if not at or at >= PY.EXACT then return '', '' end -- what is due then never is
+  return score, whole(math.max(0, at - now))
+end
+
+local next_due, due_in = first_due('delayed')
+local _, expires_in = first_due('expiring')
+return { #due, next_due, due_in, expires_in }

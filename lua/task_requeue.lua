@@ -32,6 +32,7 @@ if not sequence then return sequences_used_up() end
 waiting_change(task)
 take_out(task)
 request = task.request
+if FINAL[state] then request.expires = nil end -- its deadline was for its first start
 if task.outcome and task.outcome.stored then call('DEL', P .. 'result:' .. id) end
 request.class, request.operation = class, operation
 request.retries_used, request.crashes, request.refusal = nil, nil, nil

@@ -312,6 +312,8 @@ class _Audit:
             yield self.entries(queue, State.PENDING)
         elif kind in ("delayed", "held"):
             yield self.entries(getattr(keys, kind), kind)
+        elif kind == "expiring":
+            yield _Walk("ZSCAN", keys.expiring, self.deadline)
         elif kind == "finished":
             yield self.entries(keys.finished(name), name)
         elif kind == "classes":
@@ -342,6 +344,9 @@ class _Audit:
             return _Subject("indexes", name, partial(self.checks.entry, index, state, member))
 
         return _Walk("ZSCAN", index, subject)
+
+    def deadline(self, task_id: str) -> _Subject:
+        return _Subject("indexes", f"expiring {task_id}", partial(self.checks.deadline, task_id))
 
     def live(self, array_id: str, index: str) -> _Subject:
         return _Subject("indexes", f"live:{array_id} {index}", partial(self.checks.arrays.live, array_id, index))

@@ -43,7 +43,7 @@ class Arrays:
 
     def _whole(self, array_id: str, state: str, before: Record) -> Op[str | None]:
         keys = self.keys
-        again, (place, resting, live, runs, ended, length) = yield from self.read(
+        again, (place, resting, live, runs, ended, length, expires) = yield from self.read(
             array_id,
             self._place(array_id, state, before),
             ("SISMEMBER", keys.arrays, array_id),
@@ -51,6 +51,7 @@ class Arrays:
             ("ZRANGE", keys.apart(array_id), 0, -1, "WITHSCORES"),
             ("ZSCORE", keys.finished("array"), array_id),
             ("STRLEN", keys.payload(array_id)),
+            ("ZSCORE", keys.expiring, array_id),
         )
         if again != before:
             return None
@@ -59,6 +60,7 @@ class Arrays:
         spans = [(int(first), int(last)) for last, first in pairs(runs)]
         return (
             self._rest(before, state, place, resting)
+            or _deadline(before, expires)
             or _sums(before, state, live, spans)
             or _ended(before, state, live, ended)
         )
@@ -115,6 +117,13 @@ class Arrays:
             return "nothing of it is left to be made"
         return None
 
+    def deadline(self, array_id: str) -> Op[str | None]:
+        """An entry of expiring that is an array's."""
+        record, (found,) = yield from self.read(array_id, ("ZSCORE", self.keys.expiring, array_id))
+        if found is not None and b"array" in record and not arrays.unmade_count(record):
+            return "nothing of it is left to be made"
+        return None
+
     def owned(self, kind: str, array_id: str) -> Op[str | None]:
         """``live:ARRAY``, ``apart:ARRAY`` and ``array:ARRAY`` have their array."""
         record, (exists,) = yield from self.read(array_id, ("EXISTS", f"{self.keys.prefix}{kind}:{array_id}"))
@@ -134,6 +143,12 @@ def resting(keys: Keys) -> Op[int]:
             if array.get(b"state") == b"pending" and arrays.is_countable(array):
                 more += arrays.unmade_count(array) - 1
     return more
+
+
+def _deadline(record: Record, found: Any) -> str | None:
+    """Where its deadline stands, while something of it isn't made."""
+    right = int(record[b"expires"]) if b"expires" in record and arrays.unmade_count(record) else None
+    return None if number(found) == right else f"its deadline in expiring is {number(found)}, not {right}"
 
 
 def _sums(record: Record, state: str, live: int, runs: list[tuple[int, int]]) -> str | None:

@@ -65,10 +65,14 @@ class Checks:
         separate = [(self.keys.payload(task_id), "payload"), (self.keys.result(task_id), "stored")]
         sizes = [("STRLEN", key) for key, field in separate if field in record.fields]
         live = [("SISMEMBER", self.keys.live(element[0]), element[1])] if element else []
-        again, (found, *more) = yield from self.read(task_id, self._place(record), *live, *sizes)
+        deadline: list[Command] = [("ZSCORE", self.keys.expiring, task_id)] if "expires" in record.fields else []
+        again, (found, *more) = yield from self.read(task_id, self._place(record), *live, *deadline, *sizes)
         if again != record:
             return None  # it has moved on meanwhile
-        lengths = more[len(live) :]
+        lengths = more[len(live) + len(deadline) :]
+        right_deadline = record.number("expires") if record.waits else None
+        if deadline and number(more[len(live)]) != right_deadline:
+            return f"it is {record.state}; its deadline in expiring is {number(more[len(live)])}, not {right_deadline}"
         if element and bool(more[0]) == (record.state in FINAL):
             return f"it is {record.state}; among the elements of {element[0]} that go on: {bool(more[0])}"
         right = [record.number(field) for _, field in separate if field in record.fields]
@@ -155,6 +159,17 @@ class Checks:
         if self._place(record) != ("ZSCORE", index, member):
             return f"its task has its place at {self._place(record)[1:]}"
         return None
+
+    def deadline(self, task_id: str) -> Op[str | None]:
+        """An entry of expiring."""
+        record, (found,) = yield from self.read(task_id, ("ZSCORE", self.keys.expiring, task_id))
+        if found is None:
+            return None
+        if record is None or "expires" not in record.fields:
+            return "its task has no deadline for its first start" if record else "there is no such task"
+        if "array" in record.fields:
+            return (yield from self.arrays.deadline(task_id))
+        return None if record.waits else f"its task is {record.state}"
 
     def allocation(self, node_id: str, incarnation: str, token: str) -> Op[str | None]:
         """An entry of a ledger."""

@@ -6,7 +6,8 @@ KINDS = {
     **dict.fromkeys(("placed", "array", "counts", "settings", "reservation", "schedule"), b"hash"),
     **dict.fromkeys(("task", "ended", "payload", "result", "log", "seq", "swept"), b"string"),
     **dict.fromkeys(
-        ("pending", "classes", "groups", "fresh", "dirty", "delayed", "held", "waiting", "releasing"), b"zset"
+        ("pending", "classes", "groups", "fresh", "dirty", "delayed", "held", "waiting", "expiring", "releasing"),
+        b"zset",
     ),
     **dict.fromkeys(
         ("finished", "nodes", "schedulers", "gone", "free", "totals", "ends", "preemptible", "apart", "schedules"),

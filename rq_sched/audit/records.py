@@ -23,7 +23,7 @@ from rq_sched.store.parts import answered
 LAST_SEQUENCE = SEQUENCES - 1
 WHOLE = (
     "at", "due", "finished", "placed", "started", "retries", "retries_used", "crashes", "crash_limit", "attempt",
-    "attempts", "time_limit", "max_cpu", "max_memory", "payload", "stored", "left",
+    "attempts", "time_limit", "max_cpu", "max_memory", "payload", "stored", "left", "deadline", "expires",
 )  # fmt: skip
 """Fields that hold a whole number from 0, where they are there."""
 SEQUENCE_FORM = re.compile(r"[0-9a-f]{13}")
@@ -53,6 +53,11 @@ class TaskFields:
     @property
     def final(self) -> bool:
         return self.state in FINAL
+
+    @property
+    def waits(self) -> bool:
+        """On no node, and not ended."""
+        return not self.final and self.state not in MARKS
 
     @property
     def member(self) -> str:

@@ -60,6 +60,8 @@ def _sentences(found: Mapping[str, Any]) -> Iterator[str]:
         yield from ended(found, state)
     else:
         yield from placed(found, state)
+    if found.get("expires_at"):
+        yield f"It fails if it hasn't started by {clock(found['expires_at'])} (--deadline)."
     yield from _folder(found)
     if found.get("history"):
         yield from history(found)
@@ -120,6 +122,9 @@ def _imagined(found: Mapping[str, Any], state: State) -> Iterator[str]:
         what = "Its first element" if found.get("array") else "It"
         yield f"{what} would be placed at once: {need(found)} is free on {of(found['fits_now'], found['nodes'])}."
         yield from surplus(found)
+    elif state is State.FAILED:
+        yield "It would fail at once (--infeasible fail):"
+        yield from pending(found)
     elif state is State.CANCELLED:
         yield f"It would be cancelled at once, as what it waits for can't come any more: {awaits(found)}."
     else:

@@ -21,6 +21,8 @@ ADVICE = {
     Reason.POISON: "Its process or its node died again and again: look at its log, and at those of the workers.",
     Reason.NOT_FOUND: "No node that could hold it has what it asks for: is it installed there, are its folders there?",
     Reason.UNSENDABLE: "Its result can't be sent: the error says what to return instead (docs/values.md).",
+    Reason.EXPIRED: "It waited until its deadline: submit it with a longer --deadline, or a higher --priority.",
+    Reason.INFEASIBLE: "As --infeasible fail asks, it didn't wait for a node that could: `rq-sched nodes` shows them.",
     Reason.NOT_ALLOWED: "No node that could hold it may run it: start a worker with the option that its error names.",
 }
 

@@ -13,7 +13,7 @@ from rq_sched.cli import show, standard_input
 from rq_sched.cli.arguments import as_typed, find_command, here, parse_arguments, submitted_from
 from rq_sched.cli.options import DURATION, LABEL, TEXT, CommonCommand, F, Invocation, Parsed
 from rq_sched.client.outcomes import unaccepted
-from rq_sched.errors import TaskExists, UsageError
+from rq_sched.errors import TaskExists, TaskFailed, UsageError
 from rq_sched.model.arrays import size
 from rq_sched.model.options import OPTIONS
 from rq_sched.model.states import State
@@ -127,7 +127,7 @@ def submit_command(
 
         return wait_one(session, info, quiet=quiet)
     _print_submitted(session, info, new, quiet)
-    return 0
+    return TaskFailed.exit_status if info.state is State.FAILED and new else 0
 
 
 def _dry_run(session: Invocation, request: TaskRequest, *, named: bool) -> int:
@@ -196,7 +196,8 @@ def _print_submitted(session: Invocation, info: TaskInfo, new: bool, quiet: bool
         show.line(info.task_id)
     elif new:
         elements = f" ({show.count(size(info.array), 'element')})" if info.array else ""
-        show.paragraph(f"submitted {info.task_id}{elements}")
+        ended = ", and it failed at once" if info.state is State.FAILED else ""
+        show.paragraph(f"submitted {info.task_id}{elements}{ended}")
     else:
         again = f"; to run {show.again(info.task_id, info.array)}" if State(info.state).final else ""
         show.paragraph(f"{info.task_id} was submitted before and is {info.state}{again}")

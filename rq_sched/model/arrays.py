@@ -24,8 +24,8 @@ MAX_INDEX = 10**9 - 1
 _EXTENT = re.compile(r"(\d{1,9})-(\d{1,9})")
 _INDEX = re.compile(r"\d{1,9}")
 _OF_THE_WHOLE = frozenset({
-    b"array", b"next", b"apart", b"cut", b"cut_at", b"unmade", b"completed", b"failed", b"cancelled", b"forgotten",
-    b"digest", b"watch", b"operation", b"after", b"awaits", b"before", b"on_failure",
+    b"array", b"next", b"apart", b"cut", b"cut_at", b"cut_reason", b"unmade", b"completed", b"failed", b"cancelled",
+    b"forgotten", b"digest", b"watch", b"operation", b"after", b"awaits", b"before", b"on_failure",
 })  # fmt: skip
 """What an element doesn't have of its array."""
 
@@ -161,6 +161,8 @@ def unmade_element(record: Mapping[bytes, bytes], index: int, made_until: bytes 
     element[b"turn"] = sequence(record, index).encode()
     if index >= cut:
         element |= {b"state": b"cancelled", b"finished": record[b"cut_at"]}
+        if b"cut_reason" in record:
+            element |= {b"state": b"failed", b"reason": record[b"cut_reason"]}
     return element
 
 

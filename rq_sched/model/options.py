@@ -90,6 +90,12 @@ def _on_failure(value: object, name: str) -> str:
     return value
 
 
+def _infeasible(value: object, name: str) -> str:
+    if not isinstance(value, str) or value not in INFEASIBLE:
+        raise InvalidValue(f"{name} must be wait or fail, not {given(value)}")
+    return value
+
+
 def _flag(value: object, name: str) -> bool:
     if type(value) is not bool:
         raise InvalidValue(f"{name} must be true or false, not {given(value)}")
@@ -98,6 +104,7 @@ def _flag(value: object, name: str) -> bool:
 
 ELASTIC = ("off", "cpu", "all")
 ON_FAILURE = ("cancel", "keep")
+INFEASIBLE = ("wait", "fail")
 
 
 class Options(TypedDict, total=False):
@@ -156,6 +163,16 @@ class Options(TypedDict, total=False):
         Duration | None,
         Option("how long it isn't placed: seconds, or such as 10m", parse_duration, 0.0, "none", unit="seconds"),
     ]
+    deadline: Annotated[
+        Duration | None,
+        Option("how long after its submit it must have started for the first time, else it fails: seconds, or such as "
+               "10m", partial(parse_duration, least=0.001), default_text="none", unit="seconds"),
+    ]  # fmt: skip
+    infeasible: Annotated[
+        str | None,
+        Option("what becomes of it where no node could hold it even when empty", _infeasible, "wait", unit="word",
+               choices=INFEASIBLE),
+    ]  # fmt: skip
     elastic: Annotated[
         str | None,
         Option("what it lends to others while it doesn't use it", _elastic, "cpu", unit="word", choices=ELASTIC),

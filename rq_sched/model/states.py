@@ -54,7 +54,7 @@ class Reason(StrEnum):
     """Why a task is in its state, where the state alone doesn't say. Those of `pending` are derived when asked."""
 
     NO_NODES = "no_nodes"  # pending: no node is up
-    INFEASIBLE = "infeasible"  # pending: no node could hold it even when empty
+    INFEASIBLE = "infeasible"  # pending: no node could hold it even when empty; failed: so it was, and was not to wait
     NO_FIT_NOW = "no_fit_now"  # pending: some node could, none has the room now
     BEHIND = "behind"  # pending: it fits now, earlier tasks come first
     RESERVED = "reserved_for_other"  # pending: the room is kept for an earlier task
@@ -74,6 +74,7 @@ class Reason(StrEnum):
     NOT_ALLOWED = "not_allowed"  # failed: the worker's --allow doesn't name it
     UNSENDABLE = "unsendable"  # failed: its result can't be sent
     UNREADABLE = "unreadable"  # failed: its record was damaged; else: something of it can't be read
+    EXPIRED = "expired"  # failed: it hadn't started by its deadline
     DEPENDENCY = "dependency"  # cancelled: what it waited for ended otherwise
     EXIT_CODE = "exit_code"  # failed: the command ended with another code than 0
 
@@ -82,7 +83,7 @@ TRANSITIONS: dict[str, frozenset[tuple[State | None, State]]] = {
     # verb: (from, to); from None = there was no such task. One verb is one script, or one include of a script.
     "submit": frozenset({(None, State.PENDING), (None, State.DELAYED)}),
     "submit_after": frozenset(
-        (None, target) for target in (State.WAITING, State.PENDING, State.DELAYED, State.CANCELLED)
+        (None, target) for target in (State.WAITING, State.PENDING, State.DELAYED, State.CANCELLED, State.FAILED)
     ),
     "release": frozenset((State.WAITING, target) for target in (State.PENDING, State.DELAYED, State.CANCELLED)),
     "place": frozenset({(State.PENDING, State.ASSIGNED)}),
@@ -105,7 +106,8 @@ TRANSITIONS: dict[str, frozenset[tuple[State | None, State]]] = {
     "unhold": frozenset({(State.HELD, State.PENDING), (State.HELD, State.DELAYED), (State.HELD, State.WAITING)}),
     "requeue": frozenset({(s, State.PENDING) for s in (State.DELAYED, State.COMPLETED, State.FAILED, State.CANCELLED)}),
     "prioritize": frozenset({(State.PENDING, State.PENDING)}),
-    "promote": frozenset({(State.DELAYED, State.PENDING)}),
+    "promote": frozenset({(State.DELAYED, State.PENDING), (State.DELAYED, State.FAILED)}),
+    "expire": frozenset((s, State.FAILED) for s in (State.PENDING, State.DELAYED, State.HELD, State.WAITING)),
     "reap": frozenset(
         (source, target)
         for source in (State.ASSIGNED, State.RUNNING)

@@ -74,6 +74,8 @@ class TaskRequest:
     crash_limit: int
     time_limit: float | None
     delay: float
+    deadline: float | None
+    infeasible: str
     elastic: str
     preemptible: bool
     require: Sequence[str]
@@ -127,6 +129,10 @@ class TaskRequest:
             self.after = with_results(self.after, [one.id for one in found])
         _at_least(self.max_cpu_needed, self.cpu_needed, "cpu")
         _at_least(self.max_memory_needed, self.memory_needed, "memory")
+        if self.deadline is not None and self.deadline <= self.delay:
+            raise InvalidValue(
+                f"deadline ({self.deadline:g} s) must be longer than delay ({self.delay:g} s): it could never start"
+            )
         if self.output_path is not None:
             check_file(self.output_path, "output", self.array)
         if self.error_path is not None:
@@ -243,6 +249,9 @@ class TaskInfo:
     crash_limit: int
     time_limit: float | None
     delay: float
+    deadline: float | None
+    expires_at: float | None  # by then it must have started for the first time; None: it has, or has no deadline
+    infeasible: str
     elastic: str
     preemptible: bool
     progress: float | None
@@ -270,7 +279,7 @@ class TaskInfo:
     def to_dict(self) -> dict[str, Any]:
         """A flat dict, as ``--json`` prints it: times as ISO 8601 in UTC."""
         out = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("submitted_at", "scheduled_at", "started_at", "finished_at"):
+        for name in ("submitted_at", "scheduled_at", "started_at", "finished_at", "expires_at"):
             out[name] = iso(out[name])
         return out
 

@@ -1,10 +1,14 @@
-"""Brings delayed tasks (``--delay``, back-off before a retry) into their queues when their time has come."""
+"""Brings delayed tasks (``--delay``, back-off before a retry) into their queues when their time has come, and ends
+tasks that have not started by their deadlines (``--deadline``)."""
 
 from __future__ import annotations
 
 from rq_sched.link import AsyncLink
 from rq_sched.store import Store
 from rq_sched.store.answers import Promoted
+
+BATCHES = 50
+"""Calls of either in a row: a turn ends, so that it is seen to be at work."""
 
 
 class Promoter:
@@ -19,10 +23,19 @@ class Promoter:
         self._store = store
 
     async def run_once(self) -> Promoted:
-        """Promote all that is due."""
+        """Promote all that is due, and end what has expired."""
         total = 0
-        while True:
+        for _ in range(BATCHES):
             batch = await self._link.run(self._store.promote())
             total += batch.promoted
-            if not batch.promoted:
-                return Promoted(total, batch.next_ms, batch.due_in)
+            if batch.expires_in == 0:
+                await self._expire()
+            elif not batch.promoted:
+                waits = [seconds for seconds in (batch.due_in, batch.expires_in) if seconds is not None]
+                return Promoted(total, batch.next_ms, min(waits, default=None), batch.expires_in)
+        return Promoted(total, None, 0.0)
+
+    async def _expire(self) -> None:
+        for _ in range(BATCHES):
+            if not await self._link.run(self._store.expire()):
+                return

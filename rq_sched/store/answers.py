@@ -113,8 +113,10 @@ class MadeDue:
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """How many delayed tasks joined their queues, when (ms) the next is due, and in how many seconds that is."""
+    """How many delayed tasks joined their queues, when (ms) the next is due, in how many seconds that is, and in how
+    many the next deadline of a task is."""
 
     promoted: int
     next_ms: int | None
     due_in: float | None
+    expires_in: float | None = None

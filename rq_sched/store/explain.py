@@ -20,6 +20,7 @@ from rq_sched.model.events import Event, events_of
 from rq_sched.model.explanation import Explanation
 from rq_sched.model.fit import Place, fit_counts, pending_reason
 from rq_sched.model.ids import known_id
+from rq_sched.model.node import NodeState
 from rq_sched.model.reading import LAST_MS, as_dict, real, text, whole
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason, State
@@ -83,8 +84,9 @@ class Explain(DependencyReads, SharedSettings):
         """What would become of a checked request if it were submitted now: as ``explain``, and nothing is written.
 
         ``state`` is what it would be then: ``assigned`` (it fits now), ``pending`` with the reason, ``delayed``,
-        ``waiting`` (for others), or ``cancelled`` (these have ended otherwise); of an array all is about its first
-        element. A task of this id and request that is here already is explained as it is.
+        ``waiting`` (for others), ``cancelled`` (these have ended otherwise), or ``failed`` (no node could hold it, and
+        it is not to wait); of an array all is about its first element. A task of this id and request that is here
+        already is explained as it is.
 
         Raises:
             TaskExists: the id is another request's.
@@ -105,9 +107,18 @@ class Explain(DependencyReads, SharedSettings):
             answer |= {"state": State.DELAYED, "reason": None, "due": iso(now / 1000 + request.delay)}
         elif answer["fits_now"]:
             answer |= {"state": State.ASSIGNED, "reason": None}
+        elif request.infeasible == "fail" and not answer["fits_empty"] and not (yield from self._may_come_back(info)):
+            answer |= {"state": State.FAILED, "reason": Reason.INFEASIBLE}
         if request.after:
             answer |= yield from self.would_await(request)
         return Explanation.of(answer | {"dry_run": True, "exists": False})
+
+    def _may_come_back(self, info: TaskInfo) -> Op[bool]:
+        """Whether a node that takes no tasks now could hold it when it does."""
+        need = Resources(info.cpu_needed, info.memory_needed)
+        nodes = yield from self.nodes()
+        away = [node for node in nodes if node.state not in (NodeState.UP, NodeState.DEAD)]
+        return any(need.fits(node.total) and set(info.require) <= set(node.labels) for node in away)
 
     def _next_of(self, info: TaskInfo) -> Op[TaskInfo]:
         """The next element of an array."""
@@ -285,7 +296,7 @@ def _time(milliseconds: float | None) -> str | None:
 
 def _heading(info: TaskInfo) -> dict[str, Any]:
     of_array = {} if info.array is None else {"array": info.array, "elements": info.elements}
-    places = {"chdir": info.chdir, "folder": info.folder}
+    places = {"chdir": info.chdir, "folder": info.folder, "expires_at": iso(info.expires_at)}
     return {
         "task_id": info.task_id,
         "state": info.state,

@@ -32,6 +32,8 @@ key                            type     holds; who writes it; how long it lives
 ``delayed``                    zset     ids by due time
 ``held``                       zset     ids by the time they were held
 ``waiting``                    zset     ids of tasks that wait for others, by their submit
+``expiring``                   zset     ids of tasks that have a deadline for their first start, and wait: by that time
+                                        (ms); of an array while something of it isn't made
 ``awaits:ID``                  list     what a task waits for, or waited for, where that is too long for its request:
                                         ``ID`` or ``ID:KIND``; submit
 ``before:ID``                  list     who waits for a task, where these are too many for its request: id, sign, turn.
@@ -105,6 +107,7 @@ class Keys:
         self.delayed = p + "delayed"
         self.held = p + "held"
         self.waiting = p + "waiting"
+        self.expiring = p + "expiring"
         self.releasing = p + "releasing"
         self.nodes = p + "nodes"
         self.gone = p + "gone"

@@ -339,7 +339,8 @@ class Reads(Base):
             "running": running,
             **dict(zip((str(s) for s in sorted(FINAL)), ended, strict=True)),
         }
-        tasks["cancelled"] += counts.get("unmade", 0)
+        tasks["failed"] += counts.get("unmade_failed", 0)
+        tasks["cancelled"] += counts.get("unmade", 0) - counts.get("unmade_failed", 0)
         total = ("submitted", "completed", "failed", "cancelled")
         return NamespaceInfo(
             namespace=self.keys.namespace,

@@ -14,7 +14,7 @@ from rq_sched.model.labels import of_suffix, refused_in
 from rq_sched.model.output import LIMIT
 from rq_sched.model.reading import Fields
 from rq_sched.model.resources import Resources
-from rq_sched.model.states import Reason, State
+from rq_sched.model.states import FINAL, Reason, State
 from rq_sched.model.surroundings import surroundings_in
 from rq_sched.model.task import DEFAULT_CRASH_LIMIT, TaskInfo
 from rq_sched.model.values import unpack, unpack_arguments
@@ -88,6 +88,9 @@ def decode(
         crash_limit=number("crash_limit", DEFAULT_CRASH_LIMIT),
         time_limit=seconds("time_limit"),
         delay=seconds("delay") or 0.0,
+        deadline=seconds("deadline"),
+        expires_at=None if state in FINAL or active else seconds("expires"),
+        infeasible=text("infeasible") or "wait",
         elastic=text("elastic") or "cpu",
         preemptible=bool(number("preemptible")),
         progress=fields.real("progress"),

@@ -6,6 +6,8 @@ import base64
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from rq_sched.model import tags
 from rq_sched.model.after import uses_results
@@ -22,6 +24,31 @@ NAMED = 256
 """Tasks that one waits for, of which one call names so many."""
 
 
+class _Shape(NamedTuple):
+    """What requests have in common that differ by id and arguments: fields of ``TaskRequest``."""
+
+    function: str
+    cpu_needed: int
+    memory_needed: int
+    max_cpu_needed: int | None
+    max_memory_needed: int | None
+    require: Sequence[str]
+    priority: int
+    delay: float
+    deadline: float | None
+    infeasible: str
+    retries: int
+    crash_limit: int
+    time_limit: float | None
+    elastic: str
+    preemptible: bool
+    array: str | None
+    on_failure: str
+
+
+_shape_of = attrgetter(*_Shape._fields)
+
+
 def encode(request: TaskRequest, signer: Signer | None = None, signed_id: str | None = None) -> Encoded:
     """Id, class, digest and text of a checked request, as ``task_submit.lua`` takes them.
 
@@ -31,23 +58,7 @@ def encode(request: TaskRequest, signer: Signer | None = None, signed_id: str | 
     Raises:
         Unsendable: its arguments can't be sent.
     """
-    task_class, text, covered = _shape(
-        request.function,
-        request.cpu_needed,
-        request.memory_needed,
-        request.max_cpu_needed,
-        request.max_memory_needed,
-        request.require,
-        request.priority,
-        request.delay,
-        request.retries,
-        request.crash_limit,
-        request.time_limit,
-        request.elastic,
-        request.preemptible,
-        request.array,
-        request.on_failure,
-    )
+    task_class, text, covered = _texts(_shape_of(request))
     if described := _description(request):
         text = text.replace(b"run=", described + b"run=", 1)
         covered = covered_by(task_class, request.array, text.decode())
@@ -86,37 +97,28 @@ def covered_by(task_class: str, array: str | range | None, text: str) -> bytes:
 
 
 @lru_cache(maxsize=SHAPES)
-def _shape(
-    function: str,
-    cpu: int,
-    memory: int,
-    max_cpu: int | None,
-    max_memory: int | None,
-    require: Sequence[str],
-    priority: int,
-    delay: float,
-    retries: int,
-    crash_limit: int,
-    time_limit: float | None,
-    elastic: str,
-    preemptible: bool,
-    array: str | None,
-    on_failure: str,
-) -> tuple[str, bytes, bytes]:
-    """What requests have in common that differ by id and arguments: the class, the text up to the arguments, and what
-    the digest covers before them."""
+def _texts(shape: tuple[Any, ...]) -> tuple[str, bytes, bytes]:
+    """Of a kind of requests the class, the text up to the arguments, and what the digest covers before them."""
+    asked = _Shape._make(shape)
+    cpu, memory = asked.cpu_needed, asked.memory_needed
     lines = {
-        "priority": priority,
-        "delay": round(delay * 1000),
-        "retries": retries,
-        "crash_limit": crash_limit if crash_limit != DEFAULT_CRASH_LIMIT else 0,
-        "time_limit": round(time_limit * 1000) if time_limit is not None else 0,
-        "elastic": elastic if elastic != "cpu" else 0,
-        "preemptible": int(preemptible),
-        "max_cpu": max_cpu if max_cpu != cpu else 0,
-        "max_memory": max_memory if max_memory != memory else 0,
-        "on_failure": on_failure if on_failure != "cancel" else 0,
+        "priority": asked.priority,
+        "delay": _milliseconds(asked.delay),
+        "deadline": _milliseconds(asked.deadline),
+        "infeasible": asked.infeasible if asked.infeasible != "wait" else 0,
+        "retries": asked.retries,
+        "crash_limit": asked.crash_limit if asked.crash_limit != DEFAULT_CRASH_LIMIT else 0,
+        "time_limit": _milliseconds(asked.time_limit),
+        "elastic": asked.elastic if asked.elastic != "cpu" else 0,
+        "preemptible": int(asked.preemptible),
+        "max_cpu": asked.max_cpu_needed if asked.max_cpu_needed != cpu else 0,
+        "max_memory": asked.max_memory_needed if asked.max_memory_needed != memory else 0,
+        "on_failure": asked.on_failure if asked.on_failure != "cancel" else 0,
     }
     rare = "".join(f"{name}={value}\n" for name, value in lines.items() if value)
-    task_class, text = class_of(Resources(cpu, memory), require), f"{rare}run={function}\nwith="
-    return task_class, text.encode(), covered_by(task_class, array, text)
+    task_class, text = class_of(Resources(cpu, memory), asked.require), f"{rare}run={asked.function}\nwith="
+    return task_class, text.encode(), covered_by(task_class, asked.array, text)
+
+
+def _milliseconds(seconds: float | None) -> int:
+    return round(seconds * 1000) if seconds is not None else 0

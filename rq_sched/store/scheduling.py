@@ -15,6 +15,8 @@ PLACE_BATCH = 16
 task."""
 REAP_BATCH = 32
 """Attempts of a dead node that one call gives back: each may cost as much as a submit and an end."""
+EXPIRE_BATCH = 64
+"""Tasks that one call ends."""
 SWEEP_GAP = 1.5
 """Seconds without a sweep or a heartbeat that mean Redis was away (schedulers sweep every 0.5 s)."""
 
@@ -40,8 +42,14 @@ class Scheduling(Base):
 
     def promote(self, limit: int = BATCH) -> Op[Promoted]:
         """Delayed tasks whose time has come join their queues: one batch."""
-        promoted, next_ms, in_ms = yield from self._one("task_promote", limit)
-        return Promoted(promoted, int(float(next_ms)) if next_ms else None, int(in_ms) / 1000 if in_ms else None)
+        promoted, next_ms, *waits = yield from self._one("task_promote", limit)
+        due_in, expires_in = (int(ms) / 1000 if ms else None for ms in waits)
+        return Promoted(promoted, int(float(next_ms)) if next_ms else None, due_in, expires_in)
+
+    def expire(self, limit: int = EXPIRE_BATCH) -> Op[bool]:
+        """Tasks whose deadline has passed fail: one batch; whether there may be more."""
+        looked: int = yield from self._one("task_expire", limit)
+        return looked == limit
 
     def sweep(self, gap: float = SWEEP_GAP, limit: int = BATCH, *, scheduler: str = "") -> Op[tuple[int, list[str]]]:
         """Declare dead whose heartbeat has run out; answers how many, and the incarnations to reap.

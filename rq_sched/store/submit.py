@@ -62,7 +62,7 @@ class Submit(Base):
         answers: list[int | bytes] = []
         short: list[str] = []
         ordered = in_order(requests)
-        graph = ordered is not requests
+        graph = ordered is not requests or any(request.infeasible != "wait" for request in requests)
         made = self._graph_calls if graph else self._calls
         calls = made(ordered, watch or "")  # made as they are sent, while Redis works on those before
         for first in calls:
@@ -111,7 +111,7 @@ class Submit(Base):
             yield self.call("task_submit", nonce(), self._placings, watch, *batch)
 
     def _graph_calls(self, requests: Sequence[TaskRequest], watch: str) -> Iterator[Request]:
-        """The same where some wait for others, which stand before them, or are there."""
+        """The same where some wait for others, which stand before them, or are there; or may end at once."""
         batch: list[Argument] = []
         count = size = names = 0
         for request in requests:

@@ -128,9 +128,14 @@ SCHEDULE = ("s", 1, "1:256", "digest", "run=m:f\nwith=", "* * * * *", "UTC", "",
 def _calls() -> list[Call]:
     """One call of every method that runs a script."""
     store = Store("x")
-    mends = Mends(store.keys)
-    report = EndReport("k", "t", "completed", result=b"")
-    operations: list[Any] = [
+    operations = [*_of_tasks(store), *_of_nodes(store), *_of_schedules(store), *_of_repairs(Mends(store.keys))]
+    store.in_use.add("after")
+    many = store.submit([TaskRequest("m:f", task_id="c", after=[f"t{i}" for i in range(300)]).check()])
+    return [*(next(operation)[0] for operation in operations), *next(many)]
+
+
+def _of_tasks(store: Store) -> list[Any]:
+    return [
         store.submit([TaskRequest("m:f").check()]),
         store.cancel("t"),
         store.hold("t"),
@@ -148,9 +153,18 @@ def _calls() -> list[Call]:
         store.place(),
         store.reserve(),
         store.promote(),
-        store.sweep(),
+        store.expire(),
         store.use_feature("later"),
         Upgrade("x").begin(),
+        count_ahead(store, Place(0.0, ""), [("1:256", 0, 1)]),
+        store.events_about("t", "-", "+"),
+    ]
+
+
+def _of_nodes(store: Store) -> list[Any]:
+    report = EndReport("k", "t", "completed", result=b"")
+    return [
+        store.sweep(),
         store.reap("a:1:left"),
         store.node_register("a", "1", Resources(1, 1), labels=("gpu",)),
         store.node_heartbeat("a", "1", acked=0),
@@ -167,8 +181,25 @@ def _calls() -> list[Call]:
         store.task_progress("a", "1", {"k": 0.5}),
         store.task_resize("a", "1", "k", number=1, cpu=1, memory=None),
         store.rooms_of(["a"]),
-        count_ahead(store, Place(0.0, ""), [("1:256", 0, 1)]),
-        store.events_about("t", "-", "+"),
+        store.task_grow("a", "1", ["k"]),
+    ]
+
+
+def _of_schedules(store: Store) -> list[Any]:
+    return [
+        store._one("schedule_add", *SCHEDULE),
+        store.schedule_pause("s"),
+        store._one("schedule_resume", "s", 1),
+        store.schedule_remove("s"),
+        store._one("schedule_run", "ab", 0, "s", "s.1"),
+        store._one("schedule_due", 10),
+        store._one("schedule_make", "ab", 0, "s", 1, "s.1", 2, 0, ""),
+        store._one("schedule_postpone", "s", 1, 2, "no such zone"),
+    ]
+
+
+def _of_repairs(mends: Mends) -> list[Any]:
+    return [
         mends.task("t"),
         mends.after("t"),
         mends.entry("held", "t"),
@@ -182,21 +213,9 @@ def _calls() -> list[Call]:
         mends.type_of("seq"),
         mends.stray("nodes", ":"),
         mends.give_up("t1"),
-        store.task_grow("a", "1", ["k"]),
         mends.kept("k", "a"),
-        store._one("schedule_add", *SCHEDULE),
-        store.schedule_pause("s"),
-        store._one("schedule_resume", "s", 1),
-        store.schedule_remove("s"),
-        store._one("schedule_run", "ab", 0, "s", "s.1"),
-        store._one("schedule_due", 10),
-        store._one("schedule_make", "ab", 0, "s", 1, "s.1", 2, 0, ""),
-        store._one("schedule_postpone", "s", 1, 2, "no such zone"),
         mends._ask("repair_schedule", "s", "", ""),
     ]
-    store.in_use.add("after")
-    many = store.submit([TaskRequest("m:f", task_id="c", after=[f"t{i}" for i in range(300)]).check()])
-    return [*(next(operation)[0] for operation in operations), *next(many)]
 
 
 def test_the_store_calls_every_script_as_its_contract_says() -> None:

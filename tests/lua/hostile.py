@@ -125,6 +125,7 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "task_requeue": ["", "c1", "op2"],
         "task_prioritize": ["", "p3", 7],
         "task_promote": ["", 10],
+        "task_expire": ["", 10],
         "task_resize": ["", "ab", "n1", "i1", token, 1, 1, 900, 4],
         "task_grow": [*node, 5000, token],
         "task_output": [*node, token, "printed"],

@@ -50,6 +50,7 @@ CALLS: dict[str, tuple[str, list[Value], str | None]] = {
     "a node that has left leaves": ("node_leave", ["", "n3", "i3", 0], None),
     "reap what isn't lost": ("node_reap", ["", "n1:i1:left", 10], None),
     "nothing is due": ("task_promote", ["", 10], None),
+    "nothing has expired": ("task_expire", ["", 10], None),
     "a schedule is due later": ("schedule_due", ["", 10], None),
     "somebody was faster": ("schedule_make", ["", "ab", 0, "yearly", 5, "yearly.1", 9, 0, ""], None),
     "resume what goes on": ("schedule_resume", ["", "yearly", 99], None),

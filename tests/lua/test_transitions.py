@@ -25,6 +25,7 @@ VERBS = {  # script: the verbs of the table that it carries out
     "task_unhold": ["unhold"],
     "task_requeue": ["requeue"],
     "task_promote": ["promote"],
+    "task_expire": ["expire"],
     "node_reap": ["reap"],
 }
 

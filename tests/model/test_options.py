@@ -24,11 +24,11 @@ SAMPLES: dict[str, Any] = {
     "task_id": "t", "retries": 4, "crash_limit": 5, "time_limit": "10m", "delay": timedelta(hours=1), "elastic": "all",
     "preemptible": True, "chdir": "/srv", "env": ["B=2", "A=1"], "stdin": "in", "output": "%i.out", "error": "%t.err",
     "log_limit": "512K", "name": "a name", "tags": {"run": "17"},
-    "after": ["prep", "clean:any"], "on_failure": "keep",
+    "after": ["prep", "clean:any"], "on_failure": "keep", "deadline": "2h", "infeasible": "fail",
 }  # fmt: skip
 PARSED = SAMPLES | {
     "memory": 1024, "require": ("gpu",), "time_limit": 600.0, "delay": 3600.0, "env": {"A": "1", "B": "2"},
-    "log_limit": 524288, "after": ("prep", "clean:any"),
+    "log_limit": 524288, "deadline": 7200.0, "after": ("prep", "clean:any"),
 }  # fmt: skip
 
 
@@ -123,7 +123,8 @@ def test_an_unknown_field_like_no_other_is_told_all() -> None:
      ("delay", float("nan")), ("delay", True), ("delay", [1]), ("priority", True), ("priority", "5"), ("retries", -1),
      ("crash_limit", 0), ("preemptible", 1), ("elastic", ["cpu"]), ("require", 5), ("array", 5), ("task_id", 5),
      ("after", 5), ("after", ["a", 5]), ("after", ["a", "a:any"]), ("after", "a:never"), ("after", "a b"),
-     ("on_failure", "x")],
+     ("on_failure", "x"), ("infeasible", "x"), ("infeasible", True), ("deadline", 0), ("deadline", -1),
+     ("deadline", "soon")],
 )  # fmt: skip
 def test_what_they_cant_be(name: str, value: Any) -> None:
     with pytest.raises(UsageError):

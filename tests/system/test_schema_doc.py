@@ -37,7 +37,7 @@ def cell(link: Link, namespace: str) -> Cell:
     cell = Cell(link, namespace)
     cell.node("n1", 3, 512, incarnation="i1")
     cell.submit("t1", "t2", "t3", memory=256, max_cpu_needed=2, preemptible=True)
-    cell.submit("later", delay=60)
+    cell.submit("later", delay=60, deadline=9_000_000)
     cell.submit("aside")
     cell.run(cell.store.hold("aside"))
     cell.submit("bad", memory=256, priority=9)

@@ -39,6 +39,10 @@ class AsyncSubmitMethods(AsyncStepper):
             crash_limit: how many deaths of its process or node make it fail as poison (3).
             time_limit: how long a run may take: seconds, ``"10m"`` or a ``timedelta`` (no limit).
             delay: how long it isn't placed, given likewise (0).
+            deadline: how long after its submit it must have started for the first time; else it fails with reason
+                ``expired`` (none).
+            infeasible: what becomes of it where no node could hold it even when empty: ``wait``, or ``fail`` at once
+                with reason ``infeasible`` (``wait``).
             elastic: ``off``, ``cpu`` or ``all``: what others may use while it doesn't (``cpu``).
             preemptible: whether a task of higher priority may stop it (False).
             chdir: the folder in which it runs, on its node (the worker's).
@@ -81,6 +85,8 @@ class AsyncSubmitMethods(AsyncStepper):
         crash_limit: int | None = None,
         time_limit: Duration | None = None,
         delay: Duration | None = None,
+        deadline: Duration | None = None,
+        infeasible: str | None = None,
         elastic: str | None = None,
         preemptible: bool | None = None,
         chdir: str | None = None,
@@ -122,7 +128,8 @@ class AsyncSubmitMethods(AsyncStepper):
         options: Options = {
             "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "require": require,
             "array": array, "priority": priority, "task_id": task_id, "retries": retries, "crash_limit": crash_limit,
-            "time_limit": time_limit, "delay": delay, "elastic": elastic, "preemptible": preemptible,
+            "time_limit": time_limit, "delay": delay, "deadline": deadline, "infeasible": infeasible,
+            "elastic": elastic, "preemptible": preemptible,
             "chdir": chdir, "env": env, "stdin": stdin, "output": output, "error": error, "log_limit": log_limit,
             "name": name, "tags": tags,
             "after": after, "on_failure": on_failure,
