@@ -201,6 +201,8 @@ class Judge:
             if record[b"state"] == b"pending":
                 self.charges.needs(task_id, record[b"class"], record.get(b"asked"), pending=True)
         for task_id, node in reversed(placed):
+            if int(tasks[task_id].get(b"expires", 2**60)) <= self.network.clock:
+                self.violated(f"{task_id} was placed after its deadline")
             task_class, order = tasks[task_id][b"class"], _rank(tasks[task_id])
             need = need_of(task_class.decode())
             require = set(self.known[task_id].request.require)
@@ -389,7 +391,13 @@ class Judge:
             self.violated(f"{name} has used {used} retries: {[run.how for run in runs]}")
         if state == State.FAILED and info.reason == "error" and used < info.retries:
             self.violated(f"{name} has failed with {info.retries_left} retries left")
-        if state == State.FAILED and info.reason not in ("error", "poison"):
+        if info.reason == "expired":
+            self.looked["expired"] += 1
+            if known.request.deadline is None or (self.history[name].started and not self.trouble.lost):
+                self.violated(f"{name} has expired; its deadline {known.request.deadline}, runs {runs}")
+        elif info.reason == "infeasible" and known.request.infeasible == "fail":
+            self.looked["infeasible"] += 1
+        elif state == State.FAILED and info.reason not in ("error", "poison"):
             self.violated(f"{name} has failed because of {info.reason}")
         if (info.reason == "poison") != (info.crashes >= info.crash_limit):
             self.violated(f"{name} has ended {state} ({info.reason}) with {info.crashes} crashes of {info.crash_limit}")

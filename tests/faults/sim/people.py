@@ -187,6 +187,12 @@ class Person:
             delay=rng.choice([0, 0, 0, 0, 1.5]),
             require=labels.choice([(), (), (), ("gpu",), ("gpu", "ssd")]) if labels else (),
         )
+        if (hurry := self.world.hurry) is not None:
+            request.deadline = hurry.choice([None, None, 1.6, 3.0, 20.0])
+            request.infeasible = hurry.choice(["wait", "wait", "fail"])
+            request.chdir = hurry.choice([None, None, "/srv/%t"])
+            request.env = hurry.choice([None, {"RUN": str(number)}])
+            request.output_path = hurry.choice([None, "%t.%a.%n.out"])
         return request.check()
 
     async def _cancel(self, task_id: str) -> None:
