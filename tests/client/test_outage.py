@@ -107,14 +107,15 @@ def test_a_task_that_is_forgotten_while_it_is_waited_for_says_why(redis_url: str
         return "watch" in (yield from record_of(store.keys, task_id))
 
     with Client(redis_url, namespace) as client, ThreadPoolExecutor(3) as threads, client.executor() as pool:
-        one, two = client.submit("m:f"), client.submit("m:f")
+        one, two, three = client.submit("m:f"), client.submit("m:f"), client.submit("m:f")
         in_time = threads.submit(one.wait, PATIENCE)
-        waits, result = threads.submit(two.wait, PATIENCE), threads.submit(two.result, PATIENCE)
+        waits, result = threads.submit(two.wait, PATIENCE), threads.submit(three.result, PATIENCE)
         future = pool.submit("m:f")
-        for task_id in (one.id, two.id, future.task_id):
+        for task_id in (one.id, two.id, three.id, future.task_id):
             wait_for(lambda task_id=task_id: link.run(watched(task_id)), PATIENCE)  # type: ignore[misc]
         link.run(vanish(one.id, quietly=False))
         link.run(vanish(two.id, quietly=True))
+        link.run(vanish(three.id, quietly=True))
         link.run(vanish(future.task_id, quietly=False))
         assert in_time.result(PATIENCE) is State.CANCELLED, "its end was told"
         for error in (waits.exception(PATIENCE), result.exception(PATIENCE), future.exception(PATIENCE)):

@@ -16,7 +16,7 @@ from rq_sched.link import Link
 from tests.faults.direct import DirectLink
 from tests.faults.machine import play
 
-EXAMPLES = int(os.environ.get("RQ_SCHED_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("RQ_SCHED_EXAMPLES", "30"))
 
 
 def check(connect: Any, examples: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import pytest
+
 from rq_sched.link import Link, Op
 from rq_sched.model.orders import Order, Start, Stop
 from rq_sched.model.resources import Resources
@@ -16,6 +18,8 @@ from rq_sched.store.answers import EndReport
 T = TypeVar("T")
 START = 1_000_000
 """When a cell begins, in ms."""
+ON_A_SERVER = pytest.mark.parametrize("cell", ["server"], indirect=True)
+"""For a story of so many tasks or nodes that fakeredis takes seconds; what it shows there others show, too."""
 
 
 class Cell:

@@ -9,7 +9,7 @@ import pytest
 
 from rq_sched.model.states import Reason, State
 from rq_sched.model.task import TaskRequest
-from tests.lua.cell import Cell
+from tests.lua.cell import ON_A_SERVER, Cell
 
 
 def submit_array(cell: Cell, array_id: str, indexes: str, cpu: int = 1, **fields: Any) -> None:
@@ -51,6 +51,7 @@ def test_elements_are_counted_one_by_one(cell: Cell) -> None:
     assert ahead(cell, "between", "after") == [111, 112]
 
 
+@ON_A_SERVER
 def test_ahead_is_the_place_in_which_it_is_placed(cell: Cell) -> None:
     """Single tasks and arrays of several priorities, elements named before their turn, some requeued."""
     rng = random.Random(3)

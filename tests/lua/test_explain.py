@@ -17,7 +17,7 @@ from rq_sched.model.states import Reason
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import position
 from rq_sched.store.parts import of_lines
-from tests.lua.cell import Cell
+from tests.lua.cell import ON_A_SERVER, Cell
 
 T = TypeVar("T")
 
@@ -98,6 +98,7 @@ def test_more_nodes_than_one_call_reads(cell: Cell, monkeypatch: pytest.MonkeyPa
 # -- what is ahead --------------------------------------------------------------------------------
 
 
+@ON_A_SERVER
 def test_what_is_ahead_is_counted_exactly(cell: Cell) -> None:
     rng = random.Random(5)
     ids = [f"t{number}" for number in range(400)]
@@ -124,6 +125,7 @@ def test_priorities_that_are_not_whole_with_aging(cell: Cell) -> None:
     assert [why(cell, task_id)["ahead"] for task_id in order] == list(range(40))
 
 
+@ON_A_SERVER
 def test_many_classes_cost_few_commands_and_a_bound_is_told(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = [
         TaskRequest("m:f", task_id=f"t{i}", cpu_needed=1 + i % 40, memory_needed=1 + i // 40).check()
@@ -272,6 +274,7 @@ def test_the_node_of_a_running_task_may_be_draining_or_dead(cell: Cell) -> None:
         cell.run(cell.store.reap(lost))
 
 
+@ON_A_SERVER
 def test_the_last_events_of_a_task(cell: Cell) -> None:
     cell.node("a", 4, 1000)
     cell.submit("t", "other")

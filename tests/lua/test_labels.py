@@ -11,7 +11,7 @@ from rq_sched.audit.mend import repair
 from rq_sched.link import Op
 from rq_sched.model.orders import Start
 from rq_sched.model.states import Reason, State
-from tests.lua.cell import Cell
+from tests.lua.cell import ON_A_SERVER, Cell
 
 CHOICES = ["first_fit", "best_fit", "tight", "aligned"]
 
@@ -269,6 +269,7 @@ def test_later_tasks_use_what_is_spare_on_the_kept_node_only_with_its_labels(cel
     assert cell.place() == 0
 
 
+@ON_A_SERVER
 def test_what_no_node_has_the_labels_for_keeps_nobody_from_a_reservation(cell: Cell) -> None:
     """More of them than heads are looked at in one call."""
     cell.node("a", 2)
@@ -398,6 +399,7 @@ def test_how_many_are_ahead_counts_all_labels(cell: Cell) -> None:
 # -- bounds -----------------------------------------------------------------------------------------
 
 
+@ON_A_SERVER
 def test_a_placing_call_stops_where_looking_for_several_labels_took_long(cell: Cell) -> None:
     """Nodes that must be asked for their other labels weigh as look-ups do, so that no call runs long."""
     for i in range(200):

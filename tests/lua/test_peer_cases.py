@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from rq_sched.model.states import State
-from tests.lua.cell import Cell
+from tests.lua.cell import ON_A_SERVER, Cell
 
 
 def placed(cell: Cell, *tasks: tuple[int, int]) -> set[int]:
@@ -73,6 +73,7 @@ def test_hyperqueue_several_priorities_with_resources(cell: Cell) -> None:
     assert len(running) == 12
 
 
+@ON_A_SERVER
 def test_what_cannot_be_scheduled_does_not_block(cell: Cell) -> None:
     cell.node("w", 4, 1000)
     for i in range(200):

@@ -6,7 +6,7 @@ import random
 
 from rq_sched.model.orders import LedgerEntry, Start, digest
 from rq_sched.model.resources import Resources
-from tests.lua.cell import Cell
+from tests.lua.cell import ON_A_SERVER, Cell
 
 
 def entries(starts: dict[str, Start], **marks: str) -> list[LedgerEntry]:
@@ -69,6 +69,7 @@ def test_nothing_is_compared_while_orders_are_on_their_way(cell: Cell) -> None:
     assert cell.run(cell.store.node_heartbeat("a", "1", acked=1)).agrees is None  # it doesn't say
 
 
+@ON_A_SERVER
 def test_the_ledger_is_read_in_batches(cell: Cell) -> None:
     cell.node("a", 700, 70000)
     cell.submit(*(f"t{n}" for n in range(640)), cpu=1)

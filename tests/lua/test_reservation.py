@@ -9,7 +9,7 @@ import pytest
 from rq_sched.model.orders import Start
 from rq_sched.model.states import Reason, State
 from rq_sched.store.answers import Reserved
-from tests.lua.cell import Cell
+from tests.lua.cell import ON_A_SERVER, Cell
 
 
 def reserve(cell: Cell, after: float = 0) -> Reserved:
@@ -295,6 +295,7 @@ def test_never_the_same_victim_for_ever(cell: Cell) -> None:
     assert cell.info("victim").attempt == 4
 
 
+@ON_A_SERVER
 def test_a_whole_node_is_made_free_though_its_tasks_are_few_among_all_that_may_be_stopped(cell: Cell) -> None:
     """The attempts of one node are strewn over the index: none has enough among those that are looked at first."""
     names = [f"n{i:02d}" for i in range(40)]
@@ -310,6 +311,7 @@ def test_a_whole_node_is_made_free_though_its_tasks_are_few_among_all_that_may_b
     assert reserve(cell, 30).preempted == 16
 
 
+@ON_A_SERVER
 def test_a_node_with_too_many_tasks_to_look_at_hides_no_other(cell: Cell) -> None:
     """More than are looked at in one call run on the first node, and those that were seen there aren't enough."""
     for name, tasks, memory in (("huge", 300, 100), ("small", 16, 1900)):
@@ -335,6 +337,7 @@ def test_preemption_can_be_switched_off(cell: Cell) -> None:
     assert reserve(cell, 100).preempted == 0
 
 
+@ON_A_SERVER
 def test_a_reserved_node_is_filled_without_walking_all_that_waits(cell: Cell) -> None:
     """Thousands of shapes that don't fit into what is spare are passed over in groups: counted in commands."""
     cell.node("a", 64, 10**6)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -80,19 +82,29 @@ def test_memory_is_seen_wherever_it_is(desk: Desk, node: Node, function: str, ar
     assert desk.run("add", 1, 2).result == 3
 
 
+MANY = """
+import os
+for _ in range(1500):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    print(pid, end=" ")
+print(flush=True)
+input()
+"""
+
+
 def test_more_children_than_one_read_of_proc_tells() -> None:
-    pids = []
-    for _ in range(1500):
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        pids.append(pid)
+    """Of a small process: to fork this one takes long."""
+    parent = subprocess.Popen([sys.executable, "-c", MANY], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
     try:
-        assert set(pids) <= set(system.children_of(os.getpid()))
-        assert set(pids) <= set(system.below(os.getpid()))
+        pids = {int(pid) for pid in parent.stdout.readline().split()}
+        assert len(pids) == 1500
+        assert pids <= set(system.children_of(parent.pid))
+        assert pids <= set(system.below(parent.pid))
     finally:
-        for pid in pids:
-            os.waitpid(pid, 0)
+        parent.communicate(b"\n", timeout=30)
 
 
 def test_a_subreaper_ends_with_its_child_however_that_ends(desk: Desk, node: Node) -> None:
