@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgpack
@@ -37,6 +38,7 @@ def child_of(function: str) -> Iterator[tuple[int, Callable[[int], None]]]:
 
     ours, theirs = getattr(frames, "child_pair", socket.socketpair)()  # another checkout may have none
     _, into = os.pipe()
+    held = ("",) if find_spec("rq_sched.model.held") else ()  # another checkout's orders don't say it
     arguments = msgpack.packb([[1, "x" * 20], {}])
     parent, numbers = os.getpid(), itertools.count()
     pid = os.fork()
@@ -48,7 +50,7 @@ def child_of(function: str) -> Iterator[tuple[int, Callable[[int], None]]]:
 
     def run(tasks: int) -> None:
         for number in itertools.islice(numbers, tasks):
-            order = (Word.RUN, f"k{number}", f"task-{number:012}", 1, function, arguments, 1, 256, 1, 256, None)
+            order = (Word.RUN, f"k{number}", f"task-{number:012}", 1, function, arguments, 1, 256, 1, 256, None, *held)
             ours.sendall(pack(order))
             if not ours.recv(65536):
                 raise SystemExit("the child has ended")

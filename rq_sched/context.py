@@ -6,11 +6,12 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rq_sched.errors import InvalidValue, NotInTask
 from rq_sched.model.arrays import element_of
+from rq_sched.model.held import NOTHING, Held
 from rq_sched.model.resources import Resources, parse_cpu, parse_memory
 
 PROGRESS_EVERY = 0.05
@@ -50,6 +51,7 @@ class CurrentTask:
         resize: Callable[[int | None, int | None], Resources],
         refresh: Callable[[], Resources | None] = lambda: None,
         pid: int | None = None,
+        resources: Mapping[str, Held] = NOTHING,
     ) -> None:
         self._id = task_id
         self._attempt = attempt
@@ -58,6 +60,7 @@ class CurrentTask:
         self._resize = resize
         self._refresh = refresh
         self._pid = pid or os.getpid()
+        self._resources = resources
         self._lock = threading.Lock()
         self._reported = (-1.0, 0.0)  # fraction, when
         self._cancelled = False
@@ -90,6 +93,15 @@ class CurrentTask:
     def memory(self) -> int:
         """MB that are allocated to it now."""
         return self._now().memory
+
+    @property
+    def resources(self) -> Mapping[str, Held]:
+        """What it holds of its node's resources, by name: how much, and which indexes. Only it holds them.
+
+        >>> current_task().resources["gpu"].indexes  # doctest: +SKIP
+        ('0', '2')
+        """
+        return self._resources
 
     @property
     def cancelled(self) -> bool:

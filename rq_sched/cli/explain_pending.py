@@ -97,7 +97,10 @@ def _too_small(found: Mapping[str, Any]) -> str:
     if not carrying:
         lacking = ", ".join(f"{label} on {number:,}" for label, number in found["missing_labels"].items() if number)
         return f"of {up} up, none carries the {labels} (missing: {lacking}). Start a node with `--label`"
-    largest = show.needs(found["largest_cpu"], found["largest_memory"])
+    for name, most in found["largest_resources"].items():
+        if not most:
+            return f"of {up} up, none has the resource {name}. Start a node with `--resource {name}=AMOUNT`"
+    largest = show.needs(found["largest_cpu"], found["largest_memory"], (), found["largest_resources"])
     which = f"the {carrying:,} with the {labels}" if found["require"] else up + " up"
     return f"of {which}, the largest offers are {largest}. Start a larger node"
 
@@ -110,9 +113,8 @@ def _room(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"On {of(found['short_labels'], nodes)} a label is missing."
     if found["refusing"]:
         yield f"{of(found['refusing'], nodes)} {'has' if found['refusing'] == 1 else 'have'} refused it."
-    short = [
-        f"{name} on {found[key]:,}" for name, key in (("CPU", "short_cpu"), ("memory", "short_memory")) if found[key]
-    ]
+    counts = {"CPU": found["short_cpu"], "memory": found["short_memory"], **found["short_resources"]}
+    short = [f"{name} on {number:,}" for name, number in counts.items() if number]
     if short and not fits_now:
         yield f"Too little is free: {', '.join(short)}."
 

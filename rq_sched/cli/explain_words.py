@@ -10,7 +10,9 @@ from rq_sched.cli import show
 
 
 def need(found: Mapping[str, Any]) -> str:
-    return show.needs(found["cpu_needed"], found["memory_needed"], found["require"])
+    return show.needs(
+        found["cpu_needed"], found["memory_needed"], found["require"], found["resources"], found["limits"]
+    )
 
 
 def of(some: int, nodes: int) -> str:

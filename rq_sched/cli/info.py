@@ -60,6 +60,9 @@ def _pairs(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         total, free = info[f"total_{name}"], info[f"free_{name}"]
         share = f" ({(total - free) / total:.0%})" if total else ""
         yield name, f"{amount(total - free)} of {amount(total)} allocated{share}"
+    used = show.amounts_used(info["total_resources"], info["free_resources"])
+    if used:
+        yield "resources", f"{', '.join(used)} allocated"
     yield "ever", joined(counts(info["ever"], ()))
 
 

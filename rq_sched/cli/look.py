@@ -122,7 +122,7 @@ def _status_pairs(info: TaskInfo) -> Iterator[tuple[str, str]]:
 
 
 def _needs_text(info: TaskInfo) -> str:
-    text = show.needs(info.cpu_needed, info.memory_needed, info.require)
+    text = show.needs(info.cpu_needed, info.memory_needed, info.require, info.resources, info.limits)
     if (info.max_cpu_needed, info.max_memory_needed) != (info.cpu_needed, info.memory_needed):
         text += f"; may grow to {show.needs(info.max_cpu_needed, info.max_memory_needed)}"
     return text

@@ -9,8 +9,7 @@ from rq_sched.cli import show
 from rq_sched.cli.failure import print_warning
 from rq_sched.cli.options import Invocation
 from rq_sched.model.arrays import size
-from rq_sched.model.fit import Room
-from rq_sched.model.resources import Resources
+from rq_sched.model.fit import Room, Wish
 from rq_sched.model.states import Reason
 from rq_sched.model.task import TaskRequest
 
@@ -21,8 +20,6 @@ REMEMBERED = 10_000
 NAMED = 3
 """Needs that are named."""
 
-Need = tuple[Resources, tuple[str, ...]]
-
 
 class Misfits:
     """What is submitted though no node that is up could hold it. Its memory is bounded."""
@@ -31,30 +28,30 @@ class Misfits:
         self._session = session
         self._rooms: Sequence[Room] = ()
         self._looked = -FRESH
-        self._fits: dict[Need, bool] = {}
-        self._found: dict[Need, list[int]] = {}  # need → its first line, how many tasks
+        self._fits: dict[Wish, bool] = {}
+        self._found: dict[Wish, list[int]] = {}  # need → its first line, how many tasks
         self._tasks = 0
 
     def look(self, requests: Sequence[tuple[int, TaskRequest]]) -> None:
         """Look at tasks that were accepted, each with its line."""
         if time.monotonic() - self._looked > FRESH:
             rooms = self._session.run(self._session.store.rooms())
-            self._rooms = list({(room.total, room.labels): room for room in rooms}.values())
+            self._rooms = list({(room.total, room.labels, room.resources): room for room in rooms}.values())
             self._looked = time.monotonic()
             self._fits.clear()
         if not self._rooms:
             return  # that no node is up is told apart
         for line, request in requests:
-            need = Resources(request.cpu_needed, int(request.memory_needed)), tuple(request.require)
+            need = Wish.of(request)
             fits = self._fits.get(need)
             if fits is None:
                 if len(self._fits) >= REMEMBERED:
                     self._fits.clear()
-                fits = self._fits[need] = any(r.carries(need[1]) and need[0].fits(r.total) for r in self._rooms)
+                fits = self._fits[need] = any(r.carries(need.require) and r.could_fit(need) for r in self._rooms)
             if not fits:
                 self._count(need, line, 1 if request.array is None else size(str(request.array)))
 
-    def _count(self, need: Need, line: int, tasks: int) -> None:
+    def _count(self, need: Wish, line: int, tasks: int) -> None:
         self._tasks += tasks
         if need in self._found:
             self._found[need][1] += tasks
@@ -68,9 +65,9 @@ class Misfits:
         self._session.warned.add(Reason.INFEASIBLE)
         most = sorted(self._found.items(), key=lambda found: -found[1][1])
         named = [
-            f"{tasks:,} {'needs' if tasks == 1 else 'need'} {show.needs(*need, require)} (line {line}"
+            f"{tasks:,} {'needs' if tasks == 1 else 'need'} {show.wish(need)} (line {line}"
             f"{' first' if tasks > 1 else ''})"
-            for (need, require), (line, tasks) in most[:NAMED]
+            for need, (line, tasks) in most[:NAMED]
         ]
         more = f", and {self._tasks - sum(found[1] for _, found in most[:NAMED]):,} others" if len(most) > NAMED else ""
         which = show.count(self._tasks, "task")

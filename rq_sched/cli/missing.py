@@ -26,7 +26,7 @@ def no_scheduler(seen: float | None) -> str | None:
 
 def too_large(info: TaskInfo) -> str:
     """That no node is enough for a task."""
-    needs = show.needs(info.cpu_needed, info.memory_needed, info.require)
+    needs = show.needs(info.cpu_needed, info.memory_needed, info.require, info.resources, info.limits)
     return f"no node could hold {info.task_id} even when empty: it needs {needs} (`rq-sched nodes` shows what there is)"
 
 

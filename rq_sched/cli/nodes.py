@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @command("nodes")
 @click.pass_obj
 def nodes_command(session: Invocation) -> None:
-    """List the nodes: state, used and total CPU and memory, tasks, last heartbeat, labels; and what is
+    """List the nodes: state, used and total CPU, memory and resources, tasks, last heartbeat, labels; and what is
     wrong with the machines of those that are faulty."""
     nodes = sorted(session.run(session.store.nodes()), key=_wrong_first)
     if session.json:
@@ -37,7 +37,8 @@ def nodes_command(session: Invocation) -> None:
 def _print_nodes(nodes: Sequence[NodeInfo]) -> None:
     columns = [
         Column("NODE"), Column("STATE", state=True), Column("CPU used/total", right=True, rank=2, short="CPU"),
-        Column("MEMORY used/total", right=True, rank=2, short="MEMORY"), Column("TASKS", right=True, rank=3),
+        Column("MEMORY used/total", right=True, rank=2, short="MEMORY"),
+        Column("RESOURCES used/total", rank=2, short="RESOURCES", sparse=True), Column("TASKS", right=True, rank=3),
         Column("HEARTBEAT", right=True, rank=4), Column("LABELS", rank=5, cut=True, sparse=True),
         Column("FAULT", rank=6, fold=True, sparse=True),
     ]  # fmt: skip
@@ -56,6 +57,7 @@ def _row(node: NodeInfo) -> tuple[str, ...]:
         str(node.state),
         f"{used_cpu}/{node.total_cpu}",
         f"{show.format_memory(used_memory)}/{show.format_memory(node.total_memory)}",
+        ", ".join(show.amounts_used(node.total_resources, node.free_resources)),
         str(node.running),
         f"{show.age(node.last_heartbeat)} ago" if node.last_heartbeat else "-",
         "+".join(node.labels),

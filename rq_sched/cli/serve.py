@@ -18,6 +18,7 @@ from rq_sched.cli.options import (
     LABEL,
     MEMORY,
     NODE_ID,
+    TEXT,
     Invocation,
     children_options,
     command,
@@ -85,6 +86,9 @@ def scheduler_command(
 )
 @click.option("--label", "labels", type=LABEL, multiple=True,
               help="A label that it carries, for tasks that require it. May be given often.")  # fmt: skip
+@click.option("--resource", "resources", type=TEXT, multiple=True, metavar="NAME=AMOUNT",
+              help="What it has for tasks that ask for it: gpu=4, 'gpu=[0,2]', gpu=auto, scratch=200000. "
+                   "May be given often.")  # fmt: skip
 @click.option("--allow", multiple=True, metavar="PATTERN",
               help="What it may run: pkg.mod:func, pkg.mod:*, pkg.*, exec:PATH. May be given often.")  # fmt: skip
 @click.option("--allow-dir", multiple=True, metavar="PATTERN",
@@ -142,6 +146,7 @@ def _worker_config(session: Invocation, options: dict[str, Any]) -> WorkerConfig
     from rq_sched.process.environment import signing_key
     from rq_sched.worker import WorkerConfig
     from rq_sched.worker.config import MEMORY_FLOOR
+    from rq_sched.worker.devices import with_cards
     from rq_sched.worker.parent import concealed
 
     take = options.pop
@@ -159,6 +164,7 @@ def _worker_config(session: Invocation, options: dict[str, Any]) -> WorkerConfig
         node_id=take("node_id") or default_node_id(),
         total=Resources(cpu or size.cpu, memory or size.memory),
         labels=parse_labels(take("labels"), "--label"),
+        resources=tuple(with_cards(take("resources"))),
         signing_key=None if secrets is not None else signing_key(key_file),
         secrets=secrets,
         memory_floor=take("memory_floor") or MEMORY_FLOOR,

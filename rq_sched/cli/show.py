@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from rq_sched.model.arrays import first_of
+from rq_sched.model.asked import NOTHING, Amounts, units
+from rq_sched.model.fit import Wish
 from rq_sched.model.resources import format_memory as format_memory
 
 STYLES = {
@@ -127,9 +129,38 @@ def again(task_id: str, array: str | None) -> str:
     return f"an element again: `rq-sched requeue {first_of(task_id, array)}`"
 
 
-def needs(cpu: int, memory: int, require: Sequence[str] = ()) -> str:
-    """``2 CPU, 512 MB``; with labels required, ``2 CPU, 512 MB, labels gpu+ssd``."""
-    return f"{cpu} CPU, {format_memory(memory)}" + (f", {labels(require)}" if require else "")
+def needs(
+    cpu: int,
+    memory: int,
+    require: Sequence[str] = (),
+    resources: Amounts = NOTHING,
+    limits: Amounts = NOTHING,
+) -> str:
+    """``2 CPU, 512 MB``; with what else is required, ``2 CPU, 512 MB, gpu 2, label ssd, limit api``."""
+    required = [labels(require)] if require else []
+    return ", ".join([f"{cpu} CPU", format_memory(memory), *amounts(resources), *required, *amounts({}, limits)])
+
+
+def wish(asked: Wish) -> str:
+    """The same of a wish."""
+    resources = {name: units(amount) for name, amount in asked.resources}
+    return needs(*asked.need, asked.require, resources)
+
+
+def amounts(resources: Amounts, limits: Amounts = NOTHING) -> list[str]:
+    """``gpu 2``, ``limit api``: of each how much a task asks for."""
+    found = [f"{name} {amount_of(amount)}" for name, amount in resources.items()]
+    return found + [f"limit {name}" + (f" {amount_of(one)}" if one != 1 else "") for name, one in limits.items()]
+
+
+def amounts_used(total: Amounts, free: Amounts) -> list[str]:
+    """``gpu 1.5/4``, ``scratch 0/200,000``: what is in use of resources, and what there is."""
+    return [f"{name} {amount_of(round(most - free[name], 3))}/{amount_of(most)}" for name, most in total.items()]
+
+
+def amount_of(amount: float) -> str:
+    """``2``, ``0.5``, ``200,000``."""
+    return f"{amount:,}".removesuffix(".0")
 
 
 def labels(names: Sequence[str]) -> str:

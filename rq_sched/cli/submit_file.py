@@ -30,8 +30,7 @@ from rq_sched.client.in_order import Asked, InOrder
 from rq_sched.client.outcomes import unaccepted
 from rq_sched.errors import DurabilityNotReached, InvalidValue, RedisUnavailable, RqSchedError, TaskExists
 from rq_sched.model.arrays import size
-from rq_sched.model.fit import fit_counts
-from rq_sched.model.resources import Resources
+from rq_sched.model.fit import Wish, fit_counts
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskRequest
 from rq_sched.store.submit import ACCEPTED
@@ -241,23 +240,22 @@ class Rehearsal:
     def __init__(self, session: Invocation) -> None:
         self.session = session
         self.rooms = session.run(session.store.rooms())
-        self.needs: Counter[tuple[Resources, tuple[str, ...]]] = Counter()
+        self.needs: Counter[Wish] = Counter()
         self.delayed = 0
 
     def take(self, requests: Sequence[TaskRequest]) -> None:
         for request in requests:
-            need = Resources(request.cpu_needed, int(request.memory_needed))
             tasks = tasks_in([request])
-            self.needs[need, tuple(request.require)] += tasks
+            self.needs[Wish.of(request)] += tasks
             self.delayed += tasks if request.delay else 0
 
     def sum_up(self, refused: int) -> None:
         """What all would come to: as a JSON object, or for people."""
         tasks = self.needs.total()
         infeasible = {
-            (need, require): number
-            for (need, require), number in self.needs.items()
-            if self.rooms and not fit_counts(need, self.rooms, require=require)["fits_empty"]
+            wish: number
+            for wish, number in self.needs.items()
+            if self.rooms and not fit_counts(wish, self.rooms)["fits_empty"]
         }
         if self.session.json:
             found = {"tasks": tasks, "refused": refused, "delayed": self.delayed, "classes": len(self.needs),
@@ -268,9 +266,9 @@ class Rehearsal:
         show.paragraph(f"{show.count(tasks, 'task')} could be submitted{bad} (--dry-run: nothing was)")
         if not self.rooms:
             show.paragraph("no node is up: they would wait until one is")
-        for (need, require), number in sorted(infeasible.items(), reverse=True)[:NAMED]:
+        for wish, number in sorted(infeasible.items(), reverse=True)[:NAMED]:
             verb = "needs" if number == 1 else "need"
-            show.paragraph(f"no node could hold {show.count(number, 'task')} that {verb} {show.needs(*need, require)}")
+            show.paragraph(f"no node could hold {show.count(number, 'task')} that {verb} {show.wish(wish)}")
         if len(infeasible) > NAMED:
             show.paragraph(f"... and {show.count(len(infeasible) - NAMED, 'more size')} that no node could hold")
 

@@ -26,18 +26,20 @@ FAILED_COLUMNS = [
 ]  # fmt: skip
 NODE_COLUMNS = [
     Column("NODE"), Column("STATE", state=True), Column("CPU used/total", rank=2, short="CPU"),
-    Column("MEMORY used/total", rank=2, short="MEMORY"), Column("TASKS", right=True, rank=3),
+    Column("MEMORY used/total", rank=2, short="MEMORY"),
+    Column("RESOURCES used/total", rank=2, short="RESOURCES", sparse=True), Column("TASKS", right=True, rank=3),
     Column("HEARTBEAT", right=True, rank=5), Column("LABELS", rank=6, cut=True, sparse=True),
     Column("FAULT", rank=1, cut=True, sparse=True),
 ]  # fmt: skip
 RUNNING_COLUMNS = [
     Column("RUNNING"), Column("NODE"), Column("PRIO", right=True, rank=4), Column("CPU", right=True, rank=2),
-    Column("MEMORY", right=True, rank=3), Column("FOR", right=True, rank=1), Column("DONE", right=True, rank=1),
-    Column("RUNS", rank=2, cut=True),
+    Column("MEMORY", right=True, rank=3), Column("RESOURCES", rank=3, sparse=True), Column("FOR", right=True, rank=1),
+    Column("DONE", right=True, rank=1), Column("RUNS", rank=2, cut=True),
 ]  # fmt: skip
 PENDING_COLUMNS = [
     Column("NEXT"), Column("STATE", state=True), Column("PRIO", right=True, rank=2), Column("CPU", right=True, rank=2),
-    Column("MEMORY", right=True, rank=3), Column("WAITS", right=True, rank=1), Column("RUNS", rank=3, cut=True),
+    Column("MEMORY", right=True, rank=3), Column("RESOURCES", rank=3, sparse=True),
+    Column("WAITS", right=True, rank=1), Column("RUNS", rank=3, cut=True),
 ]  # fmt: skip
 
 
@@ -103,6 +105,9 @@ def figures(frame: Frame, bar: int) -> Iterator[tuple[str, list[Piece]]]:
         used = total - info[f"free_{name}"]
         text = f"{amount(used)} of {amount(total)} allocated ({_share(used, total):.0%})"
         yield name, [(_bar(used, total, bar) + text, "")]
+    if info["total_resources"]:
+        used_of = show.amounts_used(info["total_resources"], info["free_resources"])
+        yield "resources", [(f"{', '.join(used_of)} allocated", "")]
 
 
 def tables(frame: Frame, rows: Sequence[int], bar: int) -> Iterator[tuple[list[Column], list[tuple[str, ...]]]]:
@@ -131,6 +136,7 @@ def _node_row(node: NodeInfo, bar: int) -> tuple[str, ...]:
         str(node.state),
         f"{_bar(cpu, node.total_cpu, bar)}{cpu}/{node.total_cpu}",
         f"{_bar(memory, node.total_memory, bar)}{show.format_memory(memory)}/{show.format_memory(node.total_memory)}",
+        ", ".join(show.amounts_used(node.total_resources, node.free_resources)),
         str(node.running),
         f"{show.age(node.last_heartbeat)} ago" if node.last_heartbeat else "-",
         "+".join(node.labels),
@@ -141,7 +147,8 @@ def _node_row(node: NodeInfo, bar: int) -> tuple[str, ...]:
 def _running_row(info: TaskInfo, now: float) -> tuple[str, ...]:
     return (
         info.task_id, info.node_id or "-", str(info.priority), str(info.cpu_allocated),
-        show.format_memory(info.memory_allocated), show.duration(now - (info.started_at or now)),
+        show.format_memory(info.memory_allocated),
+        ", ".join(show.amounts(info.resources, info.limits)), show.duration(now - (info.started_at or now)),
         "" if info.progress is None else f"{info.progress:.0%}", call_text(info),
     )  # fmt: skip
 
@@ -149,7 +156,8 @@ def _running_row(info: TaskInfo, now: float) -> tuple[str, ...]:
 def _pending_row(info: TaskInfo, now: float) -> tuple[str, ...]:
     return (
         info.task_id, state_text(info), str(info.priority), str(info.cpu_needed),
-        show.format_memory(info.memory_needed), show.duration(now - (info.submitted_at or now)),
+        show.format_memory(info.memory_needed), ", ".join(show.amounts(info.resources, info.limits)),
+        show.duration(now - (info.submitted_at or now)),
         call_text(info),
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from rq_sched.cli.options import (
     DURATION,
     LABEL,
     MEMORY,
+    TEXT,
     Invocation,
     children_options,
     command,
@@ -34,6 +35,7 @@ from rq_sched.cli.up_nodes import LocalNode, divide_machine, read_nodes
 from rq_sched.errors import OtherSchema, RedisUnavailable, UsageError
 from rq_sched.model.labels import parse_labels
 from rq_sched.model.node import NodeState
+from rq_sched.model.offers import words_of
 from rq_sched.model.signing import KEY, without_key
 
 if TYPE_CHECKING:
@@ -56,8 +58,11 @@ SCHEDULER_STOP_SECONDS = 5.0
 @click.option("--memory", type=MEMORY, help="MB of each node, or such as 4G (default: likewise).")
 @click.option("--label", "labels", type=LABEL, multiple=True,
               help="A label that each node carries, for tasks that require it. May be given often.")  # fmt: skip
+@click.option("--resource", "resources", type=TEXT, multiple=True, metavar="NAME=AMOUNT",
+              help="What each node has for tasks that ask for it: gpu=4, gpu=auto, scratch=200000. "
+                   "May be given often.")  # fmt: skip
 @click.option("--nodes-file", metavar="FILE",
-              help="The nodes: JSON Lines or CSV with node_id,total_cpu,total_memory[,labels].")  # fmt: skip
+              help="The nodes: JSON Lines or CSV with node_id,total_cpu,total_memory[,labels,resources].")  # fmt: skip
 @click.option("--schedulers", type=click.IntRange(1, 100), default=1, show_default=True, help="How many schedulers.")
 @click.option(
     "--grace", type=DURATION, default=10.0, show_default=True, help="What running tasks have to end, at Ctrl-C."
@@ -72,6 +77,7 @@ def up_command(
     cpu: int | None,
     memory: int | None,
     labels: Sequence[str],
+    resources: Sequence[str],
     nodes_file: str | None,
     schedulers: int,
     grace: float,
@@ -90,14 +96,15 @@ def up_command(
 
     if session.redis is not None:
         raise UsageError("`up` runs a server of its own: leave --redis away, or run `rq-sched scheduler` and `worker`")
-    if nodes_file is not None and (number or cpu or memory or labels):
+    if nodes_file is not None and (number or cpu or memory or labels or resources):
         raise UsageError(
-            "with --nodes-file the nodes stand in the file: --nodes, --cpu, --memory and --label can't be given too"
+            "with --nodes-file the nodes stand in the file: --nodes, --cpu, --memory, --label and --resource can't "
+            "be given too"
         )
     tasks = tasks_of_child(fresh, max_tasks_per_child)
     _ = session.signing_key, session.space  # what is wrong with them, workers would say again and again
     carried = parse_labels(labels, "--label")
-    nodes = read_nodes(Path(nodes_file)) if nodes_file else divide_machine(number or 1, cpu, memory, carried)
+    nodes = read_nodes(Path(nodes_file)) if nodes_file else divide_machine(number or 1, cpu, memory, carried, resources)
     folder = Path(data).expanduser() if data else state_dir()
     server = EmbeddedServer(folder, announce=True)
     if KEY in os.environ:
@@ -132,12 +139,14 @@ def worker_child(node: LocalNode, grace: float, tasks: int, common: Sequence[str
     """A worker that may run anything: only this user reaches the server's private socket."""
     size = ["--cpu", str(node.total.cpu), "--memory", str(node.total.memory)]
     labels = [word for label in node.labels for word in ("--label", label)]
+    resources = [word for resource in words_of(node.resources) for word in ("--resource", resource)]
     words = [
         "worker",
         "--node-id",
         node.node_id,
         *size,
         *labels,
+        *resources,
         "--allow",
         "*",
         "--allow-dir",
@@ -208,7 +217,13 @@ def announce(session: Invocation, server: EmbeddedServer, nodes: Sequence[LocalN
     """Say that everything is ready, and what to do now."""
     if session.json:
         named = [
-            {"node_id": n.node_id, "total_cpu": n.total.cpu, "total_memory": n.total.memory, "labels": n.labels}
+            {
+                "node_id": n.node_id,
+                "total_cpu": n.total.cpu,
+                "total_memory": n.total.memory,
+                "labels": n.labels,
+                "resources": n.resources,
+            }
             for n in nodes
         ]
         show.json_line({"url": server.url, "namespace": session.space, "data": str(server.data),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,9 @@ from rq_sched.cli.machine import machine_size
 from rq_sched.errors import InvalidValue, UsageError
 from rq_sched.model.ids import check_id
 from rq_sched.model.labels import parse_labels
+from rq_sched.model.offers import NONE, Offers, parse_offers
 from rq_sched.model.resources import Resources, parse_cpu, parse_memory
+from rq_sched.worker.devices import with_cards
 
 
 class LocalNode(NamedTuple):
@@ -22,13 +24,28 @@ class LocalNode(NamedTuple):
     node_id: str
     total: Resources
     labels: tuple[str, ...] = ()
+    resources: Offers = NONE
 
 
-def divide_machine(number: int, cpu: int | None, memory: int | None, labels: tuple[str, ...] = ()) -> list[LocalNode]:
-    """``number`` nodes, each with these labels; what isn't given is the machine's, divided among them."""
+def divide_machine(
+    number: int,
+    cpu: int | None,
+    memory: int | None,
+    labels: tuple[str, ...] = (),
+    resources: Sequence[str] = (),
+) -> list[LocalNode]:
+    """``number`` nodes, each with these labels and resources; what isn't given is the machine's, divided among them.
+
+    Raises:
+        UsageError: several are to have the cards of this machine.
+    """
+    found = with_cards(resources)
+    if number > 1 and found != [*resources]:
+        raise UsageError("gpu=auto is for one node, as no card may be two nodes': say what each has in a --nodes-file")
+    offers = parse_offers(found, "--resource")
     machine = machine_size()
     total = Resources(cpu or max(1, machine.cpu // number), memory or max(1, machine.memory // number))
-    return [LocalNode(f"node-{n}", total, labels) for n in range(1, number + 1)]
+    return [LocalNode(f"node-{n}", total, labels, offers) for n in range(1, number + 1)]
 
 
 def read_nodes(path: Path) -> list[LocalNode]:
@@ -60,7 +77,12 @@ def _node(record: Mapping[str, Any]) -> LocalNode:
     if missing:
         raise InvalidValue(f"{missing[0]} is missing (needed are node_id, total_cpu, total_memory)")
     total = Resources(parse_cpu(record["total_cpu"], "total_cpu"), parse_memory(record["total_memory"], "total_memory"))
-    return LocalNode(check_id(record["node_id"], "node id"), total, parse_labels(record.get("labels") or ""))
+    return LocalNode(
+        check_id(record["node_id"], "node id"),
+        total,
+        parse_labels(record.get("labels") or ""),
+        parse_offers(record.get("resources") or ""),
+    )
 
 
 def _json_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -66,6 +66,8 @@ class Explanation(Answer):
     cpu_needed: int = 1
     memory_needed: int = 1
     require: list[str] = field(default_factory=list)
+    resources: dict[str, float] = field(default_factory=dict)  # what it needs of them, in units
+    limits: dict[str, float] = field(default_factory=dict)
     suspect: bool = False  # it must run alone on a node before it may fail as poison
     chdir: str | None = None  # the folder that was asked for
     folder: str | None = None  # of a command: where it was submitted
@@ -89,12 +91,14 @@ class Explanation(Answer):
     short_cpu: int | None = None  # of the nodes that carry all labels and haven't refused it; so is the next
     short_memory: int | None = None
     short_labels: int | None = None
+    short_resources: dict[str, int] = field(default_factory=dict)  # of each, where too little is free; also short_NAME
     refusing: int | None = None
     missing_labels: dict[str, int] = field(
         default_factory=dict
     )  # of each label that is required, how many nodes lack it
     largest_cpu: int | None = None  # what such a node offers at most; so is the next
     largest_memory: int | None = None
+    largest_resources: dict[str, float] = field(default_factory=dict)
     ahead: int | None = None  # tasks that come before it
     ahead_at_least: bool | None = None  # True: there are at least so many
     scheduler_seen: float | None = None  # how many seconds ago a scheduler was at work
@@ -143,4 +147,5 @@ class Explanation(Answer):
     def to_dict(self) -> dict[str, Any]:
         """What applies, as ``--json`` prints it."""
         names = self.said or [f.name for f in fields(self) if f.name != "said" and getattr(self, f.name) is not None]
-        return {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names}
+        return found | {f"short_{name}": number for name, number in self.short_resources.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rq_sched.model.explanation import Answer
@@ -26,6 +26,8 @@ class NamespaceInfo(Answer):
     ever: dict[str, int]  # how many were ever submitted, and have completed, failed, been cancelled
     faults: dict[str, str]  # nodes that take no tasks, for what fault of their machine
     scheduler_seen: float | None  # how many seconds ago a scheduler was at work; None: never
+    total_resources: dict[str, float] = field(default_factory=dict)  # by name, in units
+    free_resources: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as ``--json`` prints it."""

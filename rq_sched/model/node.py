@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from rq_sched.model.asked import items, thousandths
+from rq_sched.model.fit import Wish
 from rq_sched.model.resources import Resources
 from rq_sched.model.task import iso
 
@@ -35,6 +37,9 @@ class NodeInfo:
     incarnation: str
     last_heartbeat: float | None
     labels: list[str]  # what tasks may require
+    total_resources: dict[str, float] = field(default_factory=dict)  # what else tasks may ask for, in units
+    free_resources: dict[str, float] = field(default_factory=dict)
+    free_indexes: dict[str, dict[str, float]] = field(default_factory=dict)  # where they have indexes: of each
     fault: str | None = None  # what keeps it from beginning tasks; told beside `draining`, too
 
     @property
@@ -44,6 +49,12 @@ class NodeInfo:
     @property
     def free(self) -> Resources:
         return Resources(self.free_cpu, self.free_memory)
+
+    def could_hold(self, wish: Wish) -> bool:
+        """Whether that would fit there, were it empty."""
+        amounts = thousandths(items(self.total_resources))
+        enough = all(amounts.get(name, 0) >= amount for name, amount in wish.resources)
+        return enough and wish.need.fits(self.total) and set(wish.require) <= set(self.labels)
 
     def to_dict(self) -> dict[str, Any]:
         """A flat dict, as ``--json`` prints it: times as ISO 8601 in UTC."""

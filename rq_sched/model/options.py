@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypedDict, get_type_hints
 from rq_sched.errors import InvalidValue
 from rq_sched.model.after import parse_after
 from rq_sched.model.arrays import parse_array
+from rq_sched.model.asked import AmountsGiven, parse_limits, parse_resources
 from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.given import given
 from rq_sched.model.ids import check_id
@@ -132,6 +133,16 @@ class Options(TypedDict, total=False):
     require: Annotated[
         Sequence[str] | None, Option("labels that its node must carry", parse_labels, (), "none", unit="labels")
     ]
+    resources: Annotated[
+        AmountsGiven | None,
+        Option("what it needs of a resource of its node, such as gpu=2; below 1 a share of one", parse_resources,
+               default_text="none", unit="NAME=AMOUNT", short="resource"),
+    ]  # fmt: skip
+    limits: Annotated[
+        AmountsGiven | None,
+        Option("a limit of the namespace that it counts against, such as api or api=2", parse_limits,
+               default_text="none", unit="NAME[=AMOUNT]", short="limit"),
+    ]  # fmt: skip
     array: Annotated[
         str | range | None,
         Option("run it once for each of these indexes, such as 1-1000", lambda value, _: parse_array(value),
@@ -236,6 +247,8 @@ class RequestOptions(Options, total=False):
     output_path: str | None
     error_path: str | None
     tag: Mapping[str, str] | Sequence[str] | None
+    resource: AmountsGiven | None
+    limit: AmountsGiven | None
 
 
 def _named(keyword: str, option: Option) -> Option:

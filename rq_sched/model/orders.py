@@ -27,6 +27,7 @@ class Start:
     elastic: str
     log_limit: int = LIMIT  # bytes of its output that are kept
     uses: bool = False  # results of others stand among its arguments
+    held: str = ""  # resources of the node that are its own (held.py)
 
 
 @dataclass(slots=True)

@@ -79,6 +79,8 @@ class TaskRequest:
     elastic: str
     preemptible: bool
     require: Sequence[str]
+    resources: Mapping[str, float] | Sequence[str] | None
+    limits: Mapping[str, float] | Sequence[str] | None
     array: str | range | None
     chdir: str | None
     env: Mapping[str, str] | Sequence[str] | None
@@ -260,6 +262,8 @@ class TaskInfo:
     exit_code: int | None
     suspect: bool  # it must run alone on a node before it may fail as poison; until then it needs a whole one
     require: list[str]  # labels that its node must carry
+    resources: dict[str, float]  # what it needs of its node beside, in units
+    limits: dict[str, int]  # what it takes of limits of the namespace
     refused: list[str]  # registrations of nodes, NODE:INCARNATION, that have refused it: it isn't put there again
     name: str | None
     tags: dict[str, str]

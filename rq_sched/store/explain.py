@@ -16,13 +16,13 @@ from typing import Any
 from rq_sched.errors import TaskExists, TaskNotFound
 from rq_sched.link import Command, Op
 from rq_sched.model.arrays import SEQUENCE, element_of, extent, owner
+from rq_sched.model.asked import units
 from rq_sched.model.events import Event, events_of
 from rq_sched.model.explanation import Explanation
-from rq_sched.model.fit import Place, fit_counts, pending_reason
+from rq_sched.model.fit import Place, Wish, fit_counts, pending_reason
 from rq_sched.model.ids import known_id
 from rq_sched.model.node import NodeState
 from rq_sched.model.reading import LAST_MS, as_dict, real, text, whole
-from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason, State
 from rq_sched.model.surroundings import is_below
 from rq_sched.model.task import TaskInfo, TaskRequest, iso
@@ -115,10 +115,9 @@ class Explain(DependencyReads, SharedSettings):
 
     def _may_come_back(self, info: TaskInfo) -> Op[bool]:
         """Whether a node that takes no tasks now could hold it when it does."""
-        need = Resources(info.cpu_needed, info.memory_needed)
         nodes = yield from self.nodes()
         away = [node for node in nodes if node.state not in (NodeState.UP, NodeState.DEAD)]
-        return any(need.fits(node.total) and set(info.require) <= set(node.labels) for node in away)
+        return any(node.could_hold(Wish.of(info)) for node in away)
 
     def _next_of(self, info: TaskInfo) -> Op[TaskInfo]:
         """The next element of an array."""
@@ -139,20 +138,24 @@ class Explain(DependencyReads, SharedSettings):
 
     def _waits(self, info: TaskInfo, place: Place | None) -> Op[dict[str, Any]]:
         """What stands between a task and its start. ``place``: None where it has just left its queue."""
-        need = Resources(info.cpu_needed, info.memory_needed)
+        wish = Wish.of(info)
         rooms = yield from self.rooms()
         reservation = yield from self.reservation()
         now = yield from self.now()
         barred = None
         if reservation is not None and place is not None:
             ends = now + info.time_limit * 1000 if info.time_limit else None
-            barred = reservation.node_id if reservation.bars(info.task_id, place, need, ends) else None
-        answer: dict[str, Any] = {"reason": None, **fit_counts(need, rooms, barred, info.require, info.refused)}
+            barred = reservation.node_id if reservation.bars(info.task_id, place, wish.need, ends) else None
+        answer: dict[str, Any] = {"reason": None, **fit_counts(wish, rooms, barred)}
         answer["reason"] = pending_reason(answer)
         answer["missing_labels"] = {label: sum(label not in room.labels for room in rooms) for label in info.require}
-        carrying = [r.total for r in rooms if r.carries(info.require) and not r.refuses(info.refused)]
-        answer["largest_cpu"] = max((total.cpu for total in carrying), default=0)
-        answer["largest_memory"] = max((total.memory for total in carrying), default=0)
+        carrying = [r for r in rooms if r.carries(info.require) and not r.refuses(info.refused)]
+        answer["largest_cpu"] = max((room.total.cpu for room in carrying), default=0)
+        answer["largest_memory"] = max((room.total.memory for room in carrying), default=0)
+        answer["largest_resources"] = {
+            name: max((units(room.stocks[name].total) for room in carrying if name in room.stocks), default=0)
+            for name in info.resources
+        }
         before, exact = (0, True) if place is None else (yield from ahead(self, place))
         answer |= {"ahead": before, "ahead_at_least": not exact}
         answer["scheduler_seen"] = yield from self.scheduler_seen()
@@ -197,7 +200,6 @@ class Explain(DependencyReads, SharedSettings):
 
     def _why_there(self, info: TaskInfo) -> Op[dict[str, Any]]:
         """Its node as it is now, and on how many others it would fit now."""
-        need = Resources(info.cpu_needed, info.memory_needed)
         node: Command = (
             "HMGET",
             self.keys.node(info.node_id or ""),
@@ -208,7 +210,7 @@ class Explain(DependencyReads, SharedSettings):
             "fault",
         )
         running, cpu, memory, state, fault = (yield from self.rows([node]))[0] or (None,) * 5
-        counts = fit_counts(need, (yield from self.rooms()), require=info.require, refused=info.refused)
+        counts = fit_counts(Wish.of(info), (yield from self.rooms()))
         return {
             "scheduled_at": iso(info.scheduled_at),
             "started_at": iso(info.started_at),
@@ -306,6 +308,8 @@ def _heading(info: TaskInfo) -> dict[str, Any]:
         "cpu_needed": info.cpu_needed,
         "memory_needed": info.memory_needed,
         "require": info.require,
+        "resources": info.resources,
+        "limits": info.limits,
         "suspect": info.suspect,
         **{name: place for name, place in places.items() if place is not None},
         **of_array,

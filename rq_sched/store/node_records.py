@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rq_sched.model.asked import units
 from rq_sched.model.labels import of_suffix
 from rq_sched.model.node import NodeInfo, NodeState
+from rq_sched.model.offers import read_stocks
 from rq_sched.model.reading import LAST_MS, Fields
 from rq_sched.model.resources import MAX_CPU, MAX_MEMORY
 
@@ -20,6 +22,8 @@ FIELDS = {
     "labels": "those that it carries, as in class names: +gpu+ssd (none)",
     "free_cpu": "cores not allocated",
     "free_memory": "MB not allocated",
+    "resources": "what else it has: NAME=INDEX,INDEX or NAME=#THOUSANDTHS, with spaces between (none)",
+    "free_resources": "what of that is free: NAME=INDEX:THOUSANDTHS,INDEX:THOUSANDTHS or NAME=#THOUSANDTHS (none)",
     "surplus": "cores that elastic attempts hold beyond their need: they count as free",
     "reserved": "the task that the node is kept for",
     "running": "allocations on the ledger",
@@ -44,6 +48,7 @@ def decode(node_id: str, record: Mapping[bytes, bytes], runs_out: float | None) 
     fields = Fields(record)
     cpu, memory = fields.number("total_cpu", 0, 0, MAX_CPU), fields.number("total_memory", 0, 0, MAX_MEMORY)
     state, ttl = fields.text("state") or "dead", fields.number("ttl")
+    stocks = read_stocks(fields.text("resources") or "", fields.text("free_resources") or "")
     info = NodeInfo(
         node_id=node_id,
         state=NodeState(state) if state in _STATES else NodeState.UNREADABLE,
@@ -52,6 +57,9 @@ def decode(node_id: str, record: Mapping[bytes, bytes], runs_out: float | None) 
         free_cpu=fields.number("free_cpu", 0, 0, MAX_CPU),
         free_memory=fields.number("free_memory", 0, 0, MAX_MEMORY),
         labels=list(of_suffix(fields.text("labels") or "")),
+        total_resources={name: units(stock.total) for name, stock in stocks.items()},
+        free_resources={name: units(stock.free) for name, stock in stocks.items()},
+        free_indexes={name: _shares(stock.indexes) for name, stock in stocks.items() if stock.indexes is not None},
         running=fields.number("running", 0, 0),
         incarnation=fields.text("incarnation") or "",
         last_heartbeat=None if runs_out is None or not 0 < runs_out < LAST_MS else max(0.0, runs_out - ttl) / 1000,
@@ -60,3 +68,7 @@ def decode(node_id: str, record: Mapping[bytes, bytes], runs_out: float | None) 
     if fields.unreadable:
         info.state = NodeState.UNREADABLE
     return info
+
+
+def _shares(indexes: Mapping[str, int]) -> dict[str, float]:
+    return {index: units(free) for index, free in indexes.items()}

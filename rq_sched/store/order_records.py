@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from rq_sched.model import output
 from rq_sched.model.classes import need_of
+from rq_sched.model.held import read_held
 from rq_sched.model.orders import Garbled, Order, Reload, Resize, Start, Stop, Void
 from rq_sched.model.reading import text, whole
 from rq_sched.model.resources import MAX_CPU, MAX_MEMORY, Resources
@@ -68,8 +69,12 @@ def _read(raw: bytes) -> Order:
     number, *words = line.split(b" ")
     if words[0] != b"start":
         return _other(int(number), *(word.decode() for word in words))
-    _, token, task_id, attempt = words
-    return _start(int(number), token.decode(), task_id.decode(), _within(attempt, 2**52), of_lines(request))
+    _, token, task_id, attempt, *held = words
+    start = _start(int(number), token.decode(), task_id.decode(), _within(attempt, 2**52), of_lines(request))
+    if held:
+        start.held = held[0].decode()
+        read_held(start.held)  # so that what can't be read is found here
+    return start
 
 
 def _other(number: int, kind: str, token: str = "", task_id: str = "", amount: str = "") -> Order:

@@ -21,7 +21,7 @@ from rq_sched.store.keys import Keys
 
 REQUEST = {
     # name: what it is. What is missing has its default. They stand in this order.
-    "class": "CPU:MEMORY, +LABEL for each label that it requires, !NODE:INCARNATION for each that has refused it",
+    "class": "CPU:MEMORY and what is required: +LABEL, *RESOURCE=THOUSANDTHS, @LIMIT=AMOUNT, not !NODE:INCARNATION",
     "turn": "its place in the order: the sequence, in hex digits without leading zeros",
     "digest": "of the request: the same id with another one is refused; empty: an element of an array",
     "at": "submitted, ms",

@@ -7,13 +7,13 @@ not by what waits. Why a task is where it is stands in ``explain.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rq_sched.errors import NodeNotFound, TaskNotFound
 from rq_sched.link import Command, Op, Row
 from rq_sched.model.arrays import element_of, is_countable, sequence, unmade_count, unmade_element, unmade_member
+from rq_sched.model.asked import sums
 from rq_sched.model.events import Event, events_of
-from rq_sched.model.fit import Place, Reservation, Room, fit_counts, pending_reason
+from rq_sched.model.fit import Place, Reservation, Room, Wish, fit_counts, pending_reason
 from rq_sched.model.ids import check_id, known_id
 from rq_sched.model.namespace import NamespaceInfo
 from rq_sched.model.node import NodeInfo, NodeState
@@ -110,15 +110,14 @@ class Reads(Base):
             return
         rooms = yield from self.rooms()
         reservation = yield from self.reservation()
-        reasons: dict[tuple[Any, ...], Reason] = {}
+        reasons: dict[tuple[Wish, str | None], Reason] = {}
         barred = yield from self._barred(waiting, rooms, reservation)
         distinct = list({room[1:-1]: room for room in rooms}.values())  # for a reason it is enough that one is there
         for info in waiting:
-            need = Resources(info.cpu_needed, info.memory_needed)
-            key = (need, barred.get(info.task_id), tuple(info.require), tuple(info.refused))
+            key = Wish.of(info), barred.get(info.task_id)
             if key not in reasons:
                 among = rooms if info.refused else distinct
-                reasons[key] = pending_reason(fit_counts(need, among, *key[1:]))
+                reasons[key] = pending_reason(fit_counts(key[0], among, key[1]))
             info.reason = reasons[key]
 
     def _barred(
@@ -131,9 +130,7 @@ class Reads(Base):
         fitting = [
             info
             for info in waiting
-            if Resources(info.cpu_needed, info.memory_needed).fits(room.room)
-            and room.carries(info.require)
-            and not room.refuses(info.refused)
+            if room.fits(Wish.of(info)) and room.carries(info.require) and not room.refuses(info.refused)
         ]
         places = yield from self.places([info.task_id for info in fitting])
         now = (yield from self.now()) if any(info.time_limit for info in fitting) else 0
@@ -350,6 +347,8 @@ class Reads(Base):
             free_cpu=sum(n.free_cpu for n in alive),
             total_memory=sum(n.total_memory for n in alive),
             free_memory=sum(n.free_memory for n in alive),
+            total_resources=sums(n.total_resources for n in alive),
+            free_resources=sums(n.free_resources for n in alive),
             ever={name: counts.get(name, 0) for name in total},
             faults={n.node_id: n.fault for n in nodes if n.fault},
             scheduler_seen=(yield from self.scheduler_seen()),

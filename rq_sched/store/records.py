@@ -8,7 +8,9 @@ from typing import Any
 
 from rq_sched.errors import UnreadableValue
 from rq_sched.model import tags
+from rq_sched.model.amounts import limits_in, resources_in
 from rq_sched.model.arrays import elements, size
+from rq_sched.model.asked import units
 from rq_sched.model.classes import read_need
 from rq_sched.model.labels import of_suffix, refused_in
 from rq_sched.model.output import LIMIT
@@ -39,7 +41,9 @@ def decode(
     fields = Fields(record)
     text, number, seconds = fields.text, fields.number, fields.seconds
     state = _state(fields)
-    need = _need(fields, "class") or Resources(1, 1)
+    need = _need(fields, "class")
+    task_class = (text("class") or "") if need else ""
+    need = need or Resources(1, 1)
     active = state in (State.ASSIGNED, State.RUNNING) and b"array" not in record
     allocated = (_need(fields, "allocated") or need) if active else Resources(0, 0)
     packed = fields.packed("with") or payload
@@ -60,8 +64,10 @@ def decode(
         memory_needed=need.memory,
         max_cpu_needed=number("max_cpu", need.cpu),
         max_memory_needed=number("max_memory", need.memory),
-        require=list(of_suffix(text("class") or "")),
-        refused=list(refused_in(text("class") or "")),
+        require=list(of_suffix(task_class)),
+        resources={n: units(amount) for n, amount in resources_in(task_class).items()},
+        limits=limits_in(task_class),
+        refused=list(refused_in(task_class)),
         name=text("name"),
         tags=tags.read(text("tags") or ""),
         chdir=around.get("chdir"),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from rq_sched.model import tags
 from rq_sched.model.after import uses_results
+from rq_sched.model.asked import required
 from rq_sched.model.classes import class_of
 from rq_sched.model.output import LIMIT
 from rq_sched.model.resources import Resources
@@ -58,7 +59,8 @@ def encode(request: TaskRequest, signer: Signer | None = None, signed_id: str | 
     Raises:
         Unsendable: its arguments can't be sent.
     """
-    task_class, text, covered = _texts(_shape_of(request))
+    amounts = required(request.resources, request.limits) if request.resources or request.limits else ""
+    task_class, text, covered = _texts(_shape_of(request), amounts)
     if described := _description(request):
         text = text.replace(b"run=", described + b"run=", 1)
         covered = covered_by(task_class, request.array, text.decode())
@@ -97,8 +99,9 @@ def covered_by(task_class: str, array: str | range | None, text: str) -> bytes:
 
 
 @lru_cache(maxsize=SHAPES)
-def _texts(shape: tuple[Any, ...]) -> tuple[str, bytes, bytes]:
-    """Of a kind of requests the class, the text up to the arguments, and what the digest covers before them."""
+def _texts(shape: tuple[Any, ...], amounts: str) -> tuple[str, bytes, bytes]:
+    """Of a kind of requests the class, the text up to the arguments, and what the digest covers before them. What it
+    asks for of resources and limits stands apart: few do."""
     asked = _Shape._make(shape)
     cpu, memory = asked.cpu_needed, asked.memory_needed
     lines = {
@@ -116,7 +119,7 @@ def _texts(shape: tuple[Any, ...]) -> tuple[str, bytes, bytes]:
         "on_failure": asked.on_failure if asked.on_failure != "cancel" else 0,
     }
     rare = "".join(f"{name}={value}\n" for name, value in lines.items() if value)
-    task_class, text = class_of(Resources(cpu, memory), asked.require), f"{rare}run={asked.function}\nwith="
+    task_class, text = class_of(Resources(cpu, memory), asked.require) + amounts, f"{rare}run={asked.function}\nwith="
     return task_class, text.encode(), covered_by(task_class, asked.array, text)
 
 

@@ -24,6 +24,8 @@ from rq_sched.context import CurrentTask, set_current
 from rq_sched.errors import Unsendable
 from rq_sched.link import Link
 from rq_sched.model.arrays import tell_index
+from rq_sched.model.held import read_held
+from rq_sched.model.held import variables as told
 from rq_sched.model.orders import Order, Start, Stop
 from rq_sched.model.references import references
 from rq_sched.model.resources import Resources
@@ -127,7 +129,9 @@ class InlineNode:
     @contextmanager
     def _as_current(self, order: Start, variables: Mapping[str, str]) -> Iterator[None]:
         """What ``current_task()`` and the environment tell the task; afterwards as before, as tasks may be nested."""
-        task = CurrentTask(order.task_id, order.attempt, order.allocation, self._progress(order), self._resize(order))
+        held = read_held(order.held)
+        task = CurrentTask(order.task_id, order.attempt, order.allocation, self._progress(order), self._resize(order),
+                           resources=held)  # fmt: skip
         environment = {
             "RQ_SCHED_TASK_ID": order.task_id,
             "RQ_SCHED_ATTEMPT": str(order.attempt),
@@ -137,7 +141,7 @@ class InlineNode:
         self._running.append(task)
         set_current(task)
         try:
-            with patch.dict(os.environ, {**variables, **environment}):
+            with patch.dict(os.environ, {**variables, **told(held), **environment}):
                 tell_index(os.environ, order.task_id)  # here, where that of an element around it is taken away
                 yield
         finally:

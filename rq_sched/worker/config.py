@@ -9,8 +9,10 @@ from pathlib import Path
 
 from rq_sched.errors import InvalidValue, UsageError
 from rq_sched.link.address import PASSWORD_FILE, parse
+from rq_sched.model.held import without_any
 from rq_sched.model.ids import check_id
 from rq_sched.model.labels import parse_labels
+from rq_sched.model.offers import Offers, parse_offers
 from rq_sched.model.resources import Resources
 from rq_sched.model.signing import KEY, Signer
 from rq_sched.worker.allow import Allow
@@ -31,6 +33,7 @@ class WorkerConfig:
         node_id: the node's id, unique in the namespace.
         total: what the node offers.
         labels: what the node carries: tasks that require a label run on nodes with it alone.
+        resources: what it has beside CPU and memory, for tasks that ask for some: ``gpu=4``, ``gpu=[0,2]``.
         allow: patterns of what it may run (``allow.py``). Empty: everything on a unix socket, else refused.
         allow_dir, allow_env: patterns of the folders and variables that requests may name (``reach.py``); empty: the
             defaults.
@@ -68,6 +71,7 @@ class WorkerConfig:
     health_file: str | None = None
     signing_key: str | None = field(default=None, repr=False)
     labels: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
     secrets: int | None = None
     allow_dir: tuple[str, ...] = ()
     allow_env: tuple[str, ...] = ()
@@ -83,6 +87,7 @@ class WorkerConfig:
         check_id(self.node_id, "node id")
         if parse_labels(self.labels) != tuple(self.labels):
             raise InvalidValue(f"labels must be sorted, each once (labels.parse_labels does it), not {self.labels!r}")
+        _ = self.offers
         address = parse(self.url)
         if not self.allow and not address.socket:
             raise UsageError(
@@ -109,6 +114,7 @@ class WorkerConfig:
     def set_environment(self, environment: MutableMapping[str, str]) -> None:
         """Make it what tasks are to find in theirs. The secret isn't among it: the configuration has that."""
         environment.pop(KEY, None)
+        environment.update(without_any(self.offers))
         if self.share_redis:
             environment.update(RQ_SCHED_REDIS_URL=self.url, RQ_SCHED_NAMESPACE=self.namespace)
             return
@@ -121,6 +127,11 @@ class WorkerConfig:
     def folder(self) -> str:
         """Where tasks run: an absolute path."""
         return str(Path(self.chdir or ".").absolute())
+
+    @property
+    def offers(self) -> Offers:
+        """What it has beside CPU and memory.  Raises: InvalidResources: something of that can't be read."""
+        return parse_offers(self.resources, "--resource")
 
     @property
     def reach(self) -> Reach:

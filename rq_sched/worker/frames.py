@@ -19,7 +19,7 @@ parent → agent     ``CLOSE``          at once (bool): end, in order or at once
 parent → agent     ``RELOAD``         there is new code: no child is used again after its present task
 agent → child      ``RUN``            token, task id, attempt, function, arguments (where results of others stand among
                                       them: a list of them and of these, by id), cpu, memory, max cpu, max memory, the
-                                      cores to run on (none: any)
+                                      cores to run on (none: any), the resources that it holds (text)
 agent → child      ``SIZE``           cpu, memory, answer: the allocation now; answer (bool): to RESIZE, else it has
                                       changed from outside
 agent → child      ``LOOK``           nothing: look whether a task could begin here

@@ -16,7 +16,7 @@ from tests.cli.kit import Cli, HandCell, ask, beside, rows
 
 NODE_FIELDS = [
     "node_id", "state", "total_cpu", "total_memory", "free_cpu", "free_memory", "running", "incarnation",
-    "last_heartbeat", "labels", "fault",
+    "last_heartbeat", "labels", "total_resources", "free_resources", "free_indexes", "fault",
 ]  # fmt: skip
 
 
@@ -171,7 +171,7 @@ def test_inspect_decodes_a_task(cli: Cli, hand: HandCell, namespace: str):
     for what in ("t1", "task:t1", f"{prefix}task:t1"):
         typed = cli("inspect", what)
         assert f"{prefix}task:t1" in typed.out
-        assert "2:256 CPU:MEMORY, +LABEL for each label" in " ".join(typed.out.split())
+        assert "2:256 CPU:MEMORY and what is required: +LABEL" in " ".join(typed.out.split())
     found = cli.json("inspect", "t1").one
     assert found["namespace"] == namespace
     assert [key["key"].removeprefix(prefix) for key in found["keys"]] == ["task:t1", "payload:t1"]

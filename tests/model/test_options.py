@@ -20,14 +20,16 @@ from rq_sched.model.task import TaskInfo, request_from_json
 from tests.client import jobs
 
 SAMPLES: dict[str, Any] = {
-    "cpu": 2, "memory": "1G", "max_cpu": 4, "max_memory": 2048, "require": ["gpu"], "array": "1-9", "priority": -3,
+    "cpu": 2, "memory": "1G", "max_cpu": 4, "max_memory": 2048, "require": ["gpu"],
+    "resources": ["scratch=5000", "gpu=2"], "limits": ["api"], "array": "1-9", "priority": -3,
     "task_id": "t", "retries": 4, "crash_limit": 5, "time_limit": "10m", "delay": timedelta(hours=1), "elastic": "all",
     "preemptible": True, "chdir": "/srv", "env": ["B=2", "A=1"], "stdin": "in", "output": "%i.out", "error": "%t.err",
     "log_limit": "512K", "name": "a name", "tags": {"run": "17"},
     "after": ["prep", "clean:any"], "on_failure": "keep", "deadline": "2h", "infeasible": "fail",
 }  # fmt: skip
 PARSED = SAMPLES | {
-    "memory": 1024, "require": ("gpu",), "time_limit": 600.0, "delay": 3600.0, "env": {"A": "1", "B": "2"},
+    "memory": 1024, "require": ("gpu",), "resources": {"gpu": 2, "scratch": 5000}, "limits": {"api": 1},
+    "time_limit": 600.0, "delay": 3600.0, "env": {"A": "1", "B": "2"},
     "log_limit": 524288, "deadline": 7200.0, "after": ("prep", "clean:any"),
 }  # fmt: skip
 

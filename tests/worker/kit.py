@@ -35,7 +35,7 @@ from rq_sched.model.resources import Resources
 from rq_sched.worker import WorkerConfig, run
 config = json.loads(sys.argv[1])
 config["total"] = Resources(*config["total"])
-for name in ("allow", "allow_dir", "allow_env"):
+for name in ("allow", "allow_dir", "allow_env", "resources"):
     config[name] = tuple(config[name])
 try:
     sys.exit(run(WorkerConfig(**config)))

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Any
 
+from rq_sched import current_task
+
 
 def tell() -> dict[str, Any]:
     """Where it is, for a function: as Python and as its processes see it."""
@@ -22,3 +24,16 @@ def tell() -> dict[str, Any]:
         "stdin": sys.stdin.read(),
         "pid": os.getpid(),
     }
+
+
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+
+
+def held() -> dict[str, Any]:
+    """What it holds of its node's resources, as Python and as its processes see it; and which process it is."""
+    inside = {name: text for name, text in os.environ.items() if name.startswith("RQ_SCHED_RESOURCE_")}
+    inside |= {name: os.environ[name] for name in VISIBLE if name in os.environ}
+    listed = subprocess.check_output(["env"], text=True).splitlines()
+    in_processes = dict(line.split("=", 1) for line in listed if line.partition("=")[0] in inside)
+    told = {name: [one.amount, list(one.indexes)] for name, one in current_task().resources.items()}
+    return {"env": inside, "same": in_processes == inside, "resources": told, "pid": os.getpid()}

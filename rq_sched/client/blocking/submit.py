@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rq_sched.client.blocking.handles import TaskHandle, TaskHandles
 from rq_sched.client.blocking.stepper import Stepper
 from rq_sched.client.blocking.submitter import Submitter
+from rq_sched.model.asked import AmountsGiven
 from rq_sched.model.durations import Duration
 from rq_sched.model.explanation import Explanation
 from rq_sched.model.ids import known_id
@@ -30,6 +31,8 @@ class SubmitMethods(Stepper):
             cpu: cores that it needs (1).  memory: what it needs, in MB or as ``"2G"`` (256 MB).
             max_cpu, max_memory: up to which it may grow (what it needs).
             require: labels that its node must carry (none).
+            resources: what it needs of resources of its node: ``{"gpu": 2}``; below 1 it is a share of one (none).
+            limits: what it takes of limits that hold across nodes (``rq-sched limit``): ``{"api": 1}`` (none).
             array: ``FIRST-LAST`` or a ``range``: run it once for each of these indexes, as one array of up to
                 10,000,000 elements. Each is a task ``ID/INDEX`` and finds its index as ``current_task().index``;
                 ``handle.elements()`` gives their handles, ``handle.results()`` what they return. What is done to the
@@ -79,6 +82,8 @@ class SubmitMethods(Stepper):
         max_cpu: int | None = None,
         max_memory: int | str | None = None,
         require: Sequence[str] | None = None,
+        resources: AmountsGiven | None = None,
+        limits: AmountsGiven | None = None,
         array: str | range | None = None,
         priority: int | None = None,
         task_id: str | None = None,
@@ -128,6 +133,7 @@ class SubmitMethods(Stepper):
         """
         options: Options = {
             "cpu": cpu, "memory": memory, "max_cpu": max_cpu, "max_memory": max_memory, "require": require,
+            "resources": resources, "limits": limits,
             "array": array, "priority": priority, "task_id": task_id, "retries": retries, "crash_limit": crash_limit,
             "time_limit": time_limit, "delay": delay, "deadline": deadline, "infeasible": infeasible,
             "elastic": elastic, "preemptible": preemptible,

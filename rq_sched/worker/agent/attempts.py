@@ -274,7 +274,7 @@ class Attempts:
         arguments = (order.arguments, attempt.results) if order.uses else order.arguments
         attempt.results = None  # they are large, and many may run
         frame = (Word.RUN, order.token, order.task_id, order.attempt, order.function, arguments)
-        if child.channel.send((*frame, *attempt.allocation, *order.maximum, cores)):
+        if child.channel.send((*frame, *attempt.allocation, *order.maximum, cores, order.held)):
             self._outbox.watch()
         else:  # it has died idle, and we haven't heard yet: not the fault of this task
             self._unbind(attempt, child)

@@ -70,18 +70,19 @@ class Environment:
             self._show_index(slash >= 0)
 
     def tell_more(self, variables: Mapping[str, str]) -> None:
-        """Variables of one task: until ``restore``."""
+        """Variables of one task, beside those that it was told already: until ``restore``."""
         texts = {os.fsencode(name): os.fsencode(text) for name, text in variables.items()}
-        self._more = [bytearray(name + b"=" + text + b"\0") for name, text in texts.items()]
+        more = [bytearray(name + b"=" + text + b"\0") for name, text in texts.items()]
         kept = [at for at in self._texts() if ctypes.string_at(at).partition(b"=")[0] not in texts]
-        self._more_array = bytearray(b"".join(map(_POINTER.pack, [*kept, *map(_address, self._more), 0])))
+        self._more_array = bytearray(b"".join(map(_POINTER.pack, [*kept, *map(_address, more), 0])))
+        self._more += more
         self._data.update(texts)
         self._c.value = _address(self._more_array)
         time.tzset()
 
     def _texts(self) -> list[int]:
         """Where the texts of C's environment are."""
-        pointers = [pointer for (pointer,) in _POINTER.iter_unpack(self._pristine)]
+        pointers = [pointer for (pointer,) in _POINTER.iter_unpack(self._more_array or self._pristine)]
         return pointers[: pointers.index(0)]
 
     def tell_size(self, allocation: Resources) -> None:
@@ -125,6 +126,7 @@ class Environment:
         self._data.update(self._saved)
         self._array[:] = self._pristine
         self._c.value = self._begins
+        self._more, self._more_array = [], bytearray()
 
 
 def _address(buffer: bytearray) -> int:

@@ -137,7 +137,7 @@ def _serve(line: Line, runner: Runner, baseline: Baseline | Single, folder: str)
         token = line.token = frame[1]
         outcome = able.cannot_enter(folder) or runner.run(frame)
         sys.stdin, sys.stdout, sys.stderr = streams = tuple(map(_flushed, (sys.stdin, sys.stdout, sys.stderr), streams))
-        baseline.pinned = frame[-1] is not None
+        baseline.pinned = frame[10] is not None
         spent = baseline.restore(runner.opened)
         if not isinstance(outcome, str) and outcome.reason is not None and frame[3] <= able.UNCHARGED and not spent:
             outcome = able.why_unable(folder) or outcome  # with our own limits and rights again, not with the task's

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rq_sched.context import CurrentTask, StopRequested, find_current
 from rq_sched.errors import Unsendable
+from rq_sched.model.held import NOTHING, read_held, variables
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import Reason
 from rq_sched.model.surroundings import surroundings_in
@@ -143,7 +144,7 @@ class Runner:
             raise StopRequested("told to stop")
 
     def _attempt(self, frame: Frame) -> Outcome:
-        _, _, task_id, attempt, function, arguments, cpu, memory, _, _, cores = frame
+        _, _, task_id, attempt, function, arguments, cpu, memory, _, _, cores, held = frame
         if cores is not None:
             affinity.pin_self(cores)
         self._frame = frame
@@ -164,6 +165,8 @@ class Runner:
             said = surroundings_in(more) if more else None
             if said:
                 self._surroundings.enter(said, task_id, attempt, command=function.startswith("exec:"))
+            if held:
+                self._environment.tell_more(variables(read_held(held)))
             if function.startswith("exec:"):
                 result = pack(self._command(function[5:], args, kwargs, said), "the result")
                 exit_code = 0
@@ -293,11 +296,20 @@ class Runner:
         frame = self._frame
         if frame is None:
             return None
-        _, token, task_id, attempt, _, _, cpu, memory, _, _, _ = frame
+        _, token, task_id, attempt, _, _, cpu, memory, _, _, _, held = frame
         task = self._tasks.get(token)
         if task is None:
             progress, resize = partial(self._progress, token), partial(self._resize, token)
-            made = CurrentTask(task_id, attempt, Resources(cpu, memory), progress, resize, self._refresh, self._pid)
+            made = CurrentTask(
+                task_id,
+                attempt,
+                Resources(cpu, memory),
+                progress,
+                resize,
+                self._refresh,
+                self._pid,
+                read_held(held) if held else NOTHING,
+            )
             task = self._tasks.setdefault(token, made)  # another thread may have been faster
             if self._stop_requested:
                 task._tell_to_stop()
