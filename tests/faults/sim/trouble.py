@@ -115,6 +115,10 @@ class Trouble:
         if not durable:
             self._kinds.append((6, self.writes_lost))
 
+    def prefer(self, kind: Callable[[], None]) -> None:
+        """Every second trouble is this one."""
+        self._kinds.append((sum(weight for weight, _ in self._kinds), kind))
+
     def begin(self, until: float, every: float) -> None:
         """Something goes wrong every so many seconds, until then."""
 
