@@ -37,7 +37,6 @@ if due.err then -- of another type
 end
 records_fetch(due)
 for _, id in ipairs(due) do
-  --@mark expiring_left
   call('ZREM', P .. 'expiring', id)
   expire(id)
 end

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rq_sched import audit
 from rq_sched.audit.mend import repair
-from rq_sched.link import Op
+from rq_sched.link import Link, Op, scripts
 from rq_sched.model.states import Reason, State
+from tests.faults.planted import plant
 from tests.lua.cell import Cell
 
 
@@ -225,3 +228,24 @@ def test_the_audit_sees_a_wrong_index_and_a_repair_mends_it(cell: Cell, damage: 
     after(cell, 10)
     assert expired(cell, "t1")
     assert cell.state("sweep") is State.PENDING
+
+
+STORIES: dict[str, Callable[[Cell], None]] = {
+    # the mark of a line of a script, and what the line becomes → a story that it spoils
+    "first_start: if false then": test_one_that_is_on_a_node_or_was_is_left_alone,
+    "expired: if false then": test_nothing_is_placed_after_its_deadline_though_no_scheduler_looks,
+    "infeasible: if true then return false end": test_what_no_node_could_hold_fails_at_once_if_it_is_asked_to,
+}
+BUGS = [tuple(bug.split(": ")) for bug in STORIES]
+
+
+@pytest.mark.parametrize("bug", STORIES)
+def test_a_bug_is_found(
+    bug: str, redis_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, with_bug = scripts.load, plant(*bug.split(": "), tmp_path)
+    monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
+    link = Link(redis_url)
+    with pytest.raises(AssertionError):
+        STORIES[bug](Cell(link, namespace))
+    link.close()
