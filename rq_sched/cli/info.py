@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
@@ -63,7 +65,17 @@ def _pairs(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     used = show.amounts_used(info["total_resources"], info["free_resources"])
     if used:
         yield "resources", f"{', '.join(used)} allocated"
+    if info["schedules"]:
+        yield "schedules", schedules(info)
     yield "ever", joined(counts(info["ever"], ()))
+
+
+def schedules(info: Mapping[str, Any]) -> str:
+    """How many there are, and how long it is until the next is due."""
+    if info["next_due"] is None:
+        return f"{info['schedules']:,}, none is due"
+    left = datetime.fromisoformat(info["next_due"]).timestamp() - time.time()
+    return f"{info['schedules']:,}, the next is due {'in ' + show.duration(left) if left > 0 else 'now'}"
 
 
 def counts(numbers: Mapping[str, int], wrong: Sequence[str]) -> list[Piece]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rq_sched.cli import show
-from rq_sched.cli.info import counts
+from rq_sched.cli.info import counts, schedules
 from rq_sched.cli.look import call_text, state_text
 from rq_sched.cli.options import Invocation
 from rq_sched.cli.show import Piece
@@ -108,6 +108,8 @@ def figures(frame: Frame, bar: int) -> Iterator[tuple[str, list[Piece]]]:
     if info["total_resources"]:
         used_of = show.amounts_used(info["total_resources"], info["free_resources"])
         yield "resources", [(f"{', '.join(used_of)} allocated", "")]
+    if info["schedules"]:
+        yield "schedules", [(schedules(info), "")]
 
 
 def tables(frame: Frame, rows: Sequence[int], bar: int) -> Iterator[tuple[list[Column], list[tuple[str, ...]]]]:

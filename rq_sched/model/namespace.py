@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rq_sched.model.explanation import Answer
+from rq_sched.model.task import iso
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,9 @@ class NamespaceInfo(Answer):
     scheduler_seen: float | None  # how many seconds ago a scheduler was at work; None: never
     total_resources: dict[str, float] = field(default_factory=dict)  # by name, in units
     free_resources: dict[str, float] = field(default_factory=dict)
+    schedules: int = 0  # how many there are
+    next_due: float | None = None  # when the next of them is due, in seconds since 1970
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as ``--json`` prints it."""
-        return asdict(self)
+        return asdict(self) | {"next_due": iso(self.next_due)}

@@ -57,8 +57,6 @@ class Schedule:
             raise InvalidValue("a schedule can't make arrays: schedule a task that submits one")
         if self.request.after:
             raise InvalidValue("the tasks of a schedule wait for no others: schedule a task that submits such as do")
-        if self.request.after:
-            raise InvalidValue("the tasks of a schedule can't wait for others: schedule a task that submits these")
 
 
 def refuse_id(options: Mapping[str, Any]) -> None:

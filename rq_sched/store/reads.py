@@ -31,6 +31,8 @@ LOG_HEAD = 64
 """Bytes at the beginning of a log by which it is known again."""
 ARRAYS = 1000
 """Arrays that are looked at where something is counted."""
+SOON = 20
+"""Schedules of which the next is taken: those that are looked at first (one that has a queue is looked at earlier)."""
 ROOMS_BATCH = 250
 """Nodes that one script call reads."""
 
@@ -338,6 +340,7 @@ class Reads(Base):
         }
         tasks["failed"] += counts.get("unmade_failed", 0)
         tasks["cancelled"] += counts.get("unmade", 0) - counts.get("unmade_failed", 0)
+        schedules, next_due = yield from self.schedules_due()
         total = ("submitted", "completed", "failed", "cancelled")
         return NamespaceInfo(
             namespace=self.keys.namespace,
@@ -352,7 +355,18 @@ class Reads(Base):
             ever={name: counts.get(name, 0) for name in total},
             faults={n.node_id: n.fault for n in nodes if n.fault},
             scheduler_seen=(yield from self.scheduler_seen()),
+            schedules=schedules,
+            next_due=next_due,
         )
+
+    def schedules_due(self) -> Op[tuple[int, float | None]]:
+        """How many schedules there are, and when the next of them is due."""
+        keys = self.keys
+        number, first = yield from self.rows(
+            [("ZCARD", keys.schedules), ("ZRANGEBYSCORE", keys.schedules, "-inf", "(+inf", "LIMIT", 0, SOON)]
+        )
+        dues = yield from self.rows([("HGET", keys.schedule(text(name)), "due") for name in first or ()])
+        return number or 0, min((int(due) / 1000 for due in dues if due and due.isdigit()), default=None)
 
 
 def _made_meanwhile(missing: Sequence[str], unmade: Mapping[str, object]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -73,6 +74,15 @@ def test_the_list_says_what_came_of_it(cli: Cli, cell: HandCell) -> None:
     assert events[1]["reason"] == "overlap"
     assert events[1]["task_id"].startswith("s.20")
     assert "schedule s" in cli("events").out
+
+
+def test_info_and_top_tell_of_them(cli: Cli, cell: HandCell) -> None:
+    assert "schedules" not in cli("info").out
+    cli("every", "s", "--cron", "@hourly", "math:sqrt", ":=4")
+    for command in ("info", "top"):
+        assert re.search(r"schedules +1, the next is due in \S", cli(command).out)
+    cli("schedules", "pause", "s")
+    assert "1, none is due" in cli("info").out
 
 
 def test_paused_resumed_run_removed(cli: Cli, cell: HandCell) -> None:

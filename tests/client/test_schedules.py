@@ -24,6 +24,7 @@ def test_a_schedule_runs() -> None:
         assert (info.made, info.skipped, info.last_state, info.memory_needed) == (3, 0, State.COMPLETED, 64)
         assert client.handle(str(info.last_task_id)).result() == 5.0
         assert client.schedules() == [info]
+        assert (client.info().schedules, client.info().next_due) == (1, info.next_due)
         with pytest.raises(ScheduleExists, match="the name hourly is taken by another schedule"):
             client.every("hourly", math.hypot, 3, 4, cron="@daily")
 

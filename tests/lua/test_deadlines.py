@@ -243,7 +243,8 @@ BUGS = [tuple(bug.split(": ")) for bug in STORIES]
 def test_a_bug_is_found(
     bug: str, redis_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load, with_bug = scripts.load, plant(*bug.split(": "), tmp_path)
+    mark, line = bug.split(": ")
+    load, with_bug = scripts.load, plant(mark, line, tmp_path)
     monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
     link = Link(redis_url)
     with pytest.raises(AssertionError):
