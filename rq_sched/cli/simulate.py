@@ -114,9 +114,10 @@ def _verdict(session: Invocation, outcome: Replayed) -> int:
 def _print(r: Report) -> None:
     """The report for people."""
     short = r.makespan / r.lower_bound if r.lower_bound else 1.0
+    expired = f", {r.expired:,} expired" if r.expired else ""
     show.pairs(
         [
-            ("tasks", f"{r.tasks:,}: {r.completed:,} completed, {r.infeasible:,} fit no node"),
+            ("tasks", f"{r.tasks:,}: {r.completed:,} completed, {r.infeasible:,} fit no node{expired}"),
             ("makespan", f"{show.duration(r.makespan)} ({r.makespan:,.1f} s), {short:.3f} × the lower bound"),
             ("lower bound", f"{show.duration(r.lower_bound)} ({r.lower_bound:,.1f} s)"),
             ("wait", f"mean {r.mean_wait:,.1f} s, 95 % within {r.p95_wait:,.1f} s, longest {r.longest_wait:,.1f} s"),

@@ -36,6 +36,7 @@ class Report:
     tasks: int
     completed: int
     infeasible: int
+    expired: int
     makespan: float
     lower_bound: float
     mean_wait: float
@@ -152,6 +153,7 @@ def _found(workload: Workload, replay: Replay, verdict: Verdict) -> dict[str, An
         "tasks": workload.tasks,
         "completed": cell.completed,
         "infeasible": replay.infeasible,
+        "expired": cell.expired,
         **_measured(measure(workload, replay.records)),
         "over_allocations": verdict.over_allocations,
         "inversions": verdict.inversions,

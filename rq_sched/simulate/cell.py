@@ -30,7 +30,7 @@ START = 10**12
 LIFETIME = 10 * 365 * 86_400.0
 """Seconds that a node's heartbeat lasts: nobody sweeps here."""
 FUNCTION = "simulate:run"
-SCRIPTS = "task_submit task_finish task_start task_resize task_trim place reserve node_poll".split()  # noqa: SIM905
+SCRIPTS = "task_submit task_finish task_start task_resize task_trim task_expire place reserve node_poll".split()  # noqa: SIM905
 
 
 class Cell:
@@ -63,6 +63,10 @@ class Cell:
         self.more = False
         """Whether a scheduler would be woken: there may be something to place."""
         self.waiting: dict[str, tuple[int, Row]] = {}
+        self.deadlines: list[tuple[int, int, Row]] = []
+        """Of all that has arrived with one, as a heap."""
+        self.expired = 0
+        self._begun: set[str] = set()  # of those with a deadline
         self.ends: list[tuple[int, int, PlayedAttempt]] = []
         """Of all that runs, as a heap: when it will end."""
         self.line = Calls(link, SCRIPTS)
@@ -107,6 +111,8 @@ class Cell:
         batch: list[Any] = []
         arrived = 0
         for row in rows:
+            if row.expires is not None:
+                heapq.heappush(self.deadlines, (row.expires, row.first, row))
             _, *encoded = encode(self._request(row))
             for k in range(row.tasks):
                 task_id = row.name(k)
@@ -136,6 +142,7 @@ class Cell:
             time_limit=row.duration / 1000 if self._known else None,
             preemptible=row.preemptible,
             require=row.require,
+            deadline=row.deadline and row.deadline / 1000,
             elastic=self._elastic,
         ).check()
 
@@ -196,6 +203,23 @@ class Cell:
             )
             attempt.since = self.now
 
+    def expire(self) -> None:
+        """Deadlines pass: tasks that haven't started by now fail."""
+        self.line.answers()
+        while self._now(self._store.expire()):
+            pass
+        while self.deadlines and self.deadlines[0][0] <= self.now:
+            _, _, row = heapq.heappop(self.deadlines)
+            late = [
+                name for name in map(row.name, range(row.tasks)) if name in self.waiting and name not in self._begun
+            ]
+            for task_id in late:
+                del self.waiting[task_id]
+                if task_id == self.reservation.task_id:
+                    self.reservation.ended(self.now)
+            self.expired += len(late)
+        self.more = True  # a node that was kept may be free for all
+
     def trim(self) -> None:
         """Drop ended tasks, so many as have ended."""
         batches, self._untrimmed = divmod(self._untrimmed, BATCH)
@@ -226,6 +250,8 @@ class Cell:
 
     def _start(self, now: int, task_id: str, machine: Machine, token: str) -> None:
         number, row = self.waiting.pop(task_id)
+        if row.deadline is not None:
+            self._begun.add(task_id)
         machine.acked += 1
         attempt = PlayedAttempt(number, row, task_id, machine, token, now, row.need.cpu, row.need.memory, now)
         machine.running[token] = attempt

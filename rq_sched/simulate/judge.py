@@ -59,6 +59,7 @@ class _Waiting:
         self.rows = [row for row in workload.by_number() if row.tasks and workload.feasible(row)]
         self._firsts = [row.first for row in self.rows]
         self._flags = bytearray(workload.tasks)
+        self._begun = bytearray(workload.tasks)
         self._count = [0] * len(self.rows)
         self._floor = workload.tasks  # nothing below it waits
         self._trees: dict[tuple[tuple[str, ...], int], _Tree] = {}
@@ -88,6 +89,13 @@ class _Waiting:
         self._count[i] = row.tasks
         self._tree_of[i].set(i, True)
 
+    def expire(self, i: int) -> None:
+        """What hasn't started of a row by its deadline waits no more."""
+        row = self.rows[i]
+        for number in range(row.first, row.first + row.tasks):
+            if self._flags[number] and not self._begun[number]:
+                self.start(number)
+
     def back(self, number: int) -> None:
         i = self._row(number)
         if i is None or self._flags[number]:
@@ -102,7 +110,7 @@ class _Waiting:
         i = self._row(number)
         if i is None or not self._flags[number]:
             return False
-        self._flags[number] = 0
+        self._flags[number], self._begun[number] = 0, 1
         self._count[i] -= 1
         if self._count[i] == 0:
             self._tree_of[i].set(i, False)
@@ -208,7 +216,8 @@ class _Sweep:
         starts = sorted(range(count), key=r.start.__getitem__)
         ends = sorted(range(count), key=r.end.__getitem__)
         arrivals = sorted(range(len(self._waiting.rows)), key=lambda i: self._waiting.rows[i].submit_at)
-        s = e = a = 0
+        expiries = sorted((row.expires, i) for i, row in enumerate(self._waiting.rows) if row.expires is not None)
+        s = e = a = x = 0
         while s < count:
             now = r.start[starts[s]]
             while e < count and r.end[ends[e]] <= now:
@@ -217,6 +226,9 @@ class _Sweep:
             while a < len(arrivals) and self._waiting.rows[arrivals[a]].submit_at <= now:
                 self._waiting.arrive(arrivals[a])
                 a += 1
+            while x < len(expiries) and expiries[x][0] <= now:
+                self._waiting.expire(expiries[x][1])
+                x += 1
             started: dict[int, list[int]] = {}
             while s < count and r.start[starts[s]] == now:
                 self._started(starts[s], started)

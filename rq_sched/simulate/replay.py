@@ -75,7 +75,9 @@ class Replay:
         refill: bool = True,
         progress: Progress | None = None,
     ) -> None:
-        self.infeasible = sum(row.tasks for row in workload.rows if not workload.feasible(row))
+        nowhere = [row for row in workload.rows if not workload.feasible(row)]
+        self.infeasible = sum(row.tasks for row in nowhere)
+        self._nowhere = {row.task_id for row in nowhere}
         self.sampling = Sampling(elastic, usage)
         self.cell = Cell(
             link,
@@ -114,8 +116,7 @@ class Replay:
                 self._progress(cell.completed, cell.now / 1000)
         self._progress(cell.completed, cell.now / 1000)
         cell.line.close()
-        if len(cell.waiting) > self.infeasible:
-            left = len(cell.waiting) - self.infeasible
+        if left := sum(row.task_id not in self._nowhere for _, row in cell.waiting.values()):
             raise Stuck(f"{left} tasks that some node could hold were never placed: this is a fault of the scripts")
 
     def _lookahead(self, workload: Workload) -> int:
@@ -131,7 +132,8 @@ class Replay:
         """When something happens next: so many answers are taken that this is certain."""
         line, ends = self.cell.line, self.cell.ends
         arrival = self._next.submit_at if self._next else NEVER
-        other = min(arrival, self.sampling.next(), self._reserve_at)
+        deadline = self.cell.deadlines[0][0] if self.cell.deadlines else NEVER
+        other = min(arrival, deadline, self.sampling.next(), self._reserve_at)
         while True:
             instant = min(other, ends[0][0]) if ends else other
             if line.since is None or instant < line.since + self.lookahead:
@@ -141,6 +143,9 @@ class Replay:
     def _instant(self) -> None:
         """Everything that happens now."""
         cell, now = self.cell, self.cell.now
+        expired = bool(cell.deadlines) and cell.deadlines[0][0] <= now
+        if expired:
+            cell.expire()
         arrived = cell.submit(self._arrived())
         ended = cell.end()
         if self.sampling.next() <= now:
@@ -151,7 +156,7 @@ class Replay:
         if cell.reservation.wanted:
             self._reserve_at = min(self._reserve_at, _half_second(now))
         due = now >= self._reserve_at
-        if arrived or due or not self.lookahead or cell.reservation.node is not None:
+        if arrived or expired or due or not self.lookahead or cell.reservation.node is not None:
             cell.line.answers()
             self._place_all()
         if due:

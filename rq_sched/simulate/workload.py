@@ -2,8 +2,8 @@
 
 ``nodes.csv``: ``node_id,total_cpu,total_memory`` and ``labels``, such as ``gpu+ssd``.
 ``tasks.csv``: ``task_id,priority,cpu_needed,memory_needed,max_cpu_needed,max_memory_needed,submit_at,duration,count``,
-``preemptible`` (0 or 1), ``require`` (labels, such as ``gpu+ssd``) and, where it is known what the tasks really used,
-``cpu_used,memory_used``. Memory in MB, times in seconds. Needed are ``task_id`` and ``duration``; a column that is
+``preemptible`` (0 or 1), ``require`` (labels, such as ``gpu+ssd``), ``deadline`` (seconds) and, where it is known what
+the tasks really used, ``cpu_used,memory_used``. Memory in MB, times in seconds. Needed are ``task_id`` and ``duration``; a column that is
 missing, or a cell that is empty, is the default of ``rq-sched submit`` (``submit_at`` 0). Where ``count`` is given, the
 row stands for the tasks ``task_id.0`` to ``task_id.n-1``, for a count of 1 too; where it isn't, for one task that is
 named ``task_id``.
@@ -43,6 +43,7 @@ TASK_COLUMNS = (
     "memory_used",
     "preemptible",
     "require",
+    "deadline",
 )
 
 
@@ -78,8 +79,15 @@ class Row:
     memory_used: int | None = None
     preemptible: bool = False
     require: tuple[str, ...] = ()
+    deadline: int | None = None
+    """After its arrival: a task that hasn't started by then fails."""
     first: int = 0
     """The number of its first task: tasks are numbered in promise 4's order (see ``Workload``)."""
+
+    @property
+    def expires(self) -> int | None:
+        """When the deadline passes."""
+        return None if self.deadline is None else self.submit_at + self.deadline
 
     @property
     def tasks(self) -> int:
@@ -211,6 +219,7 @@ def _row(cell: Cells) -> Row:
         memory_used=_or_none(math.ceil(cell.get("memory_used", _number, -1.0))),
         preemptible=bool(cell.get("preemptible", _whole, 0)),
         require=cell.get("require", parse_labels, ()),
+        deadline=cell.get("deadline", _ms, -1) if cell.get("deadline", _ms, -1) > 0 else None,
     )
 
 

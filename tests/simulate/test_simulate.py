@@ -159,6 +159,20 @@ def test_tasks_that_require_labels(capsys, tmp_path):
     assert {node for task, node in where.items() if int(task[1:]) % 5 == 0} >= {"a", "b"}
 
 
+def test_tasks_that_expire_wait_no_more(capsys, tmp_path):
+    (tmp_path / "nodes.csv").write_text("node_id,total_cpu,total_memory\na,2,1000\n")
+    (tmp_path / "tasks.csv").write_text(
+        "task_id,duration,submit_at,cpu_needed,memory_needed,count,deadline\n"
+        "first,10,0,2,100,,\nhurried,5,1,1,100,3,4\nlucky,5,1,1,100,2,9.5\npatient,5,1,1,100,,\nbig,5,1,9,100,,3\n"
+    )
+    dump = tmp_path / "dump.jsonl"
+    report = run(capsys, tmp_path, "--dump", str(dump))
+    assert (report["tasks"], report["completed"], report["infeasible"], report["expired"]) == (8, 4, 1, 4)
+    assert (report["inversions"], report["over_allocations"]) == (0, 0)
+    starts = {one["task_id"]: one["start"] for one in map(json.loads, dump.read_text().splitlines())}
+    assert starts == {"first": 0.0, "lucky.0": 10.0, "lucky.1": 10.0, "patient": 15.0}
+
+
 def test_a_whole_node_task_starts_although_small_ones_keep_coming(capsys, tmp_path):
     """Promise 6: within reserve_after + the longest remaining run on one node + 1 s; without reservation at the end."""
     small = "".join(f"s{i},0,1,100,{i},7\n" for i in range(150))
