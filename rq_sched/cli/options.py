@@ -251,7 +251,7 @@ def tag_option(text: str) -> Callable[[F], F]:
     def read(ctx: click.Context, param: click.Parameter, words: Any) -> dict[str, str]:
         from rq_sched.model.tags import parse_tags
 
-        return parse_tags(words, "--tag")
+        return parse_tags(words)
 
     return click.option("--tag", multiple=True, metavar="NAME=TEXT", callback=read, help=text)
 

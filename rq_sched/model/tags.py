@@ -13,6 +13,8 @@ MOST_TEXT = 128
 """Characters of a name, or of a tag's text."""
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}")
 _BETWEEN = "\t"
+WHAT = f"tags must be up to {MOST_TAGS} names with texts, such as run=17"
+"""What tags are, however they are given."""
 
 
 def parse_name(value: object, name: str) -> str:
@@ -22,30 +24,32 @@ def parse_name(value: object, name: str) -> str:
     return value
 
 
-def parse_tags(value: object, name: str) -> dict[str, str]:
+def parse_tags(value: object, _: str = "") -> dict[str, str]:
     """Tags, sorted by name: of a mapping, or of words ``NAME=TEXT``.
 
     Raises:
         InvalidValue: it is neither, or a name or a text can't be one.
 
-    >>> parse_tags(["run=17", "kind=nightly"], "tags")
+    >>> parse_tags(["run=17", "kind=nightly"])
     {'kind': 'nightly', 'run': '17'}
     """
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        value = dict(_tag(word, name) for word in value)
+        value = dict(map(_tag, value))
     if not isinstance(value, Mapping) or len(value) > MOST_TAGS:
-        raise InvalidValue(f"{name} must be up to {MOST_TAGS} names with texts, such as run=17, not {given(value)}")
+        raise InvalidValue(f"{WHAT}, not {given(value)}")
     for tag, text in value.items():
         if not isinstance(tag, str) or not _TAG.fullmatch(tag):
-            raise InvalidValue(f"{name}: {given(tag)} must be 1 to 32 letters, digits, ., _ or -, the first a letter")
-        parse_name(text, f"{name}: the text of {tag}")
+            raise InvalidValue(
+                f"a tag's name must be 1 to 32 letters, digits, ., _ or -, the first a letter, not {given(tag)}"
+            )
+        parse_name(text, f"the text of the tag {tag}")
     return dict(sorted(value.items()))
 
 
-def _tag(word: object, name: str) -> tuple[str, str]:
+def _tag(word: object) -> tuple[str, str]:
     """Name and text of a word.  Raises: InvalidValue."""
     if not isinstance(word, str) or "=" not in word:
-        raise InvalidValue(f"{name} must be words NAME=TEXT, not {given(word)}")
+        raise InvalidValue(f"{WHAT}, not {given(word)}")
     tag, _, text = word.partition("=")
     return tag, text
 
@@ -60,7 +64,7 @@ def wanted_tags(asked: TagsGiven) -> dict[str, str]:
     >>> wanted_tags("run=17")
     {'run': '17'}
     """
-    return parse_tags([asked] if isinstance(asked, str) else asked or {}, "tag")
+    return parse_tags([asked] if isinstance(asked, str) else asked or {})
 
 
 def written(tags: Mapping[str, str]) -> str:

@@ -82,7 +82,7 @@ def _description(request: TaskRequest) -> bytes:
     lines = {
         "log_limit": request.log_limit if request.log_limit != LIMIT else None,
         "name": request.name,
-        "tags": tags.written(tags.parse_tags(request.tags, "tags")) if request.tags else None,
+        "tags": tags.written(tags.parse_tags(request.tags)) if request.tags else None,
         "uses": 1 if uses_results(request.after) else None,
     }
     return "".join(f"{name}={value}\n" for name, value in lines.items() if value is not None).encode()

@@ -287,6 +287,10 @@ def test_the_order_that_comes_with_the_doorbell_is_worked_off_where_it_is_the_ne
         assert (orders.seen, orders.behind) == (3, None)
         orders.rung(f"{session.incarnation} 4 start k4".encode())  # none that can be read: the list tells
         assert (orders.seen, orders.behind is None) == (3, False)
+        orders.rung(b"999999999")  # of what isn't there, nobody has to be told
+        orders._none_left(orders._known)
+        orders.take([start(4)])
+        assert orders.seen == 4
 
     asyncio.run(scene())
 

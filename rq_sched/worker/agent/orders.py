@@ -105,17 +105,21 @@ class Orders:
             self._cannot(order)
 
     def rung(self, message: bytes) -> None:
-        """The doorbell rang."""
+        """The doorbell rang. Anybody may ring it: what counts as ordered is what Redis says."""
         ring = ring_of(message)
         ours = self._session.joined and ring.incarnation == self._session.incarnation
         if ring.order is not None and ours and ring.number == self.seen + 1:
             self.take([ring.order])
-        self.notify(ring.number)
+        self._look(ring.number)
 
     def notify(self, ordered: int) -> None:
         """There are orders up to this number."""
+        self._known = max(self._known, ordered)
+        self._look(ordered)
+
+    def _look(self, ordered: int) -> None:
+        """There may be orders up to this number: they are fetched, if they weren't seen."""
         if ordered > self.seen:
-            self._known = max(self._known, ordered)
             if self.behind is None:
                 self.behind = asyncio.get_running_loop().time()
             self._wanted.set()
