@@ -10,6 +10,7 @@
 # make quality     how good the schedules are: the workloads in TRACES (else the shipped ones); see bench/quality.py
 # make simulate-faults SEEDS=3000 FIRST=0   play so many seeds of the simulation of faults, or SEED=17 alone
 # make vandal SEEDS=2000 FIRST=0   play so many seeds of somebody who changes what is in Redis, or SEED=17 alone
+# make controls    plant all bugs that the model and the simulation must catch; the tests plant every third
 # make chaos SECONDS=600 SEED=1   real processes, killed, frozen, cut off; Redis too
 # make docs        the site, into build/site; broken links and missing functions fail
 # make clean       remove everything that was made
@@ -32,7 +33,7 @@ DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-a
 # Without compiled modules each of the thousands of processes that tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-full full oldest check lint style format-check format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal chaos docs clean debian
+.PHONY: demo test test-full full oldest check lint style format-check format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal controls chaos docs clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -102,6 +103,9 @@ vandal: $(VENV)/.dev
 
 simulate-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.sim $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),3000) --first $(or $(FIRST),0))
+
+controls: $(VENV)/.dev
+	RQ_SCHED_BUGS=all $(PYTEST) tests/faults/test_controls.py tests/faults/test_simulation_controls.py
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)

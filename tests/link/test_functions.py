@@ -7,7 +7,7 @@ import re
 import pytest
 
 from rq_sched.link import Link, Op, scripts
-from rq_sched.link.functions import library, name_of
+from rq_sched.link.functions import KNOWS_VERSIONS, library, name_of
 
 SOURCE = """#!lua flags=allow-oom
 -- what it is about
@@ -38,7 +38,8 @@ def ask(*command: str) -> Op[object]:
 
 def test_the_parts_of_a_script_go_where_they_belong() -> None:
     text = library("x", SOURCE)
-    assert text.startswith(f"#!lua name={name_of('x', SOURCE)}\nlocal KEYS, ARGV, P, call, seen, twice, unset, n\n")
+    begins = f"#!lua name={name_of('x', SOURCE)}\n{KNOWS_VERSIONS}\nlocal KEYS, ARGV, P, call, seen, twice, unset, n\n"
+    assert text.startswith(begins)
     assert "\nlocal LIMIT, NAMES = 3, {\n  'a',\n}\nlocal function note(word)\n" in text
     assert "\nP = KEYS[1]\ncall = redis.call\nseen, twice = {}, 0 -- of this call\nunset = nil\nend\n" in text
     assert text.rstrip().endswith("callback=main, flags={'allow-oom'}}")
