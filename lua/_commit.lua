@@ -15,6 +15,8 @@ end
 -- The last thing that a script does before it replies. `quiet`: the node whose agent made the call, which needs no doorbell.
 local function commit(now, quiet)
   settle(now)
+  --@with _limited
+  limits_wake()
   --@with _record
   records_flush()
   --@with _ledger

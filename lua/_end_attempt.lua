@@ -1,4 +1,5 @@
 --@include _ended
+--@include _limited
 --@include _refused
 -- What follows the end of an attempt (running or assigned → completed, failed, cancelled, delayed, pending).
 -- Shared by finish and reap. The caller has given the allocation back.

@@ -1,5 +1,6 @@
 -- Placing: giving pending tasks an allocation and an order (pending → assigned).
 --@include _first_fit
+--@include _limited
 --@include _surplus
 --@include _aside
 --@include _reservation
@@ -33,7 +34,7 @@ local function attempt_place(now, nonce, node, class, orders, score, member, tex
   -- has seen before for an old order.
   local token = nonce .. '.' .. whole(done_so_far.placings) .. '.' .. whole(node.ordered + 1)
   local number = request.attempts and whole(request.attempts + 1) or '1'
-  entry_set(node, token, id, class.need.size, 'a')
+  entry_set(node, token, id, class.need.size, 'a', class.limits and limits_held(class.limits))
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local order = order_add(node, 'start ' .. token .. ' ' .. id)
   if orders or #node.orders == 1 then
@@ -106,7 +107,7 @@ local function fill(now, nonce, node, limit, orders)
     if reserved then
       class = first_allowed(now, node, reserved)
     else
-      again = class and class.cpu <= room_cpu(node) and class.memory <= node.memory and is_alone(class)
+      again = class and class.cpu <= room_cpu(node) and class.memory <= node.memory and not class.limits and is_alone(class)
       --@mark room_looked_at
       if not again then class = first_fit(room_cpu(node), node.memory, carrier(node)) end
     end

@@ -119,7 +119,8 @@ local function group_fit(group, cpu, memory, accept, best_score, best_member)
     if class == nil or class == true then
       call('ZREM', group.key, head.member) -- it says nothing: what is behind it in this page is seen all the same
       group.strays = group.strays + 1
-    elseif class and not class.moved and (not accept or accept(head.score, head.member, class)) then
+    elseif class and not class.moved and (not accept or accept(head.score, head.member, class))
+      and not (class.limits and limit_kept(class.limits, head.score, head.member)) then
       return head
     end
     group.cursor, group.head = group.cursor + 1, nil
@@ -144,7 +145,8 @@ local function first_fit(cpu, memory, carries, accept)
     elseif best and earlier(best_score, best_member, group_score(i), group_members[i]) then
       return best
     --@mark labels_of_group
-    elseif need.required ~= '' and (walk.skips[i] or not (carries and carries(need.required))) then
+    elseif need.required ~= ''
+      and (walk.skips[i] or not (carries and carries(need.required)) or (need.limits and limit_full(need.limits))) then
       -- Passed over: the whole group requires what isn't there. So does the run that begins here, once it is known.
       if run_last ~= i - 1 then run = i end
       i = walk.skips[i] or i
@@ -152,7 +154,7 @@ local function first_fit(cpu, memory, carries, accept)
       i = i + 1
     else
       if need.cpu <= cpu_step and need.memory <= memory_step then -- others of the group may need less than its head
-        local fits = not accept and need.cpu <= cpu and need.memory <= memory and not walk.heads[i]
+        local fits = not accept and not need.limits and need.cpu <= cpu and need.memory <= memory and not walk.heads[i]
         local head = group_best(i)
         local group = head.group
         if fits and not head_class(head).moved then return head_class(head) end

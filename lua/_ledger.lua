@@ -107,14 +107,15 @@ local function room_take(node, cpu, memory)
   return true
 end
 
--- The entry of an attempt: it is assigned (`mark` a), and the room that was taken is its own; or it has begun (r).
-local function entry_set(node, token, id, need, mark)
+-- The entry of an attempt: it is assigned (`mark` a), and the room that was taken is its own; or it has begun (r). `held`: what
+-- it holds beside CPU and memory; nil, '': nothing.
+local function entry_set(node, token, id, need, mark, held)
   node_touch(node)
   local which = mark == 'a' and 'running' or 'started'
   node[which] = node[which] + 1
   local entries = node.entries
   local n = #entries
-  entries[n + 1], entries[n + 2] = token, id .. ':' .. need .. ':' .. mark
+  entries[n + 1], entries[n + 2] = token, id .. ':' .. need .. ':' .. mark .. (held and held ~= '' and ':' .. held or '')
 end
 
 -- When all that runs on the node will have ended, by time limits: nil from a task without one on until the node is empty
@@ -129,10 +130,10 @@ local function node_ends(now, node, limit)
   end
 end
 
--- An entry of the ledger: task id, cpu, memory, mark.
+-- An entry of the ledger: task id, cpu, memory, mark, and what it holds beside these ('' nothing).
 local function entry_parse(entry)
-  local id, cpu, memory, mark = string.match(entry, '^([^:]+):(%d+):(%d+):(%a)$')
-  return id, tonumber(cpu), tonumber(memory), mark
+  local id, cpu, memory, mark, held = string.match(entry, '^([^:]+):(%d+):(%d+):(%a):?(.*)$')
+  return id, tonumber(cpu), tonumber(memory), mark, held
 end
 
 -- An end is recorded whatever the amounts say: at most all that the node has is free then.

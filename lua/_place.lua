@@ -1,4 +1,5 @@
 --@include _choose
+--@include _limited
 --@include _commit
 -- Finding nodes for pending tasks, the earliest first: those that stand in `fresh`, and nodes that stand in `dirty`.
 
@@ -39,7 +40,13 @@ local function choose_node(now, class)
   end
 end
 
--- The earliest fresh class: its entries as written, and its object. Entries of emptied classes go; one that is
+-- An entry that was looked at leaves `fresh`, and what follows from that: whoever waits for the same limits comes.
+local function leave_fresh(entry, score, class)
+  call('ZREM', FRESH, entry)
+  if class and class.limits then limited_behind(class.limits, score, entry) end
+end
+
+-- The earliest fresh class: its entry as written with its score, and its object. Entries of emptied classes go; one that is
 -- earlier than its class's head is put where the head is.
 local function freshest(limit)
   while lookups_so_far < limit do
@@ -49,17 +56,17 @@ local function freshest(limit)
     local score, member
     if class then score, member = class_peek(class) end
     if score == tonumber(entry_score) and head_of_queue(member, class) == entry then
-      return class, entry
+      return class, entry, score
     end
-    call('ZREM', FRESH, entry)
+    leave_fresh(entry, entry_score, class)
     if score then call('ZADD', FRESH, score, head_of_queue(member, class)) end
     lookups_so_far = lookups_so_far + 1
   end
 end
 
 -- The class's entry follows its head; whoever comes next in order is then at the front.
-local function follow(class, entry)
-  call('ZREM', FRESH, entry)
+local function follow(class, entry, entry_score)
+  leave_fresh(entry, entry_score, class)
   local score, member = class_peek(class)
   if score then call('ZADD', FRESH, score, head_of_queue(member, class)) end
 end
@@ -73,6 +80,7 @@ local function run_of(now, nonce, limit, class, node, until_score, until_member)
     if not score then break end
     if until_score and earlier(until_score, until_sequence, score, string.sub(member, 1, PY.SEQUENCE)) then break end
     if node.reserved and reservation() and not may_use(now, score, member, class) then break end
+    if class.limits and limit_blocking(class.limits, score, member) then break end
     local done = assign(now, nonce, node, class, nil, score, member, array)
     if done == nil then break end
     if done then placed_so_far = placed_so_far + 1 else lookups_so_far = lookups_so_far + 1 end
@@ -83,16 +91,17 @@ end
 
 -- False: there are none.
 local function place_class(now, nonce, limit)
-  local class, entry = freshest(limit)
+  local class, entry, score = freshest(limit)
   if not class then return false end
-  local node, alone = choose_node(now, class)
+  local node, alone
+  if not (class.limits and limit_blocking(class.limits, score, entry)) then node, alone = choose_node(now, class) end
   lookups_so_far = lookups_so_far + 1 + batches_taken()
   if node then
     local second, second_score = unpack(call('ZRANGE', FRESH, 1, 1, 'WITHSCORES'))
     run_of(now, nonce, alone and placed_so_far + 1 or limit, class, node, tonumber(second_score), second)
-    follow(class, entry)
+    follow(class, entry, score)
   else
-    call('ZREM', FRESH, entry) -- fits nowhere: from now on only room that comes free can help it
+    leave_fresh(entry, score, class) -- fits nowhere: from now on only room that comes free can help it
   end
   return true
 end

@@ -1,6 +1,7 @@
 --@include _array
 --@include _required
--- The pending queues and the indexes of their heads (keys.py: pending:CLASS, classes:GROUP, groups, fresh).
+--@include _limits
+-- The pending queues and the indexes of their heads (keys.py: pending:CLASS, classes:GROUP, groups, limited:NAME, fresh).
 -- Changes are collected in Lua and written by queue_flush(), each key once.
 --
 -- An entry is a score and a member; members begin with the sequence (SEQUENCE hex digits), so comparing (score, member)
@@ -11,6 +12,7 @@ local queue_changed = {}       -- class objects with something to write
 local moved = {}               -- those from which something was taken, in the order of what they have next, as far as it is known
 local something_taken = false  -- whether something leaves its queue
 local groups_changed = {}      -- group objects of which an index has something to write
+local limited_changed = {}     -- name of a limit → { gone, new } of the index of those that ask for it
 local MOST_GROUPS = 1000       -- that wait at once (may_wait)
 local groups_new = 0           -- those that this script lets in
 
@@ -91,7 +93,7 @@ local function class_of(name)
     local need = needs_kept()[name] or class_parse(name)
     if not need then return nil end
     class = {
-      name = name, key = P .. 'pending:' .. name, need = need, cpu = need.cpu, memory = need.memory, group = group_of(need),
+      name = name, key = P .. 'pending:' .. name, need = need, cpu = need.cpu, memory = need.memory, limits = need.limits, group = group_of(need),
       added = {}, removed = {}, buffer = {}, position = 1, taken = 0, rests = nil, entry = nil, touched = false,
       moved = false, peeked = false, exhausted = false, score = nil, member = nil, array = nil, old_score = nil, old_head = nil,
     }
@@ -231,6 +233,8 @@ local function first_moved(cpu, memory, carries, accept)
       class_move(class) -- what stands here now is looked at next
     elseif accept and not accept(class.score, class.member, class) then
       at = at + 1
+    elseif class.limits and limit_blocking(class.limits, class.score, class.member) then
+      at = at + 1
     else
       return class
     end
@@ -322,6 +326,16 @@ local function head_of_queue(member, class)
   return string.sub(member, 1, PY.SEQUENCE) .. class.name
 end
 
+-- The same in the indexes of those that ask for these limits.
+local function limited_change(limits, score, entry, old_entry)
+  for _, one in ipairs(limits) do
+    local change = limited_changed[one.name] or { gone = {}, new = {} }
+    limited_changed[one.name] = change
+    if old_entry then change.gone[#change.gone + 1] = old_entry end
+    if entry then change.new[#change.new + 1], change.new[#change.new + 2] = score, entry end
+  end
+end
+
 -- Moves the class's entry in its group's index; a new, earlier head is news for the schedulers (`fresh`).
 local function index_change(class, score, head)
   local group, old = class.group, class.old_head
@@ -340,6 +354,7 @@ local function index_change(class, score, head)
     group.changed = true
     groups_changed[#groups_changed + 1] = group
   end
+  if class.limits then limited_change(class.limits, score, entry, old_entry) end
   --@mark old_head
   if old then group.gone[#group.gone + 1] = old_entry end
   if not head then return false end
@@ -390,7 +405,9 @@ local function queue_flush()
     end
   end
   heads_write(P .. 'groups', gone, new)
+  for name, change in pairs(limited_changed) do heads_write(P .. 'limited:' .. name, change.gone, change.new) end
   classes_seen, groups_seen, groups_new, queue_changed, groups_changed, moved, something_taken = {}, {}, 0, {}, {}, {}, false
+  limited_changed = {}
   arrays_forget()
   return news
 end

@@ -64,7 +64,7 @@ end
 -- Whether the end counts; `entry`: the ledger's, nil: it is gone. `random`: 0 to 1, for the jitter of a retry.
 local function report_recorded(now, node, report, entry, random)
   local token, given_id, outcome = report.token, report.id, report.outcome
-  local id, cpu, memory, mark = entry_parse(entry or '')
+  local id, cpu, memory, mark, held = entry_parse(entry or '')
   if not id then id, cpu, memory, mark = entry_by_attempt(node, given_id, token) end
   --@mark late_report
   if not id and not entry then return late(given_id, token) end
@@ -73,6 +73,7 @@ local function report_recorded(now, node, report, entry, random)
   local attempt = task.attempt
   local started = attempt and attempt.started or (not attempt and mark == 'r')
   if entry or is_taken(node, cpu, memory) then give_back(node, token, cpu, memory, started) end
+  if held and held ~= '' then limits_give(held) end
   attempt_gone(node, token, task.request and task.request.preemptible)
   reservation_restored(node, token)
   if not attempt or attempt.token ~= token then return 'stale' end

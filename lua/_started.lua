@@ -16,10 +16,10 @@ local function attempts_started(now, node, starts)
   for _, entry in ipairs(entries) do ids[#ids + 1] = entry_parse(entry or '') end
   records_fetch(ids, 'attempt')
   for i, token in ipairs(tokens) do
-    local id, cpu, memory, mark = entry_parse(entries[i] or '')
+    local id, cpu, memory, mark, held = entry_parse(entries[i] or '')
     if mark == 'a' and not over[token] then
       over[token], n = true, n + 1
-      entry_set(node, token, id, cpu .. ':' .. memory, 'r')
+      entry_set(node, token, id, cpu .. ':' .. memory, 'r', held)
       attempt_change(id, { started = stamp(began[i]) })
       event('started', id, node.id)
     end

@@ -1,4 +1,5 @@
 --@include _ledger
+--@include _limits
 --@include _record
 -- Allocations that change while their task runs. CPU that an elastic attempt holds beyond its need is surplus
 -- (node:…:grown, token → cores): it counts as free, and is taken back in the script that gives it to another.
@@ -9,7 +10,7 @@ local function allocation_set(node, token, entry, cpu, memory)
   --@mark resize
   if not room_take(node, cpu - entry.cpu, memory - entry.memory) then return false end
   entry.cpu, entry.memory = cpu, memory
-  hash_set(node.path .. ':tasks', token, entry.id .. ':' .. cpu .. ':' .. memory .. ':' .. entry.mark)
+  hash_set(node.path .. ':tasks', token, entry.id .. ':' .. cpu .. ':' .. memory .. ':' .. entry.mark .. (entry.held ~= '' and ':' .. entry.held or ''))
   attempt_change(entry.id, { allocated = cpu .. ':' .. memory })
   event('resized', entry.id, node.id, nil, cpu .. ':' .. memory)
   return true
@@ -36,8 +37,8 @@ end
 
 local function allocation_of(node, token)
   local known = read('HGET', node.path .. ':tasks', token)
-  local id, cpu, memory, mark = entry_parse(type(known) == 'string' and known or '')
-  return id and { id = id, cpu = cpu, memory = memory, mark = mark } or nil
+  local id, cpu, memory, mark, held = entry_parse(type(known) == 'string' and known or '')
+  return id and { id = id, cpu = cpu, memory = memory, mark = mark, held = held } or nil
 end
 
 -- Takes so many cores back, from those first that have most beyond their need; `orders`: as of resize_order.
@@ -60,10 +61,14 @@ local function reclaim(node, cores, orders)
   end
 end
 
--- The room for a need: all or nothing, and before anything else is changed for it. `orders`: as of resize_order.
+-- The room for a need, on the node and of its limits: all or nothing, and before anything else is changed for it. `orders`: as
+-- of resize_order.
 local function allocate(node, class, orders)
+  if class.limits and limit_full(class.limits) then return false end
   if class.cpu > node.cpu and node.surplus > 0 then reclaim(node, class.cpu - node.cpu, orders) end
-  return room_take(node, class.cpu, class.memory)
+  if not room_take(node, class.cpu, class.memory) then return false end
+  if class.limits then limits_take(class.limits, class.member) end
+  return true
 end
 
 -- What follows from an attempt's end, beside its allocation: its surplus, and its place among those that may be stopped.

@@ -28,10 +28,12 @@ for i = 2, #entries, 2 do ids[#ids + 1] = entry_parse(entries[i]) end
 records_fetch(ids)
 for i = 1, #entries, 2 do
   local token = entries[i]
-  local task_id, cpu, memory, mark = entry_parse(entries[i + 1])
+  local task_id, cpu, memory, mark, held = entry_parse(entries[i + 1])
   local task = task_id and task_of_attempt(now, task_id, id .. ':' .. incarnation, token, mark) or {}
   local attempt, request = task.attempt, task.request or {}
   tokens[#tokens + 1] = token
+  --@mark limit_of_the_dead
+  if task_id and held ~= '' then limits_give(held) end
   if node and task_id then give_back(node, token, cpu, memory, attempt and attempt.started) end
   if request.preemptible then read('ZREM', P .. 'preemptible', token .. ' ' .. id) end
   if attempt and attempt.token == token then

@@ -106,16 +106,18 @@ end
 local function attempt_repair()
   local path, node_id = ledger_of(attempt.place)
   local entry = call('HGET', path, attempt.token)
-  local task_id, cpu, memory, mark = entry_parse(entry or '')
+  local task_id, cpu, memory, mark, held = entry_parse(entry or '')
   if entry and (task_id == id or not task_id) then
     local wanted = attempt.after and 's' or attempt.started and 'r' or 'a'
     local needs = attempt.allocated or string.match(request.class, '^%d+:%d+')
     if not task_id then
-      call('HSET', path, attempt.token, id .. ':' .. needs .. ':' .. wanted)
+      local need = class_of(request.class)
+      local limits = need and need.limits and ':' .. limits_held(need.limits) or ''
+      call('HSET', path, attempt.token, id .. ':' .. needs .. ':' .. wanted .. limits)
       did('its entry in the ledger written anew')
     else
       if mark ~= wanted and mark ~= 's' then
-        call('HSET', path, attempt.token, id .. ':' .. cpu .. ':' .. memory .. ':' .. wanted)
+        call('HSET', path, attempt.token, id .. ':' .. cpu .. ':' .. memory .. ':' .. wanted .. (held ~= '' and ':' .. held or ''))
         did('its mark in the ledger set')
       end
       if needs ~= cpu .. ':' .. memory then

@@ -85,6 +85,12 @@ class TaskExists(UsageError):
     code = "task_exists"
 
 
+class LimitUnknown(UsageError):
+    """A task asks for a limit that was never set."""
+
+    code = "limit_unknown"
+
+
 class ScheduleExists(UsageError):
     """The name is taken by another schedule."""
 

@@ -39,6 +39,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "every": ("schedules", "Make a task again and again: by a cron line, or an interval."),
         "schedules": ("schedules", "List schedules; pause, resume, remove and run them."),
     },
+    "Limits": {
+        "limit": ("limits", "Set how much of something may be in use at once."),
+        "limits": ("limits", "List the limits: how much is in use, who waits."),
+    },
     "Nodes": {
         "nodes": ("nodes", "List the nodes: what they offer, what is free."),
         "drain": ("nodes", "Give nodes no new tasks."),

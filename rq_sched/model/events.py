@@ -40,6 +40,8 @@ def _event(entry_id: str, when: float, kind: str, item: str) -> Event:
     data: dict[str, Any] = {}
     if kind.startswith("schedule_"):
         return Event(entry_id, when, kind, None, None, {"schedule": item})
+    if kind == "limit":
+        return Event(entry_id, when, kind, None, None, {"limit": task_id, "most": reason})
     if attempt:
         data["attempt"] = whole(attempt)
     if reason:

@@ -6,7 +6,7 @@ Each method returns an operation (``link.Op``) that a ``Link`` or ``AsyncLink`` 
     link.run(store.cancel("t1", requeue=False))
 
 Writing is always one script; what a script promises stands at its head (``lua/``). The parts are siblings:
-``submit.py``, ``tasks.py`` and ``schedules.py`` for users; ``scheduling.py`` for schedulers; ``nodes.py`` and
+``submit.py``, ``tasks.py``, ``schedules.py`` and ``limits.py`` for users; ``scheduling.py`` for schedulers; ``nodes.py`` and
 ``attempts.py`` for agents; ``reads.py``, ``lists.py`` and ``explain.py`` only ask; ``schema.py`` tells whether the
 data can be read at all.
 """
@@ -19,6 +19,7 @@ from rq_sched.model.durability import MEMORY, Durability
 from rq_sched.store.attempts import Attempts
 from rq_sched.store.explain import Explain
 from rq_sched.store.keys import Keys
+from rq_sched.store.limits import Limits
 from rq_sched.store.lists import Lists
 from rq_sched.store.nodes import Nodes
 from rq_sched.store.schedules import Schedules
@@ -28,7 +29,7 @@ from rq_sched.store.submit import SUBMIT_PLACINGS
 from rq_sched.store.tasks import Tasks
 
 
-class Store(Schedules, Tasks, Scheduling, Nodes, Attempts, Lists, Explain, Schema):
+class Store(Schedules, Tasks, Limits, Scheduling, Nodes, Attempts, Lists, Explain, Schema):
     """The operations on one namespace.
 
     Parameters:

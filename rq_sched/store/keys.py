@@ -66,6 +66,12 @@ key                            type     holds; who writes it; how long it lives
 ``preemptible``                zset     attempts that may be stopped for a task of higher priority: ``TOKEN NODE`` by
                                         priority; every placing and ending script
 ``suspects``                   set      ids of tasks that must run alone on a node before they may fail as poison
+``limits``                     hash     limits that hold across nodes: name → most, or ``off``; ``limit_set``
+``limits_used``                hash     name → in use, by all attempts that stand on a ledger; every placing and ending
+                                        script
+``limits_kept``                hash     name → the first task that asks for it and waits, since when, and whether room is
+                                        kept for it: ``first`` or ``kept``, ms, score, head; ``reserve``
+``limited:NAME``               zset     heads of the classes that ask for a limit, as in ``groups``
 ``wake``                       list     the doorbell of the schedulers: at most one element
 ``schedule:NAME``              hash     what is asked for again and again: its definition and its state
                                         (``schedule_records.FIELDS``); ``every``, and each due time; until removed
@@ -119,6 +125,9 @@ class Keys:
         self.reservation = p + "reservation"
         self.preemptible = p + "preemptible"
         self.suspects = p + "suspects"
+        self.limits = p + "limits"
+        self.limits_used = p + "limits_used"
+        self.limits_kept = p + "limits_kept"
         self.wake = p + "wake"
         self.schedules = p + "schedules"
         self.counts = p + "counts"
@@ -169,6 +178,10 @@ class Keys:
     def labelled(self, index: str, label: str) -> str:
         """The index ``free`` or ``totals`` of the nodes that carry a label."""
         return f"{self.prefix}{index}:{label}"
+
+    def limited(self, name: str) -> str:
+        """The heads of the classes that ask for a limit."""
+        return f"{self.prefix}limited:{name}"
 
     def finished(self, state: str) -> str:
         return f"{self.prefix}finished:{state}"

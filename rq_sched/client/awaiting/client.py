@@ -6,6 +6,7 @@ A client belongs to the event loop it is used in; when that is closed, it may be
 
 from __future__ import annotations
 
+from rq_sched.client.awaiting.limits import AsyncLimitMethods
 from rq_sched.client.awaiting.nodes import AsyncNodeMethods
 from rq_sched.client.awaiting.schedules import AsyncScheduleMethods
 from rq_sched.client.awaiting.submit import AsyncSubmitMethods
@@ -13,7 +14,7 @@ from rq_sched.client.awaiting.tasks import AsyncTaskMethods
 from rq_sched.client.awaiting.wait import AsyncWaitMethods
 
 
-class AsyncClient(AsyncSubmitMethods, AsyncWaitMethods, AsyncTaskMethods, AsyncScheduleMethods, AsyncNodeMethods):
+class AsyncClient(AsyncSubmitMethods, AsyncWaitMethods, AsyncTaskMethods, AsyncScheduleMethods, AsyncLimitMethods, AsyncNodeMethods):
     """A connection to one namespace, for asyncio.
 
     Parameters:
