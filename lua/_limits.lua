@@ -5,7 +5,7 @@
 -- the entry says. `limits`: name → most, or `off`; `limits_used`: name → in use; `limits_kept`: name → which waiting task is
 -- the first that asks for it, since when, and whether the limit's room is kept for it (_kept).
 
-local OFF = math.huge
+local OFF = PY.EXACT
 local limits_seen = {} -- name → what is known of it
 local wider = {}       -- names of those that may have more room than before, beside those of which less is in use
 
@@ -92,6 +92,13 @@ local function limits_held(list)
   local texts = {}
   for i, one in ipairs(list) do texts[i] = '@' .. one.name .. '=' .. whole(one.number) end
   return table.concat(texts, ';')
+end
+
+-- As users give it.
+local function limit_name_given(text)
+  if text and #text <= 32 and find(text, '^%l[%l%d_-]*$') then return text end
+  complain('invalid_value', 'bad name of a limit ' .. shown(text or '') .. ": use 1 to 32 of a-z, 0-9, '_' and '-', beginning with a letter")
+  return 'x'
 end
 
 -- Something has changed for it: who waits for it is to be looked at.

@@ -44,8 +44,16 @@ local function required_given(text)
     complain('invalid_resources', 'bad amounts ' .. shown(amounts) .. ": use at most PY.MOST_AMOUNTS, each once, each '*NAME=' and thousandths:"
       .. ' less than 1000, or whole thousands')
   end
-  if not limits_parse(limits) then
+  local asked = limits_parse(limits)
+  if not asked then
     complain('invalid_value', 'bad limits ' .. shown(limits) .. ": use at most PY.MOST_AMOUNTS, each once, each '@NAME=' and a whole number")
+  end
+  for _, one in ipairs(asked or {}) do
+    --@mark limit_known
+    if not field_of(P .. 'limits', one.name) then
+      complain('limit_unknown', 'there is no limit ' .. one.name .. ': `rq-sched limits` lists them, `rq-sched limit ' .. one.name
+        .. ' 20` sets it')
+    end
   end
 end
 

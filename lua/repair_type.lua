@@ -9,10 +9,11 @@
 --@include _repair
 
 local KINDS = {
-  hash = { 'placed', 'array', 'counts', 'settings', 'reservation', 'schedule', 'node', 'node:tasks', 'node:grown' },
+  hash = { 'placed', 'array', 'counts', 'settings', 'reservation', 'schedule', 'limits', 'limits_used',
+    'limits_kept', 'node', 'node:tasks', 'node:grown' },
   string = { 'task', 'ended', 'payload', 'result', 'log', 'seq', 'swept', 'node:alive' },
   zset = { 'pending', 'classes', 'groups', 'fresh', 'dirty', 'delayed', 'held', 'waiting', 'finished', 'nodes', 'schedulers', 'gone', 'free',
-    'totals', 'ends', 'preemptible', 'apart', 'releasing', 'schedules', 'expiring' },
+    'totals', 'ends', 'preemptible', 'apart', 'releasing', 'schedules', 'expiring', 'limited' },
   set = { 'lost', 'suspects', 'live', 'arrays' },
   list = { 'wake', 'node:orders', 'awaits', 'before' },
   stream = { 'events' },

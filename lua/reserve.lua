@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---- reserve: reserve a node for the first blocked task; stop preemptible tasks of lower priority where that makes room.
+--- reserve: reserve a node for the first blocked task, and room of limits for the first that ask for them; stop preemptible tasks of lower priority where that makes room.
 -- KEYS: prefix
 -- ARGV: now_ms grace_ms
 -- Replies: {task, node, preempted, looked, kept_for}: the first blocked task, the node that is reserved ('' none), how many
@@ -13,6 +13,7 @@
 --@include _reservation
 --@include _preempt
 --@include _blocked
+--@include _kept
 --@include _expected
 --@include _suspect
 --@include _waiting
@@ -59,8 +60,9 @@ local function reserve_node(first, id, total_cpu, total_memory, time)
   return first.task, id, 0, first.task
 end
 
+local reserve_after, preempt_after = after('reserve_after', PY.RESERVE_AFTER), after('preempt_after', PY.PREEMPT_AFTER)
+
 local function run()
-  local reserve_after, preempt_after = after('reserve_after', PY.RESERVE_AFTER), after('preempt_after', PY.PREEMPT_AFTER)
   local first = (reserve_after or preempt_after) and first_blocked()
   if not first then
     if reservation() then unreserve(now) else call('DEL', RESERVATION) end
@@ -101,5 +103,6 @@ end
 settle(now)
 
 local task, node, preempted, kept_for = run()
+limits_keep(now, reserve_after)
 commit(now)
 return { task, node, preempted, heads_looked_at(), kept_for }

@@ -22,6 +22,7 @@ from functools import partial
 from rq_sched.audit import arrays
 from rq_sched.audit.checks import Checks
 from rq_sched.audit.kinds import LABELLED, STAYS, right_type
+from rq_sched.audit.limits import Limits
 from rq_sched.audit.reads import BATCH, Check, at_once, decoded, encoded, in_step, pairs, rows
 from rq_sched.audit.records import LAST_SEQUENCE, Offer, largest
 from rq_sched.audit.reserved import ReservedChecks
@@ -46,6 +47,7 @@ CHECKS = {
     "ledgers": "each allocation has its attempt, and somebody answers for it",  # I1, I2
     "room": "no pending task fits on a node, unless a scheduler is about to look",  # I11
     "kept": "what is reserved, preemptible and surplus agrees with records and ledgers",
+    "limits": "as much of each limit is in use as the ledgers hold, and those that ask for it stand in its index",
     "schedules": "each schedule stands where it is to be looked at",
     "counts": "the count of pending tasks is right, and the next place in the order is behind all",
     "settings": "each setting is one, and can be what it is set to",
@@ -115,6 +117,7 @@ class _Audit:
         self.checks = Checks(keys)
         self.reserved = ReservedChecks(keys)
         self.schedules = Schedules(keys)
+        self.limits = Limits(keys)
         self.findings: list[Finding] = []
         self.wrong: Counter[str] = Counter()
         self.right: Counter[str] = Counter()
@@ -310,6 +313,8 @@ class _Audit:
             self.queues.add(queue)
             yield _Subject("heads", f"pending:{name}", partial(checks.head, queue, index, name))
             yield self.entries(queue, State.PENDING)
+            if "@" in name:
+                yield _Subject("limits", f"pending:{name}", partial(self.limits.asked, name))
         elif kind in ("delayed", "held"):
             yield self.entries(getattr(keys, kind), kind)
         elif kind == "expiring":
@@ -329,6 +334,10 @@ class _Audit:
             yield _Subject("kept", "reservation", self.reserved.reservation)
         elif kind == "preemptible":
             yield _Walk("ZSCAN", keys.preemptible, self.preemptible)
+        elif kind in ("limits", "limits_used", "limits_kept"):
+            yield _Walk("HSCAN", self.keys.prefix + kind, self.one_limit)
+        elif kind == "limited":
+            yield _Walk("ZSCAN", keys.limited(name), partial(self.asking, name))
         elif kind == "schedules":
             yield _Walk("ZSCAN", keys.schedules, self.schedule)
         elif kind == "schedule":
@@ -379,6 +388,12 @@ class _Audit:
 
     def preemptible(self, member: str) -> _Subject:
         return _Subject("kept", f"preemptible {member}", partial(self.reserved.entry, member))
+
+    def one_limit(self, name: str) -> _Subject:
+        return _Subject("limits", name, partial(self.limits.limit, name))
+
+    def asking(self, name: str, member: str) -> _Subject:
+        return _Subject("limits", f"{name} {member}", partial(self.limits.asking, name, member))
 
     def schedule(self, name: str) -> _Subject:
         return _Subject("schedules", name, partial(self.schedules.schedule, name))

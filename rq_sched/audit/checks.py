@@ -6,9 +6,11 @@ from typing import Any
 
 from rq_sched.audit.arrays import Arrays
 from rq_sched.audit.dependencies import Dependencies
+from rq_sched.audit.limits import blocked, held_by, reads_of
 from rq_sched.audit.reads import decoded, first, number, peek
 from rq_sched.audit.records import LAST_SEQUENCE, MARKS, NodeSnapshot, Offer, TaskFields, amount_text
 from rq_sched.link import Command, Op
+from rq_sched.model.amounts import limits_in
 from rq_sched.model.arrays import SEQUENCE, element_of
 from rq_sched.model.classes import group_of
 from rq_sched.model.labels import of_suffix, refused_in
@@ -105,10 +107,12 @@ class Checks:
         if found is None:
             return f"it is {record.state} and not in the index of that state"
         if record.state in MARKS:
-            task_id, cpu, memory, mark = decoded(found).split(":")
+            task_id, cpu, memory, mark = decoded(found).split(":")[:4]
             right = (record.task_id, record.allocation())
             if (task_id, f"{cpu}:{memory}") != right or mark not in MARKS[State(record.state)]:
                 return f"it is {record.state} with {right[1]}; the ledger says {decoded(found)}"
+            if (wanted := limits_in(record.fields["class"])) != held_by(decoded(found)):
+                return f"it takes {wanted} of limits; the ledger says {decoded(found)}"
             return None
         score = self._score(record)
         if score is not None and abs(float(found) - score) > 1e-6:
@@ -130,9 +134,15 @@ class Checks:
         node_id = self.candidate(task_class) or ""
         fresh: Command = ("ZRANGE", self.keys.fresh, 0, -1)
         more: list[Command] = [("HGETALL", self.keys.node(node_id)), ("ZSCORE", self.keys.dirty, node_id), fresh]
-        again, (node_reply, dirty, entries) = yield from self.read(task_id, *more)
+        again, (node_reply, dirty, entries, *limits) = yield from self.read(
+            task_id, *more, *reads_of(self.keys, task_class)
+        )
         node = NodeSnapshot.of(node_reply, ())
-        looked_at_soon = dirty is not None or task_class in {decoded(entry)[SEQUENCE:] for entry in entries}
+        coming = {decoded(entry)[SEQUENCE:] for entry in entries}
+        looked_at_soon = dirty is not None or task_class in coming
+        if wanted := limits_in(task_class).keys():  # who leaves `fresh` brings those behind it that ask for the same
+            looked_at_soon = looked_at_soon or any(wanted & limits_in(one).keys() for one in coming)
+            looked_at_soon = looked_at_soon or blocked(task_class, limits, record.member, record.score(self.aging))
         if again != record or looked_at_soon or node.state != "up":
             return None
         offer = Offer(node.room, frozenset(node.labels), node_id, node.record.get("incarnation", ""))

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 KINDS = {
-    **dict.fromkeys(("placed", "array", "counts", "settings", "reservation", "schedule"), b"hash"),
+    **dict.fromkeys(
+        ("placed", "array", "counts", "settings", "reservation", "schedule", "limits", "limits_used", "limits_kept"),
+        b"hash",
+    ),
     **dict.fromkeys(("task", "ended", "payload", "result", "log", "seq", "swept"), b"string"),
     **dict.fromkeys(
         ("pending", "classes", "groups", "fresh", "dirty", "delayed", "held", "waiting", "expiring", "releasing"),
         b"zset",
     ),
     **dict.fromkeys(
-        ("finished", "nodes", "schedulers", "gone", "free", "totals", "ends", "preemptible", "apart", "schedules"),
+        (
+            "finished",
+            "nodes",
+            "schedulers",
+            "gone",
+            "free",
+            "totals",
+            "ends",
+            "preemptible",
+            "apart",
+            "schedules",
+            "limited",
+        ),
         b"zset",
     ),
     **dict.fromkeys(("lost", "suspects", "live", "arrays"), b"set"),
@@ -20,12 +35,12 @@ KINDS = {
 NODE_KINDS = {"": b"hash", "alive": b"string", "tasks": b"hash", "orders": b"list", "grown": b"hash"}
 NAMED = frozenset({  # kind:NAME
     "task", "ended", "array", "payload", "result", "log", "live", "apart", "pending", "classes", "finished", "node",
-    "schedule", "awaits", "before",
+    "schedule", "awaits", "before", "limited",
 })  # fmt: skip
 LABELLED = frozenset({"free", "totals"})  # kind, and kind:LABEL
 STAYS = frozenset({
     "seq", "counts", "settings", "swept", "events", "wake", "nodes", "schedulers", "gone", "free", "totals", "dirty",
-    "fresh", "schedule", "schedules",
+    "fresh", "schedule", "schedules", "limits",
 })  # fmt: skip
 """What is left when every task is done and forgotten, beside the records of nodes and their heartbeats."""
 

@@ -20,6 +20,7 @@ from rq_sched.audit.reads import decoded, encoded
 from rq_sched.audit.schedules import wrong_due
 from rq_sched.errors import InvalidValue
 from rq_sched.link import Command, Op
+from rq_sched.model.amounts import limits_in
 from rq_sched.model.arrays import SEQUENCE
 from rq_sched.model.classes import group_of
 from rq_sched.model.reading import as_dict
@@ -40,7 +41,8 @@ TRIES = 5
 PATIENCE = 2
 """Turns after which a task that is still wrong is failed."""
 ORDER = (
-    "settings", "tasks", "after", "ledgers", "kept", "nodes", "indexes", "heads", "keys", "room", "schedules", "counts",
+    "settings", "tasks", "after", "ledgers", "kept", "nodes", "indexes", "heads", "limits", "keys", "room", "schedules",
+    "counts",
 )  # fmt: skip
 
 
@@ -134,6 +136,9 @@ class Mends(Reads):
                 due, why = NEVER, str(error)[:WHY]
         return (yield from self._ask("repair_schedule", name, due, why))
 
+    def limit(self, name: str, *entries: str) -> Op[str]:
+        return (yield from self._ask("repair_limit", name, *entries))
+
     def sequence(self, last: int) -> Op[str]:
         return (yield from self._ask("repair_seq", last))
 
@@ -188,6 +193,12 @@ class Mends(Reads):
                     yield self.kept(token, node_id)
             case "kept":
                 yield self.node_of(subject)
+            case "limits" if subject.startswith("pending:"):
+                task_class = subject.removeprefix("pending:")
+                for name in limits_in(task_class):
+                    yield self.limit(name, task_class)
+            case "limits":
+                yield self.limit(*subject.split(" ", 1))
             case "schedules":
                 yield self.schedule(subject)
             case "settings":

@@ -116,7 +116,7 @@ class NodeSnapshot:
         entries = [decoded(value).split(":") for _, value in pairs(ledger)]
         return cls(
             {name: decoded(value) for name, value in pairs(record)},
-            [(Resources(int(cpu), int(memory)), mark) for _, cpu, memory, mark in entries],
+            [(Resources(int(cpu), int(memory)), mark) for _, cpu, memory, mark, *_ in entries],
         )
 
     def number(self, name: str) -> int:

@@ -55,12 +55,14 @@ def limits_command(session: Invocation) -> None:
             show.json_line(info.to_dict())
     elif infos:
         columns = [
-            Column("LIMIT"), Column("MOST", right=True), Column("IN USE", right=True), Column("FREE", right=True, rank=1),
-            Column("WAITS FIRST", rank=2, cut=True),
+            Column("LIMIT"), Column("MOST", right=True), Column("IN USE", right=True),
+            Column("FREE", right=True, rank=1), Column("WAITS FIRST", rank=2, cut=True),
         ]  # fmt: skip
         table(columns, _rows(infos))
     else:
-        show.paragraph("no limits: set one (`rq-sched limit api 20`), and ask for it (`rq-sched submit --limit api TARGET`)")
+        show.paragraph(
+            "no limits: set one (`rq-sched limit api 20`), and ask for it (`rq-sched submit --limit api TARGET`)"
+        )
 
 
 def _rows(infos: Sequence[LimitInfo]) -> list[tuple[str, ...]]:

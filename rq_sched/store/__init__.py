@@ -6,9 +6,9 @@ Each method returns an operation (``link.Op``) that a ``Link`` or ``AsyncLink`` 
     link.run(store.cancel("t1", requeue=False))
 
 Writing is always one script; what a script promises stands at its head (``lua/``). The parts are siblings:
-``submit.py``, ``tasks.py``, ``schedules.py`` and ``limits.py`` for users; ``scheduling.py`` for schedulers; ``nodes.py`` and
-``attempts.py`` for agents; ``reads.py``, ``lists.py`` and ``explain.py`` only ask; ``schema.py`` tells whether the
-data can be read at all.
+``submit.py``, ``tasks.py``, ``schedules.py`` and ``limits.py`` for users; ``scheduling.py`` for schedulers;
+``nodes.py`` and ``attempts.py`` for agents; ``reads.py``, ``lists.py`` and ``explain.py`` only ask; ``schema.py`` tells
+whether the data can be read at all.
 """
 
 from __future__ import annotations

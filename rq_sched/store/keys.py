@@ -69,8 +69,8 @@ key                            type     holds; who writes it; how long it lives
 ``limits``                     hash     limits that hold across nodes: name → most, or ``off``; ``limit_set``
 ``limits_used``                hash     name → in use, by all attempts that stand on a ledger; every placing and ending
                                         script
-``limits_kept``                hash     name → the first task that asks for it and waits, since when, and whether room is
-                                        kept for it: ``first`` or ``kept``, ms, score, head; ``reserve``
+``limits_kept``                hash     name → the first task that asks for it and waits, since when, and whether
+                                        room is kept for it: ``first`` or ``kept``, ms, score, head; ``reserve``
 ``limited:NAME``               zset     heads of the classes that ask for a limit, as in ``groups``
 ``wake``                       list     the doorbell of the schedulers: at most one element
 ``schedule:NAME``              hash     what is asked for again and again: its definition and its state

@@ -195,6 +195,7 @@ def _of_schedules(store: Store) -> list[Any]:
         store._one("schedule_due", 10),
         store._one("schedule_make", "ab", 0, "s", 1, "s.1", 2, 0, ""),
         store._one("schedule_postpone", "s", 1, 2, "no such zone"),
+        store.limit_set("api", 1),
     ]
 
 
@@ -214,6 +215,7 @@ def _of_repairs(mends: Mends) -> list[Any]:
         mends.stray("nodes", ":"),
         mends.give_up("t1"),
         mends.kept("k", "a"),
+        mends.limit("api", "1:256@api=1"),
         mends._ask("repair_schedule", "s", "", ""),
     ]
 

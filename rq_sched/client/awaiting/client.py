@@ -14,7 +14,9 @@ from rq_sched.client.awaiting.tasks import AsyncTaskMethods
 from rq_sched.client.awaiting.wait import AsyncWaitMethods
 
 
-class AsyncClient(AsyncSubmitMethods, AsyncWaitMethods, AsyncTaskMethods, AsyncScheduleMethods, AsyncLimitMethods, AsyncNodeMethods):
+class AsyncClient(
+    AsyncSubmitMethods, AsyncWaitMethods, AsyncTaskMethods, AsyncScheduleMethods, AsyncLimitMethods, AsyncNodeMethods
+):
     """A connection to one namespace, for asyncio.
 
     Parameters:

@@ -1,0 +1,246 @@
+"""Limits that hold across nodes: never more in use than there is, whoever ends how, and whoever waits gets on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rq_sched import audit
+from rq_sched.errors import InvalidValue, LimitUnknown
+from rq_sched.link import Op
+from rq_sched.model.amounts import amounts_suffix
+from rq_sched.model.task import TaskRequest
+from rq_sched.store.base import nonce
+from rq_sched.store.requests import encode
+from tests.lua.cell import Cell
+
+
+def submit(
+    cell: Cell, *task_ids: str, cpu: int = 1, memory: int = 100, priority: int = 0, placings: int = 0, **limits: int
+) -> None:
+    def op() -> Op[Any]:
+        calls: list[str | bytes] = []
+        for task_id in task_ids:
+            request = TaskRequest(
+                "m:f", task_id=task_id, cpu_needed=cpu, memory_needed=memory, priority=priority
+            ).check()
+            name, task_class, digest, packed = encode(request)
+            calls += [name, task_class + amounts_suffix({}, limits), digest, packed]
+        return (yield from cell.store._one("task_submit", nonce(), placings, "", *calls))
+
+    cell.run(op())
+
+
+def limit(cell: Cell, name: str, most: int | str) -> None:
+    cell.run(cell.store.limit_set(name, most))
+
+
+def used(cell: Cell, name: str = "api") -> int:
+    return next((one.in_use for one in cell.run(cell.store.limits()) if one.name == name), 0)
+
+
+def sound(cell: Cell) -> None:
+    assert not audit.problems(cell.run(audit.check(cell.store.keys.namespace)))
+
+
+def test_a_name_that_was_never_set_is_refused(cell: Cell) -> None:
+    with pytest.raises(LimitUnknown, match="there is no limit api: .* `rq-sched limit api 20` sets it"):
+        submit(cell, "t", api=1)
+    limit(cell, "api", "off")
+    submit(cell, "t", api=1)
+
+
+def test_never_more_than_there_is(cell: Cell) -> None:
+    cell.node("a", 4, 4096)
+    cell.node("b", 4, 4096)
+    limit(cell, "api", 3)
+    submit(cell, *[f"t{i}" for i in range(6)], api=1)
+    assert cell.place() == 3
+    assert used(cell) == 3
+    sound(cell)
+    starts = {**cell.starts("a"), **cell.starts("b")}
+    node = "a"
+    _, after = cell.finish(node, starts["t0"])
+    assert set(after) == {"t3"}  # who ends gives back, and the next one has it at once
+    assert used(cell) == 3
+    sound(cell)
+
+
+def test_a_limit_that_is_full_stops_nobody_else(cell: Cell) -> None:
+    cell.node("a", 4, 4096)
+    limit(cell, "api", 1)
+    submit(cell, "t0", "t1", api=1)
+    submit(cell, "plain")
+    assert cell.place() == 2
+    assert set(cell.starts("a")) == {"t0", "plain"}
+
+
+def test_room_that_comes_free_elsewhere_wakes(cell: Cell) -> None:
+    """On the node where it ends nothing more fits: another node must get it."""
+    cell.node("a", 1, 4096)
+    cell.node("b", 4, 200)
+    limit(cell, "api", 1)
+    submit(cell, "first", memory=1000, api=1)
+    assert cell.place() == 1
+    submit(cell, "filler", memory=3000)  # waits for a
+    submit(cell, "second", cpu=4, memory=100, api=1)
+    assert cell.place() == 0
+    _, after = cell.finish("a", cell.starts("a")["first"])
+    assert set(after) == {"filler"}
+    assert cell.place() == 1
+    assert set(cell.starts("b")) == {"second"}
+    sound(cell)
+
+
+def test_raised_lowered_and_off(cell: Cell) -> None:
+    cell.node("a", 8, 4096)
+    limit(cell, "api", 2)
+    submit(cell, *[f"t{i}" for i in range(8)], api=1)
+    assert cell.place() == 2
+    limit(cell, "api", 4)
+    assert cell.place() == 2
+    limit(cell, "api", 1)
+    starts = cell.starts("a")
+    for task in ("t0", "t1", "t2"):
+        _, after = cell.finish("a", starts[task])
+        assert not after
+    assert used(cell) == 1
+    sound(cell)
+    limit(cell, "api", "off")
+    assert cell.place() == 4
+    assert used(cell) == 5
+    sound(cell)
+
+
+def test_who_needs_more_than_the_limit_waits(cell: Cell) -> None:
+    cell.node("a", 8, 4096)
+    limit(cell, "api", 4)
+    submit(cell, "much", api=5)
+    submit(cell, "little", api=1)
+    assert cell.place() == 1
+    limit(cell, "api", 6)
+    assert cell.place() == 1
+    sound(cell)
+
+
+def test_several_limits(cell: Cell) -> None:
+    cell.node("a", 8, 4096)
+    limit(cell, "api", 2)
+    limit(cell, "db", 1)
+    submit(cell, "d0", "d1", api=1, db=1)
+    submit(cell, "p0", "p1", api=1)
+    assert cell.place() == 2
+    starts = cell.starts("a")
+    assert set(starts) == {"d0", "p0"}
+    _, after = cell.finish("a", starts["d0"])
+    assert set(after) == {"d1"}
+    sound(cell)
+
+
+def test_a_node_that_dies_gives_back(cell: Cell) -> None:
+    cell.node("a", 1, 4096)
+    cell.node("b", 2, 4096)
+    limit(cell, "api", 2)
+    submit(cell, "t0", "t1", "t2", api=1)
+    assert cell.place() == 2
+    cell.run(cell.store.node_leave("a", "1"))
+    assert used(cell) == 2  # until it is reaped
+    assert cell.place() == 0
+    while cell.run(cell.store.reap("a:1:left"))[1]:
+        pass
+    assert cell.place() == 1
+    assert used(cell) == 2
+    sound(cell)
+
+
+def test_a_node_that_came_back_gives_back_what_it_held_before(cell: Cell) -> None:
+    cell.node("a", 2, 4096)
+    limit(cell, "api", 2)
+    submit(cell, "t0", "t1", "t2", api=1)
+    assert cell.place() == 2
+    cell.now += 20_000
+    cell.node("a", 2, 4096, incarnation="2")
+    assert cell.place() == 0
+    assert cell.run(cell.store.reap("a:1:crashed")) == (2, 0)
+    assert cell.place() == 2
+    assert used(cell) == 2
+    sound(cell)
+
+
+def test_bad_limits(cell: Cell) -> None:
+    for name, most in (("Api", 1), ("api", -1), ("api", 1.5), ("api", "many"), ("api", True)):
+        with pytest.raises(InvalidValue):
+            limit(cell, name, most)  # type: ignore[arg-type]
+
+
+def test_room_is_kept_for_the_first(cell: Cell) -> None:
+    """A task that needs much of a limit isn't overtaken for ever by tasks that need little."""
+    cell.node("a", 8, 4096)
+    limit(cell, "api", 4)
+    submit(cell, "s0", "s1", "s2", "s3", api=1)
+    assert cell.place() == 4
+    submit(cell, "much", api=3)
+    submit(cell, *[f"l{i}" for i in range(9)], api=1)
+    cell.place()
+    running = cell.starts("a")
+    cell.run(cell.store.reserve())
+    for _ in range(2):
+        _, after = cell.finish("a", running.popitem()[1])
+        assert after  # those that need little overtake it
+        running |= after
+    cell.now += 31_000
+    cell.run(cell.store.reserve())
+    for _ in range(2):
+        _, after = cell.finish("a", running.popitem()[1])
+        assert not after
+        sound(cell)
+    _, after = cell.finish("a", running.popitem()[1])
+    assert set(after) == {"much"}
+    sound(cell)
+    cell.run(cell.store.reserve())
+    sound(cell)
+    running |= after
+    _, after = cell.finish("a", running.popitem()[1])
+    assert len(after) == 3
+
+
+def test_who_was_kept_for_and_left_keeps_nothing(cell: Cell) -> None:
+    cell.node("a", 8, 4096)
+    limit(cell, "api", 4)
+    submit(cell, "s0", "s1", api=2)
+    assert cell.place() == 2
+    submit(cell, "much", api=4)
+    submit(cell, "little", api=1)
+    starts = cell.starts("a")
+    cell.run(cell.store.reserve())
+    cell.now += 31_000
+    cell.run(cell.store.reserve())
+    _, after = cell.finish("a", starts["s0"])
+    assert not after
+    assert cell.place() == 0
+    cell.run(cell.store.cancel("much"))
+    cell.run(cell.store.reserve())
+    assert cell.place() == 1
+    sound(cell)
+
+
+def test_many_classes_that_wait_are_looked_at_in_turn(cell: Cell) -> None:
+    """More than one bite: those that need too much of it are passed over, and nobody is forgotten."""
+    cell.node("a", 8, 40960)
+    limit(cell, "api", 2)
+    submit(cell, "first", "second", api=1)
+    assert cell.place() == 2
+    for i in range(80):
+        submit(cell, f"m{i}", memory=100 + i, api=2)
+    submit(cell, "little", memory=500, api=1)
+    cell.place()
+    sound(cell)
+    cell.run(cell.store.node_drain("a"))
+    cell.node("b", 8, 40960)
+    cell.place()
+    _, after = cell.finish("a", cell.starts("a")["first"])
+    assert not after
+    assert cell.place() == 1
+    assert set(cell.starts("b")) == {"little"}
+    sound(cell)
