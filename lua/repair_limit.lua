@@ -11,7 +11,7 @@
 --@include _repair
 
 arguments_given(2, 1)
-local name = found_given(ARGV[2], 'name')
+local now, name = time_given(ARGV[1]), found_given(ARGV[2], 'name')
 if wrong() then return wrong() end
 
 -- What the ledgers hold of it: those of all registrations that are known, and of those that are being given back.
@@ -76,4 +76,4 @@ end
 number_repair()
 limit_repair()
 for i = 3, #ARGV do entry_repair(found_given(ARGV[i], 'entry')) end
-return repaired(time_given(ARGV[1]))
+return repaired(now)

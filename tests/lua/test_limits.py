@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from rq_sched import audit
 from rq_sched.errors import InvalidValue, LimitUnknown
-from rq_sched.link import Op
-from rq_sched.model.amounts import amounts_suffix
-from rq_sched.model.task import TaskRequest
-from rq_sched.store.base import nonce
-from rq_sched.store.requests import encode
 from tests.lua.cell import Cell
 
 
-def submit(
-    cell: Cell, *task_ids: str, cpu: int = 1, memory: int = 100, priority: int = 0, placings: int = 0, **limits: int
-) -> None:
-    def op() -> Op[Any]:
-        calls: list[str | bytes] = []
-        for task_id in task_ids:
-            request = TaskRequest(
-                "m:f", task_id=task_id, cpu_needed=cpu, memory_needed=memory, priority=priority
-            ).check()
-            name, task_class, digest, packed = encode(request)
-            calls += [name, task_class + amounts_suffix({}, limits), digest, packed]
-        return (yield from cell.store._one("task_submit", nonce(), placings, "", *calls))
-
-    cell.run(op())
+def submit(cell: Cell, *task_ids: str, cpu: int = 1, memory: int = 100, **limits: int) -> None:
+    cell.submit_limited(limits, *task_ids, cpu=cpu, memory=memory)
 
 
 def limit(cell: Cell, name: str, most: int | str) -> None:

@@ -31,11 +31,21 @@ def arrays(cell: Cell) -> None:
     cell.run(cell.store.hold("sweep/7"))
 
 
+def limits(cell: Cell) -> None:
+    """One of which some is in use, and for which somebody waits."""
+    cell.run(cell.store.limit_set("api", 2))
+    cell.submit_limited({"api": 1}, "calls", memory=1, priority=9)
+    cell.submit_limited({"api": 2}, "waits", memory=1, priority=9)
+    cell.run(cell.store.place())
+    cell.run(cell.store.reserve())
+
+
 @pytest.fixture
 def cell(link: Link, namespace: str) -> Cell:
     """Something in every key that the page names."""
     cell = Cell(link, namespace)
-    cell.node("n1", 3, 512, incarnation="i1")
+    cell.node("n1", 4, 513, incarnation="i1")
+    limits(cell)
     cell.submit("t1", "t2", "t3", memory=256, max_cpu_needed=2, preemptible=True)
     cell.submit("later", delay=60, deadline=9_000_000)
     cell.submit("aside")

@@ -34,7 +34,7 @@ WORDS = {
     "submit": ["m:f"], "status": ["t"], "cancel": ["t"], "wait": ["t"], "result": ["t"], "logs": ["t"],
     "explain": ["t"], "requeue": ["t"], "hold": ["t"], "unhold": ["t"], "priority": ["--to", "1", "t"], "forget": ["t"],
     "drain": ["n"], "undrain": ["n"], "reload": ["n"], "top": ["--count", "1"], "inspect": ["t"],
-    "run": ["m:f"], "every": ["n", "--interval", "1h", "m:f"],
+    "run": ["m:f"], "every": ["n", "--interval", "1h", "m:f"], "limit": ["api", "1"],
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rq_sched.client.blocking.limits import LimitMethods
 from rq_sched.client.blocking.nodes import NodeMethods
 from rq_sched.client.blocking.schedules import ScheduleMethods
 from rq_sched.client.blocking.submit import SubmitMethods
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rq_sched.model.target import Options
 
 
-class Client(SubmitMethods, WaitMethods, TaskMethods, ScheduleMethods, NodeMethods):
+class Client(SubmitMethods, WaitMethods, TaskMethods, ScheduleMethods, LimitMethods, NodeMethods):
     """A connection to one namespace.
 
     Parameters:
