@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import pytest
 
 from rq_sched.link import Link, Op
-from rq_sched.model.amounts import amounts_suffix
 from rq_sched.model.orders import Order, Start, Stop
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo, TaskRequest
 from rq_sched.store import Store
 from rq_sched.store.answers import EndReport
-from rq_sched.store.base import nonce
-from rq_sched.store.requests import encode
 
 T = TypeVar("T")
 START = 1_000_000
@@ -55,21 +52,6 @@ class Cell:
             TaskRequest("m:f", task_id=t, cpu_needed=cpu, memory_needed=memory, **fields).check() for t in task_ids
         ]
         return self.run(self.store.submit(requests))
-
-    def submit_limited(
-        self, limits: Mapping[str, int], *task_ids: str, cpu: int = 1, memory: int = 100, **fields: Any
-    ) -> None:
-        """Tasks that ask for limits."""
-
-        def op() -> Op[Any]:
-            arguments: list[str | bytes] = []
-            for task_id in task_ids:
-                request = TaskRequest("m:f", task_id=task_id, cpu_needed=cpu, memory_needed=memory, **fields).check()
-                name, task_class, digest, packed = encode(request)
-                arguments += [name, task_class + amounts_suffix({}, limits), digest, packed]
-            return (yield from self.store._one("task_submit", nonce(), 0, "", *arguments))
-
-        self.run(op())
 
     def place(self) -> int:
         placed = 0

@@ -10,7 +10,7 @@ from tests.lua.cell import Cell
 
 
 def submit(cell: Cell, *task_ids: str, cpu: int = 1, memory: int = 100, **limits: int) -> None:
-    cell.submit_limited(limits, *task_ids, cpu=cpu, memory=memory)
+    cell.submit(*task_ids, cpu=cpu, memory=memory, limits=limits)
 
 
 def limit(cell: Cell, name: str, most: int | str) -> None:

@@ -34,8 +34,8 @@ def arrays(cell: Cell) -> None:
 def limits(cell: Cell) -> None:
     """One of which some is in use, and for which somebody waits."""
     cell.run(cell.store.limit_set("api", 2))
-    cell.submit_limited({"api": 1}, "calls", memory=1, priority=9)
-    cell.submit_limited({"api": 2}, "waits", memory=1, priority=9)
+    cell.submit("calls", memory=1, priority=9, limits={"api": 1})
+    cell.submit("waits", memory=1, priority=9, limits={"api": 2})
     cell.run(cell.store.place())
     cell.run(cell.store.reserve())
 
