@@ -34,7 +34,7 @@ local function attempt_place(now, nonce, node, class, orders, score, member, tex
   -- has seen before for an old order.
   local token = nonce .. '.' .. whole(done_so_far.placings) .. '.' .. whole(node.ordered + 1)
   local number = request.attempts and whole(request.attempts + 1) or '1'
-  entry_set(node, token, id, class.need.size, 'a', class.limits and limits_held(class.limits))
+  entry_set(node, token, id, class.need.size, 'a', class.limits and limits_held(class.limits) or '')
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
   local order = order_add(node, 'start ' .. token .. ' ' .. id)
   if orders or #node.orders == 1 then

@@ -107,15 +107,20 @@ local function room_take(node, cpu, memory)
   return true
 end
 
--- The entry of an attempt: it is assigned (`mark` a), and the room that was taken is its own; or it has begun (r). `held`: what
--- it holds beside CPU and memory; nil, '': nothing.
+-- As it stands in the ledger. `held`: beside CPU and memory; '': nothing.
+local function entry_text(id, need, mark, held)
+  local text = id .. ':' .. need .. ':' .. mark
+  return held ~= '' and text .. ':' .. held or text
+end
+
+-- The entry of an attempt: it is assigned (`mark` a), and the room that was taken is its own; or it has begun (r).
 local function entry_set(node, token, id, need, mark, held)
   node_touch(node)
   local which = mark == 'a' and 'running' or 'started'
   node[which] = node[which] + 1
   local entries = node.entries
   local n = #entries
-  entries[n + 1], entries[n + 2] = token, id .. ':' .. need .. ':' .. mark .. (held and held ~= '' and ':' .. held or '')
+  entries[n + 1], entries[n + 2] = token, entry_text(id, need, mark, held)
 end
 
 -- When all that runs on the node will have ended, by time limits: nil from a task without one on until the node is empty
@@ -130,9 +135,11 @@ local function node_ends(now, node, limit)
   end
 end
 
--- An entry of the ledger: task id, cpu, memory, mark, and what it holds beside these ('' nothing).
+-- An entry of the ledger: task id, cpu, memory, mark, and what it holds beside ('' nothing).
 local function entry_parse(entry)
-  local id, cpu, memory, mark, held = string.match(entry, '^([^:]+):(%d+):(%d+):(%a):?(.*)$')
+  local id, cpu, memory, mark = string.match(entry, '^([^:]+):(%d+):(%d+):(%a)$')
+  local held = ''
+  if not id then id, cpu, memory, mark, held = string.match(entry, '^([^:]+):(%d+):(%d+):(%a):(%S+)$') end
   return id, tonumber(cpu), tonumber(memory), mark, held
 end
 

@@ -46,7 +46,7 @@ local function entry_by_attempt(node, id, token)
   if not attempt or attempt.token ~= token or attempt.place ~= node.place then return nil end
   local cpu, memory = string.match(attempt.allocated or (request_of(id) or {}).class or '', '^(%d+):(%d+)')
   if not cpu then return nil end
-  return id, tonumber(cpu), tonumber(memory), attempt.after and 's' or 'r'
+  return id, tonumber(cpu), tonumber(memory), attempt.after and 's' or 'r', ''
 end
 
 -- Whether the room of an attempt is still taken, beside all that stands on the ledger: a repair may have given it back.
@@ -65,7 +65,7 @@ end
 local function report_recorded(now, node, report, entry, random)
   local token, given_id, outcome = report.token, report.id, report.outcome
   local id, cpu, memory, mark, held = entry_parse(entry or '')
-  if not id then id, cpu, memory, mark = entry_by_attempt(node, given_id, token) end
+  if not id then id, cpu, memory, mark, held = entry_by_attempt(node, given_id, token) end
   --@mark late_report
   if not id and not entry then return late(given_id, token) end
   if id ~= given_id then return 'stale' end -- a call sent again after a failover has given the token to another task
@@ -73,7 +73,7 @@ local function report_recorded(now, node, report, entry, random)
   local attempt = task.attempt
   local started = attempt and attempt.started or (not attempt and mark == 'r')
   if entry or is_taken(node, cpu, memory) then give_back(node, token, cpu, memory, started) end
-  if held and held ~= '' then limits_give(held) end
+  if held ~= '' then limits_give(held) end
   attempt_gone(node, token, task.request and task.request.preemptible)
   reservation_restored(node, token)
   if not attempt or attempt.token ~= token then return 'stale' end

@@ -9,7 +9,7 @@ local function stop_attempt(id, node_id, incarnation, token, intention, reason, 
   local _, cpu, memory, mark, held = entry_parse(entry or '')
   if not mark then return false end
   --@mark stop_noted
-  if mark ~= 's' then call('HSET', path, token, id .. ':' .. cpu .. ':' .. memory .. ':s' .. (held ~= '' and ':' .. held or '')) end
+  if mark ~= 's' then call('HSET', path, token, entry_text(id, cpu .. ':' .. memory, 's', held)) end
   attempt_change(id, { after = intention, reason = reason })
   local node = node_load(node_id)
   if node and node.incarnation == incarnation and node.state ~= 'dead' then

@@ -10,7 +10,7 @@ local function allocation_set(node, token, entry, cpu, memory)
   --@mark resize
   if not room_take(node, cpu - entry.cpu, memory - entry.memory) then return false end
   entry.cpu, entry.memory = cpu, memory
-  hash_set(node.path .. ':tasks', token, entry.id .. ':' .. cpu .. ':' .. memory .. ':' .. entry.mark .. (entry.held ~= '' and ':' .. entry.held or ''))
+  hash_set(node.path .. ':tasks', token, entry_text(entry.id, cpu .. ':' .. memory, entry.mark, entry.held))
   attempt_change(entry.id, { allocated = cpu .. ':' .. memory })
   event('resized', entry.id, node.id, nil, cpu .. ':' .. memory)
   return true

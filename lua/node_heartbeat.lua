@@ -11,14 +11,15 @@
 --@include _observe
 --@include _commit
 
--- The number of entries, and the sum of a hash of each: in any order, the same on both sides (node.py: digest).
+-- The number of entries, and the sum of a hash of each, without what it holds beside CPU and memory: in any order, the same on
+-- both sides (node.py: digest).
 local function ledger_digest(node)
   if node.running == 0 then return '0:0' end
   local sum = 0
   local flat = read('HGETALL', node.path .. ':tasks')
   if flat.err then return '' end
   for i = 1, #flat, 2 do
-    local text, hash = flat[i] .. ' ' .. flat[i + 1], 0
+    local text, hash = flat[i] .. ' ' .. (string.match(flat[i + 1], '^([^:]*:%d*:%d*:%a):') or flat[i + 1]), 0
     for at = 1, #text, 4 do -- four bytes at a time, the first one least
       local a, b, c, d = string.byte(text, at, at + 3)
       hash = (hash * 1000003 + a + (b or 0) * 256 + (c or 0) * 65536 + (d or 0) * 16777216) % 4294967296

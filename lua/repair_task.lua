@@ -112,12 +112,12 @@ local function attempt_repair()
     local needs = attempt.allocated or string.match(request.class, '^%d+:%d+')
     if not task_id then
       local need = class_of(request.class)
-      local limits = need and need.limits and ':' .. limits_held(need.limits) or ''
-      call('HSET', path, attempt.token, id .. ':' .. needs .. ':' .. wanted .. limits)
+      local limits = need and need.limits and limits_held(need.limits) or ''
+      call('HSET', path, attempt.token, entry_text(id, needs, wanted, limits))
       did('its entry in the ledger written anew')
     else
       if mark ~= wanted and mark ~= 's' then
-        call('HSET', path, attempt.token, id .. ':' .. cpu .. ':' .. memory .. ':' .. wanted .. (held ~= '' and ':' .. held or ''))
+        call('HSET', path, attempt.token, entry_text(id, cpu .. ':' .. memory, wanted, held))
         did('its mark in the ledger set')
       end
       if needs ~= cpu .. ':' .. memory then

@@ -93,7 +93,7 @@ class LedgerEntry:
     @classmethod
     def parse(cls, token: str, text: str) -> LedgerEntry:
         """The entry as the ledger holds it under its token."""
-        task_id, cpu, memory, mark = text.split(":")[:4]
+        task_id, cpu, memory, mark, *_ = text.split(":", 4)  # behind them: what else it holds
         return cls(token, task_id, Resources(int(cpu), int(memory)), mark)
 
     @classmethod

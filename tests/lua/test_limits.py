@@ -6,6 +6,7 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.errors import InvalidValue, LimitUnknown
+from rq_sched.model.orders import digest
 from tests.lua.cell import Cell
 
 
@@ -225,3 +226,15 @@ def test_many_classes_that_wait_are_looked_at_in_turn(cell: Cell) -> None:
     assert cell.place() == 1
     assert set(cell.starts("b")) == {"little"}
     sound(cell)
+
+
+def test_agents_and_ledgers_agree_on_what_runs(cell: Cell) -> None:
+    """An agent isn't told what is held of limits: it compares without."""
+    cell.node("a", 4, 4096)
+    limit(cell, "api", 2)
+    submit(cell, "t", api=2)
+    assert cell.place() == 1
+    cell.starts("a")
+    entries = cell.run(cell.store.node_ledger("a", "1")).entries
+    beat = cell.run(cell.store.node_heartbeat("a", "1", acked=cell.acked["a"], digest=digest(entries)))
+    assert beat.agrees
