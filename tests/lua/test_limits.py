@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rq_sched import audit
 from rq_sched.errors import InvalidValue, LimitUnknown
+from rq_sched.link import Link, scripts
 from rq_sched.model.orders import digest
+from tests.faults.planted import plant
 from tests.lua.cell import Cell
 
 
@@ -238,3 +242,29 @@ def test_agents_and_ledgers_agree_on_what_runs(cell: Cell) -> None:
     entries = cell.run(cell.store.node_ledger("a", "1")).entries
     beat = cell.run(cell.store.node_heartbeat("a", "1", acked=cell.acked["a"], digest=digest(entries)))
     assert beat.agrees
+
+
+STORIES = {
+    "limit_room: if false then return limit end": test_never_more_than_there_is,
+    "limit_taken: limit.used = limit.used + 2 * one.number": test_never_more_than_there_is,
+    "limit_given_back: limit.used = limit.used + 0 * tonumber(digits)": test_never_more_than_there_is,
+    "limit_of_the_dead: ": test_a_node_that_dies_gives_back,
+    "limit_wakes: if false then some = true end": test_room_that_comes_free_elsewhere_wakes,
+    "limit_kept: if false then return limit end": test_room_is_kept_for_the_first,
+    "limit_known: if false then": test_a_name_that_was_never_set_is_refused,
+}
+BUGS = [tuple(bug.split(": ")) for bug in STORIES]
+
+
+@pytest.mark.no_audit  # some stories end with what the audit finds, too
+@pytest.mark.parametrize("bug", STORIES)
+def test_a_bug_is_found(
+    bug: str, redis_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark, line = bug.split(": ")
+    load, with_bug = scripts.load, plant(mark, line, tmp_path)
+    monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
+    link = Link(redis_url)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        STORIES[bug](Cell(link, namespace))
+    link.close()
