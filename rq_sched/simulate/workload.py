@@ -4,9 +4,9 @@
 ``tasks.csv``: ``task_id,priority,cpu_needed,memory_needed,max_cpu_needed,max_memory_needed,submit_at,duration,count``,
 ``preemptible`` (0 or 1), ``require`` (labels, such as ``gpu+ssd``), ``deadline`` (seconds) and, where it is known what
 the tasks really used, ``cpu_used,memory_used``. Memory in MB, times in seconds. Needed are ``task_id`` and
-``duration``; a column that is missing, or a cell that is empty, is the default of ``rq-sched submit`` (``submit_at`` 0). Where ``count`` is given, the
-row stands for the tasks ``task_id.0`` to ``task_id.n-1``, for a count of 1 too; where it isn't, for one task that is
-named ``task_id``.
+``duration``; a column that is missing, or a cell that is empty, is the default of ``rq-sched submit`` (``submit_at``
+0). Where ``count`` is given, the row stands for the tasks ``task_id.0`` to ``task_id.n-1``, for a count of 1 too;
+where it isn't, for one task that is named ``task_id``.
 
 A row stays one object: the tasks of a count are made into requests when they arrive, not before.
 """

@@ -210,7 +210,7 @@ def test_other_keywords_are_the_functions() -> None:
         ({"tags": ["run"]}, "tags must be up to 16 names with texts, such as run=17, not 'run'"),
         ({"tags": {"1": "x"}}, "a tag's name must be 1 to 32 letters"),
         ({"tags": {f"t{n}": "x" for n in range(17)}}, "up to 16 names"),
-        ({"tags": {"run": "a\tb"}}, "the text of run must be 1 to 128 characters"),
+        ({"tags": {"run": "a\tb"}}, "the text of the tag run must be 1 to 128 characters"),
     ],
 )
 def test_what_cannot_be_asked_for_says_what_to_do(options: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
