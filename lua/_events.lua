@@ -29,10 +29,10 @@ end
 
 local function events_flush()
   if #happened == 0 then return end
-  local entry = {}
-  for _, kind in ipairs(happened) do
-    entry[#entry + 1] = kind
-    entry[#entry + 1] = table.concat(happened[kind], ' ')
+  local entry, n = {}, 0
+  for i = 1, #happened do
+    local kind = happened[i]
+    entry[n + 1], entry[n + 2], n = kind, table.concat(happened[kind], ' '), n + 2
   end
   local log = P .. 'events'
   if type(read('XADD', log, 'MAXLEN', '~', '100000', '*', unpack(entry))) == 'table' then -- no stream: it begins anew

@@ -10,7 +10,7 @@ local limits_read = 0
 
 -- When the tasks on a node leave room for the need at the latest, by their time limits; nil if that isn't known.
 local function expected(node, cpu, memory)
-  local flat = call('HVALS', node.path .. ':tasks')
+  local flat = call('HVALS', node.ledger)
   if #flat > 256 or limits_read + #flat > LIMITS then return nil end
   limits_read = limits_read + #flat
   local ends, ids = {}, {}

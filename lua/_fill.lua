@@ -16,9 +16,8 @@ local function head_request(node, class, id, array, member)
   local text = request_waiting(id)
   if text == nil then
     local most = 1
-    if class.moved or is_alone(class) then
-      most = math.min(math.floor(room_cpu(node) / class.cpu), math.floor(node.memory / class.memory), MOST_READ)
-    end
+    local fit = math.min(math.floor(room_cpu(node) / class.cpu), math.floor(node.memory / class.memory), MOST_READ)
+    if fit > 1 and (class.moved or is_alone(class)) then most = fit end
     records_fetch(most > 1 and ids_ahead(class, most) or { id })
     text = request_waiting(id)
   end
@@ -32,11 +31,12 @@ local function attempt_place(now, nonce, node, class, orders, score, member, tex
   done_so_far.placings = done_so_far.placings + 1
   -- With the order's number: nonces come again (a driver sends a call twice; 32 bits), and a node takes a token that it
   -- has seen before for an old order.
-  local token = nonce .. '.' .. whole(done_so_far.placings) .. '.' .. whole(node.ordered + 1)
+  local order = whole(node.ordered + 1)
+  local token = nonce .. '.' .. whole(done_so_far.placings) .. '.' .. order
   local number = request.attempts and whole(request.attempts + 1) or '1'
   entry_set(node, token, id, class.need.size, 'a', class.limits and limits_held(class.limits) or '')
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
-  local order = order_add(node, 'start ' .. token .. ' ' .. id)
+  order = order_add(node, 'start ' .. token .. ' ' .. id, order)
   if orders or #node.orders == 1 then
     local full = order .. ' ' .. number .. '\n' .. text -- as of orders_read()
     if orders then orders[#orders + 1] = full else node.start_in_full = full end

@@ -4,10 +4,12 @@
 
 local TTL = 10000 -- ms without a heartbeat after which a node counts as dead, where its record doesn't say it
 
-local AMOUNTS = { -- name in a node's record → name here; written where they have changed
-  free_cpu = 'cpu', free_memory = 'memory', ordered = 'ordered', acked = 'acked', running = 'running', started = 'started',
-  surplus = 'surplus',
+-- The fields of a node's record; those at the front are amounts, which are written where they have changed, by their names here.
+local FIELDS = {
+  'free_cpu', 'free_memory', 'ordered', 'acked', 'running', 'started', 'surplus',
+  'state', 'incarnation', 'reserved', 'ends', 'labels', 'total_cpu', 'total_memory',
 }
+local AMOUNTS = { 'cpu', 'memory', 'ordered', 'acked', 'running', 'started', 'surplus' }
 local nodes_seen, nodes_changed = {}, {}
 
 -- What a need of CPU can have: what is free, and what elastic attempts hold beyond their need (_surplus takes it back).
@@ -27,27 +29,27 @@ end
 local function node_load(id)
   local node = nodes_seen[id]
   if node then return node end
-  local state, incarnation, free_cpu, free_memory, ordered, acked, running, started, surplus, reserved, ends, labels,
-    total_cpu, total_memory = unpack(read('HMGET', P .. 'node:' .. id, 'state', 'incarnation', 'free_cpu', 'free_memory',
-    'ordered', 'acked', 'running', 'started', 'surplus', 'reserved', 'ends', 'labels', 'total_cpu', 'total_memory'))
+  local found = read('HMGET', P .. 'node:' .. id, unpack(FIELDS))
+  if found[#AMOUNTS] == false then found[#AMOUNTS] = 0 end -- surplus: there only where there is some
+  for i = 1, #AMOUNTS do found[i] = tonumber(found[i]) end
+  local cpu, memory, ordered, acked, running, started, surplus, state, incarnation, reserved, ends, labels, total_cpu, total_memory =
+    unpack(found, 1, #FIELDS)
   if not state then return nil end
   local place = id .. ':' .. (incarnation or '')
-  surplus, ends = tonumber(surplus or 0), tonumber(ends or nil)
-  total_cpu, total_memory = tonumber(total_cpu or nil), tonumber(total_memory or nil)
+  local path = P .. 'node:' .. place
+  ends, total_cpu, total_memory = tonumber(ends), tonumber(total_cpu), tonumber(total_memory)
   node = { -- all fields at once: a table that grows is copied each time
-    id = id, state = state, incarnation = incarnation, cpu = tonumber(free_cpu), memory = tonumber(free_memory),
-    ordered = tonumber(ordered), acked = tonumber(acked), running = tonumber(running), started = tonumber(started),
-    surplus = surplus, reserved = reserved or nil, amounts_read = nil, score_kept = nil, entries = {}, cleared = {}, orders = {},
-    ends = ends, ends_read = ends, place = place, path = P .. 'node:' .. place,
-    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels or '', carries = nil, trimmed = 0, start_in_full = nil,
+    id = id, state = state, incarnation = incarnation, cpu = cpu, memory = memory, ordered = ordered, acked = acked, running = running,
+    started = started, surplus = surplus, reserved = reserved or nil, amounts_read = found, score_kept = nil, entries = {}, cleared = {},
+    orders = {}, ordered_before = ordered, ends = ends, ends_read = ends, place = place, path = path, ledger = path .. ':tasks',
+    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels or '', carries = nil, trims = false,
+    start_in_full = nil,
   }
-  local known = incarnation and find(incarnation, ID) and surplus and node.cpu and node.memory and node.ordered and node.acked
-    and node.running and node.started and total_cpu and total_memory
-  if not known or not is_amount(node.cpu + node.memory + node.ordered + node.acked + surplus + total_cpu + total_memory) then
+  local known = incarnation and find(incarnation, ID) and surplus and cpu and memory and ordered and acked and running and started
+    and total_cpu and total_memory
+  if not known or not is_amount(cpu + memory + ordered + acked + surplus + total_cpu + total_memory) then
     return nil -- it can't be read: nothing is put there, and the audit mends it
   end
-  node.amounts_read = {}
-  for _, name in pairs(AMOUNTS) do node.amounts_read[name] = node[name] end
   node.score_kept = node_score(node)
   nodes_seen[id] = node
   return node
@@ -77,12 +79,12 @@ local function node_touch(node)
   nodes_changed[#nodes_changed + 1] = node
 end
 
--- The order as it is given, with its number in front.
-local function order_add(node, text)
+-- The order as it is given, with its number in front (`number`: as text, where it is at hand).
+local function order_add(node, text, number)
   node_touch(node)
   --@mark order_number
   node.ordered = node.ordered + 1
-  local order = whole(node.ordered) .. ' ' .. text
+  local order = (number or whole(node.ordered)) .. ' ' .. text
   node.orders[#node.orders + 1] = order
   return order
 end
@@ -189,16 +191,23 @@ end
 local function acknowledge(node, acked)
   if acked > node.acked and acked <= node.ordered then
     node_touch(node)
-    --@mark orders_trimmed
-    node.trimmed = node.trimmed + acked - node.acked -- with what is kept of it: what raises in between trims nothing
+    node.trims = math.floor(acked / PY.ORDERS_KEPT) > math.floor(node.acked / PY.ORDERS_KEPT)
     node.acked = acked
   end
+end
+
+-- Orders that are acknowledged are taken out of the list now and then: those that aren't stand at its end.
+local function orders_trim(node, key)
+  local left = node.ordered_before - node.acked
+  if left <= 0 then return read('DEL', key) end
+  return read('LTRIM', key, whole(-left), '-1')
 end
 
 -- A list of another type is none: the orders in it are lost, and the agent compares with its ledger (orders.py).
 local function orders_flush(node)
   local key, new = node.path .. ':orders', #node.orders > 0
-  local sound = node.trimmed == 0 or not read('LTRIM', key, whole(node.trimmed), '-1').err
+  local trimmed = node.trims and orders_trim(node, key)
+  local sound = type(trimmed) ~= 'table' or not trimmed.err
   if sound and new then sound = type(read('RPUSH', key, unpack(node.orders))) == 'number' end
   if sound then return end
   call('DEL', key)
@@ -206,20 +215,23 @@ local function orders_flush(node)
   node.acked = node.ordered - #node.orders
 end
 
+local function amounts_flush(node)
+  local before, changed, n = node.amounts_read, {}, 0
+  for i = 1, #AMOUNTS do
+    local amount = node[AMOUNTS[i]]
+    if amount ~= before[i] then changed[n + 1], changed[n + 2], n = FIELDS[i], whole(amount), n + 2 end
+  end
+  if n > 0 then call('HSET', P .. 'node:' .. node.id, unpack(changed)) end
+end
+
 -- Writes each changed node once. `quiet`: the node whose agent made this call, which needs no doorbell.
 local function nodes_flush(quiet)
   if #nodes_changed == 0 then return end
   for _, node in ipairs(nodes_changed) do
-    if #node.cleared > 0 then read('HDEL', node.path .. ':tasks', unpack(node.cleared)) end
-    if #node.entries > 0 then hash_set(node.path .. ':tasks', unpack(node.entries)) end
+    if #node.cleared > 0 then read('HDEL', node.ledger, unpack(node.cleared)) end
+    if #node.entries > 0 then hash_set(node.ledger, unpack(node.entries)) end
     orders_flush(node)
-    local amounts = {}
-    for field, name in pairs(AMOUNTS) do
-      if node[name] ~= node.amounts_read[name] then
-        amounts[#amounts + 1], amounts[#amounts + 2] = field, whole(node[name])
-      end
-    end
-    if #amounts > 0 then call('HSET', P .. 'node:' .. node.id, unpack(amounts)) end
+    amounts_flush(node)
     if #node.orders > 0 and node.id ~= quiet then -- a start that is the only new order comes with the doorbell
       local start = #node.orders == 1 and node.start_in_full
       call('PUBLISH', P .. 'bell:' .. node.id, start and node.incarnation .. ' ' .. start or whole(node.ordered))

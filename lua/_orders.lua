@@ -4,7 +4,9 @@
 -- of the attempt and, in a line of its own, the request as it stands.
 
 local function orders_read(node, limit, orders)
-  local texts, ids = read('LRANGE', node.path .. ':orders', node.trimmed, node.trimmed + limit - 1), {}
+  local left = node.ordered_before - node.acked -- they stand at the end; before them some that are acknowledged
+  if left <= 0 then return end
+  local texts, ids = read('LRANGE', node.path .. ':orders', whole(-left), whole(math.min(limit - left, 0) - 1)), {}
   for _, text in ipairs(texts) do ids[#ids + 1] = string.match(text, '^%d+ start %S+ (%S+)$') end
   records_fetch(ids, 'attempt')
   records_fetch(ids, 'request')

@@ -68,7 +68,7 @@ local function candidates_by_node(now, above, class)
   for _, member in ipairs(candidates_for(above, class)) do
     local token, id = string.match(member, '^(%S+) (%S+)$')
     local node = id and node_load(id)
-    local one = node and node.state == 'up' and victim(now, token, call('HGET', node.path .. ':tasks', token), above)
+    local one = node and node.state == 'up' and victim(now, token, call('HGET', node.ledger, token), above)
     if one then
       if not node.victims then
         node.victims = {}
@@ -85,7 +85,7 @@ end
 
 -- All on the node that may be stopped, also those that weren't among the candidates.
 local function read_victims(now, node, above)
-  local flat = call('HGETALL', node.path .. ':tasks')
+  local flat = call('HGETALL', node.ledger)
   node.victims = {}
   for i = 1, #flat, 2 do node.victims[#node.victims + 1] = victim(now, flat[i], flat[i + 1], above) end
 end

@@ -18,9 +18,10 @@ local OUTCOME = { 'state', 'at', 'attempt', 'reason', 'exit_code', 'stored' }
 local ATTEMPT = { 'started', 'allocated', 'resize', 'after', 'reason', 'progress', 'watch', 'more' }
 local FINAL = { completed = true, failed = true, cancelled = true }
 local USUAL = {} -- what is rare of a usual request
+local NONE = {} -- of what isn't there
 local VALUES = 4000 -- of one command: it takes less than 8,000 from a script
 
--- Of each part: ID → text; false: there is none. And what is to be written: part, id, part, id, …
+-- Of each part: ID → text; false: there is none. And what is to be written: table of the part, id, …
 local records = { request = {}, attempt = {}, outcome = {}, new = {} }
 
 -- Lines as name → value, and the raw value behind the first `raw=` that begins a line.
@@ -54,12 +55,12 @@ end
 
 -- Of these ids those of which a part wasn't read yet; it is as if there were none, until what is read is noted.
 local function unread(known, ids)
-  local missing = {}
+  local missing, n = {}, 0
   for i = 1, #ids do
     local id = ids[i]
     if known[id] == nil then
-      known[id] = false
-      missing[#missing + 1] = id
+      n = n + 1
+      known[id], missing[n] = false, id
     end
   end
   return missing
@@ -74,17 +75,17 @@ local function part_put(name, id, text)
   if known[id] == text then return end
   known[id] = text
   local n = #new
-  new[n + 1], new[n + 2] = name, id
+  new[n + 1], new[n + 2] = known, id
 end
 
 -- Requests and outcomes are read in one command.
 local function strings_fetch(ids, only)
-  local asked = only == 'outcome' and {} or unread(records.request, ids)
-  local over = only == 'request' and {} or unread(records.outcome, ids)
-  local n, keys, task, ended = #asked, {}, P .. 'task:', P .. 'ended:'
+  local asked = only == 'outcome' and NONE or unread(records.request, ids)
+  local over = only == 'request' and NONE or unread(records.outcome, ids)
+  local n, m, keys, task, ended = #asked, #over, {}, P .. 'task:', P .. 'ended:'
+  if n + m == 0 then return end
   for i = 1, n do keys[i] = task .. asked[i] end
-  for i = 1, #over do keys[n + i] = ended .. over[i] end
-  if #keys == 0 then return end
+  for i = 1, m do keys[n + i] = ended .. over[i] end
   local texts = call('MGET', unpack(keys))
   noted(records.request, asked, texts, 0)
   noted(records.outcome, over, texts, n)
@@ -291,6 +292,10 @@ end
 
 -- In parts that a command takes, behind what comes before them.
 local function write(how, values, first, second)
+  if not values[VALUES] then -- as a rule
+    if second then return how(first, second, unpack(values)) end
+    return how(first, unpack(values))
+  end
   for i = 1, #values, VALUES do
     local last = math.min(i + VALUES - 1, #values)
     if second then how(first, second, unpack(values, i, last)) else how(first, unpack(values, i, last)) end
@@ -301,25 +306,27 @@ end
 local function records_flush()
   local new = records.new
   if #new == 0 then return end
-  local set, gone, begun, over = {}, {}, {}, {}
-  local n, b = 0, 0
-  local keys = { request = P .. 'task:', outcome = P .. 'ended:' }
+  local set, gone, begun, over, n, b = {}, nil, nil, nil, 0, 0
+  local attempts, requests, task, ended, placed = records.attempt, records.request, P .. 'task:', P .. 'ended:', P .. 'placed'
   for i = 1, #new, 2 do
-    local name, id = new[i], new[i + 1]
-    local text, key = records[name][id], keys[name]
-    if key and text then
-      set[n + 1], set[n + 2], n = key .. id, text, n + 2
-    elseif key then
-      gone[#gone + 1] = key .. id
-    elseif text then
+    local known, id = new[i], new[i + 1]
+    local text = known[id]
+    if known == attempts and text then
+      begun = begun or {}
       begun[b + 1], begun[b + 2], b = id, text, b + 2
-    else
+    elseif known == attempts then
+      over = over or {}
       over[#over + 1] = id
+    elseif text then
+      set[n + 1], set[n + 2], n = (known == requests and task or ended) .. id, text, n + 2
+    else
+      gone = gone or {}
+      gone[#gone + 1] = (known == requests and task or ended) .. id
     end
   end
   records.new = {}
   if n > 0 then write(call, set, 'MSET') end
-  if #gone > 0 then write(call, gone, 'UNLINK') end
-  if #over > 0 then write(read, over, 'HDEL', P .. 'placed') end
-  if b > 0 then write(hash_set, begun, P .. 'placed') end
+  if gone then write(call, gone, 'UNLINK') end
+  if over then write(read, over, 'HDEL', placed) end
+  if begun then write(hash_set, begun, placed) end
 end

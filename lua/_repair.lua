@@ -135,7 +135,8 @@ local function orders_again(id, path, node, sum)
   local last = math.max(sum.last, whole_of(string.match(newest or '', '^(%d+) %a')) or 0)
   if (node.ordered or 0) < last then field_set(id, node, 'ordered', last) end
   local length = call('LLEN', path .. ':orders')
-  if length == (node.ordered or 0) - (node.acked or 0) then return end
+  local acked = node.acked or 0
+  if length >= (node.ordered or 0) - acked and length <= (node.ordered or 0) - acked + acked % PY.ORDERS_KEPT then return end
   local number = node.ordered or 0
   call('DEL', path .. ':orders')
   call('HSET', P .. 'node:' .. id, 'acked', number, 'ordered', number + #sum.orders)

@@ -52,7 +52,7 @@ end
 -- Whether the room of an attempt is still taken, beside all that stands on the ledger: a repair may have given it back.
 local function is_taken(node, cpu, memory)
   local free_cpu, free_memory = node.total_cpu, node.total_memory
-  local flat, over = read('HGETALL', node.path .. ':tasks'), {}
+  local flat, over = read('HGETALL', node.ledger), {}
   for _, token in ipairs(node.cleared) do over[token] = true end
   for i = 1, #flat, 2 do
     local id, entry_cpu, entry_memory = entry_parse(flat[i + 1])

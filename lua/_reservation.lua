@@ -10,6 +10,7 @@ local reservation_read -- as it is in Redis; false: there is none
 local head_limits_read = 0
 
 local function reservation()
+  if reservation_read == nil and call('EXISTS', RESERVATION) == 0 then reservation_read = false end -- as a rule
   if reservation_read == nil then
     local task, node, class, score, sequence, expected, spare_cpu, spare_memory =
       unpack(fields_of(RESERVATION, 'task', 'node', 'class', 'score', 'sequence', 'until', 'spare_cpu', 'spare_memory'))

@@ -12,7 +12,7 @@ local function attempts_started(now, node, starts)
     local token, ran = string.match(start, '^([^:]*):?(.*)$')
     tokens[#tokens + 1], began[#began + 1] = token, math.max(0, now - (whole_of(ran) or 0))
   end
-  local entries = #tokens > 0 and read('HMGET', node.path .. ':tasks', unpack(tokens)) or {}
+  local entries = #tokens > 0 and read('HMGET', node.ledger, unpack(tokens)) or {}
   for _, entry in ipairs(entries) do ids[#ids + 1] = entry_parse(entry or '') end
   records_fetch(ids, 'attempt')
   for i, token in ipairs(tokens) do

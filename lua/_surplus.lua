@@ -10,7 +10,7 @@ local function allocation_set(node, token, entry, cpu, memory)
   --@mark resize
   if not room_take(node, cpu - entry.cpu, memory - entry.memory) then return false end
   entry.cpu, entry.memory = cpu, memory
-  hash_set(node.path .. ':tasks', token, entry_text(entry.id, cpu .. ':' .. memory, entry.mark, entry.held))
+  hash_set(node.ledger, token, entry_text(entry.id, cpu .. ':' .. memory, entry.mark, entry.held))
   attempt_change(entry.id, { allocated = cpu .. ':' .. memory })
   event('resized', entry.id, node.id, nil, cpu .. ':' .. memory)
   return true
@@ -36,7 +36,7 @@ local function resize_order(node, token, entry, orders)
 end
 
 local function allocation_of(node, token)
-  local known = read('HGET', node.path .. ':tasks', token)
+  local known = read('HGET', node.ledger, token)
   local id, cpu, memory, mark, held = entry_parse(type(known) == 'string' and known or '')
   return id and { id = id, cpu = cpu, memory = memory, mark = mark, held = held } or nil
 end

@@ -31,7 +31,7 @@ if node.state == 'up' or node.state == 'faulty' then
 end
 local cursor = '0'
 if requeue and node.state ~= 'dead' then
-  local next_cursor, entries = unpack(call('HSCAN', node.path .. ':tasks', from, 'COUNT', 100))
+  local next_cursor, entries = unpack(call('HSCAN', node.ledger, from, 'COUNT', 100))
   cursor = next_cursor
   for i = 1, #entries, 2 do
     local token, task_id, _, _, mark = entries[i], entry_parse(entries[i + 1])

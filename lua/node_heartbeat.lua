@@ -16,7 +16,7 @@
 local function ledger_digest(node)
   if node.running == 0 then return '0:0' end
   local sum = 0
-  local flat = read('HGETALL', node.path .. ':tasks')
+  local flat = read('HGETALL', node.ledger)
   if flat.err then return '' end
   for i = 1, #flat, 2 do
     local text, hash = flat[i] .. ' ' .. (string.match(flat[i + 1], '^([^:]*:%d*:%d*:%a):') or flat[i + 1]), 0

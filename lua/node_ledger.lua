@@ -14,5 +14,5 @@ local cursor = cursor_given(ARGV[4])
 if wrong() then return wrong() end
 local node, stale = node_of(id, incarnation)
 if stale then return stale end
-local next_cursor, entries = unpack(call('HSCAN', node.path .. ':tasks', cursor, 'COUNT', 100))
+local next_cursor, entries = unpack(call('HSCAN', node.ledger, cursor, 'COUNT', 100))
 return { next_cursor, node.ordered, entries }

@@ -18,7 +18,7 @@ if not node then return refuse('node_not_found', 'no node ' .. id) end
 if node.state == 'dead' then
   return refuse('wrong_state', 'node ' .. id .. ' is dead: its worker finds new code when it is started again')
 end
-local last = call('LINDEX', node.path .. ':orders', -1)
+local last = node.ordered > node.acked and call('LINDEX', node.path .. ':orders', -1)
 if not (last and string.find(last, '^%d+ reload ')) then
   order_add(node, 'reload - -')
   event('reloading', id, id)

@@ -36,7 +36,7 @@ local answers, orders = {}, {}
 if #reports > 0 then
   local tokens, ids, seen = {}, {}, {}
   for i, report in ipairs(reports) do tokens[i], ids[i] = report.token, report.id end
-  local entries = read('HMGET', node.path .. ':tasks', unpack(tokens))
+  local entries = read('HMGET', node.ledger, unpack(tokens))
   records_fetch(ids, 'attempt')
   for i, report in ipairs(reports) do
     answers[i] = report_recorded(now, node, report, not seen[report.token] and entries[i] or nil, random)

@@ -5,7 +5,7 @@ Each comes from the module that owns it, so that a limit stands in one place.
 
 from __future__ import annotations
 
-from rq_sched.model import after, amounts, arrays, labels, output, reading, resources, schedule, task, values
+from rq_sched.model import after, amounts, arrays, labels, orders, output, reading, resources, schedule, task, values
 from rq_sched.model.schema import SCHEMA
 from rq_sched.model.settings import SETTINGS
 
@@ -22,6 +22,7 @@ CONSTANTS: dict[str, int] = {
     "MOST_CPU": resources.MAX_CPU,
     "MOST_MEMORY": resources.MAX_MEMORY,
     "MEMORY_STEP": resources.MEMORY_STEP,  # indexes pack CPU × this + memory
+    "ORDERS_KEPT": orders.ORDERS_KEPT,
     "MOST_LABELS": labels.MAX_LABELS,
     "MOST_AMOUNTS": amounts.MAX_AMOUNTS,
     "MOST_AMOUNT": amounts.MAX_AMOUNT,  # of a resource, in thousandths

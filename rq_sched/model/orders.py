@@ -9,6 +9,9 @@ from rq_sched.model.output import LIMIT
 from rq_sched.model.reading import MOST, whole
 from rq_sched.model.resources import Resources
 
+ORDERS_KEPT = 32
+"""At each multiple of this number those that are acknowledged go from Redis: until then they are kept."""
+
 
 @dataclass(slots=True)
 class Start:

@@ -46,7 +46,8 @@ key                            type     holds; who writes it; how long it lives
                                        ``has``: CPU:MEMORY and labels as its worker registered them, for the audit
 ``node:ID:INCARNATION:tasks``  hash     its ledger: token → ``ID:CPU:MEMORY:MARK``; mark a assigned, r running,
                                         s stopping
-``node:ID:INCARNATION:orders`` list     orders not yet acknowledged: ``NUMBER KIND TOKEN ID …``
+``node:ID:INCARNATION:orders`` list     its newest orders: ``NUMBER KIND TOKEN ID …``; up to 31 at the front
+                                        are acknowledged
 ``node:ID:alive``              string   the heartbeat: holds the incarnation, expires with its time to live
 ``nodes``                      zset     live nodes by when their heartbeat runs out
 ``node:ID:INCARNATION:grown``  hash     token → cores that an elastic attempt holds beyond its need: they count as free

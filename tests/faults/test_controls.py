@@ -43,7 +43,6 @@ BUGS = {
         "label_left",
         "for label in string.gmatch(labels, LABEL) do  end",
     ),
-    "orders are never trimmed": ("orders_trimmed", ""),
     "submit isn't idempotent": ("same_request", ""),
     "cancel isn't idempotent": ("same_operation", ""),
     "unbounded requeue of what crashes": ("poison", "if false then"),

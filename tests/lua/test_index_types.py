@@ -166,6 +166,9 @@ def test_a_list_of_orders_that_was_replaced_is_none_for_who_acknowledges(cell: C
     plant(cell, "DEL", orders)
     plant(cell, "SET", orders, "not ours")
     cell.run(cell.store.node_heartbeat("a", "1", acked=cell.acked["a"]))
+    cell.submit("next")
+    cell.place()
+    assert list(cell.starts("a")) == ["next"]
     assert not audit.problems(cell.run(audit.check(cell.store.keys.namespace)))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bench.common import asked
+from rq_sched.audit.checks import Checks
+from rq_sched.audit.mend import repair
 from rq_sched.errors import NodeAlive, NodeNotFound, StaleIncarnation, WrongState
 from rq_sched.model.node import NodeState
 from rq_sched.model.states import State
@@ -281,6 +284,30 @@ def test_reload_is_one_order_however_often_it_is_asked_for(cell: Cell) -> None:
     cell.run(cell.store.node_leave("a", "1"))
     with pytest.raises(WrongState, match="node a is dead"):
         cell.run(cell.store.node_reload("a"))
+
+
+def test_orders_that_are_acknowledged_go_in_bites(cell: Cell) -> None:
+    """At each multiple of 32; until then they stand ahead of those that aren't, and are given to nobody again."""
+    cell.node("a")
+    orders, check = cell.store.keys.orders("a", "1"), Checks(cell.store.keys)
+
+    def kept() -> int:
+        assert cell.run(check.node("a")) is None
+        (length,) = cell.run(asked(("LLEN", orders)))
+        return int(length)
+
+    for number in range(1, 71):
+        cell.run(cell.store.node_reload("a"))
+        assert [order.number for order in cell.orders("a")] == [number]
+        assert kept() == 1 + (number - 1) % 32
+        assert cell.orders("a") == []  # acknowledges it
+        assert kept() == number % 32
+    cell.run(asked(("LTRIM", orders, -3, -1)))
+    assert cell.run(check.node("a")) is None
+    cell.run(cell.store.node_reload("a"))
+    cell.run(asked(("LTRIM", orders, 99, -1)))
+    assert "orders are kept" in (cell.run(check.node("a")) or "")
+    cell.run(repair(cell.store.keys.namespace))
 
 
 def test_drain_with_requeue_stops_what_runs_at_no_cost(cell: Cell) -> None:
