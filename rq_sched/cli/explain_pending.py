@@ -63,6 +63,7 @@ def pending(found: Mapping[str, Any]) -> Iterator[str]:
         yield from _no_scheduler(found)
         return
     yield from _room(found)
+    yield from _limits(found)
     yield from surplus(found)
     yield from _reserved(found)
     yield from _first_blocked(found)
@@ -117,6 +118,21 @@ def _room(found: Mapping[str, Any]) -> Iterator[str]:
     short = [f"{name} on {number:,}" for name, number in counts.items() if number]
     if short and not fits_now:
         yield f"Too little is free: {', '.join(short)}."
+
+
+def _limits(found: Mapping[str, Any]) -> Iterator[str]:
+    """The limits that don't let it start."""
+    for one in found.get("limited_by") or ():
+        name, asked, most, in_use = one["name"], one["asked"], one["limit"], one["in_use"]
+        state = f"limit {name}: {in_use:,} of {most:,} in use"
+        if most < 0:
+            yield f"limit {name}: it isn't set, and nothing that asks for it starts (`rq-sched limit {name} 20`)."
+        elif asked > most:
+            yield f"{state}, and it asks for {asked:,}: it waits until that is raised (`rq-sched limit {name} N`)."
+        elif one["kept_for"]:
+            yield f"{state}; what is left, and what comes free, is kept for {one['kept_for']}, which comes earlier."
+        else:
+            yield f"{state}{f', and it asks for {asked:,}' if asked > 1 else ''}."
 
 
 def surplus(found: Mapping[str, Any]) -> Iterator[str]:
@@ -177,7 +193,7 @@ def _no_scheduler(found: Mapping[str, Any]) -> Iterator[str]:
 def _scheduler(found: Mapping[str, Any]) -> Iterator[str]:
     absent = list(_no_scheduler(found))
     yield from absent
-    if found["fits_now"] and not absent:
+    if found["fits_now"] and not absent and not found.get("limited_by"):
         yield "A scheduler is at work: it is about to be placed, unless an earlier task takes the room."
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rq_sched.errors import InvalidValue
 from rq_sched.model.amounts import MAX_LIMIT, NAME_FORM
+from rq_sched.model.fit import Place
 from rq_sched.model.given import given
 
 OFF = "off"
@@ -32,6 +34,44 @@ class LimitInfo:
     def to_dict(self) -> dict[str, Any]:
         """As JSON shows it."""
         return asdict(self)
+
+
+class Standing(NamedTuple):
+    """How it is with a limit now.
+
+    ``most``: None where it is off, below 0 where it was never set. ``kept_for``: the task for which its room is kept,
+    with its ``kept_place`` in the order, and how much that needs.
+    """
+
+    most: int | None
+    in_use: int
+    kept_for: str | None = None
+    kept_place: Place | None = None
+    kept_need: int = 0
+
+    def blocks(self, asked: int, place: Place | None) -> bool:
+        """Whether a task with that place in the order can't have so much of it now."""
+        if self.most is None:
+            return False
+        barred = self.kept_place is not None and place is not None and place > self.kept_place
+        return self.in_use + asked + (self.kept_need if barred else 0) > self.most
+
+
+def blocking(asked: Mapping[str, int], standings: Mapping[str, Standing], place: Place | None) -> list[dict[str, Any]]:
+    """The limits that don't let a task start now, as ``explain`` tells them."""
+    return [
+        {
+            "name": name,
+            "asked": number,
+            "limit": standings[name].most,
+            "in_use": standings[name].in_use,
+            "kept_for": None
+            if standings[name]._replace(kept_place=None).blocks(number, place)
+            else standings[name].kept_for,
+        }
+        for name, number in asked.items()
+        if standings[name].blocks(number, place)
+    ]
 
 
 def check_limit_name(value: object) -> str:

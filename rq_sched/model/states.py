@@ -58,6 +58,7 @@ class Reason(StrEnum):
     NO_FIT_NOW = "no_fit_now"  # pending: some node could, none has the room now
     BEHIND = "behind"  # pending: it fits now, earlier tasks come first
     RESERVED = "reserved_for_other"  # pending: the room is kept for an earlier task
+    LIMITED = "limited"  # pending: too little is left of a limit that it asks for
     AFTER = "after"  # waiting: others must end first
     RETRY = "retry"  # delayed: back-off after a failure
     TOO_MANY_LABEL_SETS = "too_many_label_sets"  # delayed: it was due, and no more label sets may wait

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from rq_sched.errors import TaskExists, TaskNotFound
+from rq_sched.errors import LimitUnknown, TaskExists, TaskNotFound
 from rq_sched.link import Command, Op
 from rq_sched.model.arrays import SEQUENCE, element_of, extent, owner
 from rq_sched.model.asked import units
@@ -21,12 +21,14 @@ from rq_sched.model.events import Event, events_of
 from rq_sched.model.explanation import Explanation
 from rq_sched.model.fit import Place, Wish, fit_counts, pending_reason
 from rq_sched.model.ids import known_id
+from rq_sched.model.limits import blocking
 from rq_sched.model.node import NodeState
 from rq_sched.model.reading import LAST_MS, as_dict, real, text, whole
 from rq_sched.model.states import Reason, State
 from rq_sched.model.surroundings import is_below
 from rq_sched.model.task import TaskInfo, TaskRequest, iso
 from rq_sched.store.dependencies import DependencyReads
+from rq_sched.store.limit_reads import NEVER_SET
 from rq_sched.store.parts import of_lines
 from rq_sched.store.position import ahead
 from rq_sched.store.records import decode
@@ -91,6 +93,7 @@ class Explain(DependencyReads, SharedSettings):
         Raises:
             TaskExists: the id is another request's.
             DependencyNotFound: there is no such task to wait for.
+            LimitUnknown: it asks for a limit that was never set.
         """
         task_id, _, digest, _ = encode(request)
         (known,) = yield from self.records([task_id])
@@ -102,16 +105,25 @@ class Explain(DependencyReads, SharedSettings):
         aging = real((yield [("HGET", self.keys.settings, "aging")])[0])
         info = _imagined(request, now)
         answer = _heading(info)
+        yield from self._check_limits(info)
         answer |= yield from self._waits(info, Place(-request.priority + aging * now / 3_600_000, LAST))
         if request.delay:
             answer |= {"state": State.DELAYED, "reason": None, "due": iso(now / 1000 + request.delay)}
-        elif answer["fits_now"]:
+        elif answer["fits_now"] and "limited_by" not in answer:
             answer |= {"state": State.ASSIGNED, "reason": None}
         elif request.infeasible == "fail" and not answer["fits_empty"] and not (yield from self._may_come_back(info)):
             answer |= {"state": State.FAILED, "reason": Reason.INFEASIBLE}
         if request.after:
             answer |= yield from self.would_await(request)
         return Explanation.of(answer | {"dry_run": True, "exists": False})
+
+    def _check_limits(self, info: TaskInfo) -> Op[None]:
+        """As a submit would.  Raises: LimitUnknown."""
+        for name, standing in (yield from self.limit_standings(list(info.limits))).items():
+            if standing.most == NEVER_SET:
+                raise LimitUnknown(
+                    f"there is no limit {name}: `rq-sched limits` lists them, `rq-sched limit {name} 20` sets it"
+                )
 
     def _may_come_back(self, info: TaskInfo) -> Op[bool]:
         """Whether a node that takes no tasks now could hold it when it does."""
@@ -148,6 +160,11 @@ class Explain(DependencyReads, SharedSettings):
             barred = reservation.node_id if reservation.bars(info.task_id, place, wish.need, ends) else None
         answer: dict[str, Any] = {"reason": None, **fit_counts(wish, rooms, barred)}
         answer["reason"] = pending_reason(answer)
+        standings = yield from self.limit_standings(list(info.limits))
+        if limited := blocking(info.limits, standings, place):
+            answer["limited_by"] = limited
+            if answer["reason"] not in (Reason.NO_NODES, Reason.INFEASIBLE):
+                answer["reason"] = Reason.LIMITED
         answer["missing_labels"] = {label: sum(label not in room.labels for room in rooms) for label in info.require}
         carrying = [r for r in rooms if r.carries(info.require) and not r.refuses(info.refused)]
         answer["largest_cpu"] = max((room.total.cpu for room in carrying), default=0)

@@ -15,13 +15,15 @@ from rq_sched.model.asked import sums
 from rq_sched.model.events import Event, events_of
 from rq_sched.model.fit import Place, Reservation, Room, Wish, fit_counts, pending_reason
 from rq_sched.model.ids import check_id, known_id
+from rq_sched.model.limits import blocking
 from rq_sched.model.namespace import NamespaceInfo
 from rq_sched.model.node import NodeInfo, NodeState
 from rq_sched.model.reading import as_dict, real, text, whole
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import FINAL, Reason, State, read_state
 from rq_sched.model.task import TaskInfo
-from rq_sched.store.base import PAGE, Base
+from rq_sched.store.base import PAGE
+from rq_sched.store.limit_reads import LimitReads
 from rq_sched.store.node_records import decode as decode_node
 from rq_sched.store.parts import Record, answered, asked, with_array
 from rq_sched.store.records import damaged
@@ -41,7 +43,7 @@ UNREADABLE_NODE = (b"state", b"unreadable")
 """The record of a node whose key is of another type."""
 
 
-class Reads(Base):
+class Reads(LimitReads):
     """What single tasks and nodes are, and what happened: questions that others are made of."""
 
     # -- tasks ------------------------------------------------------------------------------------
@@ -121,6 +123,17 @@ class Reads(Base):
                 among = rooms if info.refused else distinct
                 reasons[key] = pending_reason(fit_counts(key[0], among, key[1]))
             info.reason = reasons[key]
+        yield from self._say_which_are_limited([info for info in waiting if info.limits])
+
+    def _say_which_are_limited(self, waiting: Sequence[TaskInfo]) -> Op[None]:
+        """Of tasks that ask for limits, those that a limit doesn't let start."""
+        if not waiting:
+            return
+        standings = yield from self.limit_standings(sorted({name for info in waiting for name in info.limits}))
+        places = yield from self.places([info.task_id for info in waiting])
+        for info, place in zip(waiting, places, strict=True):
+            if info.reason not in (Reason.NO_NODES, Reason.INFEASIBLE) and blocking(info.limits, standings, place):
+                info.reason = Reason.LIMITED
 
     def _barred(
         self, waiting: Sequence[TaskInfo], rooms: Sequence[Room], reservation: Reservation | None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rq_sched import audit
+from rq_sched.cli import explain_pending
 from rq_sched.errors import InvalidValue, LimitUnknown
 from rq_sched.link import Link, scripts
+from rq_sched.model.explanation import Explanation
 from rq_sched.model.orders import digest
+from rq_sched.model.task import TaskRequest
 from tests.faults.planted import plant
 from tests.lua.cell import Cell
 
@@ -242,6 +246,42 @@ def test_agents_and_ledgers_agree_on_what_runs(cell: Cell) -> None:
     entries = cell.run(cell.store.node_ledger("a", "1")).entries
     beat = cell.run(cell.store.node_heartbeat("a", "1", acked=cell.acked["a"], digest=digest(entries)))
     assert beat.agrees
+
+
+def test_why_it_waits(cell: Cell) -> None:
+    cell.run(cell.store.sweep(scheduler="s"))
+    cell.node("a", 8, 4096)
+    limit(cell, "api", 4)
+    submit(cell, "s0", "s1", api=2)
+    assert cell.place() == 2
+    submit(cell, "much", api=4)
+    submit(cell, "little", api=1)
+    submit(cell, "more", api=5)
+    cell.place()
+    assert [info.reason for info in cell.run(cell.store.status(["much", "little", "more"])) if info] == ["limited"] * 3
+    why = cell.run(cell.store.explain("little"))
+    assert (why.reason, why.fits_now) == ("limited", 1)
+    assert why.limited_by == [{"name": "api", "asked": 1, "limit": 4, "in_use": 4, "kept_for": None}]
+    assert "limit api: 4 of 4 in use." in said(why)
+    assert "limit api: 4 of 4 in use, and it asks for 5: it waits until that is raised" in said(
+        cell.run(cell.store.explain("more"))
+    )
+    cell.run(cell.store.reserve())
+    cell.now += 31_000
+    cell.run(cell.store.reserve())
+    cell.finish("a", cell.starts("a")["s0"])
+    why = cell.run(cell.store.explain("little"))
+    assert [one["kept_for"] for one in why.limited_by] == ["much"]
+    assert "2 of 4 in use; what is left, and what comes free, is kept for much" in said(why)
+    assert cell.run(cell.store.explain("much")).limited_by[0]["kept_for"] is None
+    request = TaskRequest("m:f", task_id="new", cpu_needed=1, memory_needed=1, limits={"api": 1})
+    assert cell.run(cell.store.dry_run(request.check())).reason == "limited"
+    with pytest.raises(LimitUnknown, match="there is no limit db"):
+        cell.run(cell.store.dry_run(replace(request, limits={"db": 1}).check()))
+
+
+def said(why: Explanation) -> str:
+    return " ".join(explain_pending.pending(why.to_dict()))
 
 
 STORIES = {
