@@ -99,7 +99,7 @@ class Explanation(Answer):
     largest_cpu: int | None = None  # what such a node offers at most; so is the next
     largest_memory: int | None = None
     largest_resources: dict[str, float] = field(default_factory=dict)
-    # Limits of which too little is left: name, asked, limit, in_use, kept_for (whom: an earlier task; None: it is in use)
+    # Limits of which too little is left: name, asked, limit, in_use, kept_for (an earlier task; None: it is in use)
     limited_by: list[dict[str, Any]] = field(default_factory=list)
     ahead: int | None = None  # tasks that come before it
     ahead_at_least: bool | None = None  # True: there are at least so many
