@@ -151,6 +151,7 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "feature_use": ["", "later"],
         "upgrade_begin": [""],
         "event_find": ["", "p1", "-", "+", 10],
+        "limit_set": ["", "api", 20],
         "schedule_add": ["", "fresh", 1, *asked, "* * * * *", "UTC", "", "", "", "skip", "last"],
         "schedule_due": ["", 10],
         "schedule_make": ["", "ab", 0, "yearly", due, "", due, 0, ""],
@@ -173,5 +174,6 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "repair_type": ["", "groups"],
         "repair_stray": ["", "nodes", "n1"],
         "repair_give_up": ["", "nobody"],
+        "repair_limit": ["", "api", "2:1024@api=1"],
         "repair_schedule": ["", "yearly", "", ""],
     }

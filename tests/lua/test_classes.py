@@ -117,6 +117,8 @@ def test_a_name_says_what_it_was_made_of() -> None:
 
 
 def test_what_is_no_class_is_refused_and_what_is_one_waits(cell: Cell) -> None:
+    for limit in {limit for name in SOUND for limit in limits_in(name)}:
+        cell.run(cell.store.limit_set(limit, 10))
     arguments: list[Any] = ["ab", 0, "", "t0", "1:1", "digest", "run=m:f\nwith="]
     for i, name in enumerate(SOUND + NONE):
         arguments[3:5] = f"t{i}", name.encode()
