@@ -108,6 +108,7 @@ def _status_pairs(info: TaskInfo) -> Iterator[tuple[str, str]]:
     yield "refused by", ", ".join(place.partition(":")[0] for place in info.refused)
     yield "time limit", show.duration(info.time_limit) if info.time_limit else ""
     yield "preemptible", "yes" if info.preemptible else ""
+    yield "deadline", show.clock(info.expires_at) if info.expires_at else ""
     yield "after", _after_text(info)
     yield "elastic", info.elastic if info.elastic != "cpu" else ""
     yield "submitted", show.clock(info.submitted_at)

@@ -72,6 +72,7 @@ class Explanation(Answer):
     chdir: str | None = None  # the folder that was asked for
     folder: str | None = None  # of a command: where it was submitted
     runs_in: str | None = None  # the folder in which it ran last, as its node allows folders now
+    expires_at: str | None = None  # it waits, and fails if it hasn't started by then
     error: str | None = None
     refusals: dict[str, str] = field(default_factory=dict)  # nodes that have refused it, with what each has said
     history: list[dict[str, Any]] = field(

@@ -165,6 +165,20 @@ def test_waiting_states(cli: Cli, hand: HandCell):
 # -- a dry run ------------------------------------------------------------------------------------
 
 
+def test_not_for_ever(cli: Cli, hand: HandCell):
+    hand.node("n1", ttl=600)
+    big = ("--cpu", "64", "--infeasible", "fail", "m:f")
+    assert "It would fail at once (--infeasible fail):" in cli("submit", "--dry-run", *big).out
+    refused = cli("submit", "--id", "big", *big, code=1)
+    assert "submitted big, and it failed at once" in refused.out
+    assert "no node could hold big even when empty" in refused.err
+    assert "it didn't wait for a node that could" in cli("explain", "big").out
+    cli("submit", "--id", "late", "--cpu", "64", "--deadline", "1h", "m:f")
+    assert "It fails if it hasn't started by " in cli("explain", "late").out
+    assert "deadline" in cli("status", "late").out
+    assert cli.json("explain", "late").one["expires_at"] == cli.json("status", "late").one["expires_at"]
+
+
 def test_dry_run(cli: Cli, hand: HandCell, link: Link):
     hand.node("n1", ttl=600)
     before = snapshot(link, hand)
