@@ -165,6 +165,28 @@ def test_all_of_what_a_command_writes_is_shown(machine: Machine):
     assert machine.type("run", "--", "head", "-c", "1500000", "/dev/zero") == (bytes(1_500_000), b"")
 
 
+def test_100_megabytes_of_any_bytes_are_in_the_file_as_they_were_written(machine: Machine):
+    piece = os.urandom(1_000_000)
+    (machine.home / "piece").write_bytes(piece)
+    script = "for i in $(seq 100); do cat piece; done"
+    assert machine.type("run", "--output", "big.bin", "--", "sh", "-c", script) == (b"", b"")
+    with (machine.home / "big.bin").open("rb") as file:
+        assert all(file.read(len(piece)) == piece for _ in range(100))
+        assert file.read() == b""
+    (machine.home / "big.bin").unlink()
+
+
+@pytest.mark.parametrize("size", [20, pytest.param(1000, marks=pytest.mark.full)])
+def test_each_element_of_an_array_has_a_file_of_its_own(machine: Machine, size: int):
+    script = "echo part $RQ_SCHED_ARRAY_INDEX"
+    words = ("--id", f"parts{size}", "--array", f"1-{size}", "--output", f"out{size}/%i.txt", "--memory", "10")
+    machine.type("submit", *words, "--wait", "-q", "--", "sh", "-c", script)
+    out = machine.home / f"out{size}"
+    assert {one.name: one.read_text() for one in out.iterdir()} == {
+        f"{index}.txt": f"part {index}\n" for index in range(1, size + 1)
+    }
+
+
 def test_what_was_lost_of_a_functions_output_is_told(machine: Machine):
     out, err = machine.type("run", "builtins:print", f':="{"x" * 100_000}"', code=0)
     assert (len(out), err) == (100_001, b"")

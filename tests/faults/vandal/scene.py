@@ -143,7 +143,12 @@ class Scene:
             require=("gpu",) if rng.random() < 0.1 else (),
             array=array,
             time_limit=rng.choice([None, None, 30]),
-        ).check()
+        )
+        asked = random.Random(f"{self.world.seed} {task_id}")  # apart: what is asked for besides changes no other chance
+        request.chdir, request.env = asked.choice([None, "/srv/%t"]), asked.choice([None, {"RUN": "1"}])
+        request.output_path = asked.choice([None, "%t.%a.out"])
+        request.deadline = None if kind == INNOCENT else asked.choice([None, None, 2.0, 30.0])
+        request.check()
         names = [task_id] if array is None else [f"{task_id}/{i}" for i in range(4)]
         for name in names:
             self.behaviours[name] = Behaviour("ok", rng.choice([0.02, 0.1, 0.4, 1.0]), resizes=rng.random() < 0.2)
