@@ -13,7 +13,7 @@ MOST_TEXT = 128
 """Characters of a name, or of a tag's text."""
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}")
 _BETWEEN = "\t"
-WHAT = f"tags must be up to {MOST_TAGS} names with texts, such as run=17"
+WHAT = f"tags must be up to {MOST_TAGS} times NAME=TEXT, such as run=17"
 """What tags are, however they are given."""
 
 

@@ -207,9 +207,9 @@ def test_other_keywords_are_the_functions() -> None:
         ({"log_limit": 10**5000}, "log_limit must be between 64K and 1M"),
         ({"name": ""}, "name must be 1 to 128 characters"),
         ({"name": "a\nb"}, "name must be 1 to 128 characters"),
-        ({"tags": ["run"]}, "tags must be up to 16 names with texts, such as run=17, not 'run'"),
+        ({"tags": ["run"]}, "tags must be up to 16 times NAME=TEXT, such as run=17, not 'run'"),
         ({"tags": {"1": "x"}}, "a tag's name must be 1 to 32 letters"),
-        ({"tags": {f"t{n}": "x" for n in range(17)}}, "up to 16 names"),
+        ({"tags": {f"t{n}": "x" for n in range(17)}}, "up to 16 times"),
         ({"tags": {"run": "a\tb"}}, "the text of the tag run must be 1 to 128 characters"),
     ],
 )

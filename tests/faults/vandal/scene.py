@@ -144,7 +144,7 @@ class Scene:
             array=array,
             time_limit=rng.choice([None, None, 30]),
         )
-        asked = random.Random(f"{self.world.seed} {task_id}")  # apart: what is asked for besides changes no other chance
+        asked = random.Random(f"{self.world.seed} {task_id}")  # changes no other chance
         request.chdir, request.env = asked.choice([None, "/srv/%t"]), asked.choice([None, {"RUN": "1"}])
         request.output_path = asked.choice([None, "%t.%a.out"])
         request.deadline = None if kind == INNOCENT else asked.choice([None, None, 2.0, 30.0])
