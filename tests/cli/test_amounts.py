@@ -11,6 +11,8 @@ from tests.cli.kit import Cli, pairs
 
 
 def test_submit_takes_them_and_status_shows_them(cli: Cli):
+    for name in ("api", "db"):
+        cli("limit", name, "5")
     words = ["--resource", "scratch=5000", "--resource", "gpu=0.5", "--limit", "api", "--limit", "db=2"]
     cli("submit", "m:f", "--id", "t1", "--require", "ssd", *words, "-q")
     found = cli.json("status", "t1").one
@@ -42,6 +44,7 @@ def test_what_a_worker_can_not_have(cli: Cli):
 
 
 def test_lines_of_a_file_have_them(cli: Cli, tmp_path: Path):
+    cli("limit", "api", "5")
     lines = [
         {"function": "m:f", "id": "t1", "resources": {"gpu": 2}, "limits": ["api"]},
         {"function": "m:f", "id": "t2", "resource": ["gpu=2"], "limit": {"api": 1}},
