@@ -12,6 +12,7 @@
 # make vandal SEEDS=2000 FIRST=0   play so many seeds of somebody who changes what is in Redis, or SEED=17 alone
 # make controls    plant all bugs that the model and the simulation must catch; the tests plant every third
 # make chaos SECONDS=600 SEED=1   real processes, killed, frozen, cut off; Redis too
+# make graphs TASKS=100000   a graph of so many tasks through real workers, some of which are killed
 # make docs        the site, into build/site; broken links and missing functions fail
 # make clean       remove everything that was made
 
@@ -33,7 +34,7 @@ DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-a
 # Without compiled modules each of the thousands of processes that tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-full full oldest check lint style format-check format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal controls chaos docs clean debian
+.PHONY: demo test test-full full oldest check lint style format-check format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal controls chaos graphs docs clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -109,6 +110,9 @@ controls: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+
+graphs: $(VENV)/.dev
+	$(BIN)/python -m tests.faults.graphs --tasks $(or $(TASKS),100000) --seed $(or $(SEED),1)
 
 docs: $(VENV)/.dev
 	$(BIN)/zensical build --strict

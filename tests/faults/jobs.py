@@ -22,3 +22,15 @@ def effect(seconds: float) -> None:
             f"{what} {os.environ['RQ_SCHED_TASK_ID']} {os.environ['RQ_SCHED_ATTEMPT']} {time.monotonic()}",
             seconds if what == "E" else 0.0,
         )
+
+
+def step(path: str, used: dict[str, str], fails: bool) -> str:
+    """A task of a graph: its begin and its end in a file, and its id as the result. ``used``: results of others, by
+    their ids."""
+    task_id = os.environ["RQ_SCHED_TASK_ID"]
+    note(path, f"B {task_id}")
+    assert all(given == result for given, result in used.items()), used
+    note(path, f"{'F' if fails else 'E'} {task_id}")
+    if fails:
+        raise ValueError("as it was told")
+    return task_id
