@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import Any
 
 from rq_sched.errors import DurabilityNotReached
 from rq_sched.link import Op, Request
 from rq_sched.link.requests import Lazy
 from rq_sched.link.scripts import Argument
-from rq_sched.model.after import in_order
-from rq_sched.model.arrays import extent
+from rq_sched.model.after import id_of, in_order
+from rq_sched.model.arrays import extent, owner
 from rq_sched.model.durability import Durability
 from rq_sched.model.schema import FEATURES
 from rq_sched.model.signing import Signer
@@ -59,14 +59,14 @@ class Submit(Base):
         safe = self._safekeeping
         if safe is not None:
             yield from safe.check()
-        answers: list[int | bytes] = []
+        answers: list[int | bytes]
         short: list[str] = []
         ordered = in_order(requests)
         graph = ordered is not requests or any(request.infeasible != "wait" for request in requests)
-        made = self._graph_calls if graph else self._calls
-        calls = made(ordered, watch or "")  # made as they are sent, while Redis works on those before
-        for first in calls:
-            answers += yield from self._safely(chain([first], islice(calls, PIPELINE - 1)), short)
+        if graph:
+            answers = yield from self._submit_graph(ordered, watch or "", short)
+        else:
+            answers = yield from self._send(self._calls(ordered, watch or ""), short)
         outcomes = [_outcome(answer) for answer in answers]
         if graph:
             of_each = dict(zip(map(id, ordered), outcomes, strict=True))
@@ -129,6 +129,37 @@ class Submit(Base):
                     yield self.call("task_await", str(request.task_id), i, *request.after[i : i + NAMED])
         if batch:
             yield self.call("graph_submit", watch, *batch)
+
+    def _submit_graph(self, requests: Sequence[TaskRequest], watch: str, short: list[str]) -> Op[list[int | bytes]]:
+        """Submit tasks of which some wait for others, which stand before them, or are there.
+
+        What isn't named in the first call about a task must be there before it: else that task would be cancelled."""
+        answers: list[int | bytes] = []
+        for is_wide, group in groupby(requests, lambda request: len(request.after) > NAMED):
+            for part in [[one] for one in group] if is_wide else [list(group)]:
+                missing = (yield from self._missing(part[0])) if is_wide else None
+                if missing is not None:
+                    answers.append(missing.encode())
+                else:
+                    answers += yield from self._send(self._graph_calls(part, watch), short)
+        return answers
+
+    def _missing(self, request: TaskRequest) -> Op[str | None]:
+        """The first of those that a new task would wait for, that isn't there (of an element: nor its array)."""
+        ids = [str(request.task_id), *(id_of(name) for name in request.after)]
+        here, *found = yield from self.paged([("EXISTS", self.keys.task(owner(task_id))) for task_id in ids])
+        return (
+            None
+            if here
+            else next((task_id for task_id, is_there in zip(ids[1:], found, strict=True) if not is_there), None)
+        )
+
+    def _send(self, calls: Iterator[Request], short: list[str]) -> Op[list[int | bytes]]:
+        """The answers of these, which are made as they are sent, while Redis works on those before."""
+        answers: list[int | bytes] = []
+        for first in calls:
+            answers += yield from self._safely(chain([first], islice(calls, PIPELINE - 1)), short)
+        return answers
 
     def _safely(self, calls: Iterable[Request], short: list[str]) -> Op[list[Any]]:
         """One pipeline of submits, and the wait at its end; what is missing goes to ``short``."""

@@ -129,6 +129,21 @@ def test_many_are_waited_for(graph: Graph) -> None:
     assert graph.goes_on("sum")
 
 
+def test_of_many_one_is_not_there(graph: Graph) -> None:
+    """Also beyond those that the first call names: it isn't submitted, and can be later."""
+    names = [f"t{i}" for i in range(300)]
+    requests = [TaskRequest("m:f", task_id=name).check() for name in names[:-1]]
+    wide = TaskRequest("m:f", task_id="sum", after=names).check()
+    then = TaskRequest("m:f", task_id="then", after=["sum"]).check()
+    assert graph.run(graph.store.submit([*requests, wide, then]))[-2:] == ["orphan t299", "orphan sum"]
+    bad = TaskRequest("m:f", task_id="t299", after=["no"]).check()
+    assert graph.run(graph.store.submit([wide, bad])) == ["orphan t299", "orphan no"]
+    assert graph.submit("t299") == ["new"]
+    assert graph.run(graph.store.submit([wide, then])) == ["new", "new"]
+    assert graph.info("sum").awaited == 300
+    assert graph.run(graph.store.submit([wide])) == ["same"]
+
+
 def test_ids_in_any_order_and_no_cycles(graph: Graph) -> None:
     def request(task_id: str, *after: str) -> TaskRequest:
         return TaskRequest("m:f", task_id=task_id, after=after).check()
