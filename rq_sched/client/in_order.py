@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rq_sched.model.after import id_of
 from rq_sched.model.task import TaskRequest
 from rq_sched.store.submit import ACCEPTED, ORPHAN
 
@@ -37,26 +38,42 @@ class InOrder:
 
     def __init__(self) -> None:
         self._row: deque[Asked] = deque()
-        self._kept: dict[str, list[Asked]] = {}  # by the task that isn't there
+        self._kept: dict[str, list[Asked]] = {}  # by a task that isn't there
+        self._kept_ids: set[str] = set()
 
     def add(self, requests: Sequence[TaskRequest], numbers: Sequence[int] = ()) -> list[Asked]:
-        """More requests. ``numbers``: by which they are told."""
+        """More requests; those that can be submitted now. ``numbers``: by which they are told."""
         new = [Asked(r, n) for r, n in zip(requests, numbers or range(len(requests)), strict=True)]
         self._row += new
-        return new
+        return [one for one in new if not self._keep_for_another(one)] if self._kept else new
+
+    def _keep_for_another(self, asked: Asked) -> bool:
+        """Keep it as long as it waits for one that is kept, if it does."""
+        missing = next((one for one in map(id_of, asked.request.after) if one in self._kept_ids), None)
+        if missing is not None:
+            self._keep(asked, missing)
+        return missing is not None
+
+    def _keep(self, asked: Asked, missing: str) -> None:
+        asked.outcome = ORPHAN + missing
+        self._kept.setdefault(missing, []).append(asked)
+        self._kept_ids.add(str(asked.request.task_id))
 
     def settle(self, asked: Sequence[Asked], outcomes: Sequence[str]) -> list[Asked]:
-        """What a submit has answered; those that are to be submitted again: what they wait for is there now."""
+        """What a submit has answered; those that are to be submitted now: what they wait for is there."""
         for one, outcome in zip(asked, outcomes, strict=True):
             one.outcome = outcome
             if one.open:
-                self._kept.setdefault(one.outcome.removeprefix(ORPHAN), []).append(one)
+                self._keep(one, outcome.removeprefix(ORPHAN))
         again: list[Asked] = []
-        there = [one for one in asked if one.outcome in ACCEPTED] if self._kept else []
-        while there:  # also those that wait for what is submitted again with them
-            found = self._kept.pop(str(there.pop().request.task_id), [])
-            again += found
-            there += found
+        there = [str(one.request.task_id) for one in asked if one.outcome in ACCEPTED] if self._kept else []
+        while there:  # also those that wait for what is submitted now with them
+            for one in self._kept.pop(there.pop(), ()):
+                task_id = str(one.request.task_id)
+                self._kept_ids.discard(task_id)
+                if not self._keep_for_another(one):
+                    again.append(one)
+                    there.append(task_id)
         return again
 
     def settled(self) -> list[Asked]:
@@ -68,7 +85,7 @@ class InOrder:
 
     def rest(self) -> list[Asked]:
         """No more will come: those that aren't settled, and no longer kept."""
-        self._kept = {}
+        self._kept, self._kept_ids = {}, set()
         return [one for one in self._row if one.open]
 
     def drop(self, asked: Sequence[Asked]) -> None:
