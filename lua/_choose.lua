@@ -100,7 +100,7 @@ local function tight(need)
   local ids, scores = candidates(need)
   if #ids == 0 then return best_fit(need) end
   for i, score in ipairs(scores) do
-    scores[i] = math.floor(score / PY.MEMORY_STEP) / need.cpu + (score % PY.MEMORY_STEP) / need.memory
+    scores[i] = math.floor(score / PY.MEMORY_STEP) / math.max(1, need.cpu) + (score % PY.MEMORY_STEP) / need.memory
   end
   return least(ids, scores)
 end

@@ -16,7 +16,7 @@ local function head_request(node, class, id, array, member)
   local text = request_waiting(id)
   if text == nil then
     local most = 1
-    local fit = math.min(math.floor(room_cpu(node) / class.cpu), math.floor(node.memory / class.memory), MOST_READ)
+    local fit = math.min(math.floor(room_cpu(node) / math.max(1, class.cpu)), math.floor(node.memory / class.memory), MOST_READ)
     if fit > 1 and (class.moved or is_alone(class)) then most = fit end
     records_fetch(most > 1 and ids_ahead(class, most) or { id })
     text = request_waiting(id)
@@ -124,7 +124,7 @@ local function fill(now, nonce, node, limit, orders)
     if done then placed = placed + 1 end
     if reserved and not node.reserved then first_fit_reset() end -- the task it was reserved for is there
   end
-  if room_cpu(node) < 1 or node.memory < 1 then return placed, false end -- full: nothing is left undone
+  if is_full(room_cpu(node), node.memory) then return placed, false end -- full: nothing is left undone
   --@mark work_left
   read('ZADD', P .. 'dirty', now, node.id)
   return placed, true

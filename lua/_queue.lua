@@ -21,8 +21,9 @@ local function earlier(score, member, than_score, than_member)
   return score < than_score or (score == than_score and member < than_member)
 end
 
--- The bounds of coarse steps are 1, 2, 3, 4, 6, 8, 12, 16, 24 …: the least that holds `amount`, and the one below it.
+-- The bounds of coarse steps are 0, 1, 2, 3, 4, 6, 8, 12, 16, 24 …: the least that holds `amount`, and the one below it.
 local function step(amount)
+  if amount == 0 then return 0, 0 end
   local fraction, exponent = math.frexp(amount)
   local power = 2 ^ exponent
   if fraction == 0.5 then return power / 2, power * 3 / 8 end
@@ -36,7 +37,7 @@ local function class_parse(name)
   local size, required = string.match(name, '^(%d+:%d+)(.*)$')
   local cpu, memory = string.match(size or '', '^(%d+):(%d+)$')
   cpu, memory = tonumber(cpu), tonumber(memory)
-  if not cpu or not memory or cpu < 1 or memory < 1 or cpu > PY.MOST_CPU or memory > PY.MOST_MEMORY then return nil end
+  if not cpu or not memory or memory < 1 or cpu > PY.MOST_CPU or memory > PY.MOST_MEMORY then return nil end
   local amounts, limits
   if required ~= '' then
     local labels, amounts_text, limits_text, refused = string.match(required, REQUIRED)
@@ -136,6 +137,7 @@ end
 local function queue_add(class_name, score, member, number)
   local class = class_of(class_name)
   if not class then return end -- task_pending() looks before
+  if class.cpu == 0 then setting_say('drivers') end
   class_touch(class)
   local added = class.added
   added[#added + 1] = score

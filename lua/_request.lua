@@ -59,7 +59,8 @@ end
 
 -- CPU and memory of a class's name, CPU:MEMORY and what is required beside them.
 local function class_given(name)
-  local cpu, memory, required = string.match(name, '^([1-9]%d*):([1-9]%d*)(.*)$')
+  local cpu, memory, required = string.match(name, '^(%d+):([1-9]%d*)(.*)$')
+  if cpu and #cpu > 1 and string.byte(cpu) == 48 then cpu = nil end -- 0 in front
   local need = { cpu = tonumber(cpu) or 0, memory = tonumber(memory) or 0 }
   if not cpu or need.cpu > PY.MOST_CPU or need.memory > PY.MOST_MEMORY then
     complain('invalid_resources', 'bad needs ' .. shown(name) .. ': write CPU:MB, with 1 to ' .. PY.MOST_CPU .. ' cores and 1 to '

@@ -87,7 +87,7 @@ end
 local needed = 0
 for _, task in ipairs(tasks) do needed = needed + task.size end
 if sequences_new(needed) == nil then return sequences_used_up() end -- there are as many
-if not has_graphs() then read('HSET', P .. 'settings', 'graphs', '1') end
+setting_say('graphs')
 records_fetch(ids)
 local answers = {}
 for i, task in ipairs(tasks) do answers[i] = accept(task) end

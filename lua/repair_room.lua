@@ -4,7 +4,7 @@
 -- ARGV: now_ms task_id
 -- Replies: what was done, in words ('' nothing)
 -- Refuses: nothing
--- Promises: only `fresh` is written to: at worst a scheduler looks in vain
+-- Promises: only `fresh` is written to, and that there are tasks without cores: at worst a scheduler looks in vain
 --@include _queue
 --@include _repair
 
@@ -18,6 +18,7 @@ local array = request.array and array_load(id)
 local member = array and array_member(array) or (request.turn or '') .. id
 local class = request.class
 if class and task.state == 'pending' and call('ZSCORE', P .. 'pending:' .. class, member) then
+  if string.byte(class) == 48 then setting_say('drivers') end
   local score, head = first_of(P .. 'pending:' .. class)
   if call('ZADD', P .. 'fresh', score, string.sub(head, 1, PY.SEQUENCE) .. class) == 1 then
     did('offered to the schedulers')

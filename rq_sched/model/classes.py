@@ -46,13 +46,13 @@ def read_need(task_class: str) -> Resources | None:
         need = need_of(task_class)
     except ValueError:
         return None
-    possible = 1 <= need.cpu <= MAX_CPU and 1 <= need.memory <= MAX_MEMORY
+    possible = 0 <= need.cpu <= MAX_CPU and 1 <= need.memory <= MAX_MEMORY
     return need if possible and is_required(task_class[_size_of(task_class) :]) else None
 
 
 def group_name(task_class: str) -> str:
-    """The coarse group of a class: the steps 1, 2, 3, 4, 6, 8, 12, 16, 24 … that hold its CPU and memory, and what else
-    it says (``_queue.lua`` has the same rule; a test holds them together).
+    """The coarse group of a class: the steps 0, 1, 2, 3, 4, 6, 8, 12, 16, 24 … that hold its CPU and memory, and what
+    else it says (``_queue.lua`` has the same rule; a test holds them together).
 
     >>> group_name("5:300+gpu")
     '6:384+gpu'
@@ -75,6 +75,8 @@ def _size_of(task_class: str) -> int:
 
 
 def _step(amount: int) -> int:
+    if amount == 0:
+        return 0
     power = 1 << (amount - 1).bit_length()
     three_quarters = power * 3 // 4
     return three_quarters if power >= 4 and amount <= three_quarters else power

@@ -114,7 +114,11 @@ class Options(TypedDict, total=False):
     What is left out, or None, is as the function's ``@task`` says, and else the default.
     """
 
-    cpu: Annotated[int | None, Option("cores that it needs", parse_cpu, 1, unit="cores", long="cpu_needed")]
+    cpu: Annotated[
+        int | None,
+        Option("cores that it needs; 0: none, as it waits for others", partial(parse_cpu, least=0), 1, unit="cores",
+               long="cpu_needed"),
+    ]  # fmt: skip
     memory: Annotated[
         int | str | None,
         Option("memory that it needs, in MB or such as 2G", parse_memory, DEFAULT_MEMORY, unit="MB",
@@ -122,7 +126,7 @@ class Options(TypedDict, total=False):
     ]  # fmt: skip
     max_cpu: Annotated[
         int | None,
-        Option("cores that it may grow to", parse_cpu, default_text="what it needs", unit="cores",
+        Option("cores that it may grow to", partial(parse_cpu, least=0), default_text="what it needs", unit="cores",
                long="max_cpu_needed"),
     ]  # fmt: skip
     max_memory: Annotated[

@@ -57,8 +57,8 @@ class Resources(NamedTuple):
         return f"{self.cpu} CPU, {format_memory(self.memory)}"
 
 
-def parse_cpu(value: object, name: str = "cpu") -> int:
-    """A number of cores: a whole number from 1.
+def parse_cpu(value: object, name: str = "cpu", least: int = 1) -> int:
+    """A number of cores: a whole number from 1, or from ``least``.
 
     Raises:
         InvalidResources: anything else (also a bool, a float with a fraction, text that isn't a number).
@@ -72,8 +72,8 @@ def parse_cpu(value: object, name: str = "cpu") -> int:
             cpu = int(float(value))
         except (ValueError, OverflowError):
             raise InvalidResources(f"{name} must be a whole number of cores, not {given(value)}") from None
-    if not 1 <= cpu <= MAX_CPU:
-        raise InvalidResources(f"{name} must be between 1 and {MAX_CPU} cores, not {given(value)}")
+    if not least <= cpu <= MAX_CPU:
+        raise InvalidResources(f"{name} must be between {least} and {MAX_CPU} cores, not {given(value)}")
     return cpu
 
 

@@ -25,6 +25,7 @@ ENTRIES = {
     "schema": "the version of the format of these data; FROM>TO while they are converted",
     "features": "what is in use beyond that, so that every process must know it: +NAME…",
     "graphs": "1: tasks have waited for others here",
+    "drivers": "1: tasks without cores have waited here",
 }
 """What stands in the settings beside those that users set."""
 

@@ -130,6 +130,8 @@ class TaskRequest:
         if found := references(self.args, self.kwargs):
             self.after = with_results(self.after, [one.id for one in found])
         _at_least(self.max_cpu_needed, self.cpu_needed, "cpu")
+        if self.cpu_needed == 0 and self.max_cpu_needed:
+            raise InvalidValue("a task with cpu 0 has memory alone, and can't grow: leave max_cpu out")
         _at_least(self.max_memory_needed, self.memory_needed, "memory")
         if self.deadline is not None and self.deadline <= self.delay:
             raise InvalidValue(

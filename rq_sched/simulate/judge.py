@@ -142,7 +142,7 @@ class _Waiting:
 
 def _leaning(need: Resources, most: Resources) -> int:
     """Which way a need leans: alike ones stand in one tree, or the smallest of either kind would hide each other."""
-    return max(-3, min(3, round(math.log2((need.cpu / most.cpu) / (need.memory / most.memory)))))
+    return max(-3, min(3, round(math.log2((max(need.cpu, 0.5) / most.cpu) / (need.memory / most.memory)))))
 
 
 class _Tree:

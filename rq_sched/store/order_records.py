@@ -119,7 +119,7 @@ def _need(task_class: bytes) -> Resources:
 
 
 def _possible(amount: Resources) -> Resources:
-    if not (1 <= amount.cpu <= MAX_CPU and 1 <= amount.memory <= MAX_MEMORY):
+    if not (0 <= amount.cpu <= MAX_CPU and 1 <= amount.memory <= MAX_MEMORY):
         raise ValueError(f"{amount.cpu} CPU, {amount.memory} MB")
     return amount
 

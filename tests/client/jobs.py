@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from rq_sched import current_task, task
+from rq_sched import Client, current_task, task
 from rq_sched.client.decorator import default_client
 
 ran: list[Any] = []
@@ -154,3 +154,11 @@ def told(*args: object, **kwargs: object) -> list[object]:
 
 def lengths(parts: list[bytes], last: bytes) -> list[int]:
     return [*map(len, parts), len(last)]
+
+
+def drive(url: str, namespace: str, number: int) -> list[object]:
+    """It waits for others, one after the other: what it has itself, and their sum."""
+    with Client(url, namespace) as client:
+        roots = [client.submit("math:sqrt", 4).result(timeout=30) for _ in range(number)]
+    threads = os.environ["OMP_NUM_THREADS"]
+    return [current_task().cpu, os.environ["RQ_SCHED_CPUS"], threads, sum(roots)]

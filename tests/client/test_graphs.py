@@ -135,3 +135,11 @@ def test_results_of_any_size_reach_real_processes(whole: Client, size: int) -> N
     assert whole.submit("exec:/bin/echo", whole.submit("builtins:str", "x")).result(timeout=30) == 0
     broken = whole.submit("math:sqrt", whole.submit("math:sqrt", 4), task_id="broken", retries=1)
     assert broken.result(timeout=30) == 2**0.5
+
+
+@pytest.mark.parametrize("cpu", [0, 1])
+def test_a_driver_that_holds_cores_is_told_once(whole: Client, cpu: int) -> None:  # noqa: F811
+    driver = whole.submit(jobs.drive, whole._link.url, whole.namespace, 4, cpu=cpu)
+    assert driver.result(timeout=30) == [cpu, "1" if cpu else "0", "1", 2.0 * 4]
+    told = b"this task waits for others, and holds a core meanwhile. Submit it with --cpu 0"
+    assert whole.logs(driver.id).count(told.decode()) == cpu

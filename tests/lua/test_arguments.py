@@ -104,7 +104,7 @@ REQUESTS: dict[str, tuple[list[Value], str]] = {
     "a digest that ends its line": (["new", "1:256", "x\nstate=held", "run=m:f\nwith="], "invalid_value"),
     "a long digest": (["new", "1:256", "x" * 65, "run=m:f\nwith="], "invalid_value"),
     "a class that ends its line": (["new", "1:256\nat=0", "digest", "run=m:f\nwith="], "invalid_label"),
-    "no cores": (["new", "0:256", "digest", "run=m:f\nwith="], "invalid_resources"),
+    "no cores": (["new", "00:256", "digest", "run=m:f\nwith="], "invalid_resources"),
     "memory beyond what can be told": (["new", "1:16777216", "digest", "run=m:f\nwith="], "invalid_resources"),
     "an endless amount": (["new", "9" * 400 + ":1", "digest", "run=m:f\nwith="], "invalid_resources"),
     "a class that is none": (["new", "seq", "digest", "run=m:f\nwith="], "invalid_resources"),

@@ -92,7 +92,7 @@ def test_options_of_a_marked_function_hold_unless_others_are_given() -> None:
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"cpu": 0}, InvalidResources),
+        ({"cpu": -1}, InvalidResources),
         ({"memory": "much"}, InvalidResources),
         ({"cpu": 2, "max_cpu": 1}, InvalidValue),
         ({"elastic": "yes"}, InvalidValue),

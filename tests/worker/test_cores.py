@@ -139,3 +139,11 @@ def test_more_cores_than_there_are_are_not_real(monkeypatch: pytest.MonkeyPatch,
 def test_where_nothing_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.sched_setaffinity", raising=False)
     assert affinity.claim(1, "n1") == ((), "this system can't pin processes to cores")
+
+
+def test_who_needs_none_may_use_any() -> None:
+    cores = Cores(range(4))
+    assert cores.give("driver", 0, ()) == (0, 1, 2, 3)
+    assert cores.give("a", 4) == (0, 1, 2, 3)
+    cores.take_back("driver")
+    assert cores.settle() == []

@@ -28,6 +28,7 @@ from rq_sched.client.steps import (
     batches,
     run,
 )
+from rq_sched.context import tell_of_held_cores
 from rq_sched.errors import (
     InvalidValue,
     RedisUnavailable,
@@ -84,6 +85,8 @@ class WaitFlows(BaseFlows):
                 tries = yield from ride_out(error, tries, deadline)
 
     def _hear(self, waiting: Waiting, deadline: Deadline) -> Flow[None]:
+        if waiting.goes_on():
+            tell_of_held_cores()
         look = self.clock() + self.poll
         while waiting.goes_on() and not deadline.passed:
             message = yield Hear(deadline.left(look - self.clock()))

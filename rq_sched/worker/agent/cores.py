@@ -24,13 +24,14 @@ class Cores:
         self._short: dict[str, int] = {}  # owners with less than is due to them, and what is
 
     def give(self, owner: str, count: int, prefer: Sequence[int] = ()) -> tuple[int, ...]:
-        """From now on the owner has ``count`` cores: those that it has, or else ``prefer``, as far as possible.
+        """From now on the owner has ``count`` cores: those that it has, or else ``prefer``, as far as possible. Who has
+        none of its own may use any.
 
         Returns:
             Those that it may use.
         """
         free = self._free
-        if owner not in self._by_owner and len(prefer) == count and free.issuperset(prefer):
+        if count and owner not in self._by_owner and len(prefer) == count and free.issuperset(prefer):
             free.difference_update(prefer)  # the common case: one task like the other
             self._by_owner[owner] = found = tuple(prefer)
             return found

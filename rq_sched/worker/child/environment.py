@@ -87,10 +87,10 @@ class Environment:
 
     def tell_size(self, allocation: Resources) -> None:
         """What it has."""
-        cores = str(allocation.cpu)
         self._tell(MEMORY, str(allocation.memory))
-        for name in (CPUS, *THREADS):
-            self._tell(name, cores)
+        self._tell(CPUS, str(allocation.cpu))
+        for name in THREADS:
+            self._tell(name, str(max(1, allocation.cpu)))
 
     def _tell(self, name: str, value: str) -> None:
         key, text = self._keys[name], value.encode()
