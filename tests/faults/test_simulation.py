@@ -37,6 +37,8 @@ def test_whatever_goes_wrong_the_invariants_hold(part: int, redis_url: str) -> N
         "ended cancelled",
         "given back in time",
         "placed by label",
+        "placed after others",
+        "cancelled with another",
     ):
         assert seen[what] > 0, f"a simulation of nothing: {seen}"
     for what in ("agent_killed", "machine_lost", "machine_frozen", "partition", "redis_away", "clock_jumps"):

@@ -76,6 +76,11 @@ BUGS = {
     ),
     "a node with a fault never takes tasks again": ("fault_ends", ""),
     "a suspect isn't alone": ("alone", ""),
+    "the first end releases": ("all_have_come", "if false then"),
+    "a parent that ends as poison releases nobody": (
+        "dependants_noted",
+        "if before and reason ~= 'poison' then table.insert(endings.awaited, { id = id, state = state }) end",
+    ),
     "a schedule that fires twice after a failover": ("due_once", "if false then return 0 end"),
     "a schedule's task beside the one before": ("one_at_a_time", "local active = false"),
 }

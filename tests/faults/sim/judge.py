@@ -29,6 +29,7 @@ from rq_sched.store import Store
 from rq_sched.store.parts import Record
 from tests.faults.sim.charges import CLEARS, Charges, History
 from tests.faults.sim.clockwork import Violated, World
+from tests.faults.sim.graphs import Graphs
 from tests.faults.sim.machines import Behaviour, Machine, Run
 from tests.faults.sim.network import Network
 from tests.faults.sim.people import Known, KnownArray
@@ -87,6 +88,7 @@ class Judge:
         self.charges = Charges(
             known, machines, self.runs, self.history, self.looked, lambda: self.trouble.lost, self.violated
         )
+        self.graphs = Graphs(known, self.looked, self.violated)
         self.every = 60  # scripts between two audits
         self._since_audit = 0
 
@@ -111,6 +113,7 @@ class Judge:
                 note(call, [found.groups() for found in tasks])
             if kind in CLEARS:
                 self._needs([found[1] for found in tasks])
+        self.graphs.check()
         if self._since_audit >= self.every:
             self.audit("now and then")
 
@@ -158,6 +161,7 @@ class Judge:
 
     def _placed(self, call: Call, items: list[Any]) -> None:
         for task_id, _, attempt, _ in items:
+            self.graphs.placed(task_id)
             self.history[task_id].placed.append(self.world.now)
             self.history[task_id].attempt = int(attempt)
             known = self.known[task_id]
@@ -271,6 +275,7 @@ class Judge:
         for task_id, node_id, attempt, why in items:
             history = self.history[task_id]
             self.charges.ended(call, task_id, node_id, int(attempt or 0), why)
+            self.graphs.ended(task_id, state)
             history.ends += 1
             self.looked[f"ended {state}"] += 1
             if history.ends > 1 + history.asked:
@@ -401,7 +406,7 @@ class Judge:
             self.violated(f"{name} has failed because of {info.reason}")
         if (info.reason == "poison") != (info.crashes >= info.crash_limit):
             self.violated(f"{name} has ended {state} ({info.reason}) with {info.crashes} crashes of {info.crash_limit}")
-        if state == State.CANCELLED and not known.to_end:
+        if state == State.CANCELLED and not known.to_end and not self.graphs.may_be_cancelled(info):
             self.violated(f"{name} is cancelled, and nobody wanted that")
 
     def _judge_cancel(self, info: TaskInfo, known: Known) -> None:

@@ -113,16 +113,30 @@ class Person:
         return None
 
     async def _submit(self, n: int) -> None:
-        requests = [self._request(len(self.known) + i) for i in range(n)]
+        requests: list[TaskRequest] = []
+        for i in range(n):
+            requests.append(self._request(len(self.known) + i))
+            if self.world.graphs is not None:
+                self._wait_for_others(self.world.graphs, requests)
         for request in requests:
             assert request.task_id is not None
             self.known[request.task_id] = Known(request, self._behaviour())
         answers = await self._ask(lambda: self.store.submit(requests))
         if isinstance(answers, list):
-            assert set(answers) <= {"new", "same"}, answers
-            for request in requests:
-                self.known[request.task_id or ""].acked = True
+            for request, answer in zip(requests, answers, strict=True):
+                assert answer in ("new", "same") or (answer.startswith("orphan") and request.after), answers
+                self.known[request.task_id or ""].acked = not answer.startswith("orphan")
             self.world.tell(f"{self.name}: accepted {', '.join(r.task_id or '' for r in requests)}")
+
+    def _wait_for_others(self, rng: random.Random, requests: list[TaskRequest]) -> None:
+        """The last of these waits for some that were submitted before it, or are about to be."""
+        others = [*self.known, *(str(one.task_id) for one in requests[:-1])]
+        if not others or rng.random() < 0.3:
+            return
+        chosen = rng.sample(others[-12:], min(len(others[-12:]), rng.choice([1, 1, 2, 3, 10])))
+        kinds = rng.choices(["", ":any", ":failed"], [6, 3, 1], k=len(chosen))
+        requests[-1].after = [one + kind for one, kind in zip(chosen, kinds, strict=True)]
+        requests[-1].check()
 
     def _behaviour(self) -> Behaviour:
         rng = self.world.rng
