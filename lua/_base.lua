@@ -63,7 +63,7 @@ local function stamp(now)
   return text
 end
 
-local OFTEN = { 'schema', 'aging', 'node_choice', 'drivers' } -- settings that most calls go by: they are read at once
+local OFTEN = { 'schema', 'aging', 'node_choice' } -- settings that most calls go by: they are read at once
 local settings
 
 -- A setting; nil where it has none, or isn't to be read.
@@ -77,11 +77,12 @@ local function setting(name)
   return field_of(P .. 'settings', name) or nil
 end
 
--- Says in the settings that there is something: from then on it is looked for.
+-- Says in the settings that there is something: from then on it is looked for. Whether that is new.
 local function setting_say(name)
-  if setting(name) then return end
+  if setting(name) then return false end
   settings[name] = '1'
   read('HSET', P .. 'settings', name, '1')
+  return true
 end
 
 -- What was written by others, as it may stand in a message: nothing in it acts on a terminal, nor on who parses it.

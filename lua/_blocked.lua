@@ -67,6 +67,7 @@ end
 
 -- The class of the first task that some node could hold when empty, as far as so few heads, or so many, show it.
 local function first_feasible(cpu, memory, few)
+  if cpu < 1 then return nil, true end -- there is no node
   local most = few and FEW or HEADS_MOST
   looked = 0
   local class = first_fit(cpu, memory, somewhere, function(_, _, class)

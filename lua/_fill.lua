@@ -92,6 +92,7 @@ local function first_allowed(now, node, reserved)
     if done_so_far.looks < HEADS then return class end
     first_fit_reset()
   end
+  if reserved.cpu < 1 and not node.drivers then return nil end
   return first_fit(math.min(cpu, reserved.cpu), math.min(memory, reserved.memory), carrier(node))
 end
 
@@ -103,6 +104,7 @@ local function fill(now, nonce, node, limit, orders)
   first_fit_reset()
   local class
   while tried < limit do
+    if is_full(node) then return placed, false end
     local reserved, again = node.reserved and reservation(), false
     if reserved then
       class = first_allowed(now, node, reserved)
@@ -124,7 +126,7 @@ local function fill(now, nonce, node, limit, orders)
     if done then placed = placed + 1 end
     if reserved and not node.reserved then first_fit_reset() end -- the task it was reserved for is there
   end
-  if is_full(room_cpu(node), node.memory) then return placed, false end -- full: nothing is left undone
+  if is_full(node) then return placed, false end -- full: nothing is left undone
   --@mark work_left
   read('ZADD', P .. 'dirty', now, node.id)
   return placed, true

@@ -127,16 +127,11 @@ local function group_fit(group, cpu, memory, accept, best_score, best_member)
   end
 end
 
--- Whether something that needs memory alone may fit there: where no such task ever was, a node without free cores is full.
-local function is_full(cpu, memory)
-  return memory < 1 or (cpu < 1 and not setting('drivers'))
-end
-
 -- The class whose head is the earliest task that fits, or nil. `carries(required)` tells whether what a group requires is
 -- there (nil: no labels are). `accept(score, member, class)`, where given, must allow a head too. Both say the same until
 -- first_fit_reset() of what isn't there, and what was refused.
 local function first_fit(cpu, memory, carries, accept)
-  if is_full(cpu, memory) then return nil end
+  if cpu < 0 or memory < 1 then return nil end
   local best = first_moved(cpu, memory, carries, accept)
   local best_score, best_member
   if best then best_score, best_member = class_peek(best) end

@@ -7,7 +7,7 @@ local TTL = 10000 -- ms without a heartbeat after which a node counts as dead, w
 -- The fields of a node's record; those at the front are amounts, which are written where they have changed, by their names here.
 local FIELDS = {
   'free_cpu', 'free_memory', 'ordered', 'acked', 'running', 'started', 'surplus',
-  'state', 'incarnation', 'reserved', 'ends', 'labels', 'total_cpu', 'total_memory',
+  'state', 'incarnation', 'reserved', 'ends', 'labels', 'total_cpu', 'total_memory', 'drivers',
 }
 local AMOUNTS = { 'cpu', 'memory', 'ordered', 'acked', 'running', 'started', 'surplus' }
 local nodes_seen, nodes_changed = {}, {}
@@ -21,6 +21,11 @@ local function node_score(node)
   return room_cpu(node) * PY.MEMORY_STEP + node.memory
 end
 
+-- Whether nothing fits there. Where a task without cores has ever been, memory is enough.
+local function is_full(node)
+  return node.memory < 1 or (room_cpu(node) < 1 and not node.drivers)
+end
+
 -- What tonumber() has taken: `inf` and `nan` are no amounts.
 local function is_amount(number)
   return number >= 0 and number < PY.EXACT
@@ -32,8 +37,8 @@ local function node_load(id)
   local found = read('HMGET', P .. 'node:' .. id, unpack(FIELDS))
   if found[#AMOUNTS] == false then found[#AMOUNTS] = 0 end -- surplus: there only where there is some
   for i = 1, #AMOUNTS do found[i] = tonumber(found[i]) end
-  local cpu, memory, ordered, acked, running, started, surplus, state, incarnation, reserved, ends, labels, total_cpu, total_memory =
-    unpack(found, 1, #FIELDS)
+  local cpu, memory, ordered, acked, running, started, surplus, state, incarnation, reserved, ends, labels, total_cpu, total_memory,
+    drivers = unpack(found, 1, #FIELDS)
   if not state then return nil end
   local place = id .. ':' .. (incarnation or '')
   local path = P .. 'node:' .. place
@@ -42,7 +47,7 @@ local function node_load(id)
     id = id, state = state, incarnation = incarnation, cpu = cpu, memory = memory, ordered = ordered, acked = acked, running = running,
     started = started, surplus = surplus, reserved = reserved or nil, amounts_read = found, score_kept = nil, entries = {}, cleared = {},
     orders = {}, ordered_before = ordered, ends = ends, ends_read = ends, place = place, path = path, ledger = path .. ':tasks',
-    total_cpu = total_cpu, total_memory = total_memory, touched = false, labels = labels or '', carries = nil, trims = false,
+    total_cpu = total_cpu, total_memory = total_memory, touched = false, drivers = drivers == '1', labels = labels or '', carries = nil, trims = false,
     start_in_full = nil,
   }
   local known = incarnation and find(incarnation, ID) and surplus and cpu and memory and ordered and acked and running and started

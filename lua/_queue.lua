@@ -133,11 +133,17 @@ local function class_touch(class)
   queue_changed[#queue_changed + 1] = class
 end
 
+-- From the first task on that needs no cores all nodes know (node: drivers) that one without free cores isn't full.
+local function drivers_begin()
+  if not setting_say('drivers') then return end
+  for _, id in ipairs(read('ZRANGE', P .. 'nodes', '0', '-1')) do read('HSET', P .. 'node:' .. id, 'drivers', '1') end
+end
+
 -- `number`: for how many tasks the entry stands (nil: one).
 local function queue_add(class_name, score, member, number)
   local class = class_of(class_name)
   if not class then return end -- task_pending() looks before
-  if class.cpu == 0 then setting_say('drivers') end
+  if class.cpu == 0 then drivers_begin() end
   class_touch(class)
   local added = class.added
   added[#added + 1] = score

@@ -51,7 +51,8 @@ call('HSET', key, 'state', state, 'incarnation', incarnation, 'labels', labels, 
   'free_cpu', whole(cpu), 'free_memory', whole(memory), 'running', 0, 'started', 0, 'ordered', 0, 'acked', 0,
   'surplus', 0, 'ttl', ttl, 'host', host, 'registered', now, 'knows', known,
   'folders', folders, 'has', whole(cpu) .. ':' .. whole(memory) .. labels)
-call('HDEL', key, 'ends', 'fault')
+call('HDEL', key, 'ends', 'fault', 'drivers')
+if setting('drivers') then call('HSET', key, 'drivers', '1') end
 call('ZREM', P .. 'gone', id)
 call('ZADD', P .. 'nodes', now + ttl, id)
 call('SET', key .. ':alive', incarnation, 'PX', ttl)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 import warnings
@@ -67,7 +66,6 @@ class CurrentTask:
         self._cancelled = False
         self._cooperative = False
         self._over = False
-        self._told = False
 
     @property
     def id(self) -> str:
@@ -213,18 +211,6 @@ class CurrentTask:
         """Whether it is enough to tell it so."""
         self._cancelled = True
         return self._cooperative
-
-
-def tell_of_held_cores() -> None:
-    """Called where a client begins to wait: a task that waits for others holds its cores meanwhile. It is told so,
-    once, in its log."""
-    task = _find()
-    if task is None or task._told or not task._allocation.cpu or os.getpid() != task._pid:
-        return
-    task._told = True
-    cores = "a core" if task._allocation.cpu == 1 else f"{task._allocation.cpu} cores"
-    print(f"rq-sched: this task waits for others, and holds {cores} meanwhile. "
-          "Submit it with --cpu 0 (in Python cpu=0)", file=sys.stderr, flush=True)  # fmt: skip
 
 
 def _nobody() -> CurrentTask | None:

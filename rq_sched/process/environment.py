@@ -6,6 +6,7 @@ to switch on.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from stat import S_ISREG
 from typing import TypeVar
@@ -122,3 +123,22 @@ def durability_level(option: str | None = None, seconds: float = SECONDS) -> Dur
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= 3600:
         raise InvalidValue(f"the time for a durability level must be between 0 and 3600 seconds, not {seconds!r}")
     return Durability(level, replicas, float(seconds))
+
+
+_told = ""
+
+
+def tell_of_held_cores() -> None:
+    """Called where a client begins to wait. A task that waits for others holds its cores meanwhile: it is told so,
+    once, in its log; so is a program that it has started."""
+    global _told
+    task_id, cores = os.environ.get("RQ_SCHED_TASK_ID", ""), os.environ.get("RQ_SCHED_CPUS", "0")
+    if not task_id or task_id == _told or not cores.isdigit() or cores == "0":
+        return
+    _told = task_id
+    what = "a core" if cores == "1" else f"{cores} cores"
+    print(
+        f"rq-sched: this task waits for others, and holds {what} meanwhile. Submit it with --cpu 0 (in Python cpu=0)",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -25,6 +25,7 @@ FIELDS = {
     "resources": "what else it has: NAME=INDEX,INDEX or NAME=#THOUSANDTHS, with spaces between (none)",
     "free_resources": "what of that is free: NAME=INDEX:THOUSANDTHS,INDEX:THOUSANDTHS or NAME=#THOUSANDTHS (none)",
     "surplus": "cores that elastic attempts hold beyond their need: they count as free",
+    "drivers": "1: where all cores are taken, tasks without cores may still come",
     "reserved": "the task that the node is kept for",
     "running": "allocations on the ledger",
     "ends": "ms, when all of them will have ended by their time limits; absent: not known",

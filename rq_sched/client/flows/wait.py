@@ -28,7 +28,6 @@ from rq_sched.client.steps import (
     batches,
     run,
 )
-from rq_sched.context import tell_of_held_cores
 from rq_sched.errors import (
     InvalidValue,
     RedisUnavailable,
@@ -42,6 +41,7 @@ from rq_sched.model.arrays import extent
 from rq_sched.model.durations import Duration
 from rq_sched.model.ids import known_id
 from rq_sched.model.task import TaskInfo
+from rq_sched.process.environment import tell_of_held_cores
 
 if TYPE_CHECKING:
     from rq_sched.link import Command, Op
