@@ -68,13 +68,15 @@ local function schema_wrong()
   if setting('schema') == VERSION then return nil end
   local found = schema_found()
   if not found or found == VERSION then return nil end
-  local advice = 'stop all its processes, then run `rq-sched upgrade`'
+  local name = legible(string.match(P, '{(.*)}') or '')
+  local command = '`rq-sched upgrade' .. (name ~= 'default' and ' --namespace ' .. name or '') .. '`'
+  local advice = 'stop all its processes, then run ' .. command
   if not tonumber(found) then
-    advice = 'they are being converted: wait until `rq-sched upgrade` has ended; if it was stopped, run it again'
+    advice = 'they are being converted: wait until ' .. command .. ' has ended; if it was stopped, run it again'
   elseif tonumber(found) > tonumber(VERSION) then
     advice = 'install a newer rq-sched here'
   end
-  return 'namespace ' .. legible(string.match(P, '{(.*)}') or '') .. ' has data of version ' .. found
+  return 'namespace ' .. name .. ' has data of version ' .. found
     .. ', and this process works with version ' .. VERSION .. ': ' .. advice
 end
 

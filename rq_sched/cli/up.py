@@ -36,6 +36,7 @@ from rq_sched.errors import OtherSchema, RedisUnavailable, UsageError
 from rq_sched.model.labels import parse_labels
 from rq_sched.model.node import NodeState
 from rq_sched.model.offers import words_of
+from rq_sched.model.schema import upgrade_command
 from rq_sched.model.signing import KEY, without_key
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def up_command(
             session.run(session.store.check_schema())
         except OtherSchema as error:  # nobody else has a server on these data
             here = f"`rq-sched upgrade --data {shlex.quote(str(folder))}{_namespace_option(session)}`"
-            raise OtherSchema(str(error).replace("`rq-sched upgrade`", here)) from None
+            raise OtherSchema(str(error).replace(upgrade_command(session.space), here)) from None
         common = ["--redis", server.url, "--namespace", session.space, "--with-parent", str(os.getpid()),
                   "--log-level", log_level, "--log-format", log_format]  # fmt: skip
         cluster = Cluster(session, server, signals, grace)

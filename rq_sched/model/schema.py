@@ -49,12 +49,22 @@ def other_schema(namespace: str, found: str) -> OtherSchema:
     >>> print(other_schema("default", "7"))
     namespace default has data of version 7, and this process works with version 2: install a newer rq-sched here
     """
+    command = upgrade_command(namespace)
     if not found.isdigit():
-        advice = "they are being converted: wait until `rq-sched upgrade` has ended; if it was stopped, run it again"
+        advice = f"they are being converted: wait until {command} has ended; if it was stopped, run it again"
     elif int(found) > SCHEMA:
         advice = "install a newer rq-sched here"
     else:
-        advice = "stop all its processes, then run `rq-sched upgrade`"
+        advice = f"stop all its processes, then run {command}"
     return OtherSchema(
         f"namespace {namespace} has data of version {found}, and this process works with version {SCHEMA}: {advice}"
     )
+
+
+def upgrade_command(namespace: str) -> str:
+    """What converts the data of a namespace, as it is typed.
+
+    >>> upgrade_command("night")
+    '`rq-sched upgrade --namespace night`'
+    """
+    return "`rq-sched upgrade`" if namespace == "default" else f"`rq-sched upgrade --namespace {namespace}`"

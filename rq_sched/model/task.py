@@ -253,9 +253,6 @@ class TaskInfo:
     crash_limit: int
     time_limit: float | None
     delay: float
-    deadline: float | None
-    expires_at: float | None  # by then it must have started for the first time; None: it has, or has no deadline
-    infeasible: str
     elastic: str
     preemptible: bool
     progress: float | None
@@ -281,6 +278,9 @@ class TaskInfo:
     awaited: int = 0  # how many of these haven't come yet
     on_failure: str = "cancel"
     elements: dict[str, int] | None = None  # of an array: how many are waiting, active, completed, failed, cancelled
+    deadline: float | None = None  # seconds after its submit by which it must have started for the first time
+    expires_at: float | None = None  # when that is; None: it has started, or has no deadline
+    infeasible: str = "wait"
 
     def to_dict(self) -> dict[str, Any]:
         """A flat dict, as ``--json`` prints it: times as ISO 8601 in UTC."""

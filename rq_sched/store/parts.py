@@ -182,7 +182,8 @@ def joined(request: bytes | None, attempt: bytes | None, outcome: bytes | None) 
         record[b"state"] = b"running" if b"started" in now else b"assigned"
     elif ended.get(b"state") in _FINAL:
         return _ended(record, ended)
-    record |= {name: ended[name] for name in (b"error", b"stored") if name in ended}  # of the attempt before
+    of_the_last = (b"error", b"stored") if b"token" in record else (b"error", b"stored", b"exit_code")
+    record |= {name: ended[name] for name in of_the_last if name in ended}  # of the attempt before
     record.setdefault(b"state", b"waiting" if b"left" in record else b"pending")
     return record
 

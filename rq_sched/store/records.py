@@ -48,35 +48,18 @@ def decode(
     allocated = (_need(fields, "allocated") or need) if active else Resources(0, 0)
     packed = fields.packed("with") or payload
     args, kwargs, *more = _arguments(packed) if packed else ([], {})
-    around = surroundings_in(more)
     result, error = _outcome(fields, state, long_result)
-    retries, exit_code, array = number("retries"), number("exit_code", NONE), text("array")
+    exit_code, array = number("exit_code", NONE), text("array")
     of_array = None if array is None else _elements(fields, record, live)
     if of_array is not None and state is State.FAILED:
         error = f"{of_array['failed']:,} of {size(str(array)):,} elements failed"
     info = TaskInfo(
         task_id=task_id,
-        priority=number("priority"),
-        function=text("run") or "",
         args=args,
         kwargs=kwargs,
-        cpu_needed=need.cpu,
-        memory_needed=need.memory,
-        max_cpu_needed=number("max_cpu", need.cpu),
-        max_memory_needed=number("max_memory", need.memory),
-        require=list(of_suffix(task_class)),
-        resources={n: units(amount) for n, amount in resources_in(task_class).items()},
-        limits=limits_in(task_class),
-        refused=list(refused_in(task_class)),
-        name=text("name"),
-        tags=tags.read(text("tags") or ""),
-        chdir=around.get("chdir"),
-        folder=around.get("folder"),
-        env=around.get("env", {}),
-        stdin=around.get("stdin"),
-        output_path=around.get("output"),
-        error_path=around.get("error"),
-        log_limit=number("log_limit", LIMIT),
+        **_asked_for(fields, need),
+        **_of_class(task_class),
+        **_around(surroundings_in(more)),
         state=state,
         reason=text("reason") or (Reason.AFTER if state is State.WAITING else None),
         attempt=number("attempt"),
@@ -87,18 +70,9 @@ def decode(
         scheduled_at=seconds("placed"),
         started_at=seconds("started"),
         finished_at=seconds("finished"),
-        retries=retries,
-        retries_left=max(0, retries - number("retries_used")),
         crashes=number("crashes"),
         suspect=b"asked" in record,
-        crash_limit=number("crash_limit", DEFAULT_CRASH_LIMIT),
-        time_limit=seconds("time_limit"),
-        delay=seconds("delay") or 0.0,
-        deadline=seconds("deadline"),
         expires_at=None if state in FINAL or active else seconds("expires"),
-        infeasible=text("infeasible") or "wait",
-        elastic=text("elastic") or "cpu",
-        preemptible=bool(number("preemptible")),
         progress=fields.real("progress"),
         result=result,
         error=error,
@@ -106,10 +80,58 @@ def decode(
         array=array if of_array is not None else None,
         after=_awaited(text("awaits")),
         awaited=number("left"),
-        on_failure=text("on_failure") or "cancel",
         elements=of_array,
     )
     return _marked(info, fields)
+
+
+def _asked_for(fields: Fields, need: Resources) -> dict[str, Any]:
+    """What its request says in lines of their own."""
+    text, number, seconds = fields.text, fields.number, fields.seconds
+    retries = number("retries")
+    return {
+        "function": text("run") or "",
+        "priority": number("priority"),
+        "cpu_needed": need.cpu,
+        "memory_needed": need.memory,
+        "max_cpu_needed": number("max_cpu", need.cpu),
+        "max_memory_needed": number("max_memory", need.memory),
+        "retries": retries,
+        "retries_left": max(0, retries - number("retries_used")),
+        "crash_limit": number("crash_limit", DEFAULT_CRASH_LIMIT),
+        "time_limit": seconds("time_limit"),
+        "delay": seconds("delay") or 0.0,
+        "deadline": seconds("deadline"),
+        "infeasible": text("infeasible") or "wait",
+        "elastic": text("elastic") or "cpu",
+        "preemptible": bool(number("preemptible")),
+        "log_limit": number("log_limit", LIMIT),
+        "name": text("name"),
+        "tags": tags.read(text("tags") or ""),
+        "on_failure": text("on_failure") or "cancel",
+    }
+
+
+def _of_class(task_class: str) -> dict[str, Any]:
+    """What the name of its class says beside CPU and memory."""
+    return {
+        "require": list(of_suffix(task_class)),
+        "resources": {name: units(amount) for name, amount in resources_in(task_class).items()},
+        "limits": limits_in(task_class),
+        "refused": list(refused_in(task_class)),
+    }
+
+
+def _around(around: Mapping[str, Any]) -> dict[str, Any]:
+    """Where it runs, and what it finds there."""
+    return {
+        "chdir": around.get("chdir"),
+        "folder": around.get("folder"),
+        "env": around.get("env", {}),
+        "stdin": around.get("stdin"),
+        "output_path": around.get("output"),
+        "error_path": around.get("error"),
+    }
 
 
 def _awaited(text: str | None) -> list[str] | None:

@@ -21,8 +21,9 @@ TASK_FIELDS = [
     "max_memory_needed", "state", "reason", "attempt", "node_id", "cpu_allocated", "memory_allocated",
     "submitted_at", "scheduled_at", "started_at", "finished_at", "retries", "retries_left", "crashes",
     "crash_limit", "time_limit", "delay", "elastic", "preemptible", "progress", "result", "error", "exit_code",
-    "suspect", "require", "refused", "name", "tags", "chdir", "folder", "env", "stdin", "output_path", "error_path",
-    "log_limit", "array", "after", "awaited", "on_failure", "elements",
+    "suspect", "require", "resources", "limits", "refused", "name", "tags", "chdir", "folder", "env", "stdin",
+    "output_path", "error_path",
+    "log_limit", "array", "after", "awaited", "on_failure", "elements", "deadline", "expires_at", "infeasible",
 ]  # fmt: skip
 TERMINAL_CODES = "a\x1b[31mb\x9b2Jc\x07[bold]d"
 

@@ -107,7 +107,10 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
     """One call of each script that it takes."""
     token = cell.scene.tokens["r1"]
     due = int(cell.redis.hget(f"{cell.prefix}schedule:yearly", "due") or 0)
-    node: list[Value] = ["", "n1", "i1"]
+    return {**_of_tasks(), **_of_nodes(token), **_of_schedules(due), **_of_repairs(token)}
+
+
+def _of_tasks() -> dict[str, list[Value]]:
     asked: list[Value] = ["1:256", "digest", "run=m:f\nwith="]
     return {
         "task_submit": ["", "ab", 0, "me", "new", *asked],
@@ -117,8 +120,6 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "task_release": [""],
         "place": ["", "ab", 4],
         "reserve": ["", 1000],
-        "task_start": [*node, token],
-        "task_finish": [*node, 0, "ab", 4, 0.5, "no.such.token", "no.such.token r1 completed 10", "r", "out"],
         "task_cancel": ["", "p1", "op1", 1, 1000, "note", 0],
         "task_hold": ["", "p2"],
         "task_unhold": ["", "h1"],
@@ -126,14 +127,27 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "task_prioritize": ["", "p3", 7],
         "task_promote": ["", 10],
         "task_expire": ["", 10],
-        "task_resize": ["", "ab", "n1", "i1", token, 1, 1, 900, 4],
-        "task_grow": [*node, 5000, token],
-        "task_output": [*node, token, "printed"],
-        "task_progress": [*node, token, 0.5],
         "task_watch": ["", "me", "p1", "sweep/3"],
         "task_forget": ["", "f1"],
         "task_trim": ["", 3600_000, 1000, 10, "completed", "array"],
         "array_forget": ["", "many", 1, 9],
+        "task_ahead": ["", 0, "", "2:1024", 0, 10],
+        "feature_use": ["", "later"],
+        "upgrade_begin": [""],
+        "event_find": ["", "p1", "-", "+", 10],
+        "limit_set": ["", "api", 20],
+    }
+
+
+def _of_nodes(token: str) -> dict[str, list[Value]]:
+    node: list[Value] = ["", "n1", "i1"]
+    return {
+        "task_start": [*node, token],
+        "task_finish": [*node, 0, "ab", 4, 0.5, "no.such.token", "no.such.token r1 completed 10", "r", "out"],
+        "task_resize": ["", "ab", "n1", "i1", token, 1, 1, 900, 4],
+        "task_grow": [*node, 5000, token],
+        "task_output": [*node, token, "printed"],
+        "task_progress": [*node, token, 0.5],
         "node_register": ["", "n8", "i8", 4, 4000, 600_000, "host", "+gpu", "+after+schedules", "/"],
         "node_heartbeat": [*node, 0, ""],
         "node_fault": [*node, "its disk is full"],
@@ -147,11 +161,12 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "node_sweep": ["", 1500, 10, "h:1", "+after+schedules"],
         "node_reap": ["", "n8:i8:left", 10],
         "node_trim": ["", 3600_000, 10],
-        "task_ahead": ["", 0, "", "2:1024", 0, 10],
-        "feature_use": ["", "later"],
-        "upgrade_begin": [""],
-        "event_find": ["", "p1", "-", "+", 10],
-        "limit_set": ["", "api", 20],
+    }
+
+
+def _of_schedules(due: int) -> dict[str, list[Value]]:
+    asked: list[Value] = ["1:256", "digest", "run=m:f\nwith="]
+    return {
         "schedule_add": ["", "fresh", 1, *asked, "* * * * *", "UTC", "", "", "", "skip", "last"],
         "schedule_due": ["", 10],
         "schedule_make": ["", "ab", 0, "yearly", due, "", due, 0, ""],
@@ -160,6 +175,11 @@ def valid_calls(cell: Hostile) -> dict[str, list[Value]]:
         "schedule_resume": ["", "yearly", due],
         "schedule_remove": ["", "fresh"],
         "schedule_postpone": ["", "yearly", due, due, "why"],
+    }
+
+
+def _of_repairs(token: str) -> dict[str, list[Value]]:
+    return {
         "repair_task": ["", "p1"],
         "repair_after": ["", "w1"],
         "repair_entry": ["", "held", "h1"],

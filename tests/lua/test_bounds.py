@@ -92,27 +92,15 @@ class Full(Cell):
 
 def life(cell: Full) -> dict[str, Callable[[], object]]:
     """One call of each script, in an order in which each finds much before it."""
+    return {**life_of_tasks(cell), **life_of_nodes(cell)}
+
+
+def life_of_tasks(cell: Full) -> dict[str, Callable[[], object]]:
     run, store = cell.run, cell.store
 
     def last(n: int) -> str:
         """One of those that wait longest."""
         return f"w{2 * cell.size - n}"
-
-    def later(seconds: float) -> None:
-        cell.now += round(1000 * seconds)
-
-    def long_later() -> None:
-        """Every lease has run out, twice: the first time it may have been an outage."""
-        for _ in range(2):
-            later(TTL + 1)
-            run(store.sweep(limit=0))
-        later(TTL + 1)
-
-    def reap() -> None:
-        """Its commands take the batch as a whole."""
-        reaped, left = run(store.reap("large:1:crashed"))
-        assert reaped == REAP_BATCH, "no full batch before it"
-        assert left > 0, "no more than a batch before it"
 
     return {
         "submit of one": lambda: cell.submit("one"),
@@ -137,12 +125,37 @@ def life(cell: Full) -> dict[str, Callable[[], object]]:
         "unhold": lambda: run(store.unhold(last(2))),
         "prioritize": lambda: run(store.prioritize(last(3), 5)),
         "requeue": lambda: run(store.requeue("x0")),
+        "submit of a batch with deadlines": lambda: cell.many("e", BATCH, deadline=1),
+    }
+
+
+def life_of_nodes(cell: Full) -> dict[str, Callable[[], object]]:
+    run, store = cell.run, cell.store
+
+    def later(seconds: float) -> None:
+        cell.now += round(1000 * seconds)
+
+    def long_later() -> None:
+        """Every lease has run out, twice: the first time it may have been an outage."""
+        for _ in range(2):
+            later(TTL + 1)
+            run(store.sweep(limit=0))
+        later(TTL + 1)
+
+    def reap() -> None:
+        """Its commands take the batch as a whole."""
+        reaped, left = run(store.reap("large:1:crashed"))
+        assert reaped == REAP_BATCH, "no full batch before it"
+        assert left > 0, "no more than a batch before it"
+
+    return {
         "reserve": lambda: run(store.reserve()),
         "sweep": lambda: run(store.sweep()),
         "a large node's end": lambda: run(store.node_leave("large", "1", crashed=True)),
         "reap": reap,
         "a moment": lambda: later(2),
         "promote": lambda: run(store.promote()),
+        "expire": lambda: run(store.expire()),
         "forget": lambda: run(store.forget(limit=BATCH)),
         "forget nodes": lambda: run(store.forget_nodes(older_than=0)),
         "drain of a large node": lambda: run(store.node_drain("new", requeue=True)),
@@ -185,6 +198,7 @@ def test_no_call_takes_many(counts: dict[str, tuple[int, int]]) -> None:
     assert not many, many
     batches = {
         "promote": BATCH,
+        "expire": BATCH,
         "forget nodes": BATCH,
         "sweep of all that ran out": BATCH,
         "schedules that are due": MOVES,

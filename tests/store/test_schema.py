@@ -85,8 +85,8 @@ def test_what_is_to_be_done_is_said() -> None:
     newer, converting, older = (str(other_schema("ns", found)) for found in (*OTHER[:2], str(SCHEMA - 1)))
     versions = f"namespace ns has data of version {SCHEMA + 1}, and this process works with version {SCHEMA}"
     assert newer == f"{versions}: install a newer rq-sched here"
-    assert "wait until `rq-sched upgrade` has ended; if it was stopped, run it again" in converting
-    assert older.endswith("stop all its processes, then run `rq-sched upgrade`")
+    assert "wait until `rq-sched upgrade --namespace ns` has ended; if it was stopped, run it again" in converting
+    assert older.endswith("stop all its processes, then run `rq-sched upgrade --namespace ns`")
 
 
 @pytest.mark.no_audit
