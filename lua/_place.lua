@@ -98,6 +98,7 @@ local function place_class(now, nonce, limit)
   lookups_so_far = lookups_so_far + 1 + batches_taken()
   if node then
     local second, second_score = unpack(call('ZRANGE', FRESH, 1, 1, 'WITHSCORES'))
+    alone = alone or class.limits -- who waits for the same limits comes into `fresh` when this entry leaves it
     run_of(now, nonce, alone and placed_so_far + 1 or limit, class, node, tonumber(second_score), second)
     follow(class, entry, score)
   else

@@ -73,7 +73,7 @@ local function report_recorded(now, node, report, entry, random)
   local attempt = task.attempt
   local started = attempt and attempt.started or (not attempt and mark == 'r')
   if entry or is_taken(node, cpu, memory) then give_back(node, token, cpu, memory, started) end
-  if held ~= '' then limits_give(held) end
+  if held and held ~= '' then limits_give(held) end
   attempt_gone(node, token, task.request and task.request.preemptible)
   reservation_restored(node, token)
   if not attempt or attempt.token ~= token then return 'stale' end

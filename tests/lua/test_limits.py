@@ -114,6 +114,21 @@ def test_who_needs_more_than_the_limit_waits(cell: Cell) -> None:
     sound(cell)
 
 
+def test_who_waits_longer_comes_first(cell: Cell) -> None:
+    """Also where a class has more tasks than one, and the others that waited for the limit come after its first."""
+    cell.node("a", 2, 4096)
+    limit(cell, "api", 0)
+    for number, memory in enumerate([100, 200, 100, 200]):
+        submit(cell, f"t{number}", memory=memory, api=1)
+    assert cell.place() == 0
+    limit(cell, "api", 9)
+    assert cell.place() == 2
+    starts = cell.starts("a")
+    assert set(starts) == {"t0", "t1"}
+    _, after = cell.finish("a", starts["t1"])
+    assert set(after) == {"t2"}
+
+
 def test_several_limits(cell: Cell) -> None:
     cell.node("a", 8, 4096)
     limit(cell, "api", 2)

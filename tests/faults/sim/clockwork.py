@@ -126,6 +126,8 @@ WITH_SCHEDULES = 5
 """In each fifth seed there are schedules."""
 WITH_GRAPHS = 4
 """In each fourth seed tasks wait for others."""
+WITH_LIMITS = 7
+"""In each seventh seed tasks ask for limits."""
 IN_A_HURRY = 6
 """In each sixth seed some tasks aren't to wait for ever; and some say where they run, and with what."""
 
@@ -148,6 +150,8 @@ class World:
         """Chance for schedules, in the same way."""
         self.graphs = random.Random(seed) if seed % WITH_GRAPHS == 3 else None
         """Chance for tasks that wait for others, in the same way."""
+        self.limits = random.Random(seed) if seed % WITH_LIMITS == 4 else None
+        """Chance for limits, in the same way."""
         self.hurry = random.Random(seed) if seed % IN_A_HURRY == 5 else None
         """Chance for deadlines and the like, in the same way."""
         self.now = START

@@ -19,9 +19,11 @@ import msgpack
 
 from rq_sched import audit
 from rq_sched.link.scripts import Call
+from rq_sched.model.amounts import limits_in
 from rq_sched.model.arrays import owner, unmade_count, unmade_element
 from rq_sched.model.classes import need_of
 from rq_sched.model.labels import of_suffix, refused_in
+from rq_sched.model.reading import as_dict
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import FINAL, State
 from rq_sched.model.task import TaskInfo, TaskRequest
@@ -30,6 +32,7 @@ from rq_sched.store.parts import Record
 from tests.faults.sim.charges import CLEARS, Charges, History
 from tests.faults.sim.clockwork import Violated, World
 from tests.faults.sim.graphs import Graphs
+from tests.faults.sim.limits import Limits
 from tests.faults.sim.machines import Behaviour, Machine, Run
 from tests.faults.sim.network import Network
 from tests.faults.sim.people import Known, KnownArray
@@ -82,6 +85,7 @@ class Judge:
         self.schedules = (
             Schedules(world.schedules, network, store, self.violated, self._appeared) if world.schedules else None
         )
+        self.limits = Limits(world.limits, store) if world.limits else None
         self.runs: dict[str, list[Run]] = defaultdict(list)
         self.history: dict[str, History] = defaultdict(History)
         self.looked: Counter[str] = Counter()
@@ -181,6 +185,7 @@ class Judge:
         replies = self.network.plainly(*(("HMGET", keys.node(node), *NODE_FIELDS) for node in nodes))
         records = self.network.run_plainly(self.store.records(ids))
         tasks = {task_id: record for task_id, record in zip(ids, records, strict=True) if record}
+        left = self._left_of_limits(tasks)
         tasks |= self._next_elements()
         free, carried, places = {}, {}, {}
         for node, (cpu, memory, total_cpu, total_memory, labels, incarnation) in zip(nodes, replies, strict=True):
@@ -196,6 +201,7 @@ class Judge:
                 need_of(record[b"class"].decode()),
                 set(of_suffix(record[b"class"].decode())),
                 refused_in(record[b"class"].decode()),
+                limits_in(record[b"class"].decode()),
                 task_id,
             )
             for task_id, record in tasks.items()
@@ -216,13 +222,29 @@ class Judge:
             if places[node] in refused_in(task_class.decode()):
                 self.violated(f"{task_id} was put on {node}, which has refused it")
             free[node] = free[node].plus(need)
+            left.update(limits_in(task_class.decode()))
             passed_over = [
                 name
-                for rank, other, labels, refused, name in pending
-                if rank < order and other.fits(free[node]) and labels <= carried[node] and places[node] not in refused
+                for rank, other, labels, refused, limits, name in pending
+                if rank < order
+                and other.fits(free[node])
+                and labels <= carried[node]
+                and places[node] not in refused
+                and all(number <= left[limit] for limit, number in limits.items())
             ]
             if passed_over and not self.is_reserved(node):
                 self.violated(f"{task_id} was put on {node} before {passed_over}, with {free[node]} free")
+
+    def _left_of_limits(self, tasks: dict[str, Record]) -> Counter[str]:
+        """What is left of limits (I2)."""
+        if self.limits is None:
+            return Counter()
+        keys = self.store.keys
+        most, kept = self.network.plainly(("HGETALL", keys.limits), ("HGETALL", keys.limits_kept))
+        try:
+            return self.limits.left(tasks, as_dict(most), as_dict(kept))
+        except AssertionError as error:
+            raise Violated(str(error)) from None
 
     def _next_elements(self) -> dict[str, Record]:
         """Of each array that waits the first element that isn't made: as its record would be."""

@@ -11,6 +11,7 @@ from rq_sched.errors import RedisUnavailable, RqSchedError
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
 from tests.faults.sim.clockwork import Process, World
+from tests.faults.sim.limits import Limits
 from tests.faults.sim.machines import Behaviour
 from tests.faults.sim.network import SimLink
 from tests.faults.sim.schedules import Schedules
@@ -56,6 +57,7 @@ class Person:
         arrays: dict[str, KnownArray],
         nodes: list[str],
         schedules: Schedules | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.world = world
         self.store = store
@@ -64,6 +66,7 @@ class Person:
         self.arrays = arrays
         self.nodes = nodes
         self.schedules = schedules
+        self.limits = limits
         self.process = Process(world, name)
         self.process.owner = self
         self.cut_off = False
@@ -90,6 +93,8 @@ class Person:
         rng = self.world.rng
         if self.schedules is not None and self.schedules.rng.random() < 0.3:
             await self._ask(self.schedules.act())
+        elif self.limits is not None and self.limits.rng.random() < 0.1:
+            await self._ask(lambda: self.limits.act())
         elif self.world.arrays is not None and self.world.arrays.random() < 0.3:
             await self._act_on_arrays(self.world.arrays)
         elif rng.random() < 0.35 or not self.known:
@@ -207,6 +212,8 @@ class Person:
             request.chdir = hurry.choice([None, None, "/srv/%t"])
             request.env = hurry.choice([None, {"RUN": str(number)}])
             request.output_path = hurry.choice([None, "%t.%a.%n.out"])
+        if self.limits is not None:
+            request.limits = self.limits.asked()
         return request.check()
 
     async def _cancel(self, task_id: str) -> None:

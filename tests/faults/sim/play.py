@@ -26,6 +26,7 @@ from rq_sched.worker.agent.lease import Lease
 from rq_sched.worker.config import WorkerConfig
 from tests.faults.sim.clockwork import START, Exited, Violated, World
 from tests.faults.sim.judge import Judge
+from tests.faults.sim.limits import NAMES
 from tests.faults.sim.machines import Machine, SimParentChannel, SimPool, SimWatchdog
 from tests.faults.sim.network import Network, SimLink
 from tests.faults.sim.people import ENDLESS, Known, KnownArray, Person
@@ -127,7 +128,8 @@ class Simulation:
             machine.relabel = True
             self.machines[name] = machine
         self.people = [
-            Person(world, self.store, f"p{i}", self.known, self.arrays, names, self.judge.schedules) for i in range(2)
+            Person(world, self.store, f"p{i}", self.known, self.arrays, names, self.judge.schedules, self.judge.limits)
+            for i in range(2)
         ]
         self.trouble = self.judge.trouble = Trouble(
             world,
@@ -162,6 +164,7 @@ class Simulation:
 
     def _play(self) -> None:
         world = self.world
+        self._set_limits(1)
         for scheduler_ in self.schedulers:
             scheduler_.start()
         for machine in self.machines.values():
@@ -194,11 +197,18 @@ class Simulation:
                 return done()
         return True
 
+    def _set_limits(self, least: int) -> None:
+        """There is enough of each for one task, at the end also for the one that asks for most."""
+        for name in NAMES if self.judge.limits is not None else ():
+            assert self.judge.limits is not None
+            self.network.run_plainly(self.judge.limits.set(name, self.judge.limits.rng.choice([least, 2, 3])))
+
     def _let_go(self) -> None:
         """Nothing is held or drained any more; what no machine could hold, or never ends, is given up."""
         run = self.network.run_plainly
         if self.judge.schedules is not None:
             self.judge.schedules.let_go()
+        self._set_limits(2)
         for task_id, info in self.judge.tasks().items():
             request = self.known[task_id].request
             need, require = Resources(request.cpu_needed, int(request.memory_needed)), set(request.require)
@@ -220,7 +230,7 @@ class Simulation:
         """Nothing is on any ledger, nobody is to be given back, nothing is reserved, all orders are acknowledged."""
         nodes = self.network.run_plainly(self.store.nodes())
         keys = self.network.keys
-        (waits,) = self.network.plainly(("EXISTS", keys.lost, keys.reservation))
+        (waits,) = self.network.plainly(("EXISTS", keys.lost, keys.reservation, keys.limits_kept))
         if waits or any(node.running for node in nodes):
             return False
         numbers = self.network.plainly(*(("HMGET", keys.node(node.node_id), "acked", "ordered") for node in nodes))
