@@ -43,6 +43,8 @@ from tests.faults.proxy import Proxy
 from tests.faults.story import Story
 
 T = TypeVar("T")
+Run = tuple[int, str, float, float | None]
+"""Attempt, node, begun, ended."""
 ROOT = Path(__file__).parents[2]
 TTL = 3.0
 CPU, MEMORY = 4, 4096
@@ -50,6 +52,8 @@ GIVEN_BACK = TTL + 10
 """Seconds after which what a killed node held counts as lost."""
 AT_ONCE = 0.05
 """Seconds in which a registration that is on its way gets to Redis; no agent is started anew so soon."""
+LIMIT, MOST = "api", 5
+"""So much of it may be in use at once, on all nodes together."""
 BACKLOG = 300
 """Tasks that wait, so that no node idles."""
 ACTS = {  # how often in ten minutes
@@ -129,6 +133,7 @@ class Chaos:
             self._scheduler(name)
         for node in self.nodes:
             self._worker(node)
+        self.run(lambda: self.store.limit_set(LIMIT, MOST))
         self._feeder.start()
 
     def _spawn(self, name: str, url: str, *command: str, **more: str) -> subprocess.Popen[bytes]:
@@ -357,6 +362,7 @@ class Chaos:
                 options: dict[str, Any] = {
                     "cpu_needed": rng.choice([1, 1, 1, 2]),
                     "memory_needed": rng.choice([64, 200, 700]),
+                    "limits": rng.choice([{}, {}, {LIMIT: 1}, {LIMIT: 2}]),
                 }
                 request = TaskRequest("tests.faults.jobs:effect", [seconds], task_id=f"c{n}", crash_limit=50, **options)
                 request.array = None if i else "1-10"
@@ -427,7 +433,7 @@ class Chaos:
         counts: dict[str, int] = self.run(self.store.info)["tasks"]
         return counts
 
-    def _runs(self) -> dict[str, list[tuple[int, str, float, float | None]]]:
+    def _runs(self) -> dict[str, list[Run]]:
         """What the files say: of each task its runs as (attempt, node, begun, ended)."""
         begun: dict[tuple[str, str, int], list[float | None]] = {}
         for node in self.nodes:
@@ -440,13 +446,14 @@ class Chaos:
                     text = f"I3: attempt {attempt} of {task_id} ran twice on {node.name}"
                     self._problem(text, task_id, at=self._since_1970(float(at)))
                 entry[what == "E"] = float(at)
-        runs: dict[str, list[tuple[int, str, float, float | None]]] = defaultdict(list)
+        runs: dict[str, list[Run]] = defaultdict(list)
         for (name, task_id, number), (start, end) in begun.items():
             runs[task_id].append((number, name, start or 0.0, end))
         return runs
 
     def _judge_tasks(self) -> None:
         runs = self._runs()
+        asked: dict[str, int] = {}
         ids = self.accepted
         for at in range(0, len(ids), 500):
             part = ids[at : at + 500]
@@ -466,6 +473,26 @@ class Chaos:
                 self._judge_cancelled(task_id, info.state, runs[task_id])
                 self.done["ran to the end again"] += max(0, len(done) - 1)
                 self._judge_overlap(task_id, sorted(runs[task_id]))
+                asked |= {task_id: info.limits[LIMIT]} if LIMIT in info.limits else {}
+        self._judge_limit(asked, runs)
+
+    def _judge_limit(self, asked: dict[str, int], runs: dict[str, list[Run]]) -> None:
+        """Never more at once than there is, by what the tasks themselves have written. When one was killed nobody has
+        written, and a frozen machine can't know better: these aren't counted."""
+        changes: list[tuple[float, int, str]] = []
+        for task_id, number in asked.items():
+            for _, name, start, end in runs[task_id]:
+                frozen = next(node.frozen for node in self.nodes if node.name == name)
+                if end is None or any(began < end and start < thawed + 1 for began, thawed in frozen):
+                    continue
+                changes += [(start, number, task_id), (end, -number, task_id)]
+        used = 0
+        for at, number, task_id in sorted(changes):
+            used += number
+            self.done["of the limit in use at most"] = max(self.done["of the limit in use at most"], used)
+            if used > MOST:
+                self._problem(f"{used} of the limit {LIMIT} in use, of {MOST}", task_id, at=self._since_1970(at))
+                return
 
     def _judge_cancelled(self, task_id: str, state: State, runs: list[Any]) -> None:
         answer, when = self.ended.get(task_id, ("", 0.0))
@@ -477,7 +504,7 @@ class Chaos:
             if answer == "cancelled" and any(begun > when for _, _, begun, _ in runs):
                 self._problem(f"I6: {task_id} began after it was cancelled", task_id, at=self._since_1970(when))
 
-    def _judge_overlap(self, task_id: str, runs: list[tuple[int, str, float, float | None]]) -> None:
+    def _judge_overlap(self, task_id: str, runs: list[Run]) -> None:
         """A task runs in one place at a time, unless a frozen machine couldn't know better."""
         for one, other in itertools.pairwise(runs):
             if one[3] is None or one[3] <= other[2]:

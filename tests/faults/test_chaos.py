@@ -15,3 +15,4 @@ def test_chaos(tmp_path: Path) -> None:
     assert not report["problems"], report
     assert report["done"].keys() >= chaos.ACTS.keys(), report
     assert report["counts"]["completed"] > 100, report
+    assert report["done"]["of the limit in use at most"] > 2, report
