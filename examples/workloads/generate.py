@@ -4,6 +4,7 @@
   machine, or a whole one; one in ten is urgent. Measured use is given: most ask for far more memory than they use.
 - ``burst``: everything at once: 3,000 tasks on 20 unequal machines, in groups of alike ones, a few that fit nowhere.
 - ``uneven``: half of the tasks want many cores and little memory, the other half the reverse.
+- ``pipeline``: 40 samples in four steps each, and a report of all: each step waits for the one before.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ TASKS = (
 )  # fmt: skip
 
 
-def write(folder: Path, nodes: Iterable[tuple[object, ...]], tasks: Iterable[tuple[object, ...]]) -> None:
+def write(
+    folder: Path, nodes: Iterable[tuple[object, ...]], tasks: Iterable[tuple[object, ...]], more: tuple[str, ...] = ()
+) -> None:
     folder.mkdir(exist_ok=True)
-    for name, heading, rows in (("nodes.csv", NODES, nodes), ("tasks.csv", TASKS, tasks)):
+    for name, heading, rows in (("nodes.csv", NODES, nodes), ("tasks.csv", (*TASKS, *more), tasks)):
         with (folder / name).open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(heading)
@@ -61,11 +64,23 @@ def uneven(r: random.Random) -> Iterable[tuple[object, ...]]:
         yield f"t{i}", 0, cpu, memory, cpu, memory, round(r.uniform(0, 60), 2), round(r.uniform(1, 20), 2), "", "", ""
 
 
+def pipeline(r: random.Random) -> Iterable[tuple[object, ...]]:
+    steps = (("fetch", 1, 512, 60), ("align", 8, 16_384, 900), ("call", 4, 8_192, 600), ("check", 1, 1_024, 120))
+    for i in range(40):
+        before = ""
+        for step, cpu, memory, mean in steps:
+            duration = round(mean * r.lognormvariate(0, 0.4), 1)
+            yield f"{step}{i}", 0, cpu, memory, cpu, memory, i * 30, duration, "", "", "", before
+            before = f"{step}{i}"
+    yield "report", 0, 2, 4_096, 2, 4_096, 1200, 300, "", "", "", "+".join(f"check{i}" for i in range(40))
+
+
 def main() -> None:
     write(HERE / "office", [(f"pc{i}", 16, 65_536) for i in range(3)], office(random.Random(1)))
     sizes = [(8, 32_768), (16, 65_536), (32, 65_536), (64, 262_144)]
     write(HERE / "burst", [(f"b{i:02}", *sizes[i % 4]) for i in range(20)], burst(random.Random(2)))
     write(HERE / "uneven", [(f"u{i}", 32, 131_072) for i in range(8)], uneven(random.Random(3)))
+    write(HERE / "pipeline", [(f"p{i}", 32, 131_072) for i in range(2)], pipeline(random.Random(4)), ("after",))
 
 
 if __name__ == "__main__":

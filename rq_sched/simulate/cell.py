@@ -30,7 +30,12 @@ START = 10**12
 LIFETIME = 10 * 365 * 86_400.0
 """Seconds that a node's heartbeat lasts: nobody sweeps here."""
 FUNCTION = "simulate:run"
-SCRIPTS = "task_submit task_finish task_start task_resize task_trim task_expire place reserve node_poll".split()  # noqa: SIM905
+RELEASING = 2
+"""What ``place`` says where ends are left to be told."""
+SCRIPTS = """
+    task_submit graph_submit task_await task_release task_finish task_start task_resize task_trim task_expire place
+    reserve node_poll
+""".split()  # noqa: SIM905
 
 
 class Cell:
@@ -76,6 +81,8 @@ class Cell:
         self._machines = {node.node_id: Machine(i, node.node_id, f"i{i}") for i, node in enumerate(workload.nodes)}
         self._known, self._elastic, self._refill = known_durations, elastic, refill
         self._started = started
+        self._workload = workload
+        self._is_graph = any(row.after for row in workload.rows)
         self._starts_matter = preemptible  # else the time of a start doesn't, and isn't reported
         self._starts: dict[str, list[str]] = {}
         self._calls = 0
@@ -113,6 +120,11 @@ class Cell:
         for row in rows:
             if row.expires is not None:
                 heapq.heappush(self.deadlines, (row.expires, row.first, row))
+            if row.after:
+                self._submit_batch(batch)
+                batch = []
+                arrived += self._submit_waiting(row)
+                continue
             _, *encoded = encode(self._request(row))
             for k in range(row.tasks):
                 task_id = row.name(k)
@@ -122,18 +134,30 @@ class Cell:
                 if arrived % BATCH == 0:
                     self._submit_batch(batch)
                     batch = []
-        if batch:
-            self._submit_batch(batch)
+        self._submit_batch(batch)
         return arrived
 
+    def _submit_waiting(self, row: Row) -> int:
+        """Submit the tasks of a row that wait for others; answers how many they are."""
+        after = [parent.name(k) for parent in self._workload.parents(row) for k in range(parent.tasks)]
+        requests = [self._request(row, k, after) for k in range(row.tasks)]
+        for k, request in enumerate(requests):
+            self.waiting[str(request.task_id)] = (row.first + k, row)
+        for call in self._store.graph_calls(requests):
+            self._ask(one(call), _check_new if call.script.name == "graph_submit" else _ignore)
+        return row.tasks
+
     def _submit_batch(self, batch: list[Any]) -> None:
+        if not batch:
+            return
         self._calls += 1
         self._ask(one(self._store.call("task_submit", f"s{self._calls}", 0, "", *batch)), _check_new)
 
-    def _request(self, row: Row) -> TaskRequest:
+    def _request(self, row: Row, k: int = 0, after: Sequence[str] = ()) -> TaskRequest:
         return TaskRequest(
             FUNCTION,
-            task_id=row.name(0),
+            task_id=row.name(k),
+            after=after,
             priority=row.priority,
             cpu_needed=row.need.cpu,
             memory_needed=row.need.memory,
@@ -183,6 +207,7 @@ class Cell:
 
     def _finished(self, now: int, machine: Machine, finished: Finished) -> None:
         machine.asked = False
+        self.more = self.more or self._is_graph  # others may have been released, which fit elsewhere
         if "stale" in finished.outcomes:
             raise RqSchedError(f"node {machine.node_id} was told that a report is stale: it and its ledger disagree")
         if len(finished.orders) >= self._refill:
@@ -242,6 +267,8 @@ class Cell:
         """Takes on what was placed. The i-th task of a call has the next order of its node, and the token
         ``NONCE.i.ORDER``: nobody needs to read it."""
         self.more = bool(more)
+        if more == RELEASING:
+            self._ask(self._store.release(), _ignore)
         if placed:
             for i, item in enumerate(items.decode().split(" "), 1):
                 task_id, _, where = item.partition("@")

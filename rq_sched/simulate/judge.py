@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rq_sched.model.resources import Resources
-from rq_sched.simulate.records import BACK, RESIZED, Records
+from rq_sched.simulate.records import BACK, COMPLETED, RESIZED, Records
 from rq_sched.simulate.workload import Row, Workload
 
 SHOWN = 20
@@ -72,14 +72,14 @@ class _Waiting:
             self._trees[kind] = _Tree([i for i, other in enumerate(kinds) if other == kind], self.rows)
         self._tree_of = [self._trees[kind] for kind in kinds]
 
-    def _row(self, number: int) -> int | None:
+    def row_of(self, number: int) -> int | None:
         """The place of the task's row; None for a task that no node could ever hold."""
         i = bisect_right(self._firsts, number) - 1
         return i if i >= 0 and number < self.rows[i].first + self.rows[i].tasks else None
 
     def required(self, number: int) -> tuple[str, ...]:
         """The labels that a task requires."""
-        i = self._row(number)
+        i = self.row_of(number)
         return () if i is None else self.rows[i].require
 
     def arrive(self, i: int) -> None:
@@ -97,7 +97,7 @@ class _Waiting:
                 self.start(number)
 
     def back(self, number: int) -> None:
-        i = self._row(number)
+        i = self.row_of(number)
         if i is None or self._flags[number]:
             return
         self._flags[number] = 1
@@ -107,7 +107,7 @@ class _Waiting:
 
     def start(self, number: int) -> bool:
         """Takes a task out; False if it didn't wait."""
-        i = self._row(number)
+        i = self.row_of(number)
         if i is None or not self._flags[number]:
             return False
         self._flags[number], self._begun[number] = 0, 1
@@ -215,7 +215,9 @@ class _Sweep:
         count = len(r)
         starts = sorted(range(count), key=r.start.__getitem__)
         ends = sorted(range(count), key=r.end.__getitem__)
-        arrivals = sorted(range(len(self._waiting.rows)), key=lambda i: self._waiting.rows[i].submit_at)
+        rows = self._waiting.rows
+        ready = self._ready()
+        arrivals = sorted(range(len(rows)), key=ready.__getitem__)
         expiries = sorted((row.expires, i) for i, row in enumerate(self._waiting.rows) if row.expires is not None)
         s = e = a = x = 0
         while s < count:
@@ -223,7 +225,7 @@ class _Sweep:
             while e < count and r.end[ends[e]] <= now:
                 self._ended(ends[e])
                 e += 1
-            while a < len(arrivals) and self._waiting.rows[arrivals[a]].submit_at <= now:
+            while a < len(arrivals) and ready[arrivals[a]] <= now:
                 self._waiting.arrive(arrivals[a])
                 a += 1
             while x < len(expiries) and expiries[x][0] <= now:
@@ -236,6 +238,23 @@ class _Sweep:
             for node, here in started.items():
                 self._check(now, node, here)
         return self.verdict
+
+    def _ready(self) -> list[float]:
+        """From when on the tasks of each row may start: they have arrived, and what they wait for has completed."""
+        rows, r = self._waiting.rows, self._r
+        if not any(row.after for row in rows):
+            return [row.submit_at for row in rows]
+        left = {row.task_id: row.tasks for row in rows}
+        last: dict[str, int] = {}
+        for number, end, ended in zip(r.number, r.end, r.ended, strict=True):
+            if ended == COMPLETED and (i := self._waiting.row_of(number)) is not None:
+                name = rows[i].task_id
+                left[name], last[name] = left[name] - 1, max(end, last.get(name, 0))
+
+        def completed(name: str) -> float:
+            return NEVER if left.get(name, 1) > 0 else last.get(name, 0)
+
+        return [max([row.submit_at, *map(completed, row.after)]) for row in rows]
 
     def _ended(self, i: int) -> None:
         r = self._r

@@ -117,6 +117,10 @@ def lower_bound(workload: Workload) -> int:
         memory += row.tasks * row.need.memory * row.duration
         left = max(cpu / total.cpu, memory / total.memory, row.duration)
         bound = max(bound, row.submit_at - first + left)
+    ready: dict[str, int] = {}  # when what each row waits for can have ended at the earliest
+    for row in rows:
+        ready[row.task_id] = max([row.submit_at, *(ready[one.task_id] + one.duration for one in workload.parents(row))])
+        bound = max(bound, ready[row.task_id] - first + row.duration)
     return math.ceil(bound)
 
 

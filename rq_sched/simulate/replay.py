@@ -121,10 +121,10 @@ class Replay:
 
     def _lookahead(self, workload: Workload) -> int:
         """How much later (ms) than a call without an answer an instant may be. 0, where an answer may ask for more than
-        the ends of what it started: samples, reports of starts, or ``place``, for a node that can't be told of all its
-        new tasks at once."""
+        the ends of what it started: samples, reports of starts, tasks that are released, or ``place``, for a node that
+        can't be told of all its new tasks at once."""
         small = all(node.total.cpu < REFILL for node in workload.nodes)
-        if not self._refill or not small or self.sampling.on or any(row.preemptible for row in workload.rows):
+        if not self._refill or not small or self.sampling.on or any(r.preemptible or r.after for r in workload.rows):
             return 0
         return min((row.duration for row in workload.rows), default=0)
 

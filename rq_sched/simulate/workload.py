@@ -2,7 +2,8 @@
 
 ``nodes.csv``: ``node_id,total_cpu,total_memory`` and ``labels``, such as ``gpu+ssd``.
 ``tasks.csv``: ``task_id,priority,cpu_needed,memory_needed,max_cpu_needed,max_memory_needed,submit_at,duration,count``,
-``preemptible`` (0 or 1), ``require`` (labels, such as ``gpu+ssd``), ``deadline`` (seconds) and, where it is known what
+``preemptible`` (0 or 1), ``require`` (labels, such as ``gpu+ssd``), ``deadline`` (seconds), ``after`` (rows that come
+before, such as ``prep+clean``: it waits for all of their tasks) and, where it is known what
 the tasks really used, ``cpu_used,memory_used``. Memory in MB, times in seconds. Needed are ``task_id`` and
 ``duration``; a column that is missing, or a cell that is empty, is the default of ``rq-sched submit`` (``submit_at``
 0). Where ``count`` is given, the row stands for the tasks ``task_id.0`` to ``task_id.n-1``, for a count of 1 too;
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from rq_sched.errors import InvalidValue, UsageError
+from rq_sched.model.after import MOST as MOST_AFTER
 from rq_sched.model.ids import check_id
 from rq_sched.model.labels import parse_labels
 from rq_sched.model.resources import Resources, parse_cpu, parse_memory
@@ -44,6 +46,7 @@ TASK_COLUMNS = (
     "preemptible",
     "require",
     "deadline",
+    "after",
 )
 
 
@@ -81,6 +84,8 @@ class Row:
     require: tuple[str, ...] = ()
     deadline: int | None = None
     """After its arrival: a task that hasn't started by then fails."""
+    after: tuple[str, ...] = ()
+    """The rows whose tasks must have completed before."""
     first: int = 0
     """The number of its first task: tasks are numbered in promise 4's order (see ``Workload``)."""
 
@@ -114,9 +119,12 @@ class Workload:
     rows: Sequence[Row]
     aging: float = 0.0
     tasks: int = field(init=False)
+    named: dict[str, Row] = field(init=False)
+    """The rows by their names."""
 
     def __post_init__(self) -> None:
         self.rows = sorted(self.rows, key=lambda row: row.submit_at)  # stable: equal ones as in the file
+        self.named = {row.task_id: row for row in self.rows}
         number = 0
         for row in self.by_number():
             row.first = number
@@ -128,8 +136,14 @@ class Workload:
         return sorted(self.rows, key=lambda row: -row.priority + self.aging * row.submit_at / 3_600_000)
 
     def feasible(self, row: Row) -> bool:
-        """Whether some node could hold a task of the row when empty."""
-        return any(node.could_hold(row) for node in self.nodes)
+        """Whether some node could hold a task of the row when empty, and those that it waits for."""
+        if not any(node.could_hold(row) for node in self.nodes):
+            return False
+        return not row.after or all(self.feasible(one) for one in self.parents(row))
+
+    def parents(self, row: Row) -> list[Row]:
+        """The rows that it waits for."""
+        return [self.named[name] for name in row.after]
 
 
 def read_nodes(path: Path) -> list[Node]:
@@ -173,7 +187,22 @@ def read_tasks(path: Path) -> list[Row]:
         rows.append(row)
     if not rows:
         raise InvalidValue(f"{path}: no tasks in it")
+    _check_after(path, rows)
     return rows
+
+
+def _check_after(path: Path, rows: Sequence[Row]) -> None:
+    """What is waited for arrives before, or at the same time and stands before: so nothing waits for itself."""
+    before: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row.submit_at):
+        for name in row.after:
+            if name not in before:
+                raise InvalidValue(f"{path}: {row.task_id} is after {name}, and no such row arrives before it")
+            if before[name].deadline is not None:
+                raise InvalidValue(f"{path}: {row.task_id} is after {name}, which has a deadline: that isn't replayed")
+        if (number := sum(before[name].tasks for name in row.after)) > MOST_AFTER:
+            raise InvalidValue(f"{path}: {row.task_id} is after {number:,} tasks, at most {MOST_AFTER:,} may be")
+        before[row.task_id] = row
 
 
 class Cells:
@@ -219,8 +248,14 @@ def _row(cell: Cells) -> Row:
         memory_used=_or_none(math.ceil(cell.get("memory_used", _number, -1.0))),
         preemptible=bool(cell.get("preemptible", _whole, 0)),
         require=cell.get("require", parse_labels, ()),
+        after=cell.get("after", _names, ()),
         deadline=cell.get("deadline", _ms, -1) if cell.get("deadline", _ms, -1) > 0 else None,
     )
+
+
+def _names(text: str, name: str) -> tuple[str, ...]:
+    """Names of rows.  Raises: InvalidId."""
+    return tuple(dict.fromkeys(check_id(one, name) for one in text.split("+")))
 
 
 Number = TypeVar("Number", int, float)

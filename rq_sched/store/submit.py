@@ -9,7 +9,7 @@ from typing import Any
 from rq_sched.errors import DurabilityNotReached
 from rq_sched.link import Op, Request
 from rq_sched.link.requests import Lazy
-from rq_sched.link.scripts import Argument
+from rq_sched.link.scripts import Argument, Call
 from rq_sched.model.after import id_of, in_order
 from rq_sched.model.arrays import extent, owner
 from rq_sched.model.durability import Durability
@@ -110,7 +110,7 @@ class Submit(Base):
         if batch:
             yield self.call("task_submit", nonce(), self._placings, watch, *batch)
 
-    def _graph_calls(self, requests: Sequence[TaskRequest], watch: str) -> Iterator[Request]:
+    def graph_calls(self, requests: Sequence[TaskRequest], watch: str = "") -> Iterator[Call]:
         """The same where some wait for others, which stand before them, or are there; or may end at once."""
         batch: list[Argument] = []
         count = size = names = 0
@@ -141,7 +141,7 @@ class Submit(Base):
                 if missing is not None:
                     answers.append(missing.encode())
                 else:
-                    answers += yield from self._send(self._graph_calls(part, watch), short)
+                    answers += yield from self._send(self.graph_calls(part, watch), short)
         return answers
 
     def _missing(self, request: TaskRequest) -> Op[str | None]:

@@ -127,6 +127,19 @@ def test_who_has_not_arrived_is_not_overtaken():
     assert judge(workload, schedule(workload, ("a", "n0", 5, 15), ("urgent", "n0", 15, 25))).inversions == 1
 
 
+def test_who_waits_for_others_is_judged_from_their_ends():
+    second = row("second", 4)
+    second.after = ("first",)
+    workload = cluster(row("first", 4), second, row("last", 1))
+    late = schedule(workload, ("first", "n0", 0, 10), ("last", "n0", 10, 20), ("second", "n0", 20, 30))
+    assert judge(workload, late).inversions == 1  # at 10 `second` would have fitted
+    early = schedule(workload, ("first", "n0", 5, 15), ("last", "n0", 15, 20), ("second", "n0", 0, 5))
+    assert "task 1 started at 0 ms, but didn't wait then" in judge(workload, early).described
+    right = schedule(workload, ("first", "n0", 0, 10), ("second", "n0", 10, 20), ("last", "n0", 20, 30))
+    assert judge(workload, right).inversions == 0
+    assert lower_bound(workload) == 23
+
+
 def test_a_start_before_the_arrival_is_found():
     workload = cluster(row("a", 1, at=5))
     assert judge(workload, schedule(workload, ("a", "n0", 4, 14))).inversions == 1

@@ -52,7 +52,7 @@ def run(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -> Any:
     return json.loads(said.out)
 
 
-@pytest.mark.parametrize("name", ["office", "burst", "uneven"])
+@pytest.mark.parametrize("name", ["office", "burst", "uneven", "pipeline"])
 def test_the_shipped_workloads_replay_to_the_end(name, capsys, tmp_path):
     dump = tmp_path / "dump.jsonl"
     report = run(capsys, WORKLOADS / name, "--dump", str(dump))

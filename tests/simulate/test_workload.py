@@ -67,6 +67,11 @@ def test_a_run_of_no_time_takes_a_millisecond(tasks):
         ("task_id,duration,memory_needed\na,1,many\n", "line 2: memory_needed must be"),
         ("task_id,duration,cpu_needed,max_cpu_needed\na,1,4,2\n", "line 2: max_cpu_needed is below cpu_needed"),
         ("task_id,duration,priority\na,1,high\n", "line 2: priority must be a whole number"),
+        ("task_id,duration,after\na,1,b\nb,1,\n", "a is after b, and no such row arrives before it"),
+        ("task_id,duration,after\na,1,a\n", "a is after a, and no such row"),
+        ("task_id,duration,after\na,1,\nb,1,a+a b\n", "line 3: bad after 'a b'"),
+        ("task_id,duration,after,deadline\na,1,,5\nb,1,a,\n", "b is after a, which has a deadline"),
+        ("task_id,duration,after,count\na,1,,20001\nb,1,a,\n", "b is after 20,001 tasks, at most 20,000 may be"),
         ("task_id,duration,count\na,1,1.5\n", "line 2: count must be a whole number"),
     ],
 )
@@ -123,7 +128,7 @@ def test_with_aging_who_came_long_before_goes_before():
     assert [row.task_id for row in workload.by_number()] == ["old", "urgent"]
 
 
-@pytest.mark.parametrize("name", ["office", "burst", "uneven"])
+@pytest.mark.parametrize("name", ["office", "burst", "uneven", "pipeline"])
 def test_the_shipped_workloads_are_what_their_generator_writes(name, tmp_path, monkeypatch):
     monkeypatch.setattr(generate, "HERE", tmp_path)
     generate.main()
