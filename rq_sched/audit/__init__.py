@@ -426,8 +426,12 @@ class _Audit:
             yield _Walk("HSCAN", key, attempt)
 
     def left_over(self, kind: str, name: str) -> Iterable[_Subject | _Walk]:
-        """``each_key``, for ``leftovers``."""
-        part = name.partition(":")[2]
+        """``each_key``, for ``leftovers``. A node that lives keeps its last orders."""
+        node_id, _, part = name.partition(":")
+        incarnation, _, last = part.partition(":")
+        if kind == "node" and last == "orders":
+            check = partial(self.checks.answered, node_id, incarnation, f"{self.keys.node(node_id)}:{part}")
+            return [_Subject("keys", f"node:{name}", check)]
         if not (kind in STAYS or (kind == "node" and part in ("", "alive"))):
             self.wrong_is("keys", f"{kind}:{name}" if name else kind, "is left over")
         return ()
