@@ -94,9 +94,13 @@ local function limits_held(list)
   return table.concat(texts, ';')
 end
 
+local function is_limit_name(text)
+  return #text <= LONGEST_NAME and find(text, '^%l[%l%d_-]*$') ~= nil
+end
+
 -- As users give it.
 local function limit_name_given(text)
-  if text and #text <= 32 and find(text, '^%l[%l%d_-]*$') then return text end
+  if text and is_limit_name(text) then return text end
   complain('invalid_value', 'bad name of a limit ' .. shown(text or '') .. ": use 1 to 32 of a-z, 0-9, '_' and '-', beginning with a letter")
   return 'x'
 end

@@ -57,9 +57,8 @@ end
 
 local function entry_repair(entry)
   local index = P .. 'limited:' .. name
-  local plain = need_of(entry) and entry
-  local class_name = plain or string.sub(entry, PY.SEQUENCE + 1)
-  local class, asks = class_of(class_name), false
+  local plain = string.find(string.sub(entry, 1, PY.SEQUENCE), ':', 1, true) -- a sequence has none
+  local class, asks = class_of(plain and entry or string.sub(entry, PY.SEQUENCE + 1)), false
   for _, one in ipairs(class and class.limits or {}) do asks = asks or one.name == name end
   local score, member
   if asks then score, member = first_of(class.key) end
@@ -73,6 +72,16 @@ local function entry_repair(entry)
   end
 end
 
+local function name_repair()
+  for _, key in ipairs({ 'limits', 'limits_used', 'limits_kept' }) do
+    if read('HDEL', P .. key, name) == 1 then did(key .. ': a name that is none dropped') end
+  end
+end
+
+if not is_limit_name(name) then
+  name_repair()
+  return repaired(now)
+end
 number_repair()
 limit_repair()
 for i = 3, #ARGV do entry_repair(found_given(ARGV[i], 'entry')) end

@@ -393,7 +393,7 @@ class _Audit:
         return _Subject("limits", name, partial(self.limits.limit, name))
 
     def asking(self, name: str, member: str) -> _Subject:
-        return _Subject("limits", f"{name} {member}", partial(self.limits.asking, name, member))
+        return _Subject("limits", f"limited:{name} {member}", partial(self.limits.asking, name, member))
 
     def schedule(self, name: str) -> _Subject:
         return _Subject("schedules", name, partial(self.schedules.schedule, name))

@@ -33,10 +33,10 @@ class Limits:
         again = yield from self._places()
         if again != places:
             return None
+        if not NAME_FORM.fullmatch(name):
+            return None if (most, used, kept) == (None, None, None) else "its name is none"
         if most is not None and most != OFF.encode() and whole(most, -1, 0) < 0:
             return f"it is {decoded(most)!r}"
-        if most is not None and not NAME_FORM.fullmatch(name):
-            return "its name is none"
         held = sum(held_by(decoded(entry))[name] for ledger in ledgers for entry in ledger)
         if used is not None and whole(used, -1, 0) < 1:
             return f"in use is {decoded(used)!r}"

@@ -197,8 +197,10 @@ class Mends(Reads):
                 task_class = subject.removeprefix("pending:")
                 for name in limits_in(task_class):
                     yield self.limit(name, task_class)
+            case "limits" if subject.startswith("limited:"):
+                yield self.limit(*subject.removeprefix("limited:").split(" ", 1))
             case "limits":
-                yield self.limit(*subject.split(" ", 1))
+                yield self.limit(subject)
             case "schedules":
                 yield self.schedule(subject)
             case "settings":

@@ -171,7 +171,7 @@ def member(kind: str, name: str, score: float) -> KeyEntry:
     if kind == "pending:CLASS":
         of_array = ", the rest of an array" if name.endswith("/") else ""
         return KeyEntry(name[SEQUENCE:], f"priority {0 - score:g}", f"sequence {name[:SEQUENCE]}{of_array}")
-    if kind in ("groups", "fresh", "classes:GROUP"):
+    if kind in ("groups", "fresh", "classes:GROUP", "limited:NAME"):
         return KeyEntry(name[SEQUENCE:], f"head: priority {0 - score:g}", f"sequence {name[:SEQUENCE]}")
     if kind in ("totals", "totals:LABEL"):
         return KeyEntry(name, f"{score:.0f}", _unpacked(score))

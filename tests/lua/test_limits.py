@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rq_sched import audit
+from rq_sched.audit.mend import repair
 from rq_sched.cli import explain_pending
 from rq_sched.errors import InvalidValue, LimitUnknown
 from rq_sched.link import Link, scripts
@@ -15,6 +16,7 @@ from rq_sched.model.explanation import Explanation
 from rq_sched.model.orders import digest
 from rq_sched.model.task import TaskRequest
 from tests.faults.planted import plant
+from tests.faults.scene import plainly
 from tests.lua.cell import Cell
 
 
@@ -297,6 +299,46 @@ def test_why_it_waits(cell: Cell) -> None:
 
 def said(why: Explanation) -> str:
     return " ".join(explain_pending.pending(why.to_dict()))
+
+
+DAMAGE: dict[str, list[tuple[str | int, ...]]] = {
+    "too much in use": [("HSET", "limits_used", "api", 7)],
+    "too little in use": [("HDEL", "limits_used", "api")],
+    "in use is no number": [("HSET", "limits_used", "api", "many")],
+    "in use of what is none": [("HSET", "limits_used", "nothing", 3)],
+    "the number in use is lost": [("DEL", "limits_used")],
+    "the limit is no number": [("HSET", "limits", "api", "-3")],
+    "a name that is none": [("HSET", "limits", "a b", "3"), ("HSET", "limits_used", "é", 1)],
+    "what is kept says nothing": [("HSET", "limits_kept", "api", "kept for ever")],
+    "who waits stands nowhere": [("DEL", "limited:api")],
+    "a stray": [("ZADD", "limited:api", 5, "00000000000091:100@api=1"), ("ZADD", "limited:api", 5, "x")],
+    "one that asks for something else": [("ZADD", "limited:db", 0, "00000000000031:100@api=1")],
+    "another type": [
+        ("DEL", "limited:api"),
+        ("SET", "limited:api", "x"),
+        ("DEL", "limits_kept"),
+        ("SADD", "limits_kept", "x"),
+    ],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_found_and_mended(cell: Cell, damage: str) -> None:
+    cell.node("a", 4, 4096)
+    limit(cell, "api", 3)
+    submit(cell, "t0", "t1", "t2", "t3", api=1)
+    assert cell.place() == 3
+    cell.run(cell.store.reserve())
+    sound(cell)
+    prefix = cell.store.keys.prefix
+    cell.run(plainly(*((name, prefix + str(key), *rest) for name, key, *rest in DAMAGE[damage])))
+    assert audit.problems(cell.run(audit.check(cell.store.keys.namespace)))
+    assert cell.run(repair(cell.store.keys.namespace, lambda: cell.now))
+    sound(cell)
+    assert used(cell) == 3
+    limit(cell, "api", 4)
+    assert cell.place() == 1
+    assert used(cell) == 4
 
 
 STORIES = {
