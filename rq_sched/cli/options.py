@@ -37,6 +37,10 @@ class Invocation:
         self.warned: set[str] = set()
         """Reasons for which tasks can't be placed that the user was told of."""
 
+    def submits(self, durability: str | None, timeout: float, signing_key_file: str | None) -> None:
+        """How safe what it submits must be, and with what it is signed."""
+        self.durability, self.durability_timeout, self.signing_key_file = durability, timeout, signing_key_file
+
     @cached_property
     def url(self) -> str:
         from rq_sched.process.environment import resolve_url

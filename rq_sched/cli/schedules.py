@@ -79,8 +79,7 @@ def every_command(
     The same NAME with the same schedule again is the same schedule.
     """
     session = ctx.ensure_object(Invocation)
-    session.durability, session.durability_timeout = durability, durability_timeout
-    session.signing_key_file = signing_key_file
+    session.submits(durability, durability_timeout, signing_key_file)
     given = given_options(fields)
     refuse_id(given)
     times = parse_times(cron, interval, tz, until)

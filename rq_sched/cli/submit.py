@@ -103,8 +103,7 @@ def submit_command(
     The same id with the same request again is the same task: nothing is run twice.
     """
     session = ctx.ensure_object(Invocation)
-    session.durability, session.durability_timeout = durability, durability_timeout
-    session.signing_key_file = signing_key_file
+    session.submits(durability, durability_timeout, signing_key_file)
     given = given_options(fields)
     after: list[str] | None = ctx.meta.get("after")
     if dry_run and (wait or quiet):
