@@ -29,7 +29,7 @@ from rq_sched.store.schedule_records import NEVER
 _ROW = re.compile(r"^``(?P<name>[^`]+)``\s+(?P<type>\w+)\s+(?P<text>.+)$")
 _PARTS = {"ID": r"[^:]+", "INCARNATION": r"[^:]+", "CLASS": r"\d+:\d+.*", "GROUP": r"\d+:\d+.*", "STATE": r"[a-z]+",
           "LABEL": r"[a-z0-9._-]+", "NAME": r"[^:]+"}  # fmt: skip
-_TIMES = frozenset({"at", "due", "placed", "started", "cut_at", "again", "until"})
+_TIMES = frozenset({"at", "due", "expires", "placed", "started", "cut_at", "again", "until"})
 _RECORDS = {"task:ID": REQUEST, "attempt": ATTEMPT, "ended:ID": OUTCOME, "array:ID": ARRAY,
             "schedule:NAME": SCHEDULE_FIELDS}  # fmt: skip
 _RESERVATION_TIMES = frozenset({"since", "at", "until", "preempting"})

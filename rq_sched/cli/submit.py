@@ -16,7 +16,7 @@ from rq_sched.client.outcomes import unaccepted
 from rq_sched.errors import TaskExists, TaskFailed, UsageError
 from rq_sched.model.arrays import size
 from rq_sched.model.options import OPTIONS
-from rq_sched.model.states import State
+from rq_sched.model.states import Reason, State
 from rq_sched.model.task import TaskInfo, TaskRequest
 from rq_sched.store.submit import ORPHAN
 
@@ -126,7 +126,12 @@ def submit_command(
 
         return wait_one(session, info, quiet=quiet)
     _print_submitted(session, info, new, quiet)
-    return TaskFailed.exit_status if info.state is State.FAILED and new else 0
+    return TaskFailed.exit_status if _is_infeasible(info) and new else 0
+
+
+def _is_infeasible(info: TaskInfo) -> bool:
+    """Whether it has failed as no node could hold it: that is said at once. Whatever else becomes of it comes later."""
+    return info.state is State.FAILED and info.reason == Reason.INFEASIBLE
 
 
 def _dry_run(session: Invocation, request: TaskRequest, *, named: bool) -> int:
@@ -195,7 +200,7 @@ def _print_submitted(session: Invocation, info: TaskInfo, new: bool, quiet: bool
         show.line(info.task_id)
     elif new:
         elements = f" ({show.count(size(info.array), 'element')})" if info.array else ""
-        ended = ", and it failed at once" if info.state is State.FAILED else ""
+        ended = ", and it failed at once" if _is_infeasible(info) else ""
         show.paragraph(f"submitted {info.task_id}{elements}{ended}")
     else:
         again = f"; to run {show.again(info.task_id, info.array)}" if State(info.state).final else ""
