@@ -7,7 +7,8 @@
 --   aligned    the one where a task with a time limit ends with the others, so that whole nodes come free: whose last
 --              task ends soonest after it; else the one that it keeps busy for least longer; an empty node last. Without
 --              time limits as first_fit
--- Only nodes that carry the labels which the task requires are looked at.
+-- Only nodes that carry the labels which the task requires, and have the resources, are looked at; of those with room the ones
+-- with the fewest other resources.
 -- All but best_fit weigh the CANDIDATES nodes with least free CPU among those with enough of it; where none of these has
 -- the memory, the best fit beyond them is taken. So no choice ever misses a node with room.
 
@@ -34,12 +35,18 @@ local function batches_taken()
   return taken
 end
 
--- Exact and without a scan, as the index is ordered by (free CPU, free memory): at most two lookups for each different
--- number of free cores. Only of several labels the others must be asked node by node.
+-- Whether a score of `free` says that there is room.
+local function is_room(score, need)
+  return score % PY.KIND_STEP >= need.cpu * PY.MEMORY_STEP and score % PY.MEMORY_STEP >= need.memory
+end
+
+-- Exact and without a scan, as the index is ordered by (kinds of resources, free CPU, free memory): at most two lookups for each
+-- different number of free cores. Only of several labels the others must be asked node by node, and nodes with resources.
 local function best_fit(need)
   local index, others = index_for('free', need.group.required)
   local batch = others == NO_OTHERS and 1 or CANDIDATES
-  local from, skip = need.cpu * PY.MEMORY_STEP + need.memory, 0
+  local lowest = need.cpu * PY.MEMORY_STEP + need.memory
+  local from, skip = lowest, 0
   while true do
     local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', skip, batch)
     if #found == 0 then
@@ -49,11 +56,13 @@ local function best_fit(need)
     if batch > 1 then batches = batches + 1 end
     local carrying = only_in(others, found)
     for i = 1, #carrying, 2 do
-      if tonumber(carrying[i + 1]) % PY.MEMORY_STEP >= need.memory then return carrying[i] end
+      if is_room(tonumber(carrying[i + 1]), need) then return carrying[i] end
     end
     local last = tonumber(found[#found])
     if last >= PY.EXACT then
       call('ZREM', index, found[#found - 1]) -- no node has so much
+    elseif last % PY.KIND_STEP < lowest then
+      from, skip = last - last % PY.KIND_STEP + lowest, 0
     elseif last % PY.MEMORY_STEP < need.memory then
       from, skip = last - last % PY.MEMORY_STEP + need.memory, 0
     else
@@ -65,15 +74,17 @@ end
 -- The candidates with room: their ids, and what they have free as the index packs it.
 local function candidates(need)
   local index, others = index_for('free', need.group.required)
-  local from, memory = need.cpu * PY.MEMORY_STEP + need.memory, need.memory
+  local from = need.cpu * PY.MEMORY_STEP + need.memory
   local found = call('ZRANGEBYSCORE', index, from, '+inf', 'WITHSCORES', 'LIMIT', 0, CANDIDATES)
   found = only_in(others, found)
-  local ids, scores = {}, {}
+  local ids, scores, behind = {}, {}, math.huge
   for i = 1, #found, 2 do
     local score = tonumber(found[i + 1])
-    if score % PY.MEMORY_STEP >= memory then
+    if score >= behind then break end
+    if is_room(score, need) then
       ids[#ids + 1] = found[i]
-      scores[#scores + 1] = score
+      scores[#scores + 1] = score % PY.KIND_STEP
+      behind = score - scores[#scores] + PY.KIND_STEP -- there begin nodes with more kinds of resources
     end
   end
   return ids, scores
@@ -139,6 +150,7 @@ end
 
 local function has_room(node, class)
   return node and node.state == 'up' and not node.reserved and room_cpu(node) >= class.cpu and node.memory >= class.memory
+    and has_amounts(node, class.need.amounts)
 end
 
 -- The node for the head of a class, or nil if it fits nowhere; and whether the next one is to be asked for anew.

@@ -8,8 +8,8 @@ local NEAREST = 8    -- of either that are chosen from: their tasks' time limits
 local LIMITS = 512   -- time limits that are read in one call
 local limits_read = 0
 
--- When the tasks on a node leave room for the need at the latest, by their time limits; nil if that isn't known.
-local function expected(node, cpu, memory)
+-- When the tasks on a node leave room for the class at the latest, by their time limits; nil if that isn't known.
+local function expected(node, class)
   local flat = call('HVALS', node.ledger)
   if #flat > 256 or limits_read + #flat > LIMITS then return nil end
   limits_read = limits_read + #flat
@@ -18,16 +18,19 @@ local function expected(node, cpu, memory)
   records_fetch(ids, 'request')
   records_fetch(ids, 'attempt')
   for _, text in ipairs(flat) do
-    local id, own_cpu, own_memory = entry_parse(text)
+    local id, own_cpu, own_memory, _, held = entry_parse(text)
     local request, attempt = id and request_of(id) or {}, id and attempt_of(id) or {}
     local began, limit = whole_of(attempt.started or attempt.placed), whole_of(request.time_limit)
-    if began and limit then ends[#ends + 1] = { at = began + limit, cpu = own_cpu, memory = own_memory } end
+    if began and limit then ends[#ends + 1] = { at = began + limit, cpu = own_cpu, memory = own_memory, held = held } end
   end
   table.sort(ends, function(a, b) return a.at < b.at end)
-  local free_cpu, free_memory = room_cpu(node), node.memory
+  local free_cpu, free_memory, later = room_cpu(node), node.memory, later_resources(node, class)
   for _, one in ipairs(ends) do
     free_cpu, free_memory = free_cpu + one.cpu, free_memory + one.memory
-    if free_cpu >= cpu and free_memory >= memory then return one.at end
+    if later then resources_give(later, one.held) end
+    if free_cpu >= class.cpu and free_memory >= class.memory and (not later or resources_enough(later, class.need.amounts)) then
+      return one.at
+    end
   end
 end
 
@@ -41,6 +44,7 @@ local function possible_nodes(class, ids, others, each)
   for i = 1, #ids do
     local total, free = totals[i], frees[i]
     if total and free and (not carrying or carrying[ids[i]]) then
+      free = free % PY.KIND_STEP
       local total_memory, free_memory = total % PY.MEMORY_STEP, free % PY.MEMORY_STEP
       local total_cpu, free_cpu = (total - total_memory) / PY.MEMORY_STEP, (free - free_memory) / PY.MEMORY_STEP
       if total_cpu >= need_cpu and total_memory >= need_memory then
@@ -55,7 +59,7 @@ end
 
 -- The NEAREST nodes that lack least, of equal ones the first by name.
 local function lacking_least(class)
-  local index, others = index_for('free', class.group.required)
+  local index, others = index_for('free', class.group.required, true)
   local few = {}
   possible_nodes(class, call('ZRANGE', index, -LACKING, -1), others, function(id, lack, cpu, memory)
     local last = few[NEAREST]
@@ -74,7 +78,7 @@ end
 local function ending_first(class)
   local few = {}
   local ids = call('ZRANGE', P .. 'ends', '0', whole(ENDING - 1))
-  possible_nodes(class, ids, indexes_of('free', class.group.required), function(id, _, cpu, memory)
+  possible_nodes(class, ids, indexes_of('free', class.group.required, true), function(id, _, cpu, memory)
     if #few < NEAREST then few[#few + 1] = { id = id, cpu = cpu, memory = memory } end
   end)
   return few
@@ -88,7 +92,7 @@ local function expected_room(class)
   for _, few in ipairs({ lacking, ending_first(class) }) do
     for _, node in ipairs(few) do
       local loaded = not looked_at[node.id] and node_load(node.id)
-      local time = loaded and expected(loaded, class.cpu, class.memory)
+      local time = loaded and expected(loaded, class)
       looked_at[node.id] = true
       if time and (not best_time or time < best_time) then best, best_time = node, time end
     end

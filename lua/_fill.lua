@@ -25,8 +25,8 @@ local function head_request(node, class, id, array, member)
 end
 
 -- A task gets the room that was allocated for it on the node, and an order to start; with `orders`, that is added there in
--- full, else it is kept for the doorbell, where it is the only one. `request`: what is rare of it.
-local function attempt_place(now, nonce, node, class, orders, score, member, text, watch, request)
+-- full, else it is kept for the doorbell, where it is the only one. `request`: what is rare of it; `held`: what else it got.
+local function attempt_place(now, nonce, node, class, orders, score, member, text, watch, request, held)
   local id, limit = string.sub(member, PY.SEQUENCE + 1), request.time_limit
   done_so_far.placings = done_so_far.placings + 1
   -- With the order's number: nonces come again (a driver sends a call twice; 32 bits), and a node takes a token that it
@@ -34,11 +34,12 @@ local function attempt_place(now, nonce, node, class, orders, score, member, tex
   local order = whole(node.ordered + 1)
   local token = nonce .. '.' .. whole(done_so_far.placings) .. '.' .. order
   local number = request.attempts and whole(request.attempts + 1) or '1'
-  entry_set(node, token, id, class.need.size, 'a', class.limits and limits_held(class.limits) or '')
+  entry_set(node, token, id, class.need.size, 'a', held)
   if node.reserved and reservation() then reservation_used(now, token, score, member, class) end
-  order = order_add(node, 'start ' .. token .. ' ' .. id, order)
+  local amounts = held ~= '' and string.match(' ' .. held .. ';@', '^(.-) ?;?@') or '' -- no limits
+  order = order_add(node, 'start ' .. token .. ' ' .. id .. amounts, order)
   if orders or #node.orders == 1 then
-    local full = order .. ' ' .. number .. '\n' .. text -- as of orders_read()
+    local full = string.sub(order, 1, -1 - #amounts) .. ' ' .. number .. amounts .. '\n' .. text -- as of orders_read()
     if orders then orders[#orders + 1] = full else node.start_in_full = full end
   end
   if request.expires then read('ZREM', P .. 'expiring', id) end
@@ -65,10 +66,11 @@ local function assign(now, nonce, node, class, orders, score, member, array)
     head_expired(now, class, id, array)
     return false
   end
-  if not allocate(node, class, orders) then return nil end
+  local held = allocate(node, class, orders)
+  if not held then return nil end
   class_take(class, score, member, array)
   if array then request_put(id, text) end
-  attempt_place(now, nonce, node, class, orders, score, member, text, watch, request)
+  attempt_place(now, nonce, node, class, orders, score, member, text, watch, request, held)
   return true
 end
 
@@ -93,7 +95,7 @@ local function first_allowed(now, node, reserved)
     first_fit_reset()
   end
   if reserved.cpu < 1 and not node.drivers then return nil end
-  return first_fit(math.min(cpu, reserved.cpu), math.min(memory, reserved.memory), carrier(node))
+  return first_fit(math.min(cpu, reserved.cpu), math.min(memory, reserved.memory), carrier_of_spare(node))
 end
 
 -- Gives the node the earliest tasks that fit, until none does or `limit` is reached. Returns how many, and whether
@@ -109,7 +111,8 @@ local function fill(now, nonce, node, limit, orders)
     if reserved then
       class = first_allowed(now, node, reserved)
     else
-      again = class and class.cpu <= room_cpu(node) and class.memory <= node.memory and not class.limits and is_alone(class)
+      again = class and class.cpu <= room_cpu(node) and class.memory <= node.memory and not class.limits
+        and has_amounts(node, class.need.amounts) and is_alone(class)
       --@mark room_looked_at
       if not again then class = first_fit(room_cpu(node), node.memory, carrier(node)) end
     end

@@ -1,7 +1,7 @@
 --@include _ledger
 -- Finding nodes by what is required. One label: they are looked for in its index as others are in `free` or `totals`. Several:
--- in the index of the one which fewest nodes carry, and a node must stand in those of the others as well. Nodes that have
--- refused are passed over.
+-- in the index of the one which fewest nodes carry, and a node must stand in those of the others as well. Resources have indexes
+-- as labels do; whether there is enough of them is looked at node by node. Nodes that have refused are passed over.
 
 local NO_OTHERS = {}
 
@@ -18,24 +18,26 @@ local function refused_by(required)
   return set
 end
 
--- The indexes in which a node that carries all that is required stands; `refused`: nodes that may not have it all the same.
-local function indexes_of(name, required)
+-- The indexes in which a node that carries all that is required stands; `refused`: nodes that may not have it all the same;
+-- `amounts`: of which it must have enough, where `empty` when nothing runs there.
+local function indexes_of(name, required, empty)
   if required == '' then return NO_OTHERS end
-  local keys = { refused = refused_by(required) }
-  for label in string.gmatch(required, LABEL) do keys[#keys + 1] = P .. name .. ':' .. label end
+  local keys = { refused = refused_by(required), amounts = amounts_required(required), empty = empty }
+  for _, own in ipairs(index_names(required)) do keys[#keys + 1] = P .. name .. own end
   return keys
 end
 
--- The one of them to look into, and the others, in which a node must stand as well.
-local function index_for(name, required)
+-- The one of them to look into, and the others, in which a node must stand as well. (Of `totals` nodes are looked at as if
+-- empty.)
+local function index_for(name, required, empty)
   if required == '' then return P .. name, NO_OTHERS end
-  local others, fewest, at = indexes_of(name, required), nil, nil
+  local others, fewest, at = indexes_of(name, required, empty or name == 'totals'), nil, nil
   for i, key in ipairs(others) do
     local nodes = call('ZCARD', key)
     if not fewest or nodes < fewest then fewest, at = nodes, i end
   end
   local index = at and table.remove(others, at) or P .. name
-  return index, (#others > 0 or others.refused) and others or NO_OTHERS
+  return index, (#others > 0 or others.refused or others.amounts) and others or NO_OTHERS
 end
 
 -- Of these nodes, the set of those that stand in all the others; nil where all do.
@@ -51,6 +53,10 @@ local function standing(others, ids)
       --@mark every_label
       if not scores[i] then set[id] = nil end
     end
+  end
+  for id in pairs(others.amounts and set or NO_OTHERS) do
+    local node = node_load(id)
+    if not node or not has_amounts(node, others.amounts, others.empty) then set[id] = nil end
   end
   return set
 end

@@ -8,6 +8,7 @@ local TTL = 10000 -- ms without a heartbeat after which a node counts as dead, w
 local FIELDS = {
   'free_cpu', 'free_memory', 'ordered', 'acked', 'running', 'started', 'surplus',
   'state', 'incarnation', 'reserved', 'ends', 'labels', 'total_cpu', 'total_memory', 'drivers',
+  'free_resources',
 }
 local AMOUNTS = { 'cpu', 'memory', 'ordered', 'acked', 'running', 'started', 'surplus' }
 local nodes_seen, nodes_changed = {}, {}
@@ -17,8 +18,18 @@ local function room_cpu(node)
   return node.cpu + node.surplus
 end
 
+-- The names of what is free, as of the indexes in which its node stands: *gpu*scratch; and how many they are.
+local function resource_names(free_text)
+  local names, kinds = '', 0
+  for name in string.gmatch(free_text, '(%l[%l%d_-]*)=%S+') do
+    if kinds < PY.MOST_AMOUNTS then names, kinds = names .. '*' .. name, kinds + 1 end
+  end
+  return names, kinds
+end
+
+-- Its place in `free`: nodes that have resources stand behind those that have none, those with many last.
 local function node_score(node)
-  return room_cpu(node) * PY.MEMORY_STEP + node.memory
+  return node.kinds * PY.KIND_STEP + room_cpu(node) * PY.MEMORY_STEP + node.memory
 end
 
 -- Whether nothing fits there. Where a task without cores has ever been, memory is enough.
@@ -38,7 +49,7 @@ local function node_load(id)
   if found[#AMOUNTS] == false then found[#AMOUNTS] = 0 end -- surplus: there only where there is some
   for i = 1, #AMOUNTS do found[i] = tonumber(found[i]) end
   local cpu, memory, ordered, acked, running, started, surplus, state, incarnation, reserved, ends, labels, total_cpu, total_memory,
-    drivers = unpack(found, 1, #FIELDS)
+    drivers, free_resources = unpack(found, 1, #FIELDS)
   if not state then return nil end
   local place = id .. ':' .. (incarnation or '')
   local path = P .. 'node:' .. place
@@ -48,8 +59,13 @@ local function node_load(id)
     started = started, surplus = surplus, reserved = reserved or nil, amounts_read = found, score_kept = nil, entries = {}, cleared = {},
     orders = {}, ordered_before = ordered, ends = ends, ends_read = ends, place = place, path = path, ledger = path .. ':tasks',
     total_cpu = total_cpu, total_memory = total_memory, touched = false, drivers = drivers == '1', labels = labels or '', carries = nil, trims = false,
-    start_in_full = nil,
+    start_in_full = nil, free_resources = free_resources or nil, resources_read = free_resources or nil, resources = nil, kinds = 0,
+    stands = labels or '',
   }
+  if free_resources then
+    local names, kinds = resource_names(free_resources)
+    node.kinds, node.stands = kinds, node.stands .. names
+  end
   local known = incarnation and find(incarnation, ID) and surplus and cpu and memory and ordered and acked and running and started
     and total_cpu and total_memory
   if not known or not is_amount(cpu + memory + ordered + acked + surplus + total_cpu + total_memory) then
@@ -100,18 +116,23 @@ local function overbooked(node, cpu, memory)
   count('overbooked', 1)
 end
 
--- Takes room of a node, or gives some back (negative): all of it, or false, and nothing is changed. What is free changes
--- nowhere else (promise 1).
-local function room_take(node, cpu, memory)
+-- Takes room of a node, or gives some back (negative): what is held of resources then ('' of none), or false, and nothing is
+-- changed. `amounts`: of resources; nil: none. What is free changes here and in `give_back`, and nowhere else (promise 1).
+local function room_take(node, cpu, memory, amounts)
   local left_cpu, left_memory = node.cpu - cpu, node.memory - memory
   if left_cpu < 0 or left_memory < 0 or left_cpu > node.total_cpu or left_memory > node.total_memory then
+    overbooked(node, cpu, memory)
+    return false
+  end
+  local held = amounts_take(node, amounts)
+  if not held then
     overbooked(node, cpu, memory)
     return false
   end
   node_touch(node)
   --@mark room_taken
   node.cpu, node.memory = left_cpu, left_memory
-  return true
+  return held
 end
 
 -- As it stands in the ledger. `held`: beside CPU and memory; '': nothing.
@@ -151,8 +172,9 @@ local function entry_parse(entry)
 end
 
 -- An end is recorded whatever the amounts say: at most all that the node has is free then.
-local function give_back(node, token, cpu, memory, started)
+local function give_back(node, token, cpu, memory, started, held)
   node_touch(node)
+  if not amounts_give(node, held) then overbooked(node, -cpu, -memory) end
   if not room_take(node, -cpu, -memory) then
     node.cpu, node.memory = math.min(node.total_cpu, node.cpu + cpu), math.min(node.total_memory, node.memory + memory)
   end
@@ -166,13 +188,13 @@ end
 local function node_index(node)
   if node.state == 'up' and not node.reserved then
     node.score_kept = node_score(node)
-    index_enter('free', node.id, node.labels, whole(node.score_kept))
+    index_enter('free', node.id, node.stands, whole(node.score_kept))
   end
 end
 
 -- A node offers itself: into the indexes, and to the schedulers.
 local function node_offer(now, node)
-  index_enter('totals', node.id, node.labels, whole(node.total_cpu * PY.MEMORY_STEP + node.total_memory))
+  index_enter('totals', node.id, node.stands, whole(node.total_cpu * PY.MEMORY_STEP + node.total_memory))
   node_index(node)
   if node.ends then read('ZADD', P .. 'ends', whole(node.ends), node.id) end
   --@mark node_offered
@@ -182,7 +204,7 @@ end
 
 -- A node gets no more tasks: out of the indexes.
 local function node_withdraw(node)
-  for _, index in ipairs({ 'free', 'totals' }) do index_drop(index, node.id, node.labels) end
+  for _, index in ipairs({ 'free', 'totals' }) do index_drop(index, node.id, node.stands) end
   for _, index in ipairs({ 'ends', 'dirty' }) do read('ZREM', P .. index, node.id) end
 end
 
@@ -225,6 +247,9 @@ local function amounts_flush(node)
   for i = 1, #AMOUNTS do
     local amount = node[AMOUNTS[i]]
     if amount ~= before[i] then changed[n + 1], changed[n + 2], n = FIELDS[i], whole(amount), n + 2 end
+  end
+  if node.free_resources ~= node.resources_read then
+    changed[n + 1], changed[n + 2], n = 'free_resources', node.free_resources, n + 2
   end
   if n > 0 then call('HSET', P .. 'node:' .. node.id, unpack(changed)) end
 end

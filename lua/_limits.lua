@@ -5,6 +5,7 @@
 -- the entry says. `limits`: name → most, or `off`; `limits_used`: name → in use; `limits_kept`: name → which waiting task is
 -- the first that asks for it, since when, and whether the limit's room is kept for it (_kept).
 
+local HELD = '@([^@=;]+)=(%d+)' -- in the entry of a ledger
 local OFF = PY.EXACT
 local limits_seen = {} -- name → what is known of it
 local wider = {}       -- names of those that may have more room than before, beside those of which less is in use
@@ -80,7 +81,7 @@ end
 
 -- What an entry of a ledger holds of limits is free again.
 local function limits_give(held)
-  for name, digits in string.gmatch(held, LIMIT) do
+  for name, digits in string.gmatch(held, HELD) do
     local limit = limit_load(name)
     --@mark limit_given_back
     limit.used = math.max(0, limit.used - tonumber(digits))

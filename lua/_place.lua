@@ -75,7 +75,7 @@ end
 -- an old entry with the sequence of a task that has changed its class since: equal is not earlier.)
 local function run_of(now, nonce, limit, class, node, until_score, until_member)
   local until_sequence = until_member and string.sub(until_member, 1, PY.SEQUENCE)
-  while placed_so_far < limit and class.cpu <= room_cpu(node) and class.memory <= node.memory do
+  while placed_so_far < limit and class.cpu <= room_cpu(node) and class.memory <= node.memory and has_amounts(node, class.need.amounts) do
     local score, member, array = class_peek(class)
     if not score then break end
     if until_score and earlier(until_score, until_sequence, score, string.sub(member, 1, PY.SEQUENCE)) then break end
@@ -142,8 +142,9 @@ local function place_directly(now, nonce, class_name, score, member, text)
   if call('EXISTS', P .. 'groups', FRESH, DIRTY) > 0 or setting('node_choice') == 'aligned' then return false end
   local class = class_of(class_name)
   local node = node_with_room(now, class)
-  if not node or not allocate(node, class) then return false end
+  local held = node and allocate(node, class)
+  if not held then return false end
   local _, watch, request = request_read(text)
-  attempt_place(now, nonce, node, class, nil, score, member, text, watch, request)
+  attempt_place(now, nonce, node, class, nil, score, member, text, watch, request, held)
   return true
 end

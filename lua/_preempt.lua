@@ -10,17 +10,27 @@ local PAGES = 16          -- of so many, in which those on nodes with the labels
 
 -- The attempt behind an entry of the ledger, if it may be stopped for a task of this priority.
 local function victim(now, token, entry, above)
-  local id, cpu, memory, mark = entry_parse(entry or '')
+  local id, cpu, memory, mark, held = entry_parse(entry or '')
   if mark ~= 'r' then return nil end
   local request, attempt = request_of(id) or {}, attempt_of(id) or {}
   local started, times, priority = whole_of(attempt.started), whole_of(request.preempted) or 0, tonumber(request.priority) or 0
   if not request.preemptible or priority >= above or not started or now - started < LEAST_RUN or times >= MOST_PREEMPTED then return nil end
-  return { token = token, id = id, cpu = cpu, memory = memory, started = started, times = times, priority = priority }
+  return { token = token, id = id, cpu = cpu, memory = memory, held = held, started = started, times = times, priority = priority }
+end
+
+-- Whether the class fits on the node when these have ended.
+local function fits_after(node, class, chosen)
+  local cpu, memory, later = room_cpu(node), node.memory, later_resources(node, class)
+  for _, one in ipairs(chosen) do
+    cpu, memory = cpu + one.cpu, memory + one.memory
+    if later then resources_give(later, one.held) end
+  end
+  return cpu >= class.cpu and memory >= class.memory and (not later or resources_enough(later, class.need.amounts))
 end
 
 -- Of the victims of a node, in order, as few as make room; nil if all together don't.
 local function enough(node, class)
-  local cpu, memory = room_cpu(node), node.memory
+  if not fits_after(node, class, node.victims) then return nil end
   table.sort(node.victims, function(a, b)
     if a.priority ~= b.priority then return a.priority < b.priority end
     if a.started ~= b.started then return a.started > b.started end
@@ -28,24 +38,19 @@ local function enough(node, class)
   end)
   local chosen = {}
   for _, one in ipairs(node.victims) do
-    if cpu >= class.cpu and memory >= class.memory then break end
-    cpu, memory = cpu + one.cpu, memory + one.memory
+    if fits_after(node, class, chosen) then break end
     chosen[#chosen + 1] = one
   end
-  if cpu < class.cpu or memory < class.memory then return nil end
   for i = #chosen, 1, -1 do -- those that turn out not to be needed, the most important first
-    local one = chosen[i]
-    if cpu - one.cpu >= class.cpu and memory - one.memory >= class.memory then
-      cpu, memory = cpu - one.cpu, memory - one.memory
-      table.remove(chosen, i)
-    end
+    local one = table.remove(chosen, i)
+    if not fits_after(node, class, chosen) then table.insert(chosen, i, one) end
   end
   return chosen
 end
 
 -- The CANDIDATES of least priority on nodes that carry the labels required, as far as PAGES show them.
 local function candidates_for(above, class)
-  local labels = indexes_of('totals', class.group.required)
+  local labels = indexes_of('totals', class.group.required, true)
   local found = {}
   for page = 0, labels == NO_OTHERS and 0 or PAGES - 1 do
     local members = call('ZRANGEBYSCORE', P .. 'preemptible', '-inf', '(' .. above,

@@ -17,7 +17,7 @@ local function somebody_could(need, otherwise)
   for _, id in ipairs(call('ZRANGE', P .. 'nodes', '0', whole(LOOKED_AT - 1))) do
     local node = node_load(id)
     if node and node.state ~= 'up' and node.total_cpu >= need.cpu and node.total_memory >= need.memory
-      and carrier(node)(need.group.required) then
+      and could_carry(node, need.group.required) then
       need.somebody = true
       break
     end

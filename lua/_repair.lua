@@ -35,14 +35,15 @@ end
 -- What the ledger holds: CPU, memory, entries, those started at least and at most, the orders that must be there, and the last
 -- number that an attempt was ordered by.
 local function ledger_sum(path)
-  local sum = { cpu = 0, memory = 0, entries = 0, started = 0, stopping = 0, orders = {}, last = 0 }
+  local sum = { cpu = 0, memory = 0, held = {}, entries = 0, started = 0, stopping = 0, orders = {}, last = 0 }
   local flat = call('HGETALL', path .. ':tasks')
   for i = 1, #flat, 2 do
-    local id, cpu, memory, mark = entry_parse(flat[i + 1])
+    local id, cpu, memory, mark, held = entry_parse(flat[i + 1])
     if not id or not is_id(flat[i]) then
       call('HDEL', path .. ':tasks', flat[i])
       did('an entry of the ledger that says nothing dropped')
     else
+      if held ~= '' then sum.held[#sum.held + 1] = held end
       sum.cpu, sum.memory, sum.entries = sum.cpu + cpu, sum.memory + memory, sum.entries + 1
       local attempt = attempt_of(id)
       if attempt and attempt.token ~= flat[i] then attempt = nil end
@@ -52,7 +53,7 @@ local function ledger_sum(path)
         if attempt and attempt.started then sum.stopping = sum.stopping + 1 end
         sum.orders[#sum.orders + 1] = 'stop ' .. flat[i] .. ' ' .. id .. ' 10000'
       elseif mark == 'a' then
-        sum.orders[#sum.orders + 1] = 'start ' .. flat[i] .. ' ' .. id
+        sum.orders[#sum.orders + 1] = 'start ' .. flat[i] .. ' ' .. id .. string.match(' ' .. held .. ';@', '^(.-) ?;?@') -- no limits
       end
     end
   end
@@ -75,8 +76,9 @@ local function surplus_sum(path)
 end
 
 local NODE_FIELDS = { 'state', 'incarnation', 'total_cpu', 'total_memory', 'free_cpu', 'free_memory', 'running', 'started',
-  'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain', 'labels', 'fault', 'has' }
-local NODE_TEXTS = { state = true, incarnation = true, reserved = true, drain = true, labels = true, fault = true, has = true }
+  'ordered', 'acked', 'ttl', 'ends', 'surplus', 'reserved', 'drain', 'labels', 'fault', 'has', 'resources', 'free_resources' }
+local NODE_TEXTS = { state = true, incarnation = true, reserved = true, drain = true, labels = true, fault = true, has = true,
+  resources = true, free_resources = true }
 
 local NODE_DEFAULTS = { ordered = 0, acked = 0, ttl = TTL, surplus = 0, started = 0, running = 0 }
 
@@ -111,7 +113,36 @@ local function is_known(node)
   if not node.incarnation or (node.total_cpu or 0) < 1 or (node.total_memory or 0) < 1 then return false end
   if node.state == 'dead' then return true end
   if not find(node.incarnation, ID) or not node.labels or not are_labels(node.labels) then return false end
-  return not node.has or node.has == whole(node.total_cpu) .. ':' .. whole(node.total_memory) .. node.labels
+  local has = whole(node.total_cpu) .. ':' .. whole(node.total_memory) .. node.labels
+  return not node.has or node.has == (node.resources and has .. ' ' .. node.resources or has)
+end
+
+-- What is free of its resources beside all that the ledger holds, as text ('' none); nil: it can't be, or can't be read.
+local function resources_left(node, held)
+  local resources = resources_parse(node.resources or '')
+  for _, one in ipairs(resources and held or {}) do
+    held_each(one, function(name, index, number)
+      local own = resources and resources.of[name]
+      local left = own and (index and own.left[index] or not index and not own.indexes and own.free)
+      if not left or number > left then
+        resources = nil
+        return
+      end
+      own.free = own.free - number
+      if index then own.left[index] = left - number end
+    end)
+  end
+  return resources and resources_text(resources)
+end
+
+-- Whether it was wrong. (That of a node that is dead nobody reads.)
+local function resources_set(id, node, free)
+  if node.state == 'dead' or node.free_resources == (free ~= '' and free or nil) then return false end
+  if free ~= '' then return field_set(id, node, 'free_resources', free) end
+  call('HDEL', P .. 'node:' .. id, 'free_resources')
+  did('what is free of no resources dropped')
+  node.free_resources = nil
+  return true
 end
 
 -- The record doesn't say it, or the amounts can't be made to add up: the registration is given up, its tasks go back to their places, and its worker
@@ -145,22 +176,22 @@ local function orders_again(id, path, node, sum)
   did('orders given again: ' .. #sum.orders)
 end
 
--- In `free` and `totals`, and in the same of each label that it carries; of those `found` it isn't in others.
+-- In `free` and `totals`, and in the same of each label and resource that it has; of those `found` it isn't in others.
 local function room_indexes(id, node, found)
-  local up, labels = node.state == 'up', node.labels or ''
-  local room = (node.free_cpu + (node.surplus or 0)) * PY.MEMORY_STEP + node.free_memory
+  local up = node.state == 'up'
+  local names, kinds = resource_names(node.free_resources or '')
+  local room = kinds * PY.KIND_STEP + (node.free_cpu + (node.surplus or 0)) * PY.MEMORY_STEP + node.free_memory
   local total = node.total_cpu * PY.MEMORY_STEP + node.total_memory
-  local suffixes, offered = { '' }, false
-  for label in string.gmatch(labels, LABEL) do suffixes[#suffixes + 1] = ':' .. label end
-  for _, suffix in ipairs(suffixes) do
-    offered = index_set('free' .. suffix, id, up and not node.reserved and room or nil) or offered
-    index_set('totals' .. suffix, id, up and total or nil)
+  local own, offered = { [''] = true }, false
+  for _, name in ipairs(index_names((node.labels or '') .. names)) do own[name] = true end
+  for name in pairs(own) do
+    offered = index_set('free' .. name, id, up and not node.reserved and room or nil) or offered
+    index_set('totals' .. name, id, up and total or nil)
   end
-  local carried = carrier({ labels = labels, place = '' })
-  for _, label in ipairs(found) do
-    if not carried('+' .. label) then
-      index_set('free:' .. label, id, nil)
-      index_set('totals:' .. label, id, nil)
+  for _, name in ipairs(found) do
+    if not own[':' .. name] then
+      index_set('free:' .. name, id, nil)
+      index_set('totals:' .. name, id, nil)
     end
   end
   return offered and up
@@ -198,7 +229,7 @@ local function node_state(id, node)
   end
 end
 
--- A node's amounts from its ledger, its indexes from its record. `found`: labels in whose indexes it seems to stand.
+-- A node's amounts from its ledger, its indexes from its record. `found`: labels and resources in whose indexes it seems to stand.
 local function node_recompute(now, id, found)
   local key = P .. 'node:' .. id
   found = found or {}
@@ -208,12 +239,14 @@ local function node_recompute(now, id, found)
   local sum = ledger_sum(path)
   node_state(id, node)
   local cpu, memory = (node.total_cpu or 0) - sum.cpu, (node.total_memory or 0) - sum.memory
-  if not is_known(node) or cpu < 0 or memory < 0 then
+  local free = resources_left(node, sum.held)
+  if not is_known(node) or cpu < 0 or memory < 0 or not free then
     node_give_up(id, node, sum)
     cpu, memory = node.total_cpu - sum.cpu, node.total_memory - sum.memory
   end
   local changed = field_set(id, node, 'free_cpu', cpu)
   changed = field_set(id, node, 'free_memory', memory) or changed
+  changed = resources_set(id, node, free) or changed
   field_set(id, node, 'running', sum.entries)
   if not node.started or node.started < sum.started or node.started > sum.started + sum.stopping then
     field_set(id, node, 'started', sum.started + sum.stopping)

@@ -72,8 +72,8 @@ local function report_recorded(now, node, report, entry, random)
   local task = task_of_attempt(now, id, node.place, token, mark, outcome)
   local attempt = task.attempt
   local started = attempt and attempt.started or (not attempt and mark == 'r')
-  if entry or is_taken(node, cpu, memory) then give_back(node, token, cpu, memory, started) end
-  if held and held ~= '' then limits_give(held) end
+  if entry or is_taken(node, cpu, memory) then give_back(node, token, cpu, memory, started, held) end
+  if held ~= '' then limits_give(held) end
   attempt_gone(node, token, task.request and task.request.preemptible)
   reservation_restored(node, token)
   if not attempt or attempt.token ~= token then return 'stale' end

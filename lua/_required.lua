@@ -5,16 +5,16 @@
 --   !n1:5f!n3:a0    registrations that have refused it (_refused)
 -- All of it together says in which group a class is, and what is required there.
 
-local LABEL, AMOUNT, LIMIT, REFUSED = '%+([^+*@!]+)', '%*([^*@!=]+)=(%d+)', '@([^@!=]+)=(%d+)', '!(([^!:]+):([^!]+))'
+local AMOUNT, LIMIT = '%*([^*@!=]+)=(%d+)', '@([^@!=]+)=(%d+)'
+local REFUSED = '!(([^!:]+):([^!]+))'
 local REQUIRED = '^([^*@!]*)([^@!]*)([^!]*)(.*)$' -- labels, amounts, limits, refusals: each may be empty
-local LONGEST_NAME = 32
 
 -- The names and numbers of `form`, each name once: a list of { name, number }; nil: it says something else.
 local function numbers_parse(text, form, most)
   local list, known, length = {}, {}, 0
   for name, digits in string.gmatch(text, form) do
     local number = tonumber(digits)
-    local sound = string.find(name, '^%l[%l%d_-]*$') and #name <= LONGEST_NAME and string.byte(digits) ~= 48 and number <= most
+    local sound = string.find(name, '^%l[%l%d_-]*$') and #name <= PY.MOST_NAME_OF_AMOUNT and string.byte(digits) ~= 48 and number <= most
     if not sound or known[name] or #list == PY.MOST_AMOUNTS then return nil end
     known[name], length = true, length + 2 + #name + #digits
     list[#list + 1] = { name = name, number = number }
@@ -26,7 +26,6 @@ end
 local function amounts_parse(text)
   local list = numbers_parse(text, AMOUNT, PY.MOST_AMOUNT)
   for _, one in ipairs(list or {}) do
-    --@mark whole_amounts
     if one.number > 1000 and one.number % 1000 > 0 then return nil end
   end
   return list

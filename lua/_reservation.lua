@@ -69,16 +69,39 @@ local function ends_before(now, class)
   return ends and ends <= reservation_read.expected
 end
 
+-- Whether what requires this asks for a resource that the task asks for which the node is reserved for: of that nothing is spare.
+local function asks_for_kept(required)
+  local kept = amounts_required(string.match(reservation_read.class, '^%d+:%d+(.*)$') or '')
+  for _, one in ipairs(kept and amounts_required(required) or {}) do
+    for _, other in ipairs(kept) do
+      if one.name == other.name then return true end
+    end
+  end
+  return false
+end
+
+-- Whether what the class needs is spare on the reserved node.
+local function is_spare(class)
+  if asks_for_kept(class.group.required) then return false end
+  return class.cpu <= reservation_read.cpu and class.memory <= reservation_read.memory
+end
+
+-- As carrier() of the reserved node, for later tasks that don't end in time.
+local function carrier_of_spare(node)
+  local carries = carrier(node)
+  return function(required) return carries(required) and not asks_for_kept(required) end
+end
+
 -- Whether the head of a class may use the reserved node, if it fits there.
 local function may_use(now, score, member, class)
   if not is_later(score, member) then return true end
-  return (class.cpu <= reservation_read.cpu and class.memory <= reservation_read.memory) or ends_before(now, class)
+  return is_spare(class) or ends_before(now, class)
 end
 
 -- A task is put on the reserved node.
 local function reservation_used(now, token, score, member, class)
   if string.sub(member, PY.SEQUENCE + 1) == reservation_read.task then return unreserve(now) end
-  if not is_later(score, member) or not (class.cpu <= reservation_read.cpu and class.memory <= reservation_read.memory) then return end
+  if not is_later(score, member) or not is_spare(class) then return end
   reservation_read.cpu, reservation_read.memory = reservation_read.cpu - class.cpu, reservation_read.memory - class.memory
   call('HSET', RESERVATION, 'spare_cpu', reservation_read.cpu, 'spare_memory', reservation_read.memory,
     '+' .. token, class.cpu .. ':' .. class.memory)

@@ -61,14 +61,15 @@ local function reclaim(node, cores, orders)
   end
 end
 
--- The room for a need, on the node and of its limits: all or nothing, and before anything else is changed for it. `orders`: as
--- of resize_order.
+-- The room for a need, on the node and of its limits: all or nothing, and before anything else is changed for it. What is held
+-- beside CPU and memory then ('' nothing); false: there is no room. `orders`: as of resize_order.
 local function allocate(node, class, orders)
   if class.limits and limit_full(class.limits) then return false end
-  if class.cpu > node.cpu and node.surplus > 0 then reclaim(node, class.cpu - node.cpu, orders) end
-  if not room_take(node, class.cpu, class.memory) then return false end
-  if class.limits then limits_take(class.limits, class.member) end
-  return true
+  if class.cpu > node.cpu and node.surplus > 0 and has_amounts(node, class.need.amounts) then reclaim(node, class.cpu - node.cpu, orders) end
+  local held = room_take(node, class.cpu, class.memory, class.need.amounts)
+  if not held or not class.limits then return held end
+  limits_take(class.limits, class.member)
+  return (held ~= '' and held .. ';' or '') .. limits_held(class.limits)
 end
 
 -- What follows from an attempt's end, beside its allocation: its surplus, and its place among those that may be stopped.

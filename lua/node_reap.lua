@@ -34,7 +34,7 @@ for i = 1, #entries, 2 do
   tokens[#tokens + 1] = token
   --@mark limit_of_the_dead
   if task_id and held ~= '' then limits_give(held) end
-  if node and task_id then give_back(node, token, cpu, memory, attempt and attempt.started) end
+  if node and task_id then give_back(node, token, cpu, memory, attempt and attempt.started, held) end
   if request.preemptible then read('ZREM', P .. 'preemptible', token .. ' ' .. id) end
   if attempt and attempt.token == token then
     --@mark charged

@@ -25,7 +25,7 @@ local function held_in_all()
   for place in pairs(places) do
     for _, entry in ipairs(read('HVALS', P .. 'node:' .. place .. ':tasks')) do
       local id, _, _, _, held = entry_parse(entry)
-      for one, digits in string.gmatch(id and held or '', LIMIT) do
+      for one, digits in string.gmatch(id and held or '', '@([^@=;]+)=(%d+)') do
         if one == name then sum = sum + tonumber(digits) end
       end
     end

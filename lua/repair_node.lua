@@ -2,7 +2,7 @@
 --- repair_node: recompute what a node has free from its ledger, and put it into exactly its indexes.
 -- KEYS: prefix
 -- ARGV: now_ms node_id *labels
---   labels: those in whose indexes it seems to stand
+--   labels: those in whose indexes it seems to stand, resources as *NAME
 -- Replies: what was done, in words ('' nothing)
 -- Refuses: nothing
 -- Promises: a node that is in order isn't written to; repeated it changes nothing; a node whose ledger holds more than it

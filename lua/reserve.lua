@@ -52,7 +52,7 @@ local function reserve_node(first, id, total_cpu, total_memory, time)
   end
   node.reserved = first.task
   call('HSET', P .. 'node:' .. id, 'reserved', first.task)
-  index_drop('free', id, node.labels)
+  index_drop('free', id, node.stands)
   call('HSET', RESERVATION, 'task', first.task, 'class', first.class.name, 'score', first.score,
     'sequence', first.sequence, 'node', id, 'incarnation', node.incarnation, 'at', now, 'until', time or '',
     'spare_cpu', total_cpu - first.class.cpu, 'spare_memory', total_memory - first.class.memory)

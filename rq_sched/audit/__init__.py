@@ -31,7 +31,6 @@ from rq_sched.link import Command, Op
 from rq_sched.model import schema
 from rq_sched.model.arrays import SEQUENCE
 from rq_sched.model.classes import group_of
-from rq_sched.model.labels import of_suffix
 from rq_sched.model.reading import as_dict, whole
 from rq_sched.model.resources import Resources
 from rq_sched.model.settings import SETTINGS
@@ -183,12 +182,12 @@ class _Audit:
         rooms: list[Offer] = []
         for start in range(0, len(offered), BATCH):
             batch = offered[start : start + BATCH]
-            fields = ("free_cpu", "surplus", "free_memory", "labels", "incarnation")
+            fields = ("free_cpu", "surplus", "free_memory", "labels", "incarnation", "free_resources")
             free = yield from rows([("HMGET", self.keys.node(node), *fields) for node in batch])
             for node, row in zip(batch, free, strict=True):
-                cpu, surplus, memory, labels, incarnation = row or (None,) * 5
-                room = Resources(whole(cpu) + whole(surplus), whole(memory))
-                rooms.append(Offer(room, frozenset(of_suffix(decoded(labels))), node, decoded(incarnation)))
+                record = dict(zip(fields, map(decoded, row or (None,) * len(fields)), strict=True))
+                room = Resources(whole(record["free_cpu"]) + whole(record["surplus"]), whole(record["free_memory"]))
+                rooms.append(Offer.of(node, record, room))
         self.checks.rooms, self.checks.all_rooms = largest(rooms), rooms
 
     def pending_count(self, before: dict[str, bytes]) -> Op[None]:

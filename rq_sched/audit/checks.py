@@ -9,6 +9,7 @@ from rq_sched.audit.dependencies import Dependencies
 from rq_sched.audit.limits import blocked, held_by, reads_of
 from rq_sched.audit.reads import decoded, first, number, peek
 from rq_sched.audit.records import LAST_SEQUENCE, MARKS, NodeSnapshot, Offer, TaskFields, amount_text
+from rq_sched.audit.resources import names
 from rq_sched.link import Command, Op
 from rq_sched.model.amounts import limits_in
 from rq_sched.model.arrays import SEQUENCE, element_of
@@ -145,7 +146,7 @@ class Checks:
             looked_at_soon = looked_at_soon or blocked(task_class, limits, record.member, record.score(self.aging))
         if again != record or looked_at_soon or node.state != "up":
             return None
-        offer = Offer(node.room, frozenset(node.labels), node_id, node.record.get("incarnation", ""))
+        offer = Offer.of(node_id, node.record, node.room)
         if offer.holds(task_class) and "reserved" not in node.record:
             return f"needs {task_class} and waits, {node_id} has room for {amount_text(node.room)}"
         return None
@@ -235,8 +236,10 @@ class Checks:
     def node(self, node_id: str) -> Op[str | None]:
         """A node's ledger and indexes add up."""
         keys, node = self.keys, self.keys.node(node_id)
-        incarnation, labels = map(decoded, (yield [("HMGET", node, "incarnation", "labels")])[0])
-        labelled = [keys.labelled(index, label) for label in of_suffix(labels) for index in ("free", "totals")]
+        fields = ("incarnation", "labels", "free_resources")
+        incarnation, labels, free_text = map(decoded, (yield [("HMGET", node, *fields)])[0])
+        stands = (*of_suffix(labels), *names(free_text))
+        labelled = [keys.labelled(index, name) for name in stands for index in ("free", "totals")]
         indexes = (keys.nodes, keys.gone, keys.free, keys.totals, keys.ends, keys.dirty, *labelled)
         *scores, record, ledger, orders = yield [
             *(("ZSCORE", index, node_id) for index in indexes),
@@ -247,17 +250,17 @@ class Checks:
         if not record:
             return None if scores == [None] * len(indexes) else "it is in an index and has no record"
         found = NodeSnapshot.of(record, ledger)
-        if (found.record.get("incarnation", ""), found.record.get("labels", "")) != (incarnation, labels):
+        if (found.record.get("incarnation", ""), found.stands) != (incarnation, stands):
             return None
         heartbeat, gone, free, totals, ends, _, *of_labels = scores
         if problem := found.unknown() or found.sums() or found.indexes(heartbeat, gone, free, totals, ends, orders):
             return problem
-        if [number(score) for score in of_labels] != [*found.scores] * len(found.labels):
-            return f"it carries {labels}; its scores in {labelled} are {of_labels}, not {found.scores} each"
+        if [number(score) for score in of_labels] != [*found.scores] * len(found.stands):
+            return f"its scores in {labelled} are {of_labels}, not {found.scores} each"
         return None
 
     def labelled(self, node_id: str, label: str) -> Op[str | None]:
-        """A node stands in the indexes of a label as in those of all nodes, if it carries that label."""
+        """A node stands in the indexes of a label, or of a resource, as in those of all nodes, if it has that."""
         keys = self.keys
         record, *scores = yield [
             ("HGETALL", keys.node(node_id)),
@@ -265,7 +268,7 @@ class Checks:
             ("ZSCORE", keys.labelled("totals", label), node_id),
         ]
         node = NodeSnapshot.of(record, ())
-        right = node.scores if label in node.labels else (None, None)
+        right = node.scores if label in node.stands else (None, None)
         found = (number(scores[0]), number(scores[1]))
         return None if found == right else f"its scores in free and totals of {label} are {found}, not {right}"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rq_sched.audit import resources
 from rq_sched.audit.reads import decoded, number, pairs
+from rq_sched.model.amounts import resources_in
 from rq_sched.model.arrays import SEQUENCES, size
 from rq_sched.model.classes import group_of, need_of
 from rq_sched.model.ids import ELEMENT_PATTERN, ID_PATTERN
@@ -16,7 +18,7 @@ from rq_sched.model.labels import of_suffix, refused_in, suffix
 from rq_sched.model.node import NodeState
 from rq_sched.model.orders import ORDERS_KEPT
 from rq_sched.model.reading import whole
-from rq_sched.model.resources import MEMORY_STEP, Resources
+from rq_sched.model.resources import KIND_STEP, MEMORY_STEP, Resources
 from rq_sched.model.states import FINAL, State
 from rq_sched.model.task import DEFAULT_CRASH_LIMIT
 from rq_sched.store.parts import answered
@@ -111,13 +113,15 @@ class NodeSnapshot:
 
     record: dict[str, str]
     ledger: list[tuple[Resources, str]]  # allocation, mark
+    held: list[str]  # of resources, as the entries say it
 
     @classmethod
     def of(cls, record: Any, ledger: Any) -> NodeSnapshot:
-        entries = [decoded(value).split(":") for _, value in pairs(ledger)]
+        entries = [decoded(value).split(":", 4) for _, value in pairs(ledger)]
         return cls(
             {name: decoded(value) for name, value in pairs(record)},
             [(Resources(int(cpu), int(memory)), mark) for _, cpu, memory, mark, *_ in entries],
+            [held[0] for *_, held in ((*entry[:4], entry[4:]) for entry in entries) if held],
         )
 
     def number(self, name: str) -> int:
@@ -132,12 +136,18 @@ class NodeSnapshot:
         return of_suffix(self.record.get("labels", ""))
 
     @property
+    def stands(self) -> tuple[str, ...]:
+        """The names of the indexes beside ``free`` and ``totals`` in which it stands: labels and resources."""
+        return (*self.labels, *resources.names(self.record.get("free_resources", "")))
+
+    @property
     def scores(self) -> tuple[int | None, int | None]:
-        """What it should have in ``free`` and in ``totals``, and in the same of each of its labels."""
+        """What it should have in ``free`` and in ``totals``, and in the same of each of its labels and resources."""
         if self.state != "up":
             return None, None
         total = packed_amount(Resources(self.number("total_cpu"), self.number("total_memory")))
-        return None if "reserved" in self.record else packed_amount(self.room), total
+        kinds = len(self.stands) - len(self.labels)
+        return None if "reserved" in self.record else kinds * KIND_STEP + packed_amount(self.room), total
 
     @property
     def free(self) -> Resources:
@@ -164,7 +174,17 @@ class NodeSnapshot:
         marks = Counter(mark for _, mark in self.ledger)
         if not marks["r"] <= self.number("started") <= marks["r"] + marks["s"]:
             return f"started is {self.number('started')}, the ledger's marks are {dict(marks)}"
-        return None
+        return self._resource_sums()
+
+    def _resource_sums(self) -> str | None:
+        if self.state == "dead":  # nobody is given any there
+            return None
+        has, free = self.record.get("resources"), self.record.get("free_resources")
+        try:
+            ledger = resources.held(self.held)
+            return resources.wrong(resources.owned(has or ""), resources.free(free or ""), ledger)
+        except resources.Malformed as error:
+            return f"its resources are {has!r}, free {free!r}; {str(error)!r} says nothing"
 
     def unknown(self) -> str | None:
         """What a living node doesn't say of itself."""
@@ -176,6 +196,8 @@ class NodeSnapshot:
         if labels is None or labels != suffix(self.labels) or any(not LABEL_FORM.fullmatch(one) for one in self.labels):
             return f"its labels are {labels!r}"
         said = f"{self.record.get('total_cpu')}:{self.record.get('total_memory')}{labels}"
+        if "resources" in self.record:
+            said += f" {self.record['resources']}"
         if (has := self.record.get("has", said)) != said:
             return f"it has {said}, and registered with {has}"
         return None
@@ -218,21 +240,28 @@ class Offer:
     room: Resources
     labels: frozenset[str]
     node_id: str
-    incarnation: str = ""
+    incarnation: str
+    free_resources: str
+
+    @classmethod
+    def of(cls, node_id: str, record: Mapping[str, str], room: Resources) -> Offer:
+        labels = frozenset(of_suffix(record.get("labels", "")))
+        return cls(room, labels, node_id, record.get("incarnation", ""), record.get("free_resources", ""))
 
     def holds(self, task_class: str) -> bool:
         """Whether a task of this class could be put there."""
         refused = f"{self.node_id}:{self.incarnation}" in refused_in(task_class)
         carries = self.labels.issuperset(of_suffix(task_class))
-        return need_of(task_class).fits(self.room) and carries and not refused
+        fits = need_of(task_class).fits(self.room) and resources.fits(self.free_resources, resources_in(task_class))
+        return fits and carries and not refused
 
 
 def largest(offers: Iterable[Offer]) -> list[Offer]:
-    """Of those with the same labels, the ones of which none is within another: what fits into any fits into one of
-    them."""
-    fronts: dict[frozenset[str], list[Offer]] = {}
+    """Of those with the same labels and free resources, the ones of which none is within another: what fits into any
+    fits into one of them."""
+    fronts: dict[object, list[Offer]] = {}
     for offer in sorted(offers, key=lambda one: one.room, reverse=True):
-        front = fronts.setdefault(offer.labels, [])
+        front = fronts.setdefault((offer.labels, offer.free_resources), [])
         if not front or offer.room.memory > front[-1].room.memory:
             front.append(offer)
     return [offer for front in fronts.values() for offer in front]

@@ -23,9 +23,11 @@ CONSTANTS: dict[str, int] = {
     "MOST_MEMORY": resources.MAX_MEMORY,
     "MEMORY_STEP": resources.MEMORY_STEP,  # indexes pack CPU × this + memory
     "ORDERS_KEPT": orders.ORDERS_KEPT,
+    "KIND_STEP": resources.KIND_STEP,  # that of free nodes packs the number of kinds of resources × this + these
     "MOST_LABELS": labels.MAX_LABELS,
     "MOST_AMOUNTS": amounts.MAX_AMOUNTS,
     "MOST_AMOUNT": amounts.MAX_AMOUNT,  # of a resource, in thousandths
+    "MOST_NAME_OF_AMOUNT": amounts.MAX_NAME,  # bytes
     "MOST_LIMIT": amounts.MAX_LIMIT,
     "MOST_PRIORITY": task.PRIORITY_LIMIT,
     "MOST_PARENTS": after.MOST,  # that one task waits for

@@ -52,8 +52,11 @@ def library(script: str, source: str) -> str:
     found = _SHEBANG.match(source)
     flags = found[1].split(",") if found and found[1] else []
     parts = _Parts()
-    for statement in _statements(source):
+    statements = _statements(source)
+    own = max((i + 1 for i, statement in enumerate(statements) if _CLOSES.match(statement)), default=len(statements))
+    for statement in statements[:own]:
         parts.take(statement)
+    parts.take_own(statements[own:])
     name = name_of(script, source)
     starts = _begin(parts.begin)
     flag_list = ", ".join(f"'{flag}'" for flag in flags)
@@ -67,6 +70,7 @@ def library(script: str, source: str) -> str:
             *(f"local function begin_{i}()\n{text}\nend" for i, text in enumerate(starts)),
             "local function main(keys, args)",
             "KEYS, ARGV = keys, args",
+            *([f"local {', '.join(parts.own)}"] if parts.own else []),
             *(f"begin_{i}()" for i in range(len(starts))),
             *parts.body,
             "end",
@@ -85,6 +89,7 @@ class _Parts:
         self.functions: list[str] = []
         self.begin: list[tuple[int, str]] = []  # how many names it sets, and the assignment
         self.body: list[str] = []
+        self.own: list[str] = []  # names of the script itself that none of its functions uses: they are main's
         self._block: list[str] | None = None  # of an include, and what sets its variables
         self._set_in_block: list[str] = []
 
@@ -104,6 +109,18 @@ class _Parts:
             self._set_anew(len(given), _assigned(assignment))
         else:
             self.body.append(statement)
+
+    def take_own(self, statements: list[str]) -> None:
+        """What stands behind all includes. Names that only the body uses are of main: outside there is room for 200."""
+        used = {word for one in statements if _FUNCTION.match(one) for word in re.findall(r"\w+", one)}
+        for statement in statements:
+            assignment = _LOCAL.match(statement)
+            names = assignment["names"].split(", ") if assignment else []
+            if assignment and not is_constant(statement) and not _FUNCTION.match(statement) and not used & set(names):
+                self.own += names
+                self.body.append(_assigned(assignment))
+            else:
+                self.take(statement)
 
     def _take_in_block(self, block: list[str], statement: str) -> None:
         if closing := _CLOSES.match(statement):

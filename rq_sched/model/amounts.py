@@ -14,7 +14,8 @@ MAX_AMOUNTS = 16
 MAX_AMOUNT = 10**15
 """Of one resource, in thousandths."""
 MAX_LIMIT = 10**9
-NAME_FORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+MAX_NAME = 32
+NAME_FORM = re.compile(rf"[a-z][a-z0-9_-]{{0,{MAX_NAME - 1}}}")
 """A resource's or a limit's name."""
 
 # labels, amounts, limits, refusals: each may be empty

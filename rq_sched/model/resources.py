@@ -17,6 +17,8 @@ MAX_MEMORY = 2**24 - 1
 """The index of nodes packs CPU and memory into one float: 24 bits are for memory (16 TB)."""
 MEMORY_STEP = MAX_MEMORY + 1
 """That index packs CPU × this + memory into one score."""
+KIND_STEP = 2**45
+"""In the index of free nodes, those with more kinds of resources stand behind: so many × this on top."""
 
 _UNITS = {
     "": 1,

@@ -37,13 +37,15 @@ class Nodes(Base):
         ttl: float = 10.0,
         host: str = "",
         folders: Sequence[str] = (),
+        resources: str = "",
     ) -> Op[NodeState]:
-        """Join as a new incarnation. ``folders``: its own, and those that requests may name (``worker/reach.py``).
+        """Join as a new incarnation. ``folders``: its own, and those that requests may name (``worker/reach.py``);
+        ``resources``: as its record has them (``keys.py``).
 
         Raises: NodeAlive, FeatureMissing.
         """
         size = (total.cpu, total.memory, round(ttl * 1000))
-        words = (host, suffix(labels), known_features(), "\t".join(folders)[:MAX_FOLDERS])
+        words = (host, suffix(labels), known_features(), "\t".join(folders)[:MAX_FOLDERS], resources)
         state = yield from self._one("node_register", check_id(node_id, "node id"), incarnation, *size, *words)
         return NodeState(state.decode())
 

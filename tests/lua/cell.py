@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from rq_sched.link import Link, Op
+from rq_sched.link import Link, Op, Request
 from rq_sched.model.orders import Order, Start, Stop
 from rq_sched.model.resources import Resources
 from rq_sched.model.states import State
@@ -42,9 +42,11 @@ class Cell:
         ttl: float = 10.0,
         incarnation: str = "1",
         labels: Sequence[str] = (),
+        resources: str = "",
     ) -> None:
         total = Resources(cpu, memory)
-        self.run(self.store.node_register(node_id, incarnation, total, labels=labels, ttl=ttl, host="test"))
+        register = self.store.node_register
+        self.run(register(node_id, incarnation, total, labels=labels, ttl=ttl, host="test", resources=resources))
         self.acked[node_id] = 0
 
     def submit(self, *task_ids: str, cpu: int = 1, memory: int = 100, **fields: Any) -> list[str]:
@@ -52,6 +54,15 @@ class Cell:
             TaskRequest("m:f", task_id=t, cpu_needed=cpu, memory_needed=memory, **fields).check() for t in task_ids
         ]
         return self.run(self.store.submit(requests))
+
+    def needs(self, task_id: str, task_class: str, **lines: Any) -> None:
+        """Submit a task of this class."""
+        text = "".join(f"{name}={value}\n" for name, value in lines.items()) + "run=m:f\nwith="
+        self.run(self._asked(self.store.call("task_submit", "ab", 0, "", task_id, task_class, "digest", text)))
+
+    @staticmethod
+    def _asked(call: Request) -> Op[Any]:
+        return (yield [call])[0]
 
     def place(self) -> int:
         placed = 0

@@ -37,12 +37,12 @@ CALLS: dict[str, tuple[str, list[Value], str | None]] = {
     "an old incarnation reports": ("task_finish", ["", "n1", "i0", 0, "ab", 4, 0.5, ""], "stale_incarnation"),
     "a node that is alive elsewhere": (
         "node_register",
-        ["", "n1", "i9", 4, 4000, 600_000, "h", "", "+after+schedules", ""],
+        ["", "n1", "i9", 4, 4000, 600_000, "h", "", "+after+schedules", "", ""],
         "node_alive",
     ),
     "the same registration": (
         "node_register",
-        ["", "n1", "i1", 4, 4000, 600_000, "", "", "+after+schedules", ""],
+        ["", "n1", "i1", 4, 4000, 600_000, "", "", "+after+schedules", "", ""],
         None,
     ),
     "drain what is drained": ("node_drain", ["", "n2", "", 1, 0, 1000, "0"], None),

@@ -230,7 +230,7 @@ def test_an_older_process_that_lives_on_can_write_nothing(
     calls: dict[str, list[Any]] = {
         "place": ["", "ab", 16],
         "node_sweep": ["", 1500, 10, "box:1", ""],
-        "node_register": ["", "n", "2", 1, 100, 1000, "h", "", "", ""],
+        "node_register": ["", "n", "2", 1, 100, 1000, "h", "", "", "", ""],
         "node_heartbeat": ["", "lost", "1", 0, ""],
         "node_poll": ["", "lost", "1", 0, 10],
         "task_finish": ["", "lost", "1", 0, "ab", 4, 0.5, ""],

@@ -12,6 +12,7 @@ from typing import TypeVar
 from rq_sched.errors import NodeAlive, StaleIncarnation
 from rq_sched.link import AsyncLink, Op
 from rq_sched.model.node import NodeState
+from rq_sched.model.offers import offered
 from rq_sched.store import Store
 from rq_sched.worker.config import WorkerConfig
 
@@ -105,6 +106,7 @@ class Session:
             ttl=config.ttl,
             host=host,
             folders=(config.folder, *config.reach.folders),
+            resources=offered(config.offers),
         )
         try:
             state = await self.run(registration)
