@@ -96,7 +96,7 @@ local function limits_held(list)
 end
 
 local function is_limit_name(text)
-  return #text <= LONGEST_NAME and find(text, '^%l[%l%d_-]*$') ~= nil
+  return #text <= PY.MOST_NAME_OF_AMOUNT and find(text, '^%l[%l%d_-]*$') ~= nil
 end
 
 -- As users give it.
