@@ -24,7 +24,7 @@ end
 local function task_of_attempt(now, id, place, token, mark, outcome)
   local attempt = attempt_of(id)
   if attempt and mark ~= 's' and outcome == 'completed' and not attempt.more then return { id = id, attempt = attempt } end
-  local task = task_read(id)
+  local task = task_read(id, attempt)
   if task and not attempt then attempt_again(task, place, token, mark, now) end
   return task or { id = id }
 end

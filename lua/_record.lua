@@ -7,7 +7,8 @@
 -- the one place where scripts read and write them: as a text, or as a table name → text. What is written is collected, and
 -- seen by who reads it here afterwards; records_flush() writes each part once.
 
--- The lines of a request and of an outcome, in their order; of a request's those behind `watch` are rare, but for `run`.
+-- The lines of a request and of an outcome, in their order; behind its head those of a request are rare, but for `run`.
+local HEAD = 4
 local REQUEST = {
   'class', 'turn', 'digest', 'at', 'watch', 'state', 'due', 'expires', 'delay', 'deadline', 'infeasible', 'priority', 'retries', 'retries_used', 'crashes',
   'crash_limit', 'time_limit', 'elastic', 'preemptible', 'max_cpu', 'max_memory', 'log_limit', 'name', 'tags', 'payload',
@@ -17,6 +18,8 @@ local REQUEST = {
 local OUTCOME = { 'state', 'at', 'attempt', 'reason', 'exit_code', 'stored' }
 local ATTEMPT = { 'started', 'allocated', 'resize', 'after', 'reason', 'progress', 'watch', 'more' }
 local FINAL = { completed = true, failed = true, cancelled = true }
+local RANKS = {} -- of lists of names: name → where it stands there
+local PLAIN = '^class=([^\n]+)\nturn=(%x+)\ndigest=([^\n]*)\nat=(%d+)\nrun=([^\n]*)\nwith=()' -- a request without rare lines
 local USUAL = {} -- what is rare of a usual request
 local NONE = {} -- of what isn't there
 local VALUES = 4000 -- of one command: it takes less than 8,000 from a script
@@ -39,17 +42,37 @@ local function text_of(value)
   return type(value) == 'number' and whole(value) or value
 end
 
-local function lines_format(names, fields, raw)
-  local lines = {}
-  for i = 1, #names do -- of some thirty only a few are there
-    local name = names[i]
-    local value = fields[name]
-    if value then
-      if name == 'refusal' then value = string.gsub(value, '\n', '\nrefusal=') end
-      lines[#lines + 1] = name .. '=' .. text_of(value)
+-- Those of the names that are there, in their order, behind the head: of some thirty only a few are.
+local function names_there(names, fields)
+  local ranks = RANKS[names]
+  if not ranks then
+    ranks = {}
+    for rank = names == REQUEST and HEAD + 1 or 1, #names do ranks[names[rank]] = rank end
+    RANKS[names] = ranks
+  end
+  local found, n = {}, 0
+  for name in pairs(fields) do
+    local rank, at = ranks[name], n
+    if rank then
+      while at > 0 and ranks[found[at]] > rank do
+        found[at + 1], at = found[at], at - 1
+      end
+      found[at + 1], n = name, n + 1
     end
   end
-  lines[#lines + 1] = fields[raw] and raw .. '=' .. fields[raw] or ''
+  return found
+end
+
+local function lines_format(names, fields, raw)
+  local lines = names_there(names, fields)
+  local n = #lines
+  for i = 1, n do
+    local name = lines[i]
+    local value = fields[name]
+    if name == 'refusal' then value = string.gsub(value, '\n', '\nrefusal=') end
+    lines[i] = name .. '=' .. text_of(value)
+  end
+  lines[n + 1] = fields[raw] and raw .. '=' .. fields[raw] or ''
   return table.concat(lines, '\n')
 end
 
@@ -122,7 +145,13 @@ end
 
 -- Name → text.
 local function request_parse(text)
-  local request = lines_parse(text, 'with')
+  local request
+  local class, turn, digest, at, run, with = string.match(text, PLAIN)
+  if class then -- nearly all; with room for what is added as a rule
+    request = { class = class, turn = turn, digest = digest, at = at, run = run, with = string.sub(text, with), attempts = nil, crashes = nil }
+  else
+    request = lines_parse(text, 'with')
+  end
   if request.turn then request.turn = string.rep('0', PY.SEQUENCE - #request.turn) .. request.turn end
   return request
 end
@@ -152,9 +181,18 @@ end
 local function request_format(request)
   local sequence = request.turn
   request.turn, request.with = sequence and turn_short(sequence), request.with or ''
-  local text = lines_format(REQUEST, request, 'with')
+  local class, turn, digest, at = request.class, request.turn, request.digest, text_of(request.at)
+  local text = ''
+  if class and turn and digest and at then
+    text = 'class=' .. class .. '\nturn=' .. turn .. '\ndigest=' .. digest .. '\nat=' .. at .. '\n'
+  else -- it was damaged
+    for i = 1, HEAD do
+      local name = REQUEST[i]
+      if request[name] then text = text .. name .. '=' .. text_of(request[name]) .. '\n' end
+    end
+  end
   request.turn = sequence
-  return text
+  return text .. lines_format(REQUEST, request, 'with')
 end
 
 -- What gives the text of this request with any sequence: all else is the same.
@@ -174,7 +212,10 @@ local function attempt_parse(text)
   local token, place, placed, number, rest = string.match(text, '^(%S+) (%S+:%S+) (%d+) (%d+)(.*)$')
   if not token then return nil end
   local attempt = { token = token, place = place, placed = placed, number = number, text = text }
-  if rest ~= '' then
+  local started = string.match(rest, '^ started=(%d+)$')
+  if started then
+    attempt.started = started
+  elseif rest ~= '' then
     for name, value in string.gmatch(rest, ' ([a-z_]+)=(%S*)') do attempt[name] = value end
   end
   return attempt
@@ -262,11 +303,12 @@ local function state_of(id, request, attempt, outcome)
   return request.array and unmade_of(id, request.array) <= 0 and 'running' or 'pending'
 end
 
--- A known task: its parts and its state, or nil.
-local function task_read(id)
+-- A known task: its parts and its state, or nil. `attempt`: its own, where that is at hand.
+local function task_read(id, attempt)
   local request = request_of(id)
   if not request then return nil end
-  local attempt, outcome = attempt_of(id), outcome_of(id)
+  attempt = attempt or attempt_of(id)
+  local outcome = outcome_of(id)
   return { id = id, request = request, attempt = attempt, outcome = outcome, state = state_of(id, request, attempt, outcome) }
 end
 

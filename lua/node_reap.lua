@@ -24,11 +24,15 @@ if node and node.incarnation ~= incarnation then node = nil end -- it came back:
 local entries = call('HRANDFIELD', path .. ':tasks', limit, 'WITHVALUES') or {}
 local tokens, ids, report = {}, {}, { value = '', exit_code = '', among = how == 'crashed' }
 local died = how ~= 'left'
-for i = 2, #entries, 2 do ids[#ids + 1] = entry_parse(entries[i]) end
+local holds = {} -- of each entry: task id, CPU, memory, mark, what else it holds
+for i = 2, #entries, 2 do
+  holds[i] = { entry_parse(entries[i]) }
+  ids[#ids + 1] = unpack(holds[i])
+end
 records_fetch(ids)
 for i = 1, #entries, 2 do
   local token = entries[i]
-  local task_id, cpu, memory, mark, held = entry_parse(entries[i + 1])
+  local task_id, cpu, memory, mark, held = unpack(holds[i + 1], 1, 5)
   local task = task_id and task_of_attempt(now, task_id, id .. ':' .. incarnation, token, mark) or {}
   local attempt, request = task.attempt, task.request or {}
   tokens[#tokens + 1] = token

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from bench.common import asked
 from rq_sched.errors import StaleIncarnation, TaskFinal, TaskNotFound, UsageError, WrongState
 from rq_sched.model.output import Cut, Reader, StreamMark, length_of, stream_mark
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskRequest
 from rq_sched.store import Store
+from rq_sched.store.parts import REQUEST
 from tests.lua.cell import Cell
 
 
@@ -60,6 +62,26 @@ def test_an_end_refills_the_node_in_the_same_call(cell: Cell) -> None:
     outcome, starts = cell.finish("a", cell.starts("a")["t1"])
     assert outcome == "recorded"
     assert list(starts) == ["t2"]
+
+
+@pytest.mark.parametrize("options", [{}, {"retries": 3, "priority": 2, "time_limit": 9.0, "name": "n"}])
+def test_a_request_that_changes_keeps_its_lines_in_their_order(cell: Cell, options: dict[str, Any]) -> None:
+    """Scripts write it anew with what they add: a plain one, and one with rare lines."""
+
+    def lines() -> list[str]:
+        (text,) = cell.run(asked(("GET", cell.store.keys.task("t"))))
+        return str(text, "latin-1").split("\n")
+
+    cell.node("a", 1, 1024)
+    cell.submit("t", **options)
+    cell.place()
+    before = lines()
+    cell.finish("a", cell.starts("a")["t"], "crashed")
+    after = lines()
+    assert set(after) - set(before) == {"crashes=1", "attempts=1"}
+    assert len(after) == len(before) + 2
+    names = [line.partition("=")[0] for line in after]
+    assert names == sorted(names, key=list(REQUEST).index)
 
 
 def test_order_is_priority_then_arrival(cell: Cell) -> None:
