@@ -162,10 +162,11 @@ def test_what_no_node_could_hold_fails_at_once_if_it_is_asked_to(cell: Cell) -> 
     cell.node("a", cpu=4)
     cell.submit("big", cpu=8, infeasible="fail")
     cell.submit("labelled", require=["gpu"], infeasible="fail")
+    cell.submit("gpus", resources={"gpu": 1}, infeasible="fail")
     cell.submit("many", cpu=8, array="1-1000", infeasible="fail")
     cell.submit("waits", cpu=8)
     cell.submit("fits", cpu=4, infeasible="fail")
-    assert all(infeasible(cell, one) for one in ("big", "labelled", "many/17"))
+    assert all(infeasible(cell, one) for one in ("big", "labelled", "gpus", "many/17"))
     assert cell.state("many") is State.FAILED
     assert cell.state("waits") is State.PENDING
     cell.place()
