@@ -219,3 +219,130 @@ def test_a_stop_a_start_and_a_resize_keep_what_is_held(cell: Cell) -> None:
     assert held(cell) == {"t": "gpu=0*1000,1*1000"}
     cell.finish("n", cell.stops("n")["t"], "stopped")
     assert (held(cell), free(cell)) == ({}, FREE_CARDS)
+
+
+def test_a_dead_node_gives_back_and_comes_with_other_cards(cell: Cell) -> None:
+    cell.node("n", 8, 8000, resources=CARDS)
+    cell.needs("t", "1:100*gpu=4000")
+    cell.place()
+    cell.started("n", *cell.starts("n").values())
+    cell.run(cell.store.node_leave("n", "1", crashed=True))
+    assert scores(cell, "free:*gpu") == scores(cell, "totals:*gpu") == {}
+    cell.node("n", 8, 8000, incarnation="2", resources="fpga=0 gpu=0,1")
+    assert free(cell) == "fpga=0:1000 gpu=0:1000,1:1000"
+    cell.run(cell.store.reap("n:1:crashed"))
+    cell.run(cell.store.reap("n:1:alone"))
+    assert free(cell) == "fpga=0:1000 gpu=0:1000,1:1000"
+    assert cell.place() == 0  # two are too few
+    cell.node("m", 8, 8000, resources=CARDS)
+    assert cell.place() == 1
+    assert on(cell, "t") == "m"
+
+
+# -- kept, and taken from others ---------------------------------------------------------------------
+
+
+def test_a_node_is_reserved_only_where_its_resources_are_enough(cell: Cell) -> None:
+    cell.node("a", 8, 8000)
+    cell.node("b", 4, 4000, resources="gpu=0")
+    cell.node("c", 4, 4000, resources="gpu=0,1")
+    cell.needs("holds", "1:100*gpu=1000")
+    cell.needs("holds2", "1:100*gpu=2000")
+    cell.place()
+    assert (on(cell, "holds"), on(cell, "holds2")) == ("b", "c")
+    cell.needs("first", "1:100*gpu=2000")
+    cell.needs("later", "1:100*gpu=1000")
+    cell.place()
+    cell.run(cell.store.reserve())
+    cell.now += 3_600_000
+    reserved = cell.run(cell.store.reserve())
+    assert (reserved.task_id, reserved.node_id) == ("first", "c")
+    cell.submit("plain", cpu=2)
+    cell.place()
+    assert on(cell, "plain") == "a"
+
+
+def test_later_tasks_get_nothing_of_what_is_kept(cell: Cell) -> None:
+    cell.node("n", 8, 8000, resources="gpu=0,1 fpga=0")
+    cell.needs("holds", "1:100*gpu=1000")
+    cell.place()
+    cell.needs("first", "1:100*gpu=2000")
+    cell.place()
+    cell.run(cell.store.reserve())
+    cell.now += 3_600_000
+    assert cell.run(cell.store.reserve()).node_id == "n"
+    cell.needs("later", "1:100*gpu=1000")
+    cell.needs("share", "1:100*gpu=100")
+    cell.needs("other", "1:100*fpga=1000")
+    cell.submit("plain")
+    cell.place()
+    assert [t for t in ("later", "share", "other", "plain") if on(cell, t)] == ["other", "plain"]
+    cell.finish("n", cell.starts("n")["holds"])
+    assert on(cell, "first") == "n"
+
+
+def test_those_are_stopped_that_hold_what_is_missing(cell: Cell) -> None:
+    cell.run(cell.store.set_setting("preempt_after", "1"))
+    cell.node("n", 8, 8000, resources="gpu=0,1")
+    cell.submit("plain", preemptible=True)
+    cell.needs("card", "1:100*gpu=1000", preemptible=1)
+    cell.needs("other", "1:100*gpu=1000", preemptible=1)
+    cell.place()
+    cell.started("n", *cell.starts("n").values())
+    cell.needs("urgent", "1:100*gpu=1000", priority=5)
+    cell.place()
+    cell.run(cell.store.reserve())
+    cell.now += 60_000
+    assert cell.run(cell.store.reserve()).preempted == 1
+    stops = cell.stops("n")
+    assert len(stops) == 1
+    assert not stops.keys() & {"plain"}
+    cell.finish("n", next(iter(stops.values())), "stopped")
+    assert on(cell, "urgent") == "n"
+
+
+def test_what_no_node_has_blocks_nobody(cell: Cell) -> None:
+    cell.node("n", 2, 2000, resources="gpu=0")
+    for need in ("*gpu=2000", "*fpga=1000", "+ssd*gpu=1000"):
+        cell.needs("t" + need.replace("*", ".").replace("+", ".").replace("=", "-"), f"1:100{need}")
+    cell.needs("one", "1:100*gpu=1000")
+    assert on(cell, "one") or cell.place() == 1
+    assert held(cell) == {"one": "gpu=0*1000"}
+
+
+# -- the audit, and its repair -----------------------------------------------------------------------
+
+DAMAGE = {
+    "an index given twice": ("node:n:1:tasks", "{b}", "b:1:100:a:gpu=0*1000"),
+    "more than there is": ("node:n:1:tasks", "{b}", "b:1:100:a:gpu=7*1000"),
+    "free that is held": ("node:n", "free_resources", FREE_CARDS),
+    "held that is nobody's": ("node:n", "free_resources", "gpu=0:0,1:0,2:0,3:0"),
+    "free that says nothing": ("node:n", "free_resources", "gpu=x"),
+    "free of what isn't there": ("node:n", "free_resources", "gpu=0:0,1:0,2:1000,3:1000,4:1000"),
+    "other resources": ("node:n", "resources", "gpu=0,1"),
+    "resources that say nothing": ("node:n", "resources", "\x00"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_is_seen_and_mended(cell: Cell, what: str) -> None:
+    cell.node("n", 8, 8000, resources=CARDS)
+    cell.needs("a", "1:100*gpu=1000")
+    cell.needs("b", "1:100*gpu=1000")
+    cell.place()
+    starts = cell.starts("n")
+    name, field, value = DAMAGE[what]
+    cell.run(plain("HSET", key(cell, name), field.format(b=starts["b"].token), value))
+    mended(cell)
+
+
+def test_lost_places_in_indexes_are_mended(cell: Cell) -> None:
+    cell.node("n", 8, 8000, resources=CARDS)
+    cell.place()
+    for index in ("free:*gpu", "totals:*gpu", "free"):
+        cell.run(plain("ZREM", key(cell, index), "n"))
+        mended(cell)
+    cell.run(plain("ZADD", key(cell, "free:*fpga"), 5, "n"))
+    mended(cell)
+    assert scores(cell, "free:*fpga") == {}
+    assert scores(cell, "free:*gpu") == {"n": float(2**45 + 8 * 2**24 + 8000)}
