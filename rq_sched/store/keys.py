@@ -43,8 +43,8 @@ key                            type     holds; who writes it; how long it lives
 ``finished:STATE``             zset     ids of completed, failed, cancelled tasks by their end; the janitor trims
 ``finished:array``             zset     ids of ended arrays none of whose elements has a record
 ``node:ID``                    hash     a node: total, free, state, incarnation, … (``node_records.FIELDS``);
-                                       ``has``: CPU:MEMORY and labels as its worker registered them, for the audit
-``node:ID:INCARNATION:tasks``  hash     its ledger: token → ``ID:CPU:MEMORY:MARK``; mark a assigned, r running,
+                                       ``has``: CPU:MEMORY, labels, resources as its worker registered them (audit)
+``node:ID:INCARNATION:tasks``  hash     its ledger: token → ``ID:CPU:MEMORY:MARK[:HELD]``; mark a assigned, r running,
                                         s stopping
 ``node:ID:INCARNATION:orders`` list     its newest orders: ``NUMBER KIND TOKEN ID …``; up to 31 at the front
                                         are acknowledged
@@ -59,8 +59,9 @@ key                            type     holds; who writes it; how long it lives
                                         free memory
 ``totals``                     zset     ``up`` nodes by size: score = CPU × 2²⁴ + memory
 ``ends``                       zset     ``up`` nodes that are known to be empty then: score = ms
-``free:LABEL``                 zset     those of ``free`` that carry a label, with the same scores
-``totals:LABEL``               zset     those of ``totals`` that carry it
+``free:LABEL``                 zset     those of ``free`` that carry a label, with the same scores; ``free:*NAME``: that
+                                        have a resource
+``totals:LABEL``               zset     those of ``totals`` that carry it, or have it (``totals:*NAME``)
 ``reservation``                hash     ``first``, ``since``: the first blocked task that some node could hold, since
                                         when; ``task`` … ``spare_memory``: the node kept for a task, what later tasks
                                         may use there, and (``+TOKEN``) which do; ``reserve``
