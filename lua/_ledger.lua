@@ -59,12 +59,12 @@ local function node_load(id)
     started = started, surplus = surplus, reserved = reserved or nil, amounts_read = found, score_kept = nil, entries = {}, cleared = {},
     orders = {}, ordered_before = ordered, ends = ends, ends_read = ends, place = place, path = path, ledger = path .. ':tasks',
     total_cpu = total_cpu, total_memory = total_memory, touched = false, drivers = drivers == '1', labels = labels or '', carries = nil, trims = false,
-    start_in_full = nil, free_resources = free_resources or nil, resources_read = free_resources or nil, resources = nil, kinds = 0,
-    stands = labels or '',
+    start_in_full = nil, kinds = 0, stands = labels or '', -- 32 of them: with one more the table is twice as large
   }
   if free_resources then
     local names, kinds = resource_names(free_resources)
     node.kinds, node.stands = kinds, node.stands .. names
+    node.free_resources, node.resources_read = free_resources, free_resources
   end
   local known = incarnation and find(incarnation, ID) and surplus and cpu and memory and ordered and acked and running and started
     and total_cpu and total_memory
