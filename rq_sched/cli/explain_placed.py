@@ -46,7 +46,8 @@ def placed(found: Mapping[str, Any], state: State) -> Iterator[str]:
     yield from _why_there(found)
     if found["suspect"]:
         yield "It has the node to itself: nodes died on which it ran with others. If this one dies too, it is poison."
-    yield f"It holds {show.needs(found['cpu_allocated'], found['memory_allocated'])}. {_neighbours(found)}"
+    holds = "".join(f", {name} {which}" for name, which in (found.get("holds") or {}).items())
+    yield f"It holds {show.needs(found['cpu_allocated'], found['memory_allocated'])}{holds}. {_neighbours(found)}"
     yield from _node_state(found)
 
 

@@ -31,6 +31,9 @@ OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.option(
     "--policy", "policies", metavar="KEY=VALUE", multiple=True, help="A setting to try, such as reserve_after=off."
 )
+@click.option(
+    "--limit", "limits", metavar="NAME=NUMBER", multiple=True, help="How much of a limit there is. May be given often."
+)
 @click.option("--known-durations", is_flag=True, help="Durations are given as time limits; node_choice is aligned.")
 @click.option(
     "--elastic",
@@ -52,6 +55,7 @@ def simulate_command(
     nodes_file: Path,
     tasks_file: Path,
     policies: Sequence[str],
+    limits: Sequence[str],
     known_durations: bool,
     elastic: str,
     usage: str,
@@ -62,6 +66,7 @@ def simulate_command(
 
     The real scripts decide, on a server of its own; days of work take seconds. Nothing of it touches your Redis.
     """
+    from rq_sched.model.asked import parse_limits
     from rq_sched.simulate import simulate
     from rq_sched.simulate.plot import check_plot, write_plot
     from rq_sched.simulate.records import write_dump
@@ -71,7 +76,12 @@ def simulate_command(
     if plot is not None:
         check_plot()
     aging = next((float(value) for name, value in reversed(policy) if name == "aging"), 0.0)
-    workload = Workload(read_nodes(nodes_file), read_tasks(tasks_file), aging)
+    workload = Workload(
+        read_nodes(nodes_file),
+        read_tasks(tasks_file),
+        aging,
+        {name: int(most) for name, most in parse_limits(limits, "--limit").items()},
+    )
     with progress_bar("simulating", workload.tasks) as update:
         outcome = simulate(
             workload,
@@ -126,7 +136,7 @@ def _print(r: Report) -> None:
                 f"the {r.widest:,} widest",
                 f"wait {r.wait_widest:,.1f} s, longest {r.longest_wait_widest:,.1f} s",
             ),
-            ("in use", f"CPU {r.cpu_utilisation:.1%}, memory {r.memory_utilisation:.1%}"),
+            ("in use", _in_use(r)),
             ("running", f"{r.mean_running:,.1f} tasks at once on average, {r.peak_running:,} at most"),
             ("gap-filled starts", f"{r.gap_filled:,}"),
             ("reservations", f"{r.reservations:,}"),
@@ -157,3 +167,8 @@ def _print(r: Report) -> None:
                 for priority, wait in r.wait_by_priority.items()
             ),
         )
+
+
+def _in_use(report: Report) -> str:
+    shares = {"CPU": report.cpu_utilisation, "memory": report.memory_utilisation, **report.resource_utilisation}
+    return ", ".join(f"{name} {share:.1%}" for name, share in shares.items())

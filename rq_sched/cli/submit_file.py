@@ -28,11 +28,12 @@ from rq_sched.cli.missing import warn_if_stuck
 from rq_sched.cli.options import Invocation
 from rq_sched.client.in_order import Asked, InOrder
 from rq_sched.client.outcomes import unaccepted
-from rq_sched.errors import DurabilityNotReached, InvalidValue, RedisUnavailable, RqSchedError, TaskExists
+from rq_sched.errors import DurabilityNotReached, InvalidValue, LimitUnknown, RedisUnavailable, RqSchedError, TaskExists
 from rq_sched.model.arrays import size
 from rq_sched.model.fit import Wish, fit_counts
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskRequest
+from rq_sched.store.limit_reads import NEVER_SET
 from rq_sched.store.submit import ACCEPTED
 
 FLUSH_SECONDS = 0.05
@@ -134,6 +135,9 @@ class Submission:
                 outcomes = self.ask(partial(self.session.store.submit, requests))
             except RedisUnavailable as error:
                 self._lost(asked, error)
+            except LimitUnknown:
+                asked = self._without_unknown_limits(asked)
+                continue
             except InvalidValue as error:  # some wait for each other: the message says which
                 waiting = [one for one in asked if one.request.after]
                 for one in waiting:
@@ -147,6 +151,21 @@ class Submission:
                 lines = f"lines {asked[0].number} to {asked[-1].number}"
                 print_error(error.code, f"{lines}: {error}", as_json=self.session.json)
             asked = self._row.settle(asked, outcomes)
+
+    def _without_unknown_limits(self, asked: list[Asked]) -> list[Asked]:
+        """The others: those that ask for a limit that was never set are refused."""
+        names = sorted({name for one in asked for name in one.request.limits or ()})
+        known = self.ask(lambda: self.session.store.limit_standings(names))
+        wrong: list[Asked] = []
+        for one in asked:
+            for name in one.request.limits or ():
+                if known[name].most == NEVER_SET:
+                    hint = f"`rq-sched limits` lists them, `rq-sched limit {name} 20` sets it"
+                    self._refuse(one.number, LimitUnknown(f"there is no limit {name}: {hint}"))
+                    wrong.append(one)
+                    break
+        self._row.drop(wrong)
+        return [one for one in asked if one not in wrong]
 
     def _tell(self, settled: list[Asked]) -> None:
         new: list[tuple[int, TaskRequest]] = []

@@ -127,6 +127,7 @@ class Explanation(Answer):
     started_at: str | None = None
     cpu_allocated: int | None = None
     memory_allocated: int | None = None
+    holds: dict[str, str] = field(default_factory=dict)  # of each resource its indexes, `0,2`; of a sum how much
     node_state: str | None = None
     node_tasks: int | None = None
     node_fault: str | None = None

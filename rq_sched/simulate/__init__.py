@@ -50,6 +50,7 @@ class Report:
     longest_wait_widest: float
     cpu_utilisation: float
     memory_utilisation: float
+    resource_utilisation: dict[str, float]
     mean_running: float
     peak_running: int
     over_allocations: int
@@ -181,6 +182,7 @@ def _measured(m: Measures) -> dict[str, Any]:
         "longest_wait_widest": m.widest.longest,
         "cpu_utilisation": m.cpu_utilisation,
         "memory_utilisation": m.memory_utilisation,
+        "resource_utilisation": m.resource_utilisation,
         "mean_running": m.concurrency,
         "peak_running": m.peak_concurrency,
     }

@@ -9,6 +9,8 @@ from typing import Any
 from rq_sched.errors import RqSchedError, TooManyLabelSets
 from rq_sched.link import Link, Op
 from rq_sched.link.together import together
+from rq_sched.model.asked import units
+from rq_sched.model.offers import offered
 from rq_sched.model.orders import Start, Stop
 from rq_sched.model.resources import Resources
 from rq_sched.model.task import TaskRequest
@@ -91,9 +93,15 @@ class Cell:
 
     def _set_up(self, link: Link, workload: Workload, policy: Sequence[tuple[str, Any]]) -> None:
         ops: list[Op[Any]] = [self._store.set_setting(name, value) for name, value in policy]
+        ops += [self._store.limit_set(name, most) for name, most in workload.limits.items()]
         ops += [
             self._store.node_register(
-                machine.node_id, machine.incarnation, node.total, labels=node.labels, ttl=LIFETIME
+                machine.node_id,
+                machine.incarnation,
+                node.total,
+                labels=node.labels,
+                ttl=LIFETIME,
+                resources=offered(node.offers),
             )
             for machine, node in zip(self._machines.values(), workload.nodes, strict=True)
         ]
@@ -167,6 +175,8 @@ class Cell:
             preemptible=row.preemptible,
             require=row.require,
             deadline=row.deadline and row.deadline / 1000,
+            limits=dict(row.limits) or None,
+            resources={name: units(amount) for name, amount in row.resources} or None,
             elastic=self._elastic,
         ).check()
 
@@ -214,7 +224,7 @@ class Cell:
             self.more = True  # the room that is left stands in `dirty`
         for order in finished.orders:
             if isinstance(order, Start):
-                self._start(now, order.task_id, machine, order.token)
+                self._start(now, order.task_id, machine, order.token, order.held)
 
     def _back(self, attempt: PlayedAttempt) -> None:
         """It was stopped, and waits again."""
@@ -224,7 +234,14 @@ class Cell:
     def _record(self, attempt: PlayedAttempt, ended: int) -> None:
         if attempt.since < self.now:
             self.records.add(
-                attempt.number, attempt.node.place, attempt.since, self.now, attempt.cpu, attempt.memory, ended
+                attempt.number,
+                attempt.node.place,
+                attempt.since,
+                self.now,
+                attempt.cpu,
+                attempt.memory,
+                ended,
+                attempt.held,
             )
             attempt.since = self.now
 
@@ -273,14 +290,25 @@ class Cell:
             for i, item in enumerate(items.decode().split(" "), 1):
                 task_id, _, where = item.partition("@")
                 machine = self._machines[where.partition("#")[0]]
-                self._start(self.now, task_id, machine, f"{nonce}.{i}.{machine.acked + 1}")
+                attempt = self._start(self.now, task_id, machine, f"{nonce}.{i}.{machine.acked + 1}")
+                if attempt.row.resources:
+                    self._ask_held(attempt)
 
-    def _start(self, now: int, task_id: str, machine: Machine, token: str) -> None:
+    def _ask_held(self, attempt: PlayedAttempt) -> None:
+        """What it holds stands in the ledger."""
+
+        def hold(entry: bytes) -> None:
+            attempt.held = entry.decode().split(":", 4)[4]
+
+        ledger = self._store.keys.ledger(attempt.node.node_id, attempt.node.incarnation)
+        self._ask(one(("HGET", ledger, attempt.token)), hold)
+
+    def _start(self, now: int, task_id: str, machine: Machine, token: str, held: str = "") -> PlayedAttempt:
         number, row = self.waiting.pop(task_id)
         if row.deadline is not None:
             self._begun.add(task_id)
         machine.acked += 1
-        attempt = PlayedAttempt(number, row, task_id, machine, token, now, row.need.cpu, row.need.memory, now)
+        attempt = PlayedAttempt(number, row, task_id, machine, token, now, row.need.cpu, row.need.memory, now, held)
         machine.running[token] = attempt
         self.decisions += 1
         if self._starts_matter:
@@ -290,6 +318,7 @@ class Cell:
             self.more = True  # the node that was kept is free for all
         heapq.heappush(self.ends, (now + row.duration, number, attempt))
         self._started(attempt)
+        return attempt
 
     def report_starts(self) -> None:
         """What has started at this instant, where that matters."""
@@ -318,7 +347,7 @@ class Cell:
         reports = []
         for order in orders:
             if isinstance(order, Start):
-                self._start(self.now, order.task_id, machine, order.token)
+                self._start(self.now, order.task_id, machine, order.token, order.held)
             machine.acked = order.number
             if isinstance(order, Stop) and (attempt := machine.running.pop(order.token, None)):
                 reports.append(EndReport(order.token, order.task_id, "stopped", (self.now - attempt.start) / 1000))

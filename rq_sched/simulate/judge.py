@@ -3,7 +3,7 @@
 It goes through time. At each instant it takes what ended off its nodes, notes who arrived, then puts on what started,
 and asks of each node on which something started:
 
-- is more given away than the node has, be it a label? (an over-allocation);
+- is more given away than the node has, be it a label, an index of a resource, or a limit? (an over-allocation);
 - is there a task that still waits, comes before one that started here, and would have fitted in its place: in what is
   free now plus what the later ones took? (an inversion, counted for each such start). Where a node was reserved at that
   instant, only tasks are asked for against whom a reservation doesn't hold: those up to the one it is for.
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from rq_sched.model.resources import Resources
 from rq_sched.simulate.records import BACK, COMPLETED, RESIZED, Records
+from rq_sched.simulate.room import Required, Room, holds
 from rq_sched.simulate.workload import Row, Workload
 
 SHOWN = 20
@@ -62,12 +63,12 @@ class _Waiting:
         self._begun = bytearray(workload.tasks)
         self._count = [0] * len(self.rows)
         self._floor = workload.tasks  # nothing below it waits
-        self._trees: dict[tuple[tuple[str, ...], int], _Tree] = {}
+        self._trees: dict[tuple[Required, int], _Tree] = {}
         most = Resources(
             max((node.total.cpu for node in workload.nodes), default=1),
             max((node.total.memory for node in workload.nodes), default=1),
         )
-        kinds = [(row.require, _leaning(row.need, most)) for row in self.rows]
+        kinds = [(Required.of(row), _leaning(row.need, most)) for row in self.rows]
         for kind in set(kinds):
             self._trees[kind] = _Tree([i for i, other in enumerate(kinds) if other == kind], self.rows)
         self._tree_of = [self._trees[kind] for kind in kinds]
@@ -77,10 +78,10 @@ class _Waiting:
         i = bisect_right(self._firsts, number) - 1
         return i if i >= 0 and number < self.rows[i].first + self.rows[i].tasks else None
 
-    def required(self, number: int) -> tuple[str, ...]:
-        """The labels that a task requires."""
+    def required(self, number: int) -> Required:
+        """What a task requires."""
         i = self.row_of(number)
-        return () if i is None else self.rows[i].require
+        return Required() if i is None else Required.of(self.rows[i])
 
     def arrive(self, i: int) -> None:
         row = self.rows[i]
@@ -122,17 +123,17 @@ class _Waiting:
         self._floor = found if found >= 0 else len(self._flags)
         return self._floor
 
-    def one_that_fits(self, low: int, high: int, cpu: int, memory: int, labels: frozenset[str]) -> int | None:
-        """A waiting task with ``low <= number < high`` that fits into so much and requires none but these labels."""
+    def one_that_fits(self, low: int, high: int, room: Room) -> int | None:
+        """A waiting task with ``low <= number < high`` that fits into such room."""
         low = max(low, self.first())
         if low >= high:
             return None
         last = bisect_right(self._firsts, high - 1) - 1
         first = max(0, bisect_right(self._firsts, low) - 1)
-        for (require, _), tree in self._trees.items():
-            if not labels.issuperset(require):
+        for (required, _), tree in self._trees.items():
+            if not room.meets(required):
                 continue
-            for i in tree.fitting(first, last, cpu, memory):
+            for i in tree.fitting(first, last, room.cpu, room.memory):
                 row = self.rows[i]
                 found = self._flags.find(1, max(low, row.first), min(high, row.first + row.tasks))
                 if found >= 0:
@@ -197,9 +198,8 @@ class _Sweep:
         self._workload = workload
         self._r = records
         self._waiting = _Waiting(workload)
-        self._free_cpu = [node.total.cpu for node in workload.nodes]
-        self._free_memory = [node.total.memory for node in workload.nodes]
-        self._labels = [frozenset(node.labels) for node in workload.nodes]
+        self._left = dict(workload.limits)
+        self._free = [Room.of(node) for node in workload.nodes]
         self._reserved: dict[int, list[tuple[int, int, int]]] = {}
         for span in records.reserved:
             self._reserved.setdefault(span.node, []).append((span.start, span.end, span.number))
@@ -258,34 +258,48 @@ class _Sweep:
 
     def _ended(self, i: int) -> None:
         r = self._r
-        self._free_cpu[r.node[i]] += r.cpu[i]
-        self._free_memory[r.node[i]] += r.memory[i]
+        self._free[r.node[i]].add(r.cpu[i], r.memory[i], r.held.get(i, ""))
+        self._take_limits(i, self._left, 1)
         if r.ended[i] == BACK:
             self._waiting.back(r.number[i])
 
     def _started(self, i: int, started: dict[int, list[int]]) -> None:
         r = self._r
         node, number = r.node[i], r.number[i]
-        self._free_cpu[node] -= r.cpu[i]
-        self._free_memory[node] -= r.memory[i]
+        self._free[node].add(r.cpu[i], r.memory[i], r.held.get(i, ""), -1)
+        self._take_limits(i, self._left, -1)
         here = started.setdefault(node, [])
         if self._goes_on and (number, node, r.start[i]) in self._goes_on:
             return
         self.verdict.starts += 1
         here.append(i)
-        if not self._labels[node].issuperset(self._waiting.required(number)):
+        required = self._waiting.required(number)
+        if not self._free[node].labels.issuperset(required.labels):
             self.verdict.over_allocations += 1
             self.verdict.describe(f"task {number} started at {r.start[i]} ms on node {node}, which lacks a label")
+        if not holds(r.held.get(i, ""), required):
+            self.verdict.over_allocations += 1
+            self.verdict.describe(f"task {number} started at {r.start[i]} ms without the resources that it needs")
         if not self._waiting.start(number):
             self.verdict.inversions += 1
             self.verdict.describe(f"task {number} started at {r.start[i]} ms, but didn't wait then")
 
+    def _take_limits(self, i: int, left: dict[str, int], sign: int) -> None:
+        """Take (-1) or give back (1) what a record's task takes of limits."""
+        if left:
+            for name, amount in self._waiting.required(self._r.number[i]).limits:
+                left[name] += sign * amount
+
     def _check(self, now: int, node: int, here: list[int]) -> None:
         r = self._r
-        cpu, memory = self._free_cpu[node], self._free_memory[node]
-        if cpu < 0 or memory < 0:
+        for name, left in self._left.items():
+            if left < 0:
+                self.verdict.over_allocations += 1
+                self.verdict.describe(f"limit {name} at {now} ms: {-left} more in use than there are")
+        room = self._free[node].copy(self._left)
+        if room.overdrawn():
             self.verdict.over_allocations += 1
-            self.verdict.describe(f"node {node} at {now} ms: {cpu} CPU, {memory} MB free")
+            self.verdict.describe(f"node {node} at {now} ms: {room}")
         first = self._waiting.first()
         limit = self._limit(now, node)
         overtakers = 0
@@ -295,9 +309,10 @@ class _Sweep:
             if number < first:
                 break
             self.verdict.gap_filled += 1
-            cpu, memory = cpu + r.cpu[i], memory + r.memory[i]
+            room.add(r.cpu[i], r.memory[i], r.held.get(i, ""))
+            self._take_limits(i, room.left, 1)
             low = r.number[here[k + 1]] + 1 if k + 1 < len(here) else 0
-            found = self._waiting.one_that_fits(low, min(number, limit), cpu, memory, self._labels[node])
+            found = self._waiting.one_that_fits(low, min(number, limit), room)
             if found is not None:
                 overtakers = k + 1
                 self.verdict.describe(

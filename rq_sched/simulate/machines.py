@@ -21,6 +21,8 @@ class PlayedAttempt:
     memory: int
     since: int
     """Since when it has held so much."""
+    held: str = ""
+    """The resources that it holds, as its order says them."""
 
 
 @dataclass(slots=True)

@@ -17,6 +17,8 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from rq_sched.model.asked import UNIT
+from rq_sched.model.held import read_held
 from rq_sched.model.resources import Resources
 from rq_sched.simulate.records import COMPLETED, RESIZED, Records
 from rq_sched.simulate.workload import Row, Workload
@@ -68,6 +70,7 @@ class Measures:
     by_priority: dict[int, Waits]
     cpu_utilisation: float
     memory_utilisation: float
+    resource_utilisation: dict[str, float]
     concurrency: float
     peak_concurrency: int
 
@@ -91,9 +94,25 @@ def measure(workload: Workload, records: Records) -> Measures:
         by_priority=by_priority,
         cpu_utilisation=cpu / (total.cpu * span) if span else 0.0,
         memory_utilisation=memory / (total.memory * span) if span else 0.0,
+        resource_utilisation=_resources_used(workload, records, span),
         concurrency=held / span if span else 0.0,
         peak_concurrency=peak(records),
     )
+
+
+def _resources_used(workload: Workload, records: Records, span: int) -> dict[str, float]:
+    """The share of each resource of the nodes that was held."""
+    totals, held = resources_of(workload), dict.fromkeys(resources_of(workload), 0)
+    for place, text in records.held.items():
+        for name, one in read_held(text).items():
+            held[name] += round(one.amount * UNIT) * (records.end[place] - records.start[place])
+    return {name: held[name] / (total * span) if span else 0.0 for name, total in totals.items()}
+
+
+def resources_of(workload: Workload) -> dict[str, int]:
+    """What all nodes have together of each resource, in thousandths."""
+    names = sorted({name for node in workload.nodes for name in node.offers})
+    return {name: sum(node.most(name) for node in workload.nodes) for name in names}
 
 
 def total_of(workload: Workload) -> Resources:
@@ -110,12 +129,16 @@ def lower_bound(workload: Workload) -> int:
         return 0
     first = min(row.submit_at for row in workload.rows if row.tasks)
     total = total_of(workload)
+    has = resources_of(workload)
+    amounts = dict.fromkeys(has, 0)
     cpu = memory = 0
     bound = 0.0
     for row in reversed(rows):  # from the last arrival back
         cpu += row.tasks * row.need.cpu * row.duration
         memory += row.tasks * row.need.memory * row.duration
-        left = max(cpu / total.cpu, memory / total.memory, row.duration)
+        for name, amount in row.resources:
+            amounts[name] += row.tasks * amount * row.duration
+        left = max(cpu / total.cpu, memory / total.memory, row.duration, *(amounts[name] / has[name] for name in has))
         bound = max(bound, row.submit_at - first + left)
     ready: dict[str, int] = {}  # when what each row waits for can have ended at the earliest
     for row in rows:

@@ -42,12 +42,26 @@ class Records:
     cpu: array[int] = field(default_factory=lambda: array("l"))
     memory: array[int] = field(default_factory=lambda: array("l"))
     ended: array[int] = field(default_factory=lambda: array("b"))
+    held: dict[int, str] = field(default_factory=dict)
+    """Of a record (by its place) the resources that its task held, where it held any: ``gpu=0*1000,2*1000``."""
     reserved: list[ReservedSpan] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.number)
 
-    def add(self, number: int, node: int, start: int, end: int, cpu: int, memory: int, ended: int = COMPLETED) -> None:
+    def add(
+        self,
+        number: int,
+        node: int,
+        start: int,
+        end: int,
+        cpu: int,
+        memory: int,
+        ended: int = COMPLETED,
+        held: str = "",
+    ) -> None:
+        if held:
+            self.held[len(self.number)] = held
         self.number.append(number)
         self.node.append(node)
         self.start.append(start)
@@ -79,14 +93,15 @@ class Names:
 
 
 def write_dump(path: Path, workload: Workload, records: Records) -> None:
-    """JSON Lines: ``task_id node_id start end cpu memory``; times in seconds, memory in MB."""
+    """JSON Lines: ``task_id node_id start end cpu memory``, with ``resources`` where it held any; seconds and MB."""
     names = Names(workload)
     nodes = [node.node_id for node in workload.nodes]
     with path.open("w", encoding="utf-8") as file:
-        for number, node, start, end, cpu, memory, _ in records.rows():
+        for place, (number, node, start, end, cpu, memory, _) in enumerate(records.rows()):
+            held = f', "resources": "{records.held[place]}"' if place in records.held else ""
             file.write(  # ids need no escaping
                 f'{{"task_id": "{names.name(number)}", "node_id": "{nodes[node]}", "start": {start / 1000}, '
-                f'"end": {end / 1000}, "cpu": {cpu}, "memory": {memory}}}\n'
+                f'"end": {end / 1000}, "cpu": {cpu}, "memory": {memory}{held}}}\n'
             )
 
 
@@ -120,13 +135,15 @@ def records_of(lines: Iterable[Mapping[str, object]], workload: Workload) -> Rec
         try:
             task, node = str(line["task_id"]), str(line["node_id"])
             start, end = round(float(str(line["start"])) * 1000), round(float(str(line["end"])) * 1000)
-            found.append((numbers[task], start, end, nodes[node], int(str(line["cpu"])), int(str(line["memory"]))))
+            held = str(line.get("resources", ""))
+            cpu, memory = int(str(line["cpu"])), int(str(line["memory"]))
+            found.append((numbers[task], start, end, nodes[node], cpu, memory, held))
         except (KeyError, ValueError) as error:
             raise InvalidValue(f"not a record of this workload: {dict(line)} ({error})") from None
     found.sort()
     records = Records()
-    for i, (number, start, end, where, cpu, memory) in enumerate(found):
+    for i, (number, start, end, where, cpu, memory, held) in enumerate(found):
         after = found[i + 1] if i + 1 < len(found) and found[i + 1][0] == number else None
         ended = COMPLETED if after is None else RESIZED if after[1] == end and after[3] == where else BACK
-        records.add(number, where, start, end, cpu, memory, ended)
+        records.add(number, where, start, end, cpu, memory, ended, held)
     return records

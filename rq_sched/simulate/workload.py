@@ -23,13 +23,19 @@ from typing import NamedTuple, TypeVar
 
 from rq_sched.errors import InvalidValue, UsageError
 from rq_sched.model.after import MOST as MOST_AFTER
+from rq_sched.model.asked import UNIT, items, parse_limits, parse_resources, thousandths
 from rq_sched.model.ids import check_id
 from rq_sched.model.labels import parse_labels
+from rq_sched.model.offers import NONE, Offers, parse_offers
 from rq_sched.model.resources import Resources, parse_cpu, parse_memory
 from rq_sched.model.task import DEFAULT_MEMORY, PRIORITY_LIMIT
 
 T = TypeVar("T")
 
+LIMIT = "limit_"
+"""How the name of a column of tasks begins that is about a limit."""
+RESOURCE = "resource_"
+"""How the name of a column begins that is about a resource, in both files."""
 NODE_COLUMNS = ("node_id", "total_cpu", "total_memory", "labels")
 TASK_COLUMNS = (
     "task_id",
@@ -56,14 +62,21 @@ class Node(NamedTuple):
     node_id: str
     total: Resources
     labels: tuple[str, ...] = ()
+    offers: Offers = NONE
 
     def could_hold(self, row: Row) -> bool:
         """Whether a task of the row could run there, were the node empty."""
-        return row.need.fits(self.total) and self.carries(row)
+        has = all(self.most(name) >= amount for name, amount in row.resources)
+        return has and row.need.fits(self.total) and self.carries(row)
 
     def carries(self, row: Row) -> bool:
         """Whether it has all labels that a task of the row requires."""
         return set(row.require) <= set(self.labels)
+
+    def most(self, name: str) -> int:
+        """What it has of a resource, in thousandths."""
+        offer = self.offers.get(name, ())
+        return (len(offer) if isinstance(offer, tuple) else offer) * UNIT
 
 
 @dataclass(slots=True)
@@ -86,6 +99,9 @@ class Row:
     """After its arrival: a task that hasn't started by then fails."""
     after: tuple[str, ...] = ()
     """The rows whose tasks must have completed before."""
+    resources: tuple[tuple[str, int], ...] = ()
+    """In thousandths."""
+    limits: tuple[tuple[str, int], ...] = ()
     first: int = 0
     """The number of its first task: tasks are numbered in promise 4's order (see ``Workload``)."""
 
@@ -112,17 +128,24 @@ class Workload:
 
     Parameters:
         nodes: the nodes.  rows: the rows, as they stand in the file.
+        limits: how much of each limit may be in use at once.
         aging: the setting of that name: priority that a waiting task gains an hour.
     """
 
     nodes: Sequence[Node]
     rows: Sequence[Row]
     aging: float = 0.0
+    limits: Mapping[str, int] = field(default_factory=dict)
     tasks: int = field(init=False)
     named: dict[str, Row] = field(init=False)
     """The rows by their names."""
 
     def __post_init__(self) -> None:
+        for name in sorted({name for row in self.rows for name, _ in row.limits}):
+            if name not in self.limits:
+                raise InvalidValue(
+                    f"tasks ask for the limit {name}: say how much of it there is, with --limit {name}=20"
+                )
         self.rows = sorted(self.rows, key=lambda row: row.submit_at)  # stable: equal ones as in the file
         self.named = {row.task_id: row for row in self.rows}
         number = 0
@@ -136,8 +159,9 @@ class Workload:
         return sorted(self.rows, key=lambda row: -row.priority + self.aging * row.submit_at / 3_600_000)
 
     def feasible(self, row: Row) -> bool:
-        """Whether some node could hold a task of the row when empty, and those that it waits for."""
-        if not any(node.could_hold(row) for node in self.nodes):
+        """Whether some node could hold a task of the row when empty, within its limits, and those that it waits for."""
+        within = all(amount <= self.limits[name] for name, amount in row.limits)
+        if not within or not any(node.could_hold(row) for node in self.nodes):
             return False
         return not row.after or all(self.feasible(one) for one in self.parents(row))
 
@@ -159,6 +183,7 @@ def read_nodes(path: Path) -> list[Node]:
             check_id(cell.text("node_id"), "node id"),
             Resources(cell.get("total_cpu", parse_cpu), cell.get("total_memory", parse_memory)),
             cell.get("labels", parse_labels, ()),
+            parse_offers(cell.named(RESOURCE)),
         )
         if one.node_id in nodes:
             raise InvalidValue(f"the node {one.node_id} stands there twice")
@@ -217,6 +242,12 @@ class Cells:
             return text
         raise InvalidValue(f"{name} is missing")
 
+    def named(self, prefix: str) -> dict[str, str]:
+        """The cells with something in them of columns whose names begin so, by the rest of the name."""
+        return {
+            name.removeprefix(prefix): text for name, text in self._cells.items() if name.startswith(prefix) and text
+        }
+
     def get(self, name: str, parse: Callable[[str, str], T], default: T | None = None) -> T:
         """The cell, parsed; the default where it is empty or there is no such column."""
         if default is not None and not self._cells.get(name):
@@ -250,12 +281,24 @@ def _row(cell: Cells) -> Row:
         require=cell.get("require", parse_labels, ()),
         after=cell.get("after", _names, ()),
         deadline=cell.get("deadline", _ms, -1) if cell.get("deadline", _ms, -1) > 0 else None,
+        resources=_resources(cell),
+        limits=_limits(cell),
     )
 
 
 def _names(text: str, name: str) -> tuple[str, ...]:
     """Names of rows.  Raises: InvalidId."""
     return tuple(dict.fromkeys(check_id(one, name) for one in text.split("+")))
+
+
+def _resources(cell: Cells) -> tuple[tuple[str, int], ...]:
+    words = [f"{name}={amount}" for name, amount in cell.named(RESOURCE).items()]
+    return tuple(thousandths(items(parse_resources(words, "resource"))).items()) if words else ()
+
+
+def _limits(cell: Cells) -> tuple[tuple[str, int], ...]:
+    words = [f"{name}={amount}" for name, amount in cell.named(LIMIT).items()]
+    return tuple((name, int(amount)) for name, amount in parse_limits(words, "limit").items()) if words else ()
 
 
 Number = TypeVar("Number", int, float)
@@ -323,7 +366,7 @@ def _check_heading(path: Path, names: Sequence[str], known: Sequence[str], neede
     missing = [name for name in needed if name not in names]
     if missing:
         raise InvalidValue(f"{path}: the heading lacks {', '.join(missing)} (known are {', '.join(known)})")
-    strange = [name for name in names if name not in known]
+    strange = [name for name in names if name not in known and not name.startswith((RESOURCE, LIMIT))]
     if strange:
         raise InvalidValue(f"{path}: unknown column {strange[0]!r} in the heading (known are {', '.join(known)})")
     if len(set(names)) < len(names):

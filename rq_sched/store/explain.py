@@ -9,7 +9,7 @@ can be.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from rq_sched.model.asked import units
 from rq_sched.model.events import Event, events_of
 from rq_sched.model.explanation import Explanation
 from rq_sched.model.fit import Place, Wish, fit_counts, pending_reason
+from rq_sched.model.held import read_held
 from rq_sched.model.ids import known_id
 from rq_sched.model.limits import blocking
 from rq_sched.model.node import NodeState
@@ -78,6 +79,8 @@ class Explain(DependencyReads, SharedSettings):
             answer["refusals"] = dict(one.partition(": ")[::2] for one in said.decode("utf-8", "replace").split("\n"))
         if info.attempt:
             answer |= yield from self._history(info)
+            if info.state in ACTIVE and info.resources:
+                answer["holds"] = yield from self._holds(record or {})
             if info.state in ACTIVE:
                 answer |= _placing(answer["history"], info.attempt)
         return answer
@@ -241,6 +244,17 @@ class Explain(DependencyReads, SharedSettings):
             "fits_now": counts["fits_now"],
             "nodes": counts["nodes"],
         }
+
+    def _holds(self, record: Mapping[bytes, bytes]) -> Op[dict[str, str]]:
+        """What an attempt holds of its node's resources, as the ledger has it."""
+        node_id, _, incarnation = record.get(b"node", b"").decode().partition(":")
+        ledger = self.keys.ledger(node_id, incarnation)
+        (entry,) = yield from self.rows([("HMGET", ledger, record.get(b"token", b""))])
+        try:
+            found = read_held(text((entry or [None])[0] or b"").split(":", 4)[4])
+        except (ValueError, IndexError):
+            return {}
+        return {name: ",".join(one.indexes) or f"{one.amount}" for name, one in found.items()}
 
     def _history(self, info: TaskInfo) -> Op[dict[str, Any]]:
         """What the decision log says of a task: from its end, or now, back to its submit, as far as is looked."""

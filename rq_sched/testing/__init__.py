@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,6 +37,7 @@ from rq_sched.errors import WaitTimeout
 from rq_sched.link import AsyncEars, AsyncLink, Ears, Link
 from rq_sched.model.durations import Duration, parse_duration
 from rq_sched.model.labels import parse_labels
+from rq_sched.model.offers import Offers, parse_offers
 from rq_sched.model.resources import Resources, parse_cpu, parse_memory
 from rq_sched.model.schedule import FEATURE
 from rq_sched.model.task import TaskInfo
@@ -73,14 +74,16 @@ class _Clock:
 class _Cluster:
     """The namespace, its nodes and its clock. One thread at a time moves it."""
 
-    def __init__(self, total: Resources, nodes: int, labels: Sequence[str]) -> None:
+    def __init__(self, total: Resources, nodes: int, labels: Sequence[str], offers: Offers) -> None:
         self.clock = _Clock()
         self.store = Store("testing", now_ms=self.clock.ms)
         self.link = _InlineLink(self)
         self.flows = Flows(self.store, self.clock.seconds, poll=FAR)  # no doorbell is lost in here
         self._lock = threading.RLock()
         self._next_due: int | None = None
-        self._nodes = [InlineNode(self.link, self.store, f"node{n}", total, labels) for n in range(1, nodes + 1)]
+        self._nodes = [
+            InlineNode(self.link, self.store, f"node{n}", total, labels, offers) for n in range(1, nodes + 1)
+        ]
 
     def run_next(self) -> bool:
         """Let one thing happen; False if nothing can before time passes."""
@@ -118,7 +121,8 @@ def _stuck(info: TaskInfo) -> str:
     reason = f" ({info.reason})" if info.reason else ""
     need = Resources(info.cpu_needed, info.memory_needed)
     labels = f", labels {'+'.join(info.require)}" if info.require else ""
-    return f"task {info.task_id} is {info.state}{reason}, needs {need}{labels}"
+    more = "".join(f", {name} {amount}" for name, amount in info.resources.items())
+    return f"task {info.task_id} is {info.state}{reason}, needs {need}{more}{labels}"
 
 
 class _InlineLink(Link):
@@ -238,7 +242,12 @@ class _InlineAsyncEars(AsyncEars):
 
 @contextmanager
 def cluster(
-    cpu: int = 4, memory: int | str = 4096, *, nodes: int = 1, labels: Sequence[str] = ()
+    cpu: int = 4,
+    memory: int | str = 4096,
+    *,
+    nodes: int = 1,
+    labels: Sequence[str] = (),
+    resources: Mapping[str, Any] | Sequence[str] = (),
 ) -> Iterator[InlineClient]:
     """A cluster of its own for a test, and a client for it.
 
@@ -247,6 +256,7 @@ def cluster(
         memory: MB of each node, or such as ``"2G"``.
         nodes: how many.
         labels: what each carries, for tasks that require them.
+        resources: what each has for tasks that ask for it: ``{"gpu": 4}``, ``["gpu=[0,2]"]``.
 
     Raises:
         ImportError: fakeredis or its Lua isn't installed.
@@ -258,7 +268,7 @@ def cluster(
     [True, False]
     """
     total = Resources(parse_cpu(cpu), parse_memory(memory))
-    inner = _Cluster(total, parse_cpu(nodes, "nodes"), parse_labels(labels))
+    inner = _Cluster(total, parse_cpu(nodes, "nodes"), parse_labels(labels), parse_offers(resources))
     client = InlineClient(inner)
     before = set_default_client(client)
     try:
@@ -270,7 +280,12 @@ def cluster(
 
 @asynccontextmanager
 async def async_cluster(
-    cpu: int = 4, memory: int | str = 4096, *, nodes: int = 1, labels: Sequence[str] = ()
+    cpu: int = 4,
+    memory: int | str = 4096,
+    *,
+    nodes: int = 1,
+    labels: Sequence[str] = (),
+    resources: Mapping[str, Any] | Sequence[str] = (),
 ) -> AsyncIterator[InlineAsyncClient]:
     """The same with an ``AsyncClient``. Parameters and errors: ``cluster``.
 
@@ -278,5 +293,5 @@ async def async_cluster(
     ...     await (await client.submit("math:sqrt", 4)).result()
     2.0
     """
-    with cluster(cpu, memory, nodes=nodes, labels=labels) as client:
+    with cluster(cpu, memory, nodes=nodes, labels=labels, resources=resources) as client:
         yield InlineAsyncClient(client)

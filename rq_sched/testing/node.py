@@ -26,6 +26,7 @@ from rq_sched.link import Link
 from rq_sched.model.arrays import tell_index
 from rq_sched.model.held import read_held
 from rq_sched.model.held import variables as told
+from rq_sched.model.offers import NONE, Offers, offered
 from rq_sched.model.orders import Order, Start, Stop
 from rq_sched.model.references import references
 from rq_sched.model.resources import Resources
@@ -52,9 +53,18 @@ class InlineNode:
         node_id: its name.
         total: what it offers.
         labels: what it carries.
+        offers: what it has beside CPU and memory.
     """
 
-    def __init__(self, link: Link, store: Store, node_id: str, total: Resources, labels: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        link: Link,
+        store: Store,
+        node_id: str,
+        total: Resources,
+        labels: Sequence[str] = (),
+        offers: Offers = NONE,
+    ) -> None:
         self._link = link
         self._store = store
         self._who = (node_id, INCARNATION)
@@ -62,7 +72,11 @@ class InlineNode:
         self._seen = 0  # the number of the last order that came
         self._acked = 0  # the number of the last order that was worked off
         self._running: list[CurrentTask] = []  # more than one where a task waits for another
-        link.run(store.node_register(*self._who, total, labels=labels, ttl=FOREVER, host="testing"))
+        link.run(
+            store.node_register(
+                *self._who, total, labels=labels, resources=offered(offers), ttl=FOREVER, host="testing"
+            )
+        )
 
     def run_next(self) -> bool:
         """Work off one order; False if there is none."""

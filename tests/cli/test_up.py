@@ -164,11 +164,13 @@ def test_a_second_signal_hurries(up: Callable[..., Up]):
 @pytest.mark.timeout(90)
 def test_tasks_run_on_nodes_with_their_labels(up: Callable[..., Up], tmp_path: Path):
     nodes = tmp_path / "nodes.csv"
-    nodes.write_text("node_id,total_cpu,total_memory,labels\na,2,500,\nb,1,500,ssd+gpu\n")
+    nodes.write_text("node_id,total_cpu,total_memory,labels,resources\na,2,500,,\nb,1,500,ssd+gpu,gpu=2 fast=300\n")
     one = up("--nodes-file", str(nodes))
     assert [(node["node_id"], node["labels"]) for node in one.ready["nodes"]] == [("a", []), ("b", ["gpu", "ssd"])]
     handles = [one.client.submit("time:sleep", 0.05, memory=64, require=require)
                for require in ([], ["gpu"], [], ["gpu", "ssd"], ["gpu"], [])]  # fmt: skip
+    card = one.client.submit("os:getenv", "CUDA_VISIBLE_DEVICES", memory=64, resources={"gpu": 2, "fast": 0.5})
+    assert card.result(timeout=30) == "0,1"
     nowhere = one.client.submit("time:sleep", 0, memory=64, require=["tpu"])
     for handle in handles:
         handle.result(timeout=30)
@@ -179,8 +181,11 @@ def test_tasks_run_on_nodes_with_their_labels(up: Callable[..., Up], tmp_path: P
 
 
 @pytest.mark.timeout(90)
-def test_every_node_of_up_gets_the_labels(up: Callable[..., Up]):
-    one = up("--nodes", "2", "--cpu", "1", "--memory", "500", "--label", "ssd", "--label", "gpu")
+def test_every_node_of_up_gets_the_labels_and_resources(up: Callable[..., Up]):
+    one = up(
+        "--nodes", "2", "--cpu", "1", "--memory", "500", "--label", "ssd", "--label", "gpu", "--resource", "gpu=[0,7]"
+    )
+    assert [node.free_indexes for node in one.client.nodes()] == [{"gpu": {"0": 1, "7": 1}}] * 2
     assert [node.labels for node in one.client.nodes()] == [["gpu", "ssd"]] * 2
     one.client.submit("time:sleep", 0, memory=64, require=["ssd"]).result(timeout=30)
     assert one.stop() == 0
@@ -213,6 +218,19 @@ def test_a_file_of_nodes_with_labels(tmp_path: Path, text: str):
     assert read_nodes(file) == [LocalNode("a", Resources(2, 1024), ("gpu", "ssd")), LocalNode("b", Resources(2, 1024))]
     file.write_text(text.replace("gpu", "GPU"))
     with pytest.raises(InvalidValue, match="bad label 'GPU'"):
+        read_nodes(file)
+
+
+@pytest.mark.parametrize(
+    "offers", ['"gpu=2 scratch=300"', '{"gpu": [0, 1], "scratch": 300}', '["scratch=300", "gpu=2"]']
+)
+def test_a_file_of_nodes_with_resources(tmp_path: Path, offers: str):
+    file = tmp_path / "nodes"
+    file.write_text(f'{{"node_id": "a", "total_cpu": 2, "total_memory": 1024, "resources": {offers}}}')
+    (node,) = read_nodes(file)
+    assert node.resources == {"gpu": ("0", "1"), "scratch": 300}
+    file.write_text(file.read_text().replace("300", "-3"))
+    with pytest.raises(InvalidValue, match="line 1: resources: scratch must be a whole number"):
         read_nodes(file)
 
 

@@ -443,3 +443,16 @@ def test_dry_run(client: InlineClient) -> None:
     assert client.tasks() == []
     with pytest.raises(InvalidValue):
         client.dry_run(jobs.add, 1, priority=2**40)
+
+
+def test_tasks_find_what_they_hold():
+    with testing.cluster(resources={"gpu": 2, "scratch": 1000}) as client:
+        handles = [
+            client.submit("tests.worker.places:held", resources={"gpu": need, "scratch": 500}) for need in (2, 0.5)
+        ]
+        two, half = [handle.result(timeout=1) for handle in handles]
+        none = client.submit("tests.worker.places:held").result(timeout=1)
+    assert two["resources"] == {"gpu": [2, ["0", "1"]], "scratch": [500, []]}
+    assert two["env"]["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert half["resources"]["gpu"] == [0.5, ["0"]]
+    assert none["resources"] == {}

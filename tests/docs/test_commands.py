@@ -36,6 +36,8 @@ def reader(install: str, tmp_path: Path) -> Iterator[Reader]:
         reader.leave()
 
 
+RESOURCES = "--resource gpu=4 --resource scratch=200000"
+"""What guides/gpus.md says, and the comparison."""
 PAGES = [ROOT / "README.md", DOCS / "tutorial.md"]
 
 
@@ -53,8 +55,9 @@ def test_a_page_begins_with_nothing(page: Path) -> None:
 
 def test_the_guides_work_as_written(reader: Reader) -> None:
     """One after the other, in one folder, beside a running ``rq-sched up``."""
-    reader.type("mkdir guides && cd guides", VENV, ". .venv/bin/activate", INSTALL, "rq-sched up")
+    reader.type("mkdir guides && cd guides", VENV, ". .venv/bin/activate", INSTALL, f"rq-sched up {RESOURCES}")
     guides = sorted((DOCS / "guides").glob("*.md"))
     assert len(guides) > 5
     for guide in guides:
         reader.follow(guide)
+    reader.follow(DOCS / "comparison.md")

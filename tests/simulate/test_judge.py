@@ -308,3 +308,69 @@ def test_series_has_the_means_of_its_steps():
     assert course.memory == pytest.approx([0.5] * 3)
     assert course.running == pytest.approx([1.0] * 3)
     assert course.wait == [0.0, None, 0.1]
+
+
+CARDS = Workload(
+    [Node("n0", Resources(8, 100), offers={"gpu": ("0", "1"), "scratch": 10})],
+    [Row(name, Resources(1, 1), 10, resources=(("gpu", amount),)) for name, amount in
+     (("one", 1000), ("two", 2000), ("half", 500), ("most", 600))],
+)  # fmt: skip
+
+
+def held(*facts: tuple[str, int, int, str]) -> Records:
+    return records_of(
+        [
+            {"task_id": t, "node_id": "n0", "start": a / 1000, "end": b / 1000, "cpu": 1, "memory": 1, "resources": has}
+            for t, a, b, has in facts
+        ],
+        CARDS,
+    )
+
+
+def test_a_card_that_is_given_twice_is_found():
+    right = held(("one", 0, 10, "gpu=0*1000"), ("half", 0, 10, "gpu=1*500"), ("two", 10, 20, "gpu=0*1000,1*1000"),
+                 ("most", 20, 30, "gpu=1*600"))  # fmt: skip
+    verdict = judge(CARDS, right)
+    assert (verdict.over_allocations, verdict.inversions) == (0, 0), verdict.described
+    twice = held(("one", 0, 10, "gpu=0*1000"), ("half", 0, 10, "gpu=0*500"), ("most", 10, 20, "gpu=0*600"))
+    assert judge(CARDS, twice).over_allocations == 1
+    shares = held(("half", 0, 10, "gpu=1*500"), ("most", 5, 15, "gpu=1*600"))
+    assert judge(CARDS, shares).over_allocations == 1
+    for wrong in ("", "gpu=0*500", "gpu=0*1000,1*1000", "gpu=2*1000", "gpu=0*1000;scratch=#1000"):
+        assert judge(CARDS, held(("one", 0, 10, wrong))).over_allocations == 1, wrong
+
+
+def test_who_needs_a_card_is_not_overtaken_where_one_is_free():
+    """`two` comes before `half`, and both cards are free. `one` may go first: it comes before both."""
+    verdict = judge(
+        CARDS, held(("half", 0, 10, "gpu=0*500"), ("one", 10, 20, "gpu=0*1000"), ("two", 20, 30, "gpu=0*1000,1*1000"))
+    )
+    assert verdict.inversions == 1
+    behind = held(("one", 0, 10, "gpu=0*1000"), ("half", 0, 10, "gpu=1*500"), ("two", 10, 20, "gpu=0*1000,1*1000"))
+    assert judge(CARDS, behind).inversions == 0
+
+
+def test_the_use_of_cards_is_measured():
+    records = held(("one", 0, 10, "gpu=0*1000"), ("half", 0, 10, "gpu=1*500"), ("two", 10, 20, "gpu=0*1000,1*1000"))
+    assert measure(CARDS, records).resource_utilisation == {"gpu": 0.875, "scratch": 0}
+    assert lower_bound(CARDS) == 21, "1 + 2 + 0.5 + 0.6 of 2 cards, for 10 ms each"
+
+
+def test_a_dump_keeps_what_was_held(tmp_path):
+    records = held(("one", 0, 10, "gpu=0*1000"), ("two", 10, 20, "gpu=0*1000,1*1000"))
+    write_dump(tmp_path / "dump", CARDS, records)
+    assert read_dump(tmp_path / "dump", CARDS).held == records.held == {0: "gpu=0*1000", 1: "gpu=0*1000,1*1000"}
+
+
+def test_a_limit_that_is_overdrawn_is_found():
+    rows = [
+        Row(name, Resources(1, 1), 10, limits=(("api", amount),)) for name, amount in (("a", 1), ("b", 2), ("c", 1))
+    ]
+    workload = Workload([Node("n0", Resources(4, 100)), Node("n1", Resources(4, 100))], rows, limits={"api": 2})
+    right = schedule(workload, ("a", "n0", 0, 10), ("c", "n1", 0, 10), ("b", "n0", 10, 20))
+    assert (judge(workload, right).over_allocations, judge(workload, right).inversions) == (0, 0)
+    assert judge(workload, schedule(workload, ("a", "n0", 0, 10), ("b", "n1", 5, 15))).over_allocations == 1
+    late = schedule(workload, ("a", "n0", 20, 30), ("b", "n0", 10, 20), ("c", "n0", 0, 10))
+    assert judge(workload, late).inversions == 2
+    with pytest.raises(InvalidValue, match="--limit api=20"):
+        Workload([], rows)

@@ -32,6 +32,7 @@ FIELDS = [
     "wait_by_priority",
     "cpu_utilisation",
     "memory_utilisation",
+    "resource_utilisation",
     "over_allocations",
     "inversions",
     "gap_filled",
@@ -234,3 +235,41 @@ def test_what_is_released_by_measurement_lets_more_run_at_once(capsys, tmp_path)
     assert everything["hurt"] > 0
     assert everything["decisions"] == 12 + everything["hurt"]
     assert everything["over_allocations"] == 0
+
+
+def test_tasks_that_ask_for_resources(capsys, tmp_path):
+    """Whole cards, halves, a sum: no card is given twice, nobody is overtaken, what no node has blocks nobody."""
+    (tmp_path / "nodes.csv").write_text(
+        "node_id,total_cpu,total_memory,resource_gpu,resource_scratch\n"
+        'a,8,1000,4,\nb,8,1000,"[0,GPU-1]",1000\nc,8,1000,,\n'
+    )
+    cells = ["1,", "2,", "0.5,", ",300", "4,", ",", "0.5,100", "1,5000"]
+    rows = "".join(f"t{i},{1 + i % 2},50,{i // 9},{cells[i % 8]},{i % 3},5\n" for i in range(200))
+    heading = "task_id,cpu_needed,memory_needed,submit_at,resource_gpu,resource_scratch,priority,duration\n"
+    (tmp_path / "tasks.csv").write_text(heading + rows)
+    dump = tmp_path / "dump.jsonl"
+    report = run(capsys, tmp_path, "--dump", str(dump))
+    assert (report["completed"], report["infeasible"]) == (175, 25)
+    assert (report["over_allocations"], report["inversions"]) == (0, 0)
+    lines = [json.loads(line) for line in dump.read_text().splitlines()]
+    held = {line["task_id"]: (line["node_id"], line.get("resources", "")) for line in lines}
+    assert {held[f"t{i}"][0] for i in range(4, 200, 8)} == {"a"}
+    assert {held[f"t{i}"] for i in range(3, 200, 8)} == {("b", "scratch=#300000")}
+    assert {held[f"t{i}"][1] for i in range(6, 200, 8)} <= {f"gpu={x}*500;scratch=#100000" for x in ("0", "GPU-1")}
+    assert {held[f"t{i}"][1] for i in range(5, 200, 8)} == {""}
+
+
+def test_tasks_that_count_against_limits(capsys, tmp_path):
+    """Never more than there are, nobody is overtaken, and who asks for more than there are holds nobody up."""
+    cells = [",", "1,", "2,1", ",1", ",3", "1,"]
+    rows = "".join(f"t{i},{1 + i % 2},50,{i // 9},{cells[i % 6]},{i % 3},5\n" for i in range(150))
+    heading = "task_id,cpu_needed,memory_needed,submit_at,limit_api,limit_db,priority,duration\n"
+    folder = write_workload(tmp_path, "a,8,1000\nb,8,1000\n", heading + rows)
+    report = run(capsys, folder, "--limit", "api=3", "--limit", "db=2")
+    assert (report["completed"], report["infeasible"]) == (125, 25)
+    assert (report["over_allocations"], report["inversions"]) == (0, 0)
+    free = run(capsys, folder, "--limit", "api=1000", "--limit", "db=1000")
+    assert free["makespan"] < report["makespan"]
+    words = ["simulate", "--nodes", str(folder / "nodes.csv"), "--tasks", str(folder / "tasks.csv")]
+    assert main([*words, "--limit", "api=3"]) == 2
+    assert "with --limit db=20" in capsys.readouterr().err

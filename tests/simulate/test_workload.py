@@ -137,3 +137,20 @@ def test_the_shipped_workloads_are_what_their_generator_writes(name, tmp_path, m
         assert (shipped / file).read_text() == (tmp_path / name / file).read_text()
     assert read_nodes(shipped / "nodes.csv")
     assert read_tasks(shipped / "tasks.csv")
+
+
+def test_resources_of_nodes_and_tasks(tasks, tmp_path):
+    path = tmp_path / "nodes.csv"
+    path.write_text('node_id,total_cpu,total_memory,resource_gpu,resource_scratch\na,4,8192,2,500\nb,8,8192,"[0,7]",\n')
+    nodes = read_nodes(path)
+    assert [node.offers for node in nodes] == [{"gpu": ("0", "1"), "scratch": 500}, {"gpu": ("0", "7")}]
+    rows = tasks("task_id,duration,resource_gpu,resource_scratch\na,1,,\nb,1,0.5,\nc,1,2,500\nd,1,,501\n")
+    assert [row.resources for row in rows] == [
+        (), (("gpu", 500),), (("gpu", 2000), ("scratch", 500_000)), (("scratch", 501_000),)
+    ]  # fmt: skip
+    assert [Workload(nodes, rows).feasible(row) for row in rows] == [True, True, True, False]
+    with pytest.raises(InvalidValue, match="line 2: resource: gpu must be whole, or below 1"):
+        tasks("task_id,duration,resource_gpu\na,1,1.5\n")
+    path.write_text("node_id,total_cpu,total_memory,resource_GPU\na,4,8192,2\n")
+    with pytest.raises(InvalidValue, match="line 2: resources: bad name 'GPU'"):
+        read_nodes(path)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from rq_sched import current_task
@@ -37,3 +38,16 @@ def held() -> dict[str, Any]:
     in_processes = dict(line.split("=", 1) for line in listed if line.partition("=")[0] in inside)
     told = {name: [one.amount, list(one.indexes)] for name, one in current_task().resources.items()}
     return {"env": inside, "same": in_processes == inside, "resources": told, "pid": os.getpid()}
+
+
+def hold(path: str, task_id: str) -> None:
+    """Write down what it holds: begins after it has it, and ends before it gives it back. The first two wait for each
+    other."""
+    cards = current_task().resources["gpu"]
+    visible = os.environ["CUDA_VISIBLE_DEVICES"]
+    with open(path, "a", buffering=1) as file:
+        file.write(f"begin {task_id} {cards.amount} {visible}\n")
+        while Path(path).read_text().count("begin") < 2:
+            time.sleep(0.001)
+        time.sleep(0.01)  # what it does with them
+        file.write(f"end {task_id} {cards.amount} {visible}\n")

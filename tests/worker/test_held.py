@@ -12,11 +12,13 @@ import msgpack
 import pytest
 
 from rq_sched.errors import InvalidResources
+from rq_sched.model.states import State
 from rq_sched.model.values import pack, unpack
 from rq_sched.worker import devices, system
 from rq_sched.worker.allow import Allow
 from rq_sched.worker.child import process
 from rq_sched.worker.frames import Word, child_pair
+from tests.worker.kit import Desk
 
 HELD = "tests.worker.places:held"
 EMPTY = {"CUDA_VISIBLE_DEVICES": "", "ROCR_VISIBLE_DEVICES": "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
@@ -101,3 +103,38 @@ def test_the_cards_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert devices.with_cards(["scratch=5", "gpu=auto"], {"CUDA_VISIBLE_DEVICES": "3"}) == ["scratch=5", "gpu=[3]"]
     with pytest.raises(InvalidResources, match="only gpu=auto is known"):
         devices.with_cards(["fpga=auto"])
+
+
+def test_no_card_is_ever_given_twice(desk: Desk, tmp_path: Path):
+    """Two of four, halves, and more tasks than cards on a real worker; what they saw stands in a file, in order."""
+    desk.node(cpu=8, resources=("gpu=[0,1,2,GPU-3]",))
+    seen = tmp_path / "seen"
+    needs = [2, 2, *[1] * 8, *[0.5] * 4]
+    ids = [
+        desk.submit("tests.worker.places:hold", str(seen), f"t{number}", task_id=f"t{number}", resources={"gpu": need})
+        for number, need in enumerate(needs)
+    ]
+    none = desk.submit(HELD)
+    for task_id in ids:
+        info = desk.end(task_id)
+        assert info.state is State.COMPLETED, info.error
+    assert desk.end(none).result["env"] == EMPTY
+    held: dict[str, dict[str, float]] = {index: {} for index in ("0", "1", "2", "GPU-3")}
+    most = 0
+    for line in seen.read_text().splitlines():
+        word, task_id, amount, indexes = line.split(" ")
+        number = len(indexes.split(","))
+        assert (float(amount), number) == (needs[int(task_id[1:])], max(1, float(amount))), line
+        for index in indexes.split(","):
+            if word == "end":
+                del held[index][task_id]
+            else:
+                held[index][task_id] = float(amount) / number
+                assert sum(held[index].values()) <= 1, (line, held)
+        most = max(most, sum(map(len, held.values())))
+    assert not any(held.values())
+    assert most >= 4, "they did run side by side"
+    node = desk.nodes[0].info
+    assert node is not None
+    assert (node.total_resources, node.free_resources) == ({"gpu": 4}, {"gpu": 4})
+    assert node.free_indexes == {"gpu": dict.fromkeys(held, 1)}

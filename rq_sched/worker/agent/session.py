@@ -123,6 +123,7 @@ class Session:
                 "total_cpu": config.total.cpu,
                 "total_memory": config.total.memory,
                 "labels": list(config.labels),
+                "resources": list(config.resources),
             },
         )
         return state
