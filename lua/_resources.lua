@@ -97,6 +97,7 @@ local function share_index(one, amount)
   local best
   for _, index in ipairs(one.indexes) do
     local left = one.left[index]
+    --@mark share_fits
     if left >= amount and (not best or left < one.left[best]) then best = index end
   end
   return best
@@ -106,6 +107,7 @@ end
 local function whole_indexes(one, number)
   local found = {}
   for _, index in ipairs(one.indexes) do
+    --@mark index_whole
     if one.left[index] == WHOLE then
       found[#found + 1] = index
       if #found == number then return found end
@@ -139,6 +141,7 @@ local function resources_take(resources, amounts)
       local share = math.min(number, WHOLE)
       local indexes = number < WHOLE and { share_index(one, number) } or whole_indexes(one, number / WHOLE)
       for j, index in ipairs(indexes) do
+        --@mark index_taken
         one.left[index] = one.left[index] - share
         indexes[j] = index .. '*' .. whole(share)
       end

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rq_sched import audit
 from rq_sched.audit.mend import repair
-from rq_sched.link import Op
+from rq_sched.link import Link, Op, scripts
 from rq_sched.model.states import State
+from tests.conftest import drop
+from tests.faults.planted import plant
 from tests.lua.cell import Cell
 
 CARDS = "gpu=0,1,2,3"
@@ -346,3 +351,29 @@ def test_lost_places_in_indexes_are_mended(cell: Cell) -> None:
     mended(cell)
     assert scores(cell, "free:*fpga") == {}
     assert scores(cell, "free:*gpu") == {"n": float(2**45 + 8 * 2**24 + 8000)}
+
+
+# -- planted bugs ------------------------------------------------------------------------------------
+
+BUGS = {
+    "an index is given twice": ("index_taken", ""),
+    "a share goes where there isn't enough": ("share_fits", "if not best then best = index end"),
+    "an index of which a share is given away counts as whole": ("index_whole", "if one.left[index] > 0 then"),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_audit_sees_a_planted_bug(
+    redis_url: str, bug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, with_bug = scripts.load, plant(*BUGS[bug], tmp_path)
+    monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
+    with closing(Link(redis_url)) as link:
+        cell = Cell(link, f"t-{uuid.uuid4().hex[:12]}")
+        cell.node("n", 8, 8000, resources="gpu=0,1,2")
+        for name, amount in [("a", 600), ("b", 600), ("c", 1000)]:
+            cell.needs(name, f"1:100*gpu={amount}")
+        cell.place()
+        found = problems(cell)
+        link.run(drop(cell.store.keys.namespace))
+    assert found
