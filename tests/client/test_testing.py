@@ -231,7 +231,7 @@ def test_taken_ids_are_named_after_all_else_is_submitted(client: InlineClient) -
 @pytest.mark.parametrize(
     ("bad", "error"),
     [
-        (lambda: TaskRequest("m:f", cpu_needed=0), UsageError),
+        (lambda: TaskRequest("m:f", cpu_needed=-1), UsageError),
         (lambda: TaskRequest("m:f", [object()]), NotSerializable),
         (lambda: TaskRequest("m:f", ["x" * 300_000]), PayloadTooLarge),
         (lambda: {"function": "m:f", "cpus": 1}, InvalidValue),
