@@ -162,12 +162,14 @@ end
 -- Orders that were lost: all that may still be wanted are given again; an agent knows by the token what it has done. They come
 -- behind all that were given: one whose number an agent has passed it takes for one that it has had.
 local function orders_again(id, path, node, sum)
-  local newest = unpack(read('LRANGE', path .. ':orders', -1, -1))
+  local oldest, newest = unpack(read('LRANGE', path .. ':orders', 0, 0)), unpack(read('LRANGE', path .. ':orders', -1, -1))
   local last = math.max(sum.last, whole_of(string.match(newest or '', '^(%d+) %a')) or 0)
   if (node.ordered or 0) < last then field_set(id, node, 'ordered', last) end
-  local length = call('LLEN', path .. ':orders')
-  local acked = node.acked or 0
-  if length >= (node.ordered or 0) - acked and length <= (node.ordered or 0) - acked + acked % PY.ORDERS_KEPT then return end
+  if not node.acked then field_set(id, node, 'acked', 0) end
+  local trimmed = node.ordered - call('LLEN', path .. ':orders') -- how many orders are no longer kept
+  local first = oldest and whole_of(string.match(oldest, '^(%d+) %a'))
+  local kept = trimmed <= node.acked and trimmed >= node.acked - node.acked % PY.ORDERS_KEPT
+  if oldest and first == trimmed + 1 and kept or not oldest and trimmed == node.acked then return end
   local number = node.ordered or 0
   call('DEL', path .. ':orders')
   call('HSET', P .. 'node:' .. id, 'acked', number, 'ordered', number + #sum.orders)

@@ -241,11 +241,12 @@ class Checks:
         stands = (*of_suffix(labels), *names(free_text))
         labelled = [keys.labelled(index, name) for name in stands for index in ("free", "totals")]
         indexes = (keys.nodes, keys.gone, keys.free, keys.totals, keys.ends, keys.dirty, *labelled)
-        *scores, record, ledger, orders = yield [
+        *scores, record, ledger, orders, oldest = yield [
             *(("ZSCORE", index, node_id) for index in indexes),
             ("HGETALL", node),
             ("HGETALL", keys.ledger(node_id, incarnation)),
             ("LLEN", keys.orders(node_id, incarnation)),
+            ("LINDEX", keys.orders(node_id, incarnation), 0),
         ]
         if not record:
             return None if scores == [None] * len(indexes) else "it is in an index and has no record"
@@ -253,7 +254,8 @@ class Checks:
         if (found.record.get("incarnation", ""), found.stands) != (incarnation, stands):
             return None
         heartbeat, gone, free, totals, ends, _, *of_labels = scores
-        if problem := found.unknown() or found.sums() or found.indexes(heartbeat, gone, free, totals, ends, orders):
+        problem = found.unknown() or found.sums() or found.indexes(heartbeat, gone, free, totals, ends)
+        if problem := problem or found.orders(orders, decoded(oldest or b"")):
             return problem
         if [number(score) for score in of_labels] != [*found.scores] * len(found.stands):
             return f"its scores in {labelled} are {of_labels}, not {found.scores} each"

@@ -202,8 +202,8 @@ class NodeSnapshot:
             return f"it has {said}, and registered with {has}"
         return None
 
-    def indexes(self, heartbeat: Any, gone: Any, free: Any, totals: Any, ends: Any, orders: int) -> str | None:
-        """Which index doesn't agree, given the node's scores in them and how many orders are kept."""
+    def indexes(self, heartbeat: Any, gone: Any, free: Any, totals: Any, ends: Any) -> str | None:
+        """Which index doesn't agree, given the node's scores in them."""
         if self.state not in list(NodeState):
             return f"its state is {self.state!r}"
         if ("fault" in self.record) != (self.state == "faulty") and self.state != "draining":
@@ -219,9 +219,22 @@ class NodeSnapshot:
         right = self.number("ends") if self.state == "up" and "ends" in self.record else None
         if number(ends) != right:
             return f"it is {self.state}; its score in ends is {ends}, not {right}"
-        left, acked = self.number("ordered") - self.number("acked"), self.number("acked")
-        if alive and not left <= orders <= left + acked % ORDERS_KEPT:
-            return f"{orders} orders are kept, from {acked} to {self.number('ordered')}"
+        return None
+
+    def orders(self, kept: int, oldest: str) -> str | None:
+        """Whether all are there that its agent hasn't acknowledged, and not too many others.
+
+        Parameters:
+            kept: how many orders there are.
+            oldest: the first of them.
+        """
+        if self.state == "dead":
+            return None
+        ordered, acked = self.number("ordered"), self.number("acked")
+        trimmed = ordered - kept
+        sound = oldest.startswith(f"{trimmed + 1} ") and acked - acked % ORDERS_KEPT <= trimmed <= acked
+        if "acked" not in self.record or not (sound if kept else trimmed == acked):
+            return f"{kept} orders are kept, the first is {oldest!r}; {ordered} were given, {acked} acknowledged"
         return None
 
 

@@ -115,7 +115,12 @@ DAMAGE: dict[str, tuple[list[Planted], set[tuple[str, str]]]] = {
     "dead and in nodes": ([("ZADD", K.nodes, 1, "n3")], {("nodes", "n3")}),
     "alive and not in nodes": ([("ZREM", K.nodes, "n1")], {("nodes", "n1")}),
     "indexed and unknown": ([("ZADD", K.nodes, 1, "n9")], {("nodes", "n9")}),
-    "order lost": ([("LPOP", K.orders("n1", "i1"))], {("nodes", "n1")}),
+    "last order lost": ([("RPOP", K.orders("n1", "i1"))], {("nodes", "n1")}),
+    "order lost in between": (
+        [("LSET", K.orders("n1", "i1"), 1, "x"), ("LREM", K.orders("n1", "i1"), 1, "x")],
+        {("nodes", "n1")},
+    ),
+    "orders lost": ([("DEL", K.orders("n1", "i1"))], {("nodes", "n1")}),
     "allocation lost": ([("HDEL", LEDGER, "#r1")], {("nodes", "n1"), ("tasks", "r1")}),
     "allocation of nobody": (
         [
