@@ -145,8 +145,7 @@ local function first_fit(cpu, memory, carries, accept)
     elseif best and earlier(best_score, best_member, group_score(i), group_members[i]) then
       return best
     --@mark labels_of_group
-    elseif need.required ~= ''
-      and (walk.skips[i] or not (carries and carries(need.required)) or (need.limits and limit_full(need.limits))) then
+    elseif need.required ~= '' and (walk.skips[i] or not (carries and carries(need.required)) or (need.limits and limit_full(need.limits))) then
       -- Passed over: the whole group requires what isn't there. So does the run that begins here, once it is known.
       if run_last ~= i - 1 then run = i end
       i = walk.skips[i] or i

@@ -41,7 +41,7 @@ BUGS = {
     "of several labels one is enough": ("every_label", ""),
     "a node is never taken out of the indexes of its labels": (
         "label_left",
-        "for label in string.gmatch(labels, LABEL) do  end",
+        "",
     ),
     "submit isn't idempotent": ("same_request", ""),
     "cancel isn't idempotent": ("same_operation", ""),
@@ -75,7 +75,7 @@ BUGS = {
     "a fault is forgotten when a drain ends": ("fault_known", "if false then"),
     "a recovery undoes a drain": ("fault_ends", "if true then node_resume(now, node) end"),
     "a fault outlives its incarnation": ("fault_dropped", ""),
-    "a fill offers a task to a node that has refused it": ("refused_before", "known[required] = true"),
+    "a fill offers a task to a node that has refused it": ("refused_before", "local carries = true"),
     "a node that has refused a task is chosen for it": ("refused_by", ""),
     "the first refusal counts for all": ("all_have_refused", "if true then"),
     "a restart undoes a drain": ("drain_kept", "local state = 'up'"),

@@ -45,7 +45,7 @@ BUGS = {
     "a fill doesn't look at labels": ("labels_of_group", "elseif false then"),
     "a node isn't found by its labels": (
         "label_entered",
-        "for label in string.gmatch(labels, LABEL) do read('ZADD', P .. name .. ':' .. label, score - 1, id) end",
+        "for _, own in ipairs(index_names(stands)) do read('ZADD', P .. name .. own, score - 1, id) end",
     ),
     "what never started is charged a crash": ("charged", "local outcome = died and 'crashed' or 'returned'"),
     "a node's death is charged to nobody": ("charged", "local outcome = false and 'crashed' or 'returned'"),
