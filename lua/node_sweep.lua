@@ -94,4 +94,6 @@ for _, one in ipairs(call('SMEMBERS', P .. 'lost')) do
   end
 end
 commit(now)
-return { dead, lost, features_in_use() }
+local used = features_in_use()
+if call('EXISTS', P .. 'schedules') == 1 and not is_known(used, 'schedules') then used = used .. '+schedules' end -- the entry was lost
+return { dead, lost, used }

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from rq_sched.errors import OtherSchema
-from rq_sched.model.labels import of_suffix
+from rq_sched.model.labels import of_suffix, suffix
 from rq_sched.model.task import TaskRequest
 
 SCHEMA = 2
@@ -38,6 +38,8 @@ def wrong_entry(name: str, value: str) -> str | None:
     """
     if name == "schema" and value != str(SCHEMA):
         return f"can't be {value!r}: these data are of version {SCHEMA}"
+    if name == "features" and value != suffix(of_suffix(value)):
+        return f"can't be {value!r}: write +NAME+NAME"
     if name == "features" and (unknown := set(of_suffix(value)) - set(FEATURES)):
         return f"names what isn't known here: {', '.join(sorted(unknown))}"
     return None

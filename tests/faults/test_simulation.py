@@ -1,4 +1,4 @@
-"""Deterministic simulation: 150 seeds in which machines, schedulers, the network and Redis fail; see ``sim``.
+"""Deterministic simulation: 100 seeds in which machines, schedulers, the network and Redis fail; see ``sim``.
 
 ``RQ_SCHED_SEEDS=5000`` plays so many; ``make simulate-faults SEEDS=… FIRST=…`` prints what they contained.
 """
@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.sim.play import Simulation
 
-SEEDS = int(os.environ.get("RQ_SCHED_SEEDS", "150"))
+SEEDS = int(os.environ.get("RQ_SCHED_SEEDS", "100"))
 PARTS = 3
 LENGTH = 6.0
 """Simulated seconds in which things go wrong; then everything must come to its end."""

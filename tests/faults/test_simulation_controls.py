@@ -110,7 +110,7 @@ def hash_of(name: str) -> int:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("bug", in_short(BUGS))
+@pytest.mark.parametrize("bug", in_short(BUGS, 6))
 def test_a_planted_line_is_caught(bug: str, redis_url: str, tmp_path: Path) -> None:
     print(f"\n{bug}: {play_until_caught(redis_url, plant(*BUGS[bug], tmp_path))} seeds", end=" ")
 

@@ -60,6 +60,9 @@ class Memory:
 
 NODE_FIELDS = ("free_cpu", "free_memory", "total_cpu", "total_memory", "labels", "incarnation")
 
+REST_ENDS = {"cancelling": State.CANCELLED, "expired": State.FAILED, "infeasible": State.FAILED}
+"""Events of an array that end what isn't made of it."""
+
 
 class Judge:
     """Watches one simulation."""
@@ -113,6 +116,8 @@ class Judge:
                 self.violated(f"an unreadable event: {kind} {items}")
             tasks = [found for found in parsed if found is not None and found[1] not in self.arrays]
             self.looked[f"arrays {kind}"] += len(items) - len(tasks)
+            if kind in REST_ENDS:
+                self._rest_ended(REST_ENDS[kind], [found[1] for found in parsed if found is not None])
             if note is not None:
                 note(call, [found.groups() for found in tasks])
             if kind in CLEARS:
@@ -120,6 +125,13 @@ class Judge:
         self.graphs.check()
         if self._since_audit >= self.every:
             self.audit("now and then")
+
+    def _rest_ended(self, state: State, ids: list[str]) -> None:
+        """What isn't made of an array has ended with it: nothing is said of each."""
+        for array_id in self.arrays.keys() & set(ids):
+            for element in self.arrays[array_id].elements:
+                if not self.history[element].placed:
+                    self.graphs.ended(element, state)
 
     def _appeared(self, task_id: str, request: TaskRequest, behaviour: Behaviour) -> None:
         """A schedule has made a task."""
