@@ -13,6 +13,7 @@
 # make controls    plant all bugs that the model and the simulation must catch; the tests plant some
 # make chaos SECONDS=600 SEED=1   real processes, killed, frozen, cut off; Redis too
 # make graphs TASKS=100000   a graph of so many tasks through real workers, some of which are killed
+# make limits TASKS=2000   a limit of 20, and cards, on five real workers, some of which are killed
 # make docs        the site, into build/site; broken links and missing functions fail
 # make clean       remove everything that was made
 
@@ -34,7 +35,7 @@ DEBIAN := redis-server:redis-server openssl:openssl luacheck:lua-check systemd-a
 # Without compiled modules each of the thousands of processes that tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-full full oldest check lint style format-check format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal controls chaos graphs docs clean debian
+.PHONY: demo test test-full full oldest check lint style format-check format bench bench-peers bench-scale bench-recovery bench-outage bench-child bench-instructions quality simulate-faults vandal controls chaos graphs limits docs clean debian
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.embedded
@@ -113,6 +114,9 @@ chaos: $(VENV)/.dev
 
 graphs: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.graphs --tasks $(or $(TASKS),100000) --seed $(or $(SEED),1)
+
+limits: $(VENV)/.dev
+	$(BIN)/python -m tests.faults.limits --tasks $(or $(TASKS),2000) --seed $(or $(SEED),1)
 
 docs: $(VENV)/.dev
 	$(BIN)/zensical build --strict

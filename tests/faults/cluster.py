@@ -17,6 +17,7 @@ from rq_sched import audit
 from rq_sched.link import Link, Op
 from rq_sched.model.node import NodeInfo, NodeState
 from rq_sched.store import Store
+from tests.faults.jobs import PROCESS
 from tests.support import wait_for
 
 T = TypeVar("T")
@@ -42,14 +43,18 @@ class Cluster:
         self._start(name, ["scheduler"])
         wait_for(lambda: "scheduler ready" in self.log(name), STARTING, lambda: self.log(name))
 
-    def node(self, node_id: str, cpu: int, memory: int, ttl: float = 10.0) -> None:
-        self.launch_node(node_id, cpu, memory, ttl)
+    def node(self, node_id: str, cpu: int, memory: int, ttl: float = 10.0, *more: str) -> None:
+        self.launch_node(node_id, cpu, memory, ttl, *more)
+        self.joined(node_id)
+
+    def joined(self, node_id: str) -> None:
+        """Wait until it has."""
         wait_for(lambda: self.info(node_id), STARTING, lambda: self.log(node_id))
 
-    def launch_node(self, node_id: str, cpu: int, memory: int, ttl: float = 10.0) -> None:
-        """The same without waiting until it has joined."""
+    def launch_node(self, node_id: str, cpu: int, memory: int, ttl: float = 10.0, *more: str) -> None:
+        """The same without waiting until it has joined. ``more``: further options."""
         options = ["--node-id", node_id, "--cpu", str(cpu), "--memory", str(memory), "--ttl", str(ttl), "--grace", "1"]
-        self._start(node_id, ["worker", *options, "--chdir", str(ROOT), "--allow", "*"])
+        self._start(node_id, ["worker", *options, "--chdir", str(ROOT), "--allow", "*", *more])
 
     def info(self, node_id: str) -> NodeInfo | None:
         """A node that is up."""
@@ -57,7 +62,12 @@ class Cluster:
         return next((n for n in nodes if n.node_id == node_id and n.state is NodeState.UP), None)
 
     def _start(self, name: str, command: Sequence[str]) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(self.folder / "state")}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "XDG_STATE_HOME": str(self.folder / "state"),
+            PROCESS: name,
+        }
         connection = ["--redis", self.url, "--namespace", self.store.keys.namespace]
         with (self.folder / f"{name}.log").open("wb") as log:
             self.processes[name] = subprocess.Popen(
@@ -76,7 +86,7 @@ class Cluster:
         return "\n".join(f"-- {name}\n{self.log(name)[-2000:]}" for name in self.processes)
 
     def kill(self, name: str) -> None:
-        """SIGKILL to a process and everything below it, as when a machine is lost."""
+        """SIGKILL to a process and everything below it, as when a machine is lost. Afterwards none of them runs."""
         process = psutil.Process(self.processes[name].pid)
         below = process.children(recursive=True)
         for victim in (process, *below):
@@ -85,6 +95,7 @@ class Cluster:
             except psutil.NoSuchProcess:
                 pass
         self.processes[name].wait()
+        wait_for(lambda: not any(_runs(victim) for victim in below), STARTING)
 
     def check(self) -> None:
         """The invariants hold, whatever is going on."""
@@ -109,3 +120,10 @@ class Cluster:
                 self.kill(name)
         self.link.close()
         assert error is not None or not late, f"{late} didn't end when told to\n{self.logs()}"
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

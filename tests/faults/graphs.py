@@ -26,8 +26,8 @@ from rq_sched.model.task import TaskRequest
 from rq_sched.process.embedded import EmbeddedServer
 from rq_sched.store import Store
 from tests.faults.cluster import Cluster
+from tests.faults.kills import Kills
 
-KILL_EVERY = 4.0
 TTL = 2.0
 NODES, CPU = 3, 4
 LENGTH = 50
@@ -138,7 +138,7 @@ class Run:
         self.steps = graph(tasks, self.rng)
         self.ends = expected(self.steps)
         self.path = cluster.folder / "order"
-        self.killed: Counter[str] = Counter()
+        self.kills = Kills(cluster, self.rng, self.launch)
 
     def submit(self) -> None:
         requests = [step.request(str(self.path)) for step in self.steps]
@@ -147,31 +147,8 @@ class Run:
             count = sum(1 for _ in client.submit_stream(requests))
         assert count == len(self.steps)
 
-    def wait(self, kill_at: int | None) -> None:
-        """Until all have ended. Meanwhile nodes and schedulers are killed, one after the other, and come back; with
-        ``kill_at`` one node alone, once so many tasks have ended."""
-        last = time.monotonic()
-        while left := self.left():
-            if kill_at is not None:
-                if not self.killed and len(self.steps) - left >= kill_at:
-                    self.kill("n0")
-            elif time.monotonic() - last > KILL_EVERY:
-                last = time.monotonic()
-                self.kill(self.rng.choice(list(self.cluster.processes)))
-            time.sleep(0.02)
-
-    def kill(self, name: str) -> None:
-        self.cluster.kill(name)
-        if name.startswith("n"):
-            self.killed["nodes"] += 1
-            self.cluster.launch_node(name, CPU, 4096, TTL)
-        else:
-            self.killed["schedulers"] += 1
-            self.cluster.scheduler(name)
-
-    def left(self) -> int:
-        counts = self.cluster.run(self.cluster.store.counts())
-        return len(self.steps) - sum(counts.get(state, 0) for state in ("completed", "failed", "cancelled"))
+    def launch(self, name: str) -> None:
+        self.cluster.launch_node(name, CPU, 4096, TTL)
 
     def check(self) -> None:
         names = list(self.ends)
@@ -198,7 +175,7 @@ def play(folder: Path, tasks: int, seed: int, nodes: int = NODES, kill_at: int |
             begun = time.monotonic()
             run.submit()
             submitted = time.monotonic()
-            run.wait(kill_at)
+            run.kills.until_ended(len(run.steps), kill_at)
             ended = time.monotonic()
             run.check()
             return {
@@ -206,7 +183,7 @@ def play(folder: Path, tasks: int, seed: int, nodes: int = NODES, kill_at: int |
                 "dependencies": sum(len(step.after) for step in run.steps),
                 "submit_s": round(submitted - begun, 1),
                 "until_the_end_s": round(ended - begun, 1),
-                "killed": dict(run.killed),
+                "killed": dict(run.kills.count),
                 "ends": dict(Counter(map(str, run.ends.values()))),
             }
 

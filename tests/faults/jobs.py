@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import time
 
+PROCESS = "CLUSTER_PROCESS"
+"""The variable in which what a node starts finds the node's name."""
+
 
 def note(path: str, text: str, seconds: float = 0.0) -> None:
     """Append a line to a file; one write, so that lines of several processes don't mix."""
@@ -34,3 +37,12 @@ def step(path: str, used: dict[str, str], fails: bool) -> str:
     if fails:
         raise ValueError("as it was told")
     return task_id
+
+
+def taking(path: str, what: str, seconds: float) -> None:
+    """Write the begin and the end to a file that all tasks share: time, node, task, and at the begin what it takes and
+    which cards it sees."""
+    where = f"{os.environ[PROCESS]} {os.environ['RQ_SCHED_TASK_ID']}"
+    note(path, f"B {time.monotonic()} {where} {what} {os.environ.get('RQ_SCHED_RESOURCE_GPU', '')}")
+    time.sleep(seconds)
+    note(path, f"E {time.monotonic()} {where}")
