@@ -108,9 +108,10 @@ def _mean(used: list[tuple[float, int, bool]], limit: int) -> float:
 class Run:
     """One cluster at work."""
 
-    def __init__(self, cluster: Cluster, tasks: int, limit: int, seed: int) -> None:
+    def __init__(self, cluster: Cluster, tasks: int, limit: int, seed: int, ttl: float) -> None:
         self.cluster = cluster
         self.limit = limit
+        self.ttl = ttl
         self.rng = random.Random(seed)
         self.path = cluster.folder / "taken"
         self.requests = [self._request(i, i < tasks) for i in range(tasks + tasks // 2)]
@@ -123,7 +124,7 @@ class Run:
         cards = 0 if limited else self.rng.choice([1, 2, 0.5])
         what = LIMIT if limited else f"{cards * 1000:.0f}"
         return TaskRequest(
-            "tests.faults.jobs:taking", [str(self.path), what, round(self.rng.uniform(0, 0.6), 3)],
+            "tests.faults.jobs:taking", [str(self.path), what, round(self.rng.uniform(0, 0.3 * self.ttl), 3)],
             task_id=f"t{number}", memory=1, crash_limit=1_000_000,
             limits={LIMIT: 1} if limited else {}, resources={"gpu": cards} if cards else {},
         )  # fmt: skip
@@ -131,7 +132,7 @@ class Run:
     def launch(self, name: str) -> None:
         if name in self.cluster.processes:
             note(str(self.path), f"K {time.monotonic()} {name}")
-        self.cluster.launch_node(name, CPU, 4096, TTL, "--resource", f"gpu={CARDS}")
+        self.cluster.launch_node(name, CPU, 4096, self.ttl, "--resource", f"gpu={CARDS}")
 
     def submit(self) -> None:
         self.rng.shuffle(self.requests)
@@ -164,7 +165,13 @@ class Run:
 
 
 def play(
-    folder: Path, tasks: int, seed: int, nodes: int = NODES, limit: int = 20, kill_at: int | None = None
+    folder: Path,
+    tasks: int,
+    seed: int,
+    nodes: int = NODES,
+    limit: int = 20,
+    kill_at: int | None = None,
+    ttl: float = TTL,
 ) -> dict[str, object]:
     """Run so many tasks that ask for the limit, and half as many for cards; what there is to tell.
 
@@ -173,7 +180,7 @@ def play(
     """
     with EmbeddedServer(folder / "redis") as server, Cluster(server.url, Store("limits"), folder) as cluster:
         cluster.run(cluster.store.limit_set(LIMIT, limit))
-        run = Run(cluster, tasks, limit, seed)
+        run = Run(cluster, tasks, limit, seed, ttl)
         names = [f"n{i}" for i in range(nodes)]
         for name in names:
             run.launch(name)

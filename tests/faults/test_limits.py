@@ -10,7 +10,7 @@ from tests.faults import limits
 
 
 def test_a_limit_and_cards_hold_while_a_node_dies(tmp_path: Path) -> None:
-    told = limits.play(tmp_path, tasks=40, seed=1, nodes=2, limit=4, kill_at=5)
+    told = limits.play(tmp_path, tasks=24, seed=1, nodes=2, limit=4, kill_at=3, ttl=1.0)
     assert told["killed"] == {"nodes": 1}, told
     assert told["of_the_limit_at_most"] == 4, told
     assert told["cards_used"] == 2 * limits.CARDS, told
