@@ -63,7 +63,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 # Side by side: what waits for failovers, and what computes.
-full oldest: JOBS = $(CORES)
+oldest: JOBS = 1
 test-full: $(VENV)/.dev debian
 	@$(MAKE) --no-print-directory --output-sync=target -j2 full oldest
 

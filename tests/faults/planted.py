@@ -20,13 +20,14 @@ def marks() -> set[str]:
     return {found[2] for path in scripts.FOLDER.glob("*.lua") for found in pattern.finditer(path.read_text())}
 
 
-def plant(mark: str, line: str, folder: Path) -> Callable[[Script], Script]:
+def plant(mark: str, line: str, folder: Path, source: Path = scripts.FOLDER) -> Callable[[Script], Script]:
     """What makes the script with the bug of a script.
 
     Parameters:
         mark: the name of the marked line; where several scripts have it, all of them get the bug.
         line: what the marked line becomes: ``""`` if it is to go.
         folder: where the scripts with the bug are put.
+        source: where those without it are.
 
     Raises:
         AssertionError: no script has such a mark.
@@ -35,7 +36,7 @@ def plant(mark: str, line: str, folder: Path) -> Callable[[Script], Script]:
     """
     assert mark in marks(), f"no line of a script stands under --@mark {mark}"
     pattern = re.compile(_MARKED.format(name=mark), re.MULTILINE)
-    for path in scripts.FOLDER.glob("*.lua"):
+    for path in source.glob("*.lua"):
         text = pattern.sub(lambda found: found[1] + line, path.read_text())
         (folder / path.name).write_text(text)
 
