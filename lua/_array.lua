@@ -14,7 +14,7 @@ local SEQUENCE_FORM = '%0' .. PY.SEQUENCE .. 'x' -- there are 2^52 sequences, as
 local REST = 47 -- '/'
 local OF_THE_ARRAY = { -- no element gets these
   state = true, due = true, operation = true, array = true, reason = true, awaits = true, left = true, before = true,
-  on_failure = true,
+  on_failure = true, each = true,
 }
 local arrays_seen = {} -- id → array; false: there is none
 

@@ -7,7 +7,7 @@
 -- can't come any more what they wait for. A script tells a bounded number of them. The rest is remembered in `releasing`
 -- (the ended task, and how many of its list are to be told yet), and taken on by the schedulers (task_release).
 
-local SIGNS = { ok = ':', any = '+', failed = '!', result = '=' } -- what is waited for
+local SIGNS = { ok = ':', any = '+', failed = '!', result = '=', each = '/' } -- what is waited for
 local MOST_TOLD = 64 -- at a time
 local GIVEN = '~' -- what was waited for has come: its result is used, so it is kept until the one that uses it has ended
 local FEW = 8    -- that stand in the request: a list of its own takes as much as so many entries
@@ -41,6 +41,17 @@ local function dependants_inline(before)
   local entries = {}
   for entry in string.gmatch(before or '', '[^,*]+') do entries[#entries + 1] = entry end
   return entries
+end
+
+-- The arrays that wait for this one element by element: the line `each` of its request has their ids and turns.
+local function each_waiting(request)
+  local found = {}
+  for id, turn in string.gmatch(request.each or '', '([^,/]+)/(%x+)') do
+    local task = task_read(id)
+    local other = task and not FINAL[task.state] and task.request
+    if other and other.left and tonumber(other.turn or '', 16) == tonumber(turn, 16) then found[#found + 1] = id end
+  end
+  return found
 end
 
 -- One more waits for this task. Its end must read the request from now on.
@@ -157,9 +168,10 @@ local function dependants_tell(now, ended, told, cancel)
   return told
 end
 
--- What was remembered, a batch of it: as dependants_tell() takes it. What hasn't ended (any more) is told at its end.
+-- What was remembered, a batch of it: as dependants_tell() takes it; and what hasn't ended, which is told at its end, or
+-- waits element by element (_each): id, and from which index on.
 local function dependants_untold()
-  local key, ended = P .. 'releasing', {}
+  local key, ended, others = P .. 'releasing', {}, {}
   local found = read('ZRANGE', key, '0', whole(MOST_TOLD - 1), 'WITHSCORES')
   if found.err then call('DEL', key) end
   for i = 1, #found, 2 do
@@ -167,7 +179,9 @@ local function dependants_untold()
     local outcome = outcome_of(found[i])
     if outcome and FINAL[outcome.state] then
       ended[#ended + 1] = { id = found[i], state = outcome.state, left = tonumber(found[i + 1]) }
+    else
+      others[#others + 1] = { id = found[i], from = tonumber(found[i + 1]) }
     end
   end
-  return ended
+  return ended, others
 end

@@ -49,6 +49,21 @@ local function task_ended(now, id, state, node_id, number, reason, watch, before
   if string.find(id, '/', 1, true) then element_ended(id, state) end
 end
 
+-- Of the arrays that wait for this one element by element those elements go on, or end, that wait for these; where none are
+-- named, all are looked at: the schedulers see to it (task_release).
+local function each_note(request, indexes)
+  local items = {}
+  for array_id in string.gmatch(request.each, '([^,/]+)/%x+') do
+    if not indexes then read('ZADD', P .. 'releasing', '0', array_id) end
+    for _, index in ipairs(indexes or {}) do
+      items[#items + 1] = '1'
+      items[#items + 1] = array_id .. '/' .. index
+    end
+  end
+  if #items > 0 then write(read, items, 'ZADD', P .. 'releasing') end
+  wake()
+end
+
 -- Writes a final outcome. `fields`: lines of it.
 local function task_end(now, task, state, node_id, reason, fields)
   local request, attempt, before = task.request, task.attempt, task.outcome
@@ -87,6 +102,7 @@ local function array_settle(now, id)
   event(state, id)
   notify(request.watch, id, state)
   if request.before then table.insert(endings.awaited, { id = id, state = state }) end
+  if request.each then each_note(request) end
   return state
 end
 
@@ -136,8 +152,11 @@ local function ends_write(now)
   if not next(endings.finished) and not next(endings.arrays) and not next(endings.told) then return end
   for id, less in pairs(endings.arrays) do
     local key = P .. 'array:' .. id
-    local extent = (request_of(id) or {}).array
+    local request = request_of(id) or {}
+    local extent = request.array
     if extent then
+      --@mark each_noted
+      if request.each then each_note(request, less.indexes) end
       read('SREM', P .. 'live:' .. id, unpack(less.indexes)) -- what can't be counted the audit counts anew
       for state, number in pairs(less.states) do read('HINCRBY', key, state, whole(number)) end
       local last = tonumber(string.match(extent, '%d+$'))

@@ -1,4 +1,5 @@
 --@include _dependants
+--@include _waiting
 -- Which ended tasks are kept for others: those that still wait for it (on_failure=keep; or they haven't been told yet), and
 -- those that use its result, until they have ended.
 
@@ -16,7 +17,7 @@ end
 
 -- One that needs an ended task, and whether it uses its result; nil: none does. What of a long list is over goes, as its
 -- beginning may be all that is looked at.
-local function needed_by(id)
+local function needed_by_one(id)
   local request = request_of(id)
   local before = request and request.before
   if not before then return nil end
@@ -30,6 +31,23 @@ local function needed_by(id)
   if #entries < LOOKED_AT then return nil end
   call('LTRIM', P .. 'before:' .. id, whole(LOOKED_AT), '-1')
   return 'another one', false
+end
+
+-- Of an array, or of an element: an array or an element that waits for it element by element.
+local function needed_by_each(id)
+  local array_id, index = array_name(id)
+  for _, other in ipairs(each_waiting(request_of(array_id or id) or {})) do
+    local element = index and unmade_task(other .. '/' .. index)
+    if not index then return other end
+    if element and element.request.left then return element.id end
+  end
+end
+
+-- One that needs an ended task, and whether it uses its result; nil: none does.
+local function needed_by(id)
+  local who, uses = needed_by_one(id)
+  if who then return who, uses end
+  return needed_by_each(id), false
 end
 
 -- Those of them that nobody needs.

@@ -12,7 +12,7 @@ local HEAD = 4
 local REQUEST = {
   'class', 'turn', 'digest', 'at', 'watch', 'state', 'due', 'expires', 'delay', 'deadline', 'infeasible', 'priority', 'retries', 'retries_used', 'crashes',
   'crash_limit', 'time_limit', 'elastic', 'preemptible', 'max_cpu', 'max_memory', 'log_limit', 'name', 'tags', 'payload',
-  'attempts', 'preempted', 'released', 'first_memory', 'asked', 'refusal', 'reason', 'operation', 'array', 'uses', 'awaits', 'left', 'before',
+  'attempts', 'preempted', 'released', 'first_memory', 'asked', 'refusal', 'reason', 'operation', 'array', 'uses', 'awaits', 'left', 'before', 'each',
   'on_failure', 'run',
 }
 local OUTCOME = { 'state', 'at', 'attempt', 'reason', 'exit_code', 'stored' }

@@ -7,7 +7,8 @@
 --   is none); number, awaits: for how many it waits, and the first of them, with commas between (task_await names the
 --   others): they are here, or stand before it
 -- Replies: a list, for each task a number as of task_submit, or the id of a task that it would wait for and that there
---   isn't (ID:result: that is an array, which has no result): then nothing of it was written
+--   isn't (ID:result: that is an array, which has no result; ID:each: no array of the same indexes; ID:many: as
+--   many as may wait for its elements): then nothing of it was written
 -- Refuses: counter_full; at full memory Redis itself (no allow-oom), before anything was written
 -- Promises: repeated by a driver it changes nothing; what has ended counts as it ended; work grows with the tasks and names
 --   given, not with those waiting
@@ -41,6 +42,9 @@ local function task_of(at)
   if number > #parents and #parents <= FEW then
     complain('invalid_value', 'the first names of a long list are missing')
   end
+  if string.find(ARGV[at + 6], ':each', 1, true) and (#parents ~= 1 or number ~= 1 or not first) then
+    complain('invalid_value', 'only an array waits for another one element by element, and for nothing else')
+  end
   return {
     id = id_given(id, 'task id'), class = class, digest = digest, request = request_given(id, class, digest, text),
     first = first, last = last, size = first and last - first + 1 or 1, parents = parents, number = number,
@@ -60,7 +64,7 @@ local function accept(task)
   local id, class, request = task.id, task.class, task.request
   local known = request_text(id)
   if known then return has_digest(known, task.digest) and 0 or -1 end
-  local missing = parents_find(task.parents)
+  local missing = parents_find(task.parents, task.first and whole(task.first) .. '-' .. whole(task.last))
   if missing then return missing end
   local waits = task.number > 0
   if not waits and request.delay == '0' and not may_wait(class) then return -2 end

@@ -49,7 +49,10 @@ local function waits_for(task)
     local entry = id .. parent.sign .. turn_short(task.request.turn)
     parent.task = task_read(parent.id)
     local other = parent.task
-    if other and stands_with(other.request.before, parent.id, entry) then
+    if other and parent.sign == SIGNS.each then
+      local stands = string.find(',' .. (other.request.each or '') .. ',', ',' .. entry .. ',', 1, true)
+      if stands then left = left + 1 else lost[#lost + 1] = parent end
+    elseif other and stands_with(other.request.before, parent.id, entry) then
       left = left + 1
     elseif not other or not FINAL[other.state] or not is_wanted(parent.sign, other.state) then
       lost[#lost + 1] = parent

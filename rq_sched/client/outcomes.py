@@ -90,8 +90,18 @@ def unaccepted(outcome: str, named: Sequence[str], count: int) -> RqSchedError:
         return TooManyLabelSets(f"{what} submitted: {CROWDED}")
     if outcome.startswith(ORPHAN):
         what = f"task {ids} isn't" if count == 1 else f"tasks {ids} aren't"
-        missing, _, used = outcome.removeprefix(ORPHAN).partition(":")
-        if used:
+        missing, _, why = outcome.removeprefix(ORPHAN).partition(":")
+        if why == "each":
+            return InvalidValue(
+                f"{what} submitted: {missing} is no array with the same indexes, so there is no element for each to wait for; "
+                f"`rq-sched status {missing}` tells what it is"
+            )
+        if why == "many":
+            return InvalidValue(
+                f"{what} submitted: as many arrays as may (16) wait for {missing} element by element already; wait for the "
+                f"whole of it (after), or for one of those arrays"
+            )
+        if why:
             return InvalidValue(
                 f"{what} submitted: {missing} is an array, which has no result of its own: pass its elements, such as "
                 f"list(handle.elements())"

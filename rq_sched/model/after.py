@@ -11,14 +11,16 @@ from typing import Any, Protocol, TypeVar
 
 from rq_sched.errors import InvalidValue
 from rq_sched.model.given import given
-from rq_sched.model.ids import known_id
+from rq_sched.model.ids import check_id, known_id
 
 MOST = 20_000
 """Tasks that one may wait for."""
+EACH = ":each"
 FEW = 8
 """So many stand in its record; more in a list of their own."""
-KINDS = ("ok", "any", "failed", "result")
-"""How it must end: completed (which needn't be said); however; not completed; completed, and its result is used."""
+KINDS = ("ok", "any", "failed", "result", "each")
+"""How it must end: completed (which needn't be said); however; not completed; completed, and its result is used; of
+an array for another one: each element completed, for the one with its index."""
 
 
 class Dependent(Protocol):
@@ -73,6 +75,38 @@ def with_results(after: Sequence[str], task_ids: Iterable[str]) -> tuple[str, ..
     if len(kinds) > MOST:
         raise InvalidValue(f"a task waits for at most {MOST:,} others, this one for {len(kinds):,}")
     return tuple(task_id if kind == "ok" else f"{task_id}:{kind}" for task_id, kind in kinds.items())
+
+
+def parse_each(value: object, name: str) -> str:
+    """The array for whose elements those of another one wait, as its id.  ``value``: that, or a handle.
+
+    Raises:
+        InvalidValue, InvalidId: it is none.
+    """
+    array_id = getattr(value, "id", value)
+    if isinstance(array_id, str) and "/" in array_id:
+        raise InvalidValue(f"{name} must be the id of an array, not that of an element: {given(array_id)}")
+    return check_id(array_id)
+
+
+def with_each(after: Sequence[str], array_id: str, array: object) -> tuple[str, ...]:
+    """What an array waits for, element by element.
+
+    Raises:
+        InvalidValue: it is no array, or waits for others, too.
+
+    >>> with_each((), "sweep", "1-100")
+    ('sweep:each',)
+    """
+    if array is None:
+        raise InvalidValue(
+            f"after_each {array_id}: element i waits for element i, so give the array its indexes: "
+            f"array (--array FIRST-LAST), the same as those of {array_id}"
+        )
+    each = (f"{array_id}{EACH}",)
+    if tuple(after) not in ((), each):
+        raise InvalidValue("what waits for an array element by element (after_each) can't wait for others, too: leave out after, and handles among the arguments")
+    return each
 
 
 def uses_results(after: Iterable[str]) -> bool:

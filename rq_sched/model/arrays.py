@@ -25,7 +25,7 @@ _EXTENT = re.compile(r"(\d{1,9})-(\d{1,9})")
 _INDEX = re.compile(r"\d{1,9}")
 _OF_THE_WHOLE = frozenset({
     b"array", b"next", b"apart", b"cut", b"cut_at", b"cut_reason", b"unmade", b"completed", b"failed", b"cancelled",
-    b"forgotten", b"digest", b"watch", b"operation", b"after", b"awaits", b"before", b"on_failure",
+    b"forgotten", b"digest", b"watch", b"operation", b"after", b"awaits", b"before", b"on_failure", b"each",
 })  # fmt: skip
 """What an element doesn't have of its array."""
 
@@ -159,6 +159,8 @@ def unmade_element(record: Mapping[bytes, bytes], index: int, made_until: bytes 
         return None
     element = {name: value for name, value in record.items() if name not in _OF_THE_WHOLE}
     element[b"turn"] = sequence(record, index).encode()
+    if (awaits := record.get(b"awaits", b"")).endswith(b":each"):
+        element[b"awaits"] = awaits.removesuffix(b":each") + b"/%d" % index
     if index >= cut:
         element |= {b"state": b"cancelled", b"finished": record[b"cut_at"]}
         if b"cut_reason" in record:

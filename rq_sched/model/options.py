@@ -15,7 +15,7 @@ from functools import partial
 from typing import Annotated, Any, TypedDict, get_type_hints
 
 from rq_sched.errors import InvalidValue
-from rq_sched.model.after import parse_after
+from rq_sched.model.after import parse_after, parse_each
 from rq_sched.model.arrays import parse_array
 from rq_sched.model.asked import AmountsGiven, parse_limits, parse_resources
 from rq_sched.model.durations import Duration, parse_duration
@@ -232,6 +232,11 @@ class Options(TypedDict, total=False):
         Sequence[Any] | str | None,
         Option("tasks that must have ended first: ID, ID:any (however), ID:failed", parse_after, (), "none",
                unit="ids"),
+    ]  # fmt: skip
+    after_each: Annotated[
+        Any,
+        Option("the array that this one waits for element by element: each for the one with its index, which must have "
+               "completed", parse_each, default_text="none", unit="ARRAY"),
     ]  # fmt: skip
     on_failure: Annotated[
         str | None,

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rq_sched.errors import InvalidTarget, InvalidValue
-from rq_sched.model.after import with_results
+from rq_sched.model.after import EACH, with_each, with_results
 from rq_sched.model.given import given
 from rq_sched.model.options import DEFAULT_CRASH_LIMIT as DEFAULT_CRASH_LIMIT
 from rq_sched.model.options import DEFAULT_MEMORY as DEFAULT_MEMORY
@@ -91,6 +91,7 @@ class TaskRequest:
     name: str | None
     tags: Mapping[str, str] | Sequence[str] | None
     after: Sequence[str]
+    after_each: str | None
     on_failure: str
     hints: Mapping[str, Any] = field(init=False)
 
@@ -129,6 +130,10 @@ class TaskRequest:
                 setattr(self, one, parse(value, one))
         if found := references(self.args, self.kwargs):
             self.after = with_results(self.after, [one.id for one in found])
+        if self.after_each is not None:
+            self.after = with_each(self.after, self.after_each, self.array)
+        elif any(one.endswith(EACH) for one in self.after):
+            raise InvalidValue("after can't say :each: write after_each (--after-each ARRAY)")
         _at_least(self.max_cpu_needed, self.cpu_needed, "cpu")
         if self.cpu_needed == 0 and self.max_cpu_needed:
             raise InvalidValue("a task with cpu 0 has memory alone, and can't grow: leave max_cpu out")

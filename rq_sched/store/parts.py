@@ -59,6 +59,7 @@ REQUEST = {
     "awaits": "what it waits for, or waited for: ID or ID:KIND, with commas between; *NUMBER: they stand in awaits:ID",
     "left": "how many of these haven't come yet: it is waiting",
     "before": "who waits for it: id, sign and turn, with commas between; *: they stand in before:ID",
+    "each": "of an array: which arrays wait for it element by element, ID/TURN, with commas between",
     "on_failure": "keep: it waits on when one of these ends otherwise (cancel)",
     "run": "function",
     "with": "msgpack [args, kwargs], then where it runs and the signature, where there are any (none)",

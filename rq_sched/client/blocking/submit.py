@@ -59,6 +59,8 @@ class SubmitMethods(Stepper):
             name: what people call it (none).  tags: names with texts, to sort tasks by (none).
             after: tasks that must have ended before it may run: handles, or ids; ``"ID"`` must have completed,
                 ``"ID:any"`` ended in whatever way, ``"ID:failed"`` failed or been cancelled.
+            after_each: an array with the same indexes, as handle or id: element i of this ``array`` waits until element i of
+                that one has completed, and doesn't run if it ends otherwise.
             on_failure: what becomes of it when one of these ends otherwise: ``cancel`` (with reason ``dependency``), or
                 ``keep``: it waits until that task is requeued and ends as wanted (``cancel``).
 
@@ -104,6 +106,7 @@ class SubmitMethods(Stepper):
         name: str | None = None,
         tags: Mapping[str, str] | Sequence[str] | None = None,
         after: Sequence[Any] | str | None = None,
+        after_each: Any = None,
         on_failure: str | None = None,
         **kwargs: Any,
     ) -> TaskHandle[Any]:
@@ -139,7 +142,7 @@ class SubmitMethods(Stepper):
             "elastic": elastic, "preemptible": preemptible,
             "chdir": chdir, "env": env, "stdin": stdin, "output": output, "error": error, "log_limit": log_limit,
             "name": name, "tags": tags,
-            "after": after, "on_failure": on_failure,
+            "after": after, "after_each": after_each, "on_failure": on_failure,
         }  # fmt: skip
         request = short_form(target, args, options, kwargs)
         return TaskHandle(self, self._do(self._flows.submit(request)))
