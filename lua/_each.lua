@@ -29,8 +29,9 @@ local function each_tell(now, array_id, parent_id, index)
   if not FINAL[state] or not task or not task.request.left then return end
   local wanted = state == 'completed'
   if not wanted and on_failure == 'keep' then return end
+  local due = task.request.due
   waiting_change(task)
-  task.request.awaits, task.request.left = parent_id .. '/' .. whole(index), '1'
+  task.request.awaits, task.request.left, task.request.due = parent_id .. '/' .. whole(index), '1', due
   if wanted then dependencies_came(now, task, 1) else dependant_cancel(now, task) end
 end
 

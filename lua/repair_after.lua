@@ -74,6 +74,16 @@ local function count_anew(task)
   if not FINAL[task.state] and task.request.left then dependencies_came(now, task, 1) end
 end
 
+-- One that waits for an array element by element, which has ended: they are looked at.
+local function each_remind(request)
+  local parent_id = string.match(request.awaits or '', '^([^:,]+):each$')
+  local parent = request.left and parent_id and task_read(parent_id)
+  if not parent or not FINAL[parent.state] or call('ZSCORE', P .. 'releasing', id) then return end
+  call('ZADD', P .. 'releasing', '0', id)
+  wake()
+  did('its elements are looked at')
+end
+
 -- An entry that says nothing goes.
 local function entries_repair(request)
   local few, dropped = {}, false
@@ -94,6 +104,9 @@ if task then
     wake()
     did('those that wait for it are told')
   end
-  if task.request.left and not FINAL[task.state] and not unreadable_line(id, task.request) then count_anew(task) end
+  if task.request.left and not FINAL[task.state] and not unreadable_line(id, task.request) then
+    count_anew(task)
+    each_remind(request_of(id))
+  end
 end
 return repaired(now)

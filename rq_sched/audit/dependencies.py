@@ -8,7 +8,7 @@ from typing import Any
 from rq_sched.audit.reads import decoded
 from rq_sched.audit.records import TaskFields
 from rq_sched.link import Command, Op
-from rq_sched.model.after import id_of
+from rq_sched.model.after import EACH, id_of
 from rq_sched.model.states import State
 from rq_sched.store.keys import Keys
 from rq_sched.store.parts import asked, of_lines
@@ -41,6 +41,8 @@ class Dependencies:
         names, number = _awaited(first, named)
         if number < len(names) or not first.number("left"):
             return f"it waits for {first.fields['left']} of {number} tasks, and names {len(names)}"
+        if names and names[0].endswith(EACH):
+            return (yield from self._each(task_id, first, id_of(names[0])))
         requests = yield [("GET", keys.task(id_of(name))) for name in names]
         long = [_before(request) == "*" for request in requests]
         entries = [_entry(task_id, name, first) for name in names]
@@ -59,6 +61,19 @@ class Dependencies:
         left = known + number - len(names)  # those that aren't named yet will be
         if left != first.number("left"):
             return f"it waits for {first.fields['left']} tasks, {left} know of it"
+        return None
+
+    def _each(self, array_id: str, record: TaskFields, parent_id: str) -> Op[str | None]:
+        """The other array knows who waits for it element by element; has it ended, these are looked at."""
+        parent, (remembered,) = yield from self.read(parent_id, ("ZSCORE", self.keys.releasing, array_id))
+        again, _ = yield from self.read(array_id)
+        if again != record:
+            return None  # it has moved on meanwhile
+        entry = f"{array_id}/{record.fields.get('turn', '').lstrip('0')}"
+        if parent is None or entry not in parent.fields.get("each", "").split(","):
+            return f"it waits for {parent_id} element by element, which doesn't know of it"
+        if parent.final and remembered is None and record.fields.get("on_failure") != "keep":
+            return f"{parent_id} is {parent.state}, and it hasn't heard of it"
         return None
 
     def told(self, task_id: str) -> Op[str | None]:

@@ -105,7 +105,9 @@ def with_each(after: Sequence[str], array_id: str, array: object) -> tuple[str, 
         )
     each = (f"{array_id}{EACH}",)
     if tuple(after) not in ((), each):
-        raise InvalidValue("what waits for an array element by element (after_each) can't wait for others, too: leave out after, and handles among the arguments")
+        raise InvalidValue(
+            "what waits for an array element by element (after_each) can't wait for others, too: leave out after, and handles among the arguments"
+        )
     return each
 
 

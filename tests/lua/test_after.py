@@ -320,26 +320,3 @@ def test_an_array_whose_branch_is_cancelled(graph: Graph) -> None:
     graph.fail("a")
     assert (graph.state("sweep"), graph.state("sweep/2")) == (State.CANCELLED, State.CANCELLED)
     assert graph.goes_on("b")
-
-
-def test_each_element_waits_for_its_own(graph: Graph) -> None:
-    graph.submit("a", array="1-3")
-    assert graph.submit("b", after_each="a", array="1-3") == ["new"]
-    graph.submit("sum", after=["b:any"])
-    graph.tell()
-    assert (graph.state("b"), graph.state("b/2"), graph.info("b").after) == (State.WAITING, State.WAITING, ["a:each"])
-    assert graph.info("b/2").after == ["a/2"]
-    graph.run_to_end("a/2")
-    graph.tell()
-    assert graph.state("b/2") in (State.PENDING, State.ASSIGNED)
-    graph.run_to_end("b/2")
-    assert graph.state("b/1") == State.WAITING
-    graph.fail("a/1")
-    graph.tell()
-    assert (graph.info("b/1").state, graph.info("b/1").reason) == (State.CANCELLED, "dependency")
-    assert graph.info("b").elements == {"waiting": 1, "active": 0, "completed": 1, "failed": 0, "cancelled": 1}
-    graph.run_to_end("a/3")
-    graph.tell()
-    graph.run_to_end("b/3")
-    assert graph.state("b") == State.CANCELLED
-    assert graph.goes_on("sum")
