@@ -22,7 +22,7 @@ def waiting(found: Mapping[str, Any]) -> Iterator[str]:
 
 def awaits(found: Mapping[str, Any]) -> str:
     """The first of those that a task waits for, as they are now."""
-    kinds = {"any": " (to end)", "failed": " (to fail)"}
+    kinds = {"any": " (to end)", "failed": " (to fail)", "each": " (each element for its own)"}
     named = [
         f"{one['task_id']}{kinds.get(one['kind'], '')} "
         f"{one['state'] or 'is not there any more'}{' on ' + one['node_id'] if one['node_id'] else ''}"

@@ -18,6 +18,7 @@ from rq_sched.errors import (
     TooManyLabelSets,
     UnreadableValue,
 )
+from rq_sched.model.after import not_of_these_indexes
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskInfo
 from rq_sched.model.values import unpack
@@ -92,14 +93,11 @@ def unaccepted(outcome: str, named: Sequence[str], count: int) -> RqSchedError:
         what = f"task {ids} isn't" if count == 1 else f"tasks {ids} aren't"
         missing, _, why = outcome.removeprefix(ORPHAN).partition(":")
         if why == "each":
-            return InvalidValue(
-                f"{what} submitted: {missing} is no array with the same indexes, so there is no element for each to wait for; "
-                f"`rq-sched status {missing}` tells what it is"
-            )
+            return InvalidValue(f"{what} submitted: {not_of_these_indexes(missing)}")
         if why == "many":
             return InvalidValue(
-                f"{what} submitted: as many arrays as may (16) wait for {missing} element by element already; wait for the "
-                f"whole of it (after), or for one of those arrays"
+                f"{what} submitted: as many arrays as may (16) wait for {missing} element by element already; wait for "
+                f"the whole of it (after), or for one of those arrays"
             )
         if why:
             return InvalidValue(

@@ -106,9 +106,27 @@ def with_each(after: Sequence[str], array_id: str, array: object) -> tuple[str, 
     each = (f"{array_id}{EACH}",)
     if tuple(after) not in ((), each):
         raise InvalidValue(
-            "what waits for an array element by element (after_each) can't wait for others, too: leave out after, and handles among the arguments"
+            "what waits for an array element by element (after_each) can't wait for others, too: leave out after, and "
+            "handles among the arguments"
         )
     return each
+
+
+def each_of(awaits: str) -> str | None:
+    """The array for whose elements those of one wait that waits for this, if it does.
+
+    >>> each_of("sweep:each")
+    'sweep'
+    """
+    return awaits.removesuffix(EACH) if awaits.endswith(EACH) else None
+
+
+def not_of_these_indexes(array_id: str) -> str:
+    """Why an array can't wait for the elements of this one."""
+    return (
+        f"{array_id} is no array with the same indexes, so there isn't one element for each to wait for; "
+        f"`rq-sched status {array_id}` tells what it is"
+    )
 
 
 def uses_results(after: Iterable[str]) -> bool:

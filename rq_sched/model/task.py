@@ -280,6 +280,7 @@ class TaskInfo:
     log_limit: int
     array: str | None = None  # of an array: the indexes of its elements, FIRST-LAST
     after: list[str] | None = None  # what it waits for, or waited for: ID or ID:KIND; of more than 8 the first ones
+    after_each: str | None = None  # the array for whose elements its own wait
     awaited: int = 0  # how many of these haven't come yet
     on_failure: str = "cancel"
     elements: dict[str, int] | None = None  # of an array: how many are waiting, active, completed, failed, cancelled

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rq_sched.errors import DependencyNotFound
+from rq_sched.errors import DependencyNotFound, InvalidValue
 from rq_sched.link import Op
-from rq_sched.model.after import id_of
+from rq_sched.model.after import id_of, not_of_these_indexes
 from rq_sched.model.reading import text, whole
 from rq_sched.model.states import Reason, State
 from rq_sched.model.task import TaskInfo, TaskRequest
@@ -45,13 +45,18 @@ class DependencyReads(Reads):
 
         Raises:
             DependencyNotFound: there is no such task.
+            InvalidValue: it would wait for the elements of what is no array of the same indexes.
         """
+        if request.after_each is not None:
+            (record,) = yield from self.records([request.after_each])
+            if record is not None and text(record.get(b"array")) != request.array:
+                raise InvalidValue(not_of_these_indexes(request.after_each))
         found = yield from self._to_come(request.after)
         for one in found:
             if one["state"] is None:
                 raise DependencyNotFound(f"there is no task {one['task_id']} to wait for")
         answer = {"awaited": len(found), "awaited_of": len(request.after), "awaits": found[:NAMED]}
-        if request.on_failure != "keep" and any(one["state"].final for one in found):
+        if request.on_failure != "keep" and any(one["state"].final and one["kind"] != "each" for one in found):
             answer |= {"state": State.CANCELLED, "reason": Reason.DEPENDENCY}
         elif found:
             answer |= {"state": State.WAITING, "reason": Reason.AFTER}

@@ -8,6 +8,7 @@ from typing import Any
 
 from rq_sched.errors import UnreadableValue
 from rq_sched.model import tags
+from rq_sched.model.after import each_of
 from rq_sched.model.amounts import limits_in, resources_in
 from rq_sched.model.arrays import elements, size
 from rq_sched.model.asked import units
@@ -79,6 +80,7 @@ def decode(
         exit_code=None if exit_code == NONE else exit_code,
         array=array if of_array is not None else None,
         after=_awaited(text("awaits")),
+        after_each=each_of(text("awaits") or ""),
         awaited=number("left"),
         elements=of_array,
     )

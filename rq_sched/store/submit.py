@@ -45,10 +45,10 @@ class Submit(Base):
     def submit(self, requests: Sequence[TaskRequest], *, watch: str | None = None) -> Op[list[str]]:
         """Submit checked requests. For each: ``new``, ``same`` (it is here already), ``conflict`` (the id is another
         request's), ``crowded`` (too many label sets wait) or ``orphan ID`` (it would wait for a task that there isn't;
-        ``orphan ID:result``: for the result of an array; ``orphan ID:each``: for the elements of what is no array of the
-        same indexes; ``orphan ID:many``: as many as may wait for its elements): the last three aren't submitted. ``watch``: a channel to be
-        told of their ends (see ``watch``). Tasks may wait
-        for others of the same call, in any order.
+        ``orphan ID:result``: for the result of an array; ``orphan ID:each``: for the elements of what is no array of
+        the same indexes; ``orphan ID:many``: as many as may wait for its elements): the last three aren't submitted.
+        ``watch``: a channel to be told of their ends (see ``watch``). Tasks may wait for others of the same call, in
+        any order.
 
         Raises:
             DurabilityNotReached: they are accepted, and not (yet) as safe as asked for.

@@ -9,12 +9,21 @@ import pytest
 from rq_sched import audit
 from rq_sched.audit.mend import repair
 from rq_sched.errors import TaskNeeded, WrongState
+from rq_sched.link import Link
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskRequest
-from tests.lua.test_after import Graph, graph  # noqa: F401  (a fixture)
+from tests.lua.test_after import Graph
 from tests.lua.test_after_damage import command, rewrite
 
 GOES_ON = (State.PENDING, State.ASSIGNED)
+
+
+@pytest.fixture
+def graph(link: Link, namespace: str) -> Graph:
+    graph = Graph(link, namespace)
+    graph.open = {}
+    graph.node("n", 64, 64 * 1024)
+    return graph
 
 
 def problems(graph: Graph) -> list[str]:

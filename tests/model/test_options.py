@@ -25,7 +25,7 @@ SAMPLES: dict[str, Any] = {
     "task_id": "t", "retries": 4, "crash_limit": 5, "time_limit": "10m", "delay": timedelta(hours=1), "elastic": "all",
     "preemptible": True, "chdir": "/srv", "env": ["B=2", "A=1"], "stdin": "in", "output": "%i.out", "error": "%t.err",
     "log_limit": "512K", "name": "a name", "tags": {"run": "17"},
-    "after": ["prep", "clean:any"], "on_failure": "keep", "deadline": "2h", "infeasible": "fail",
+    "after": ["prep", "clean:any"], "after_each": "sweep", "on_failure": "keep", "deadline": "2h", "infeasible": "fail",
 }  # fmt: skip
 PARSED = SAMPLES | {
     "memory": 1024, "require": ("gpu",), "resources": {"gpu": 2, "scratch": 5000}, "limits": {"api": 1},
@@ -61,7 +61,7 @@ def test_a_request_has_them_by_all_their_names() -> None:
         assert getattr(TaskRequest("m:f"), option.long) == option.default
         for name in {option.keyword, option.short, option.long}:
             needs: Any = {"cpu": 2, "memory": 1024} if option.keyword.startswith("max") else {}
-            needs |= {"array": "1-9"} if option.keyword == "output" else {}
+            needs |= {"array": "1-9"} if option.keyword in ("output", "after_each") else {}
             given: Any = {**needs, name: SAMPLES[option.keyword]}
             assert getattr(TaskRequest("m:f", **given).check(), option.long) == PARSED[option.keyword], name
             assert getattr(request_from_json({"function": "m:f", **given}), option.long) == PARSED[option.keyword]
@@ -87,10 +87,11 @@ def test_the_command_line_has_them() -> None:
 
 
 def test_all_at_once_from_everywhere() -> None:
-    expected = TaskRequest("m:f", [1], {"x": 2}, **SAMPLES).check()
-    assert make_request("m:f", [1], {"x": 2}, SAMPLES) == expected
-    assert short_form("m:f", [1], SAMPLES, {"x": 2}) == expected
-    by_long = {OPTIONS[name].long: value for name, value in SAMPLES.items() if name != "delay"}
+    samples: Any = {name: value for name, value in SAMPLES.items() if name != "after_each"}  # what has it has no after
+    expected = TaskRequest("m:f", [1], {"x": 2}, **samples).check()
+    assert make_request("m:f", [1], {"x": 2}, samples) == expected
+    assert short_form("m:f", [1], samples, {"x": 2}) == expected
+    by_long = {OPTIONS[name].long: value for name, value in samples.items() if name != "delay"}
     assert request_from_json({"function": "m:f", "args": [1], "kwargs": {"x": 2}, "delay": "1h", **by_long}) == expected
 
 
@@ -113,7 +114,9 @@ def test_an_unknown_field_is_told_the_near_one(name: str, near: str) -> None:
 
 
 def test_an_unknown_field_like_no_other_is_told_all() -> None:
-    with pytest.raises(InvalidValue, match=r"unknown field 'xyzzy'; known are after, args, array, chdir, cpu, "):
+    with pytest.raises(
+        InvalidValue, match=r"unknown field 'xyzzy'; known are after, after_each, args, array, chdir, cpu, "
+    ):
         request_from_json({"function": "m:f", "xyzzy": 1, "self": 2})
     with pytest.raises(InvalidValue, match="unknown option 'cpus': did you mean cpu?"):
         by_keyword({"cpus": 2})
@@ -223,3 +226,17 @@ def test_what_cannot_be_asked_for_says_what_to_do(options: Any, said: str, monke
 def test_a_variable_is_copied_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLOUR", "red=1")
     assert TaskRequest("m:f", env=["COLOUR", "A=b=c"]).check().env == {"A": "b=c", "COLOUR": "red=1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, "give the array its indexes"),
+        ({"array": "1-9", "after": ["b"]}, "can't wait for others, too"),
+        ({"array": "1-9", "after_each": "a/1"}, "must be the id of an array, not that of an element"),
+        ({"array": "1-9", "after_each": None, "after": ["a:each"]}, "write after_each"),
+    ],
+)
+def test_what_waits_element_by_element_is_an_array_and_waits_for_nothing_else(options: Any, why: str) -> None:
+    with pytest.raises(InvalidValue, match=why):
+        TaskRequest("m:f", **({"after_each": "a"} | options)).check()

@@ -59,8 +59,8 @@ class SubmitMethods(Stepper):
             name: what people call it (none).  tags: names with texts, to sort tasks by (none).
             after: tasks that must have ended before it may run: handles, or ids; ``"ID"`` must have completed,
                 ``"ID:any"`` ended in whatever way, ``"ID:failed"`` failed or been cancelled.
-            after_each: an array with the same indexes, as handle or id: element i of this ``array`` waits until element i of
-                that one has completed, and doesn't run if it ends otherwise.
+            after_each: an array with the same indexes, as handle or id: element i of this ``array`` waits until element
+                i of that one has completed, and doesn't run if it ends otherwise.
             on_failure: what becomes of it when one of these ends otherwise: ``cancel`` (with reason ``dependency``), or
                 ``keep``: it waits until that task is requeued and ends as wanted (``cancel``).
 
