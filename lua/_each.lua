@@ -6,7 +6,7 @@
 -- `releasing`, its own end the arrays, with the index from which on they are to be looked at; so does a submit. What has gone
 -- on already isn't touched, so that it may be said any number of times.
 
-local MOST_LOOKED_AT = 64 -- elements, at a time
+local MOST_LOOKED_AT = 16 -- elements, at a time: one takes a dozen commands
 
 -- The array for whose elements those of this one wait, or waited; nil: for none.
 local function each_awaited(request)
@@ -74,9 +74,9 @@ local function each_one(now, array_id, parent_id, index, from, most)
   return 1
 end
 
--- What `releasing` says of those that wait so; what is too much for one call stays there.
-local function each_release(now, items)
-  local left = MOST_LOOKED_AT
+-- What `releasing` says of those that wait so; what is too much for one call stays there (`busy`: all of it).
+local function each_release(now, items, busy)
+  local left = busy and 0 or MOST_LOOKED_AT
   for _, one in ipairs(items) do
     local name, index = array_name(one.id)
     local id = name or one.id

@@ -15,7 +15,7 @@ local now = time_given(ARGV[1])
 if wrong() then return wrong() end
 local untold, others = dependants_untold()
 if #untold > 0 then ends_flush(now, untold) end
-each_release(now, others)
+each_release(now, others, #untold > 0)
 commit(now)
 local left = read('ZCARD', P .. 'releasing')
 return type(left) == 'number' and left or 0

@@ -94,7 +94,9 @@ class _Cluster:
             self._next_due = promoted.next_ms
             moved = self.link.run(self.store.make_due()).moved if FEATURE in self.store.in_use else 0
             placed = self.link.run(self.store.place())
-            return promoted.promoted > 0 or moved > 0 or placed.placed > 0
+            if placed.releasing:
+                self.link.run(self.store.release())
+            return promoted.promoted > 0 or moved > 0 or placed.placed > 0 or placed.releasing
 
     def pass_time(self, most: float) -> bool:
         """Jump to the next thing that is due, at most so far; False if there is nothing to wait for.

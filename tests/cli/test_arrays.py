@@ -216,3 +216,25 @@ def test_a_cancel_says_whom_it_stopped_and_who_does_not_stop(cli: Cli, hand: Han
     assert with_patience.lines[0].startswith("a requeued, behind its equals (2 elements stopped); to end it for good")
     assert with_patience.err.count("is still being stopped") == 1
     assert "a/2 is still being stopped" in with_patience.err
+
+
+def test_one_that_waits_for_another_element_by_element(cli: Cli, tmp_path: Path) -> None:
+    submit(cli, "--array", "1-3")
+    assert cli("submit", "--id", "b", "--array", "1-3", "--after-each", "a", "m:f").lines == [
+        "submitted b (3 elements)"
+    ]
+    assert "It waits for 1 of 1: a (each element for its own) pending." in " ".join(cli("explain", "b").lines)
+    assert "It waits for 1 of 1: a/2 pending." in " ".join(cli("explain", "b/2").lines)
+    assert cli.json("status", "b").one["after_each"] == "a"
+    for typed, why in [
+        (("--array", "1-4", "--after-each", "a"), "a is no array with the same indexes"),
+        (("--after-each", "a"), "--array FIRST-LAST"),
+        (("--array", "1-3", "--after-each", "a", "--after", "b"), "can't wait for others, too"),
+        (("--array", "1-3", "--after-each", "a/1"), "must be the id of an array"),
+    ]:
+        assert why in " ".join(cli("submit", *typed, "m:f", code=2).err.split())
+    assert "there is no task no" in cli("submit", "--array", "1-3", "--after-each", "no", "m:f", code=3).err
+    path = tmp_path / "tasks.jsonl"
+    path.write_text('{"function": "m:f", "array": "1-3", "after_each": "b", "id": "c"}\n')
+    cli("submit", "--from-file", str(path))
+    assert cli.json("status", "c").one["after"] == ["b:each"]

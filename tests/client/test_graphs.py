@@ -85,9 +85,29 @@ def test_a_graph_of_results_by_every_way_to_submit(client: InlineClient) -> None
     assert client.dry_run("math:sqrt", client.submit("math:sqrt", 1, delay=60)).reason == "after"
 
 
+def test_element_by_element(client: InlineClient) -> None:
+    """In one batch with the array that it waits for, and after it; a failure is its own element's."""
+    bad = client.submit("math:sqrt", -1, array="1-2")
+    good, then = client.submit_many(
+        [TaskRequest("math:sqrt", [4], array="0-1", after_each="good", id="then"),
+         TaskRequest("math:sqrt", [9], array="0-1", id="good")]
+    )[::-1]  # fmt: skip
+    last = client.submit("math:sqrt", 1, array=range(2), after_each=then)
+    assert list(last.results(timeout=30)) == [1.0, 1.0]
+    assert (good.state(), then.status().after_each, last.status().after_each) == (State.COMPLETED, "good", "then")
+    with pytest.raises(TaskCancelled):
+        client.submit("math:sqrt", 1, array="1-2", after_each=bad).result(timeout=30)
+    with pytest.raises(InvalidValue, match="good is no array with the same indexes"):
+        client.submit("math:sqrt", 1, array="1-2", after_each=good)
+    with pytest.raises(InvalidValue, match="good is no array with the same indexes"):
+        client.options(array="1-2", after_each=good).dry_run("math:sqrt", 1)
+
+
 def test_with_await() -> None:
     async def scene() -> None:
         async with testing.async_cluster(cpu=1, memory=1024) as client:
+            array = await client.submit("math:sqrt", 4, array="1-2")
+            await (await client.submit("math:sqrt", 4, array="1-2", after_each=array)).wait(timeout=30)
             first = await client.submit("math:sqrt", 16)
             assert await (await client.submit("math:sqrt", first)).result(timeout=30) == 2.0
 

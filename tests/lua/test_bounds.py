@@ -69,6 +69,9 @@ class Full(Cell):
         self.many("g", 3 * size, after=["one"])
         self.run(self.store.cancel("old", requeue=False))
         self.many("k", 3 * size, after=["old"], on_failure="keep")
+        self.submit("p", cpu=10**6, array=f"1-{1000 * size}")
+        for n in range(1, size + 1):
+            self.run(self.store.cancel(f"p/{n}", requeue=False))
         request, hourly = TaskRequest("m:f").check(), parse_times(None, "1h", None)
         for n in range(size):
             self.run(self.store.schedule_add(Schedule(f"every{n}", hourly, request)))
@@ -149,6 +152,11 @@ def life_of_graphs(cell: Full) -> dict[str, Callable[[], object]]:
         WIDE: lambda: cell.submit("wide", after=[f"w{n}" for n in range(50)] + [f"r{n}" for n in range(250)]),
         "it is counted anew": lambda: run(Mends(store.keys).after("waits")),
         "forget what others need": forget_needed,
+        "submit of an array that waits for elements": lambda: cell.submit(
+            "q", cpu=10**6, array=f"1-{1000 * cell.size}", after_each="p"
+        ),
+        "release of elements": lambda: run(store.release()),
+        "cancel of one that waits for elements": lambda: run(store.cancel("q", requeue=False)),
         "end of one that many wait for": lambda: run(store.cancel("one", requeue=False)),
         "release": lambda: run(store.release()),
     }
