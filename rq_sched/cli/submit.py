@@ -90,6 +90,7 @@ def submit_command(
     rq-sched submit --cpu 2 --memory 4G -p 10 pkg.mod:train data.csv epochs:=20
     rq-sched submit --time-limit 10m -- convert in.png out.jpg
     rq-sched submit --id sweep --array 1-1000000 pkg.mod:simulate
+    rq-sched submit --array 1-1000000 --after-each sweep pkg.mod:plot
     rq-sched submit --from-file tasks.jsonl
     rq-sched submit --cpu 64 --dry-run pkg.mod:train
 

@@ -39,7 +39,9 @@ key                            type     holds; who writes it; how long it lives
 ``before:ID``                  list     who waits for a task, where these are too many for its request: id, sign, turn.
                                         ``:`` that it completes, ``+`` ends, ``!`` ends otherwise, ``=`` for its result,
                                         ``~`` has that; submit, and what ends it
-``releasing``                  zset     ended tasks of which not all that wait for them have been told, and how many
+``releasing``                  zset     ended tasks of which not all that wait for them have been told, and how many;
+                                        elements, and arrays from an index on, that may go on as the elements that they
+                                        wait for have ended
 ``finished:STATE``             zset     ids of completed, failed, cancelled tasks by their end; the janitor trims
 ``finished:array``             zset     ids of ended arrays none of whose elements has a record
 ``node:ID``                    hash     a node: total, free, state, incarnation, … (``node_records.FIELDS``);
