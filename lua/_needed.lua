@@ -36,7 +36,9 @@ end
 -- Of an array, or of an element: an array or an element that waits for it element by element.
 local function needed_by_each(id)
   local array_id, index = array_name(id)
-  for _, other in ipairs(each_waiting(request_of(array_id or id) or {})) do
+  local text = request_text(array_id or id)
+  if not text or not string.find(text, '\neach=', 1, true) then return nil end
+  for _, other in ipairs(each_waiting(request_of(array_id or id))) do
     local element = index and unmade_task(other .. '/' .. index)
     if not index then return other end
     if element and element.request.left then return element.id end

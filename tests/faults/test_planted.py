@@ -13,13 +13,14 @@ import pytest
 from rq_sched.link import scripts
 from tests.faults import test_controls, test_simulation_controls
 from tests.faults.planted import marks, plant
-from tests.lua import test_after_model, test_deadlines, test_limits, test_resources
+from tests.lua import test_after_each, test_after_model, test_deadlines, test_limits, test_resources
 from tests.lua.test_luacheck import GLOBALS
 
 BUGS = [
     *test_controls.BUGS.values(),
     *test_simulation_controls.BUGS.values(),
     *test_after_model.BUGS.values(),
+    *test_after_each.BUGS.values(),
     *test_deadlines.BUGS,
     *test_limits.BUGS,
     *test_resources.BUGS.values(),

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import random
+import uuid
+from pathlib import Path
 
 import pytest
 
 from rq_sched import audit
 from rq_sched.audit.mend import repair
 from rq_sched.errors import TaskNeeded, WrongState
-from rq_sched.link import Link
+from rq_sched.link import Link, scripts
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskRequest
+from tests.conftest import drop
+from tests.faults.planted import plant
 from tests.lua.test_after import Graph
 from tests.lua.test_after_damage import command, rewrite
 
 GOES_ON = (State.PENDING, State.ASSIGNED)
 
 
+BUGS = {
+    # what goes wrong: the mark of a line of a script, what the line becomes
+    "the end of an element tells nobody": ("each_noted", ""),
+    "what can't come any more is waited for": ("rest_of_each", ""),
+}
+
+
 @pytest.fixture
 def graph(link: Link, namespace: str) -> Graph:
+    return scene(link, namespace)
+
+
+def scene(link: Link, namespace: str) -> Graph:
     graph = Graph(link, namespace)
     graph.open = {}
     graph.node("n", 64, 64 * 1024)
@@ -192,8 +207,8 @@ def test_what_cannot_wait_so_is_refused(graph: Graph) -> None:
     assert all(graph.goes_on(f"b{i}/2") for i in range(17) if i != 3)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_at_random_each_goes_as_its_own_went(graph: Graph, seed: int) -> None:
+def play(graph: Graph, seed: int) -> None:
+    """Ends of elements in any order: each of the other array goes as its own went."""
     rng, last = random.Random(seed), 8
     graph.submit("a", array=f"1-{last}", cpu=16)
     ended: dict[int, State] = {}
@@ -234,6 +249,30 @@ def test_at_random_each_goes_as_its_own_went(graph: Graph, seed: int) -> None:
         elif i not in ended:
             assert found is State.WAITING
     assert not problems(graph)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_at_random_each_goes_as_its_own_went(graph: Graph, seed: int) -> None:
+    play(graph, seed)
+
+
+def play_some(redis_url: str, seeds: range) -> None:
+    link = Link(redis_url)
+    for seed in seeds:
+        namespace = f"t-{uuid.uuid4().hex[:12]}"
+        try:
+            play(scene(link, namespace), seed)
+        finally:
+            link.run(drop(namespace))
+    link.close()
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_is_found(bug: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, with_bug = scripts.load, plant(*BUGS[bug], tmp_path)
+    monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
+    with pytest.raises(AssertionError):
+        play_some(redis_url, range(30))
 
 
 @pytest.mark.parametrize("damage", ["unknown", "untold"])
