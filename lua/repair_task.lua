@@ -29,8 +29,7 @@ local function request_repair()
     if request[name] and not whole_of(request[name]) then set(name, nil, 'what wasn\'t a number dropped (' .. name .. ')') end
   end
   if request.priority and not tonumber(request.priority) then set('priority', nil, 'what wasn\'t a number dropped (priority)') end
-  local class = request.class or ''
-  if not string.match(class, '^%d+:%d+$') and not string.match(class, '^%d+:%d+%+[a-z0-9._+-]+$') then
+  if not class_of(request.class or '') then
     local allocated = attempt and attempt.allocated
     broken = not allocated and 'its record was damaged: what it needs is unknown'
     set('class', allocated or '1:256', 'its class set')

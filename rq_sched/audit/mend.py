@@ -214,7 +214,7 @@ class Mends(Reads):
         node_id, _, label = subject.rpartition(" ")
         for index in ("nodes", "gone", "free", "totals", "ends", "dirty"):
             yield self.stray(index, subject)
-        if label and LABEL.fullmatch(label):
+        if label and LABEL.fullmatch(label.removeprefix("*")):
             for index in ("free", "totals"):
                 yield self.stray(f"{index}:{label}", node_id)
         if " " not in node_id:

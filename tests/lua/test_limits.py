@@ -312,6 +312,11 @@ DAMAGE: dict[str, list[tuple[str | int, ...]]] = {
     "what is kept says nothing": [("HSET", "limits_kept", "api", "kept for ever")],
     "who waits stands nowhere": [("DEL", "limited:api")],
     "a stray": [("ZADD", "limited:api", 5, "00000000000091:100@api=1"), ("ZADD", "limited:api", 5, "x")],
+    "strays that look like classes": [
+        ("ZADD", "limited:api", 5, "x1:1:100:r"),
+        ("ZADD", "limited:api", 5, "1:100@api=1"),
+    ],
+    "a record that is mended still asks for it": [("APPEND", "task:t3", "\nretries=x")],
     "one that asks for something else": [("ZADD", "limited:db", 0, "00000000000031:100@api=1")],
     "another type": [
         ("DEL", "limited:api"),

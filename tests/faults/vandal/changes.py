@@ -180,7 +180,7 @@ class Vandal:
 
     def _change(self, name: bytes, key: bytes, kind: str, entry: bytes | None, own: bool) -> bool:
         rng = self.rng
-        index = name.partition(b":")[0] in (b"classes", b"groups", b"fresh")
+        index = name.partition(b":")[0] in (b"classes", b"groups", b"fresh", b"limited")
         if name == b"placed" and kind == "hash":
             self._placed(key, entry)
         elif kind == "hash":

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from rq_sched import audit
 from rq_sched.model.due import DueTimes, stamp
+from rq_sched.model.offers import offered
 from rq_sched.model.resources import Resources
 from rq_sched.model.schedule import Schedule
 from rq_sched.model.states import FINAL, State
@@ -31,6 +32,9 @@ SECONDS = 4.0
 IN_TIME = 20.0
 """Simulated seconds within which innocents must have ended after the last change (at ``shared``: after a repair)."""
 TTL = 2.0
+LIMIT, MOST = "api", 3
+HAS = {"n0": ("gpu=2", "scratch=1000"), "n1": ("gpu=3", "scratch=1000")}
+"""What nodes have beside CPU and memory."""
 BUSY = 200
 """Calls a simulated second, of all processes together, that are more than their work: somebody asks again and again."""
 
@@ -61,7 +65,9 @@ class Scene:
     def _machine(self, name: str) -> Machine:
         total = Resources(self.rng.choice([3, 4]), 1000)
         labels = ("gpu",) if name == "n1" else ()
-        config = WorkerConfig("unix:///simulated", self.namespace, name, total, (), ttl=TTL, grace=0.5, labels=labels)
+        config = WorkerConfig(
+            "unix:///simulated", self.namespace, name, total, (), ttl=TTL, grace=0.5, labels=labels, resources=HAS[name]
+        )
         return Machine(self.world, config, self._behaviour, self._ran)
 
     def _behaviour(self, task_id: str) -> Behaviour:
@@ -99,6 +105,7 @@ class Scene:
             scheduler.start()
         for machine in self.machines:
             machine.start()
+        self.network.run_plainly(self.store.limit_set(LIMIT, MOST))
         world.run(world.now + 0.5)
         for number in range(8):
             self._submit(GUILTY, number)
@@ -119,6 +126,9 @@ class Scene:
         if self.shared:
             self._rest(1)
             self._repair()
+            self.network.run_plainly(
+                self.store.limit_set(LIMIT, MOST)
+            )  # a limit that was damaged is 0, until it is set
         self._until_innocents_ended()
         for words in self.rng.sample(self.terminal.commands(self.innocents), 8):
             self.terminal.type(words)
@@ -147,6 +157,11 @@ class Scene:
         asked = random.Random(f"{self.world.seed} {task_id}")  # changes no other chance
         request.chdir, request.env = asked.choice([None, "/srv/%t"]), asked.choice([None, {"RUN": "1"}])
         request.output_path = asked.choice([None, "%t.%a.out"])
+        if self.shared:  # what was lost of a limit or a card comes back by a repair alone
+            request.resources = asked.choice(
+                [{}, {}, {"gpu": 1}, {"gpu": 2}, {"gpu": 0.5}, {"gpu": 0.25, "scratch": 600}]
+            )
+            request.limits = asked.choice([{}, {}, {LIMIT: 1}, {LIMIT: 2}])
         request.deadline = None if kind == INNOCENT else asked.choice([None, None, 2.0, 30.0])
         request.check()
         names = [task_id] if array is None else [f"{task_id}/{i}" for i in range(4)]
@@ -244,10 +259,11 @@ class Scene:
         self._rest(5)
         keys = self.network.keys
         for machine in self.machines:
-            fields = ("total_cpu", "total_memory")
+            fields = ("total_cpu", "total_memory", "resources")
             (has,) = self.network.plainly(("HMGET", keys.node(machine.node_id), *fields))
-            if has != [b"%d" % machine.total.cpu, b"%d" % machine.total.memory]:
-                raise Violated(f"{machine.node_id} has {has}, not {machine.total}")
+            offers = offered(machine.config.offers)
+            if has != [b"%d" % machine.total.cpu, b"%d" % machine.total.memory, offers.encode()]:
+                raise Violated(f"{machine.node_id} has {has}, not {machine.total} and {offers}")
         for task_id, info in zip(
             self.behaviours, self.network.run_plainly(self.store.status(list(self.behaviours))), strict=True
         ):

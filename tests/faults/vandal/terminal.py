@@ -44,7 +44,7 @@ class Terminal:
             f"inspect free|doctor|settings|logs {one}|result {one}|wait --timeout 0.01 {one}|cancel {one}|hold {one}|"
             f"cancel --no-requeue {one}|unhold {one}|requeue {one}|prioritize {one} 3|forget {one}|health|"
             f"submit m:f --dry-run|drain n9|schedules|schedules pause x91|schedules resume x91|"
-            f"schedules run x91|schedules remove x91"
+            f"schedules run x91|schedules remove x91|limits|limit api 3"
         )
         return [line.split() for line in lines.split("|")]
 
