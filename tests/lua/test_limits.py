@@ -316,7 +316,7 @@ DAMAGE: dict[str, list[tuple[str | int, ...]]] = {
         ("ZADD", "limited:api", 5, "x1:1:100:r"),
         ("ZADD", "limited:api", 5, "1:100@api=1"),
     ],
-    "a record that is mended still asks for it": [("APPEND", "task:t3", "\nretries=x")],
+    "a record that is mended still asks for it": [("SET", "task:t3", "class=1:100@api=1\nturn=3\nrun=m:f")],
     "one that asks for something else": [("ZADD", "limited:db", 0, "00000000000031:100@api=1")],
     "another type": [
         ("DEL", "limited:api"),

@@ -35,6 +35,7 @@ TTL = 2.0
 LIMIT, MOST = "api", 3
 HAS = {"n0": ("gpu=2", "scratch=1000"), "n1": ("gpu=3", "scratch=1000")}
 """What nodes have beside CPU and memory."""
+ASKED: list[dict[str, float]] = [{}, {}, {"gpu": 1}, {"gpu": 2}, {"gpu": 0.5}, {"gpu": 0.25, "scratch": 600}]
 BUSY = 200
 """Calls a simulated second, of all processes together, that are more than their work: somebody asks again and again."""
 
@@ -158,9 +159,7 @@ class Scene:
         request.chdir, request.env = asked.choice([None, "/srv/%t"]), asked.choice([None, {"RUN": "1"}])
         request.output_path = asked.choice([None, "%t.%a.out"])
         if self.shared:  # what was lost of a limit or a card comes back by a repair alone
-            request.resources = asked.choice(
-                [{}, {}, {"gpu": 1}, {"gpu": 2}, {"gpu": 0.5}, {"gpu": 0.25, "scratch": 600}]
-            )
+            request.resources = asked.choice(ASKED)
             request.limits = asked.choice([{}, {}, {LIMIT: 1}, {LIMIT: 2}])
         request.deadline = None if kind == INNOCENT else asked.choice([None, None, 2.0, 30.0])
         request.check()
