@@ -23,6 +23,15 @@ local function limited_from(name, rank)
   return false
 end
 
+-- An entry that isn't the head of its class (somebody has put something before it) would lead to it again and again.
+-- `head`: the right one; nil: the class is empty.
+local function limited_correct(list, entry, score, head)
+  for _, one in ipairs(list) do
+    local key = P .. 'limited:' .. one.name
+    if head ~= entry and read('ZREM', key, entry) == 1 and head then call('ZADD', key, score, head) end
+  end
+end
+
 -- A class that asks for these has left its place in `fresh`: who is behind it comes.
 local function limited_behind(list, score, entry)
   for _, one in ipairs(list) do

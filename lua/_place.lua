@@ -59,7 +59,9 @@ local function freshest(limit)
       return class, entry, score
     end
     leave_fresh(entry, entry_score, class)
-    if score then call('ZADD', FRESH, score, head_of_queue(member, class)) end
+    local head = score and head_of_queue(member, class)
+    if head then call('ZADD', FRESH, score, head) end
+    if class and class.limits then limited_correct(class.limits, entry, score, head) end
     lookups_so_far = lookups_so_far + 1
   end
 end

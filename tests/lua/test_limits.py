@@ -253,6 +253,26 @@ def test_many_classes_that_wait_are_looked_at_in_turn(cell: Cell) -> None:
     sound(cell)
 
 
+@pytest.mark.parametrize("member", ["", "x", "\x92\x90"])
+def test_what_somebody_put_before_a_head_keeps_nobody_from_placing(cell: Cell, member: str) -> None:
+    """The index of those that ask for a limit names another head of the class then."""
+    cell.node("a", 1, 1000)
+    limit(cell, "api", 1)
+    submit(cell, "large", cpu=2, api=1)
+    cell.place()
+    damaged = cell.store.keys.pending("2:100@api=1")
+    cell.run(plainly(("ZADD", damaged, -1, member)))
+    submit(cell, "small")
+    limit(cell, "api", 2)  # who waits for it is looked at
+    calls = 0
+    while cell.run(cell.store.place()).more:
+        calls += 1
+        assert calls < 20, "it goes on without end"
+    assert [*cell.starts("a")] == ["small"]
+    cell.run(plainly(("ZREM", damaged, member)))
+    cell.run(repair(cell.store.keys.namespace))
+
+
 def test_agents_and_ledgers_agree_on_what_runs(cell: Cell) -> None:
     """An agent isn't told what is held of limits: it compares without."""
     cell.node("a", 4, 4096)
