@@ -23,7 +23,7 @@ TASK_FIELDS = [
     "crash_limit", "time_limit", "delay", "elastic", "preemptible", "progress", "result", "error", "exit_code",
     "suspect", "require", "resources", "limits", "refused", "name", "tags", "chdir", "folder", "env", "stdin",
     "output_path", "error_path",
-    "log_limit", "array", "after", "awaited", "on_failure", "elements", "deadline", "expires_at", "infeasible",
+    "log_limit", "array", "after", "after_each", "awaited", "on_failure", "elements", "deadline", "expires_at", "infeasible",
 ]  # fmt: skip
 TERMINAL_CODES = "a\x1b[31mb\x9b2Jc\x07[bold]d"
 

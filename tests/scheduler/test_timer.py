@@ -16,8 +16,8 @@ from rq_sched.scheduler.timer import NONE, Timer
 from rq_sched.store import Store
 
 Opened = Callable[[], AbstractAsyncContextManager[AsyncLink]]
-SWEEP = 11
-"""Commands of a sweep where there is nothing, as before there were schedules: FCALL, and what the script calls."""
+SWEEP = 12
+"""Commands of a sweep where there is nothing: FCALL, and what the script calls; one of it looks whether there are schedules."""
 
 
 def commands(link: Link) -> int:
