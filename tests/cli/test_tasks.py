@@ -22,8 +22,8 @@ TASK_FIELDS = [
     "submitted_at", "scheduled_at", "started_at", "finished_at", "retries", "retries_left", "crashes",
     "crash_limit", "time_limit", "delay", "elastic", "preemptible", "progress", "result", "error", "exit_code",
     "suspect", "require", "resources", "limits", "refused", "name", "tags", "chdir", "folder", "env", "stdin",
-    "output_path", "error_path",
-    "log_limit", "array", "after", "after_each", "awaited", "on_failure", "elements", "deadline", "expires_at", "infeasible",
+    "output_path", "error_path", "log_limit", "array", "after", "after_each", "awaited", "on_failure", "elements",
+    "deadline", "expires_at", "infeasible",
 ]  # fmt: skip
 TERMINAL_CODES = "a\x1b[31mb\x9b2Jc\x07[bold]d"
 

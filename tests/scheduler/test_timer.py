@@ -17,7 +17,7 @@ from rq_sched.store import Store
 
 Opened = Callable[[], AbstractAsyncContextManager[AsyncLink]]
 SWEEP = 12
-"""Commands of a sweep where there is nothing: FCALL, and what the script calls; one of it looks whether there are schedules."""
+"""Commands of a sweep where there is nothing: FCALL, and what the script calls, one of it to look for schedules."""
 
 
 def commands(link: Link) -> int:
