@@ -24,6 +24,15 @@ local function index_set(index, member, right)
   return true
 end
 
+-- The head of a class stands in an index of heads, and is offered to the schedulers where it didn't.
+local function head_set(index, score, head)
+  if tonumber(read('ZSCORE', index, head) or nil) == score then return end
+  call('ZADD', index, score, head)
+  call('ZADD', P .. 'fresh', score, head)
+  wake()
+  did('head entered')
+end
+
 local function stop_order(node_id, token, id)
   local key = P .. 'node:' .. node_id
   local number = call('HINCRBY', key, 'ordered', 1)

@@ -5,8 +5,8 @@
 --   gap_ms: so long without a sweep and without any heartbeat means that Redis, not the nodes, was away; holes of a
 --   sixth of that count, too
 --   scheduler: the name of who sweeps ('' none); features: those that it knows
--- Replies: {dead, lost, features}: how many were declared dead, all incarnations whose tasks wait to be given back, and what is
---   in use (+ONE+TWO)
+-- Replies: {dead, lost, features, schedules}: how many were declared dead, all incarnations whose tasks wait to be given back,
+--   what is in use (+ONE+TWO), and 1 if there are schedules
 -- Refuses: feature_missing (it doesn't know what is in use)
 -- Promises: the scores in `nodes` and Redis' clock alone decide, expired events only make it sooner; after an outage or
 --   a jump of the clock every node whose lease ran then gets one more time to live; scores in the future are put right
@@ -94,6 +94,4 @@ for _, one in ipairs(call('SMEMBERS', P .. 'lost')) do
   end
 end
 commit(now)
-local used = features_in_use()
-if call('EXISTS', P .. 'schedules') == 1 and not is_known(used, 'schedules') then used = used .. '+schedules' end -- the entry was lost
-return { dead, lost, used }
+return { dead, lost, features_in_use(), call('EXISTS', P .. 'schedules') }

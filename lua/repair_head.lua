@@ -34,12 +34,7 @@ for i = 3, #ARGV do
   class = class or entry
   local score, head = head_of(class)
   if not plain and entry ~= head and call('ZREM', index, entry) == 1 then did('head dropped') end
-  if head and tonumber(call('ZSCORE', index, head) or nil) ~= score then
-    call('ZADD', index, score, head)
-    call('ZADD', P .. 'fresh', score, head)
-    wake()
-    did('head entered')
-  end
+  if head then head_set(index, score, head) end
 end
 
 local best_score, best = first_of(index)

@@ -64,12 +64,7 @@ local function entry_repair(entry)
   if asks then score, member = first_of(class.key) end
   local head = member and head_of_queue(member, class)
   if entry ~= head and read('ZREM', index, entry) == 1 then did('an entry of limited:' .. legible(name) .. ' dropped') end
-  if head and tonumber(read('ZSCORE', index, head) or nil) ~= score then
-    call('ZADD', index, score, head)
-    call('ZADD', P .. 'fresh', score, head)
-    wake()
-    did('head entered')
-  end
+  if head then head_set(index, score, head) end
 end
 
 local function name_repair()

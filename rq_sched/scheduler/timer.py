@@ -7,7 +7,6 @@ When that is, it works out (``store/schedules.py``). That each due time is passe
 from __future__ import annotations
 
 from rq_sched.link import AsyncLink
-from rq_sched.model.schedule import FEATURE
 from rq_sched.store import Store
 from rq_sched.store.answers import MadeDue
 
@@ -17,7 +16,7 @@ NONE = MadeDue(0, False, None)
 class Timer:
     """Looks when the next schedule is due, and every ``every`` seconds: one that is made since is at most so late.
 
-    Where there are no schedules it asks nothing: the reaper's sweep tells what is in use.
+    Where there are no schedules it asks nothing: the reaper's sweep tells whether there are.
     """
 
     every = 0.5
@@ -30,6 +29,6 @@ class Timer:
 
     async def run_once(self) -> MadeDue:
         """Make what is due; ``more`` if there is more than one turn does."""
-        if FEATURE not in self._store.in_use:
+        if not self._store.has_schedules:
             return NONE
         return await self._link.run(self._store.make_due())

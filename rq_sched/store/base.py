@@ -30,6 +30,8 @@ class Base:
         self._now = now_ms or (lambda: "")
         self.in_use: set[str] = set()
         """Features that this process has found in use: they stay so."""
+        self.has_schedules = False
+        """Whether there were any at the last sweep."""
 
     def call(self, name: str, *arguments: Argument) -> Call:
         """A request for a script; the time comes first."""

@@ -60,8 +60,10 @@ class Scheduling(Base):
         Raises:
             FeatureMissing: something is in use that this code doesn't know.
         """
-        dead, lost, in_use = yield from self._one("node_sweep", round(gap * 1000), limit, scheduler, known_features())
+        reply = yield from self._one("node_sweep", round(gap * 1000), limit, scheduler, known_features())
+        dead, lost, in_use, schedules = reply
         self.in_use.update(of_suffix(text(in_use)))
+        self.has_schedules = bool(schedules)
         return dead, [entry.decode() for entry in lost]
 
     def reap(self, lost: str, limit: int = REAP_BATCH) -> Op[tuple[int, int]]:

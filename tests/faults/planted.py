@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from rq_sched.link import scripts
 from rq_sched.link.scripts import Script
 
@@ -45,6 +47,12 @@ def plant(mark: str, line: str, folder: Path, source: Path = scripts.FOLDER) -> 
         return Script.of(name, scripts.assemble(name, folder))
 
     return lambda script: with_bug(script.name)
+
+
+def run_with(monkeypatch: pytest.MonkeyPatch, mark: str, line: str, folder: Path) -> None:
+    """From now on, for the rest of the test, scripts have the bug (parameters: as of ``plant``)."""
+    load, with_bug = scripts.load, plant(mark, line, folder)
+    monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
 
 
 def in_short(bugs: Mapping[str, tuple[str, str]], every: int) -> list[str]:

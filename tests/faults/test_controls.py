@@ -10,10 +10,9 @@ from hypothesis import Phase
 from hypothesis.errors import Flaky
 
 from rq_sched.errors import RqSchedError
-from rq_sched.link import scripts
 from tests.faults.direct import DirectLink
 from tests.faults.machine import play
-from tests.faults.planted import in_short, plant
+from tests.faults.planted import in_short, run_with
 
 BUGS = {
     # what goes wrong: the mark of a line of a script, what the line becomes
@@ -108,8 +107,7 @@ def test_without_a_bug_the_model_agrees(first: int, redis_url: str) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", in_short(BUGS, 4))
 def test_the_model_catches(bug: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load, with_bug = scripts.load, plant(*BUGS[bug], tmp_path)
-    monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
+    run_with(monkeypatch, *BUGS[bug], tmp_path)
     noticed = (AssertionError, RqSchedError, pytest.fail.Exception, Flaky)  # reaping takes any tasks first
     with pytest.raises(noticed) as caught:
         play(lambda: DirectLink(redis_url), examples=150, phases=[Phase.generate], first=FIRST.get(bug, 0))

@@ -157,7 +157,7 @@ def _of_nodes(token: str) -> dict[str, list[Value]]:
             600_000,
             "host",
             "+gpu",
-            "+after+schedules",
+            "+schedules",
             "/",
             "gpu=0,1 scratch=#5000",
         ],
@@ -170,7 +170,7 @@ def _of_nodes(token: str) -> dict[str, list[Value]]:
         "node_undrain": ["", "n2"],
         "node_reload": ["", "n2"],
         "node_leave": ["", "n8", "i8", 0],
-        "node_sweep": ["", 1500, 10, "h:1", "+after+schedules"],
+        "node_sweep": ["", 1500, 10, "h:1", "+schedules"],
         "node_reap": ["", "n8:i8:left", 10],
         "node_trim": ["", 3600_000, 10],
     }

@@ -11,11 +11,11 @@ import pytest
 from rq_sched import audit
 from rq_sched.audit.mend import repair
 from rq_sched.errors import TaskNeeded, WrongState
-from rq_sched.link import Link, scripts
+from rq_sched.link import Link
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskRequest
 from tests.conftest import drop
-from tests.faults.planted import plant
+from tests.faults.planted import run_with
 from tests.lua.test_after import Graph
 from tests.lua.test_after_damage import command, rewrite
 
@@ -269,8 +269,7 @@ def play_some(redis_url: str, seeds: range) -> None:
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_is_found(bug: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load, with_bug = scripts.load, plant(*BUGS[bug], tmp_path)
-    monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
+    run_with(monkeypatch, *BUGS[bug], tmp_path)
     with pytest.raises(AssertionError):
         play_some(redis_url, range(30))
 

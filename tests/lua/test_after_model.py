@@ -10,11 +10,11 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.errors import RqSchedError
-from rq_sched.link import Link, scripts
+from rq_sched.link import Link
 from rq_sched.model.states import State
 from rq_sched.model.task import TaskRequest
 from tests.conftest import drop
-from tests.faults.planted import plant
+from tests.faults.planted import run_with
 from tests.lua.test_after import Graph
 
 BUGS = {
@@ -124,7 +124,6 @@ def test_random_graphs(redis_url: str) -> None:
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_is_found(bug: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load, with_bug = scripts.load, plant(*BUGS[bug], tmp_path)
-    monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
+    run_with(monkeypatch, *BUGS[bug], tmp_path)
     with pytest.raises((AssertionError, RqSchedError)):
         play_some(redis_url, range(40))

@@ -10,9 +10,9 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.audit.mend import repair
-from rq_sched.link import Link, Op, scripts
+from rq_sched.link import Link, Op
 from rq_sched.model.states import Reason, State
-from tests.faults.planted import plant
+from tests.faults.planted import run_with
 from tests.lua.cell import Cell
 
 
@@ -245,8 +245,7 @@ def test_a_bug_is_found(
     bug: str, redis_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark, line = bug.split(": ")
-    load, with_bug = scripts.load, plant(mark, line, tmp_path)
-    monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
+    run_with(monkeypatch, mark, line, tmp_path)
     link = Link(redis_url)
     with pytest.raises(AssertionError):
         STORIES[bug](Cell(link, namespace))

@@ -11,11 +11,11 @@ from rq_sched import audit
 from rq_sched.audit.mend import repair
 from rq_sched.cli import explain_pending
 from rq_sched.errors import InvalidValue, LimitUnknown
-from rq_sched.link import Link, scripts
+from rq_sched.link import Link
 from rq_sched.model.explanation import Explanation
 from rq_sched.model.orders import digest
 from rq_sched.model.task import TaskRequest
-from tests.faults.planted import plant
+from tests.faults.planted import run_with
 from tests.faults.scene import plainly
 from tests.lua.cell import Cell
 
@@ -384,8 +384,7 @@ def test_a_bug_is_found(
     bug: str, redis_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark, line = bug.split(": ")
-    load, with_bug = scripts.load, plant(mark, line, tmp_path)
-    monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
+    run_with(monkeypatch, mark, line, tmp_path)
     link = Link(redis_url)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         STORIES[bug](Cell(link, namespace))

@@ -11,10 +11,10 @@ import pytest
 
 from rq_sched import audit
 from rq_sched.audit.mend import repair
-from rq_sched.link import Link, Op, scripts
+from rq_sched.link import Link, Op
 from rq_sched.model.states import State
 from tests.conftest import drop
-from tests.faults.planted import plant
+from tests.faults.planted import run_with
 from tests.lua.cell import Cell
 
 CARDS = "gpu=0,1,2,3"
@@ -366,8 +366,7 @@ BUGS = {
 def test_the_audit_sees_a_planted_bug(
     redis_url: str, bug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load, with_bug = scripts.load, plant(*BUGS[bug], tmp_path)
-    monkeypatch.setattr(scripts, "load", lambda name: with_bug(load(name)))
+    run_with(monkeypatch, *BUGS[bug], tmp_path)
     with closing(Link(redis_url)) as link:
         cell = Cell(link, f"t-{uuid.uuid4().hex[:12]}")
         cell.node("n", 8, 8000, resources="gpu=0,1,2")
